@@ -81,17 +81,17 @@ def lacks(device: torch.device) -> frozenset[str]:
     """Which of ``float64`` and ``channels-last`` convolutions the device refuses; tried once. A CPU none."""
     if device.type == "cpu":
         return frozenset()
-    found = set()
+    missing = set()
     try:
         torch.ones(1, device=device, dtype=torch.float64).sum().item()
     except (RuntimeError, TypeError):
-        found.add("float64")
+        missing.add("float64")
     try:
         x = torch.ones(1, 2, 4, 4, device=device).to(memory_format=torch.channels_last)
         torch.nn.functional.conv2d(x, x[:, :, :3, :3]).sum().item()
     except (RuntimeError, TypeError):
-        found.add("channels-last")
-    return frozenset(found)
+        missing.add("channels-last")
+    return frozenset(missing)
 
 
 def layout(device: torch.device) -> torch.memory_format:

@@ -99,10 +99,10 @@ class ApgdMultiTargeted(Attack):
         search.run(begun, search.y, loss)
         if search.over:
             return search.result()
-        left = search.left
-        found = estimator.value(search.best_x[:, left], search.y[:, left], margin_loss).logits
-        logits = found.new_zeros(*search.y.shape, found.shape[-1])
-        logits[:, left] = found
+        live = search.live
+        estimate = estimator.value(search.best_x[:, live], search.y[:, live], margin_loss).logits
+        logits = estimate.new_zeros(*search.y.shape, estimate.shape[-1])
+        logits[:, live] = estimate
         for rank, target in enumerate(likeliest_wrong(logits, search.y, self.targets + 1)):
             if rank:
                 search.run(search.best_x, torch.stack([search.y, target], -1), towards)

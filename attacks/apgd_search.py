@@ -63,7 +63,7 @@ class Search:
     Attributes:
         x0, y: the clean inputs and labels as the search holds them, ``[1, G K, ...]`` where it stops early.
         best_x: the best points so far, clean inputs before the first run.
-        left: the slots still attacked; those of all batches.
+        live: the slots still attacked; those of all batches.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Search:
         self.estimator, self.budget, self.steps, self.early_stop = estimator, budget, steps, early_stop
         self._ball, self._like = budget.around(x), x
         self.x0, self.y = self._held(x), self._held(y)
-        self.best_x, self._found_any = self.x0.clone(), False
+        self.best_x, self._has_run = self.x0.clone(), False
         self._best = torch.full(self.y.shape, -torch.inf, dtype=x.dtype, device=x.device)
-        self.left = torch.arange(self.y.shape[1], device=y.device)
+        self.live = torch.arange(self.y.shape[1], device=y.device)
 
     @property
     def over(self) -> bool:
         """True if there is nothing left to attack, or nothing to pay for it with."""
-        return self.estimator.exhausted or not len(self.left)
+        return self.estimator.exhausted or not len(self.live)
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Random starts, as the search holds them."""
@@ -115,27 +115,27 @@ class Search:
         """
         if self.over:
             return
-        left = self.left
-        found, wrong = self.x0.clone(), torch.zeros_like(self.y, dtype=torch.bool)
-        for done in self._run(self.x0[:, left], self.y[:, left], goal[:, left], start[:, left], left, loss):
-            found[:, done.slot[0]] = done.x
+        live = self.live
+        ends, wrong = self.x0.clone(), torch.zeros_like(self.y, dtype=torch.bool)
+        for done in self._run(self.x0[:, live], self.y[:, live], goal[:, live], start[:, live], live, loss):
+            ends[:, done.slot[0]] = done.x
             wrong[:, done.slot[0]] = done.wrong
         if alone:
-            self.best_x = found
+            self.best_x = ends
         elif self.estimator.per_example:
-            self._keep_better(found)
+            self._keep_better(ends)
         else:
-            self.best_x = better_of(self.estimator, self.y, self.best_x, found) if self._found_any else found
-        self._found_any = True
+            self.best_x = better_of(self.estimator, self.y, self.best_x, ends) if self._has_run else ends
+        self._has_run = True
         if self.early_stop:
-            self.left = left[~wrong[0, left]]
+            self.live = live[~wrong[0, live]]
 
-    def _keep_better(self, found: Tensor) -> None:
-        left = self.left
-        score = self.estimator.value(found[:, left], self.y[:, left], margin_loss).loss
-        better = score > self._best[:, left]
-        self._best[:, left] = torch.maximum(score, self._best[:, left])
-        self.best_x[:, left] = torch.where(wide(better), found[:, left], self.best_x[:, left])
+    def _keep_better(self, ends: Tensor) -> None:
+        live = self.live
+        score = self.estimator.value(ends[:, live], self.y[:, live], margin_loss).loss
+        better = score > self._best[:, live]
+        self._best[:, live] = torch.maximum(score, self._best[:, live])
+        self.best_x[:, live] = torch.where(wide(better), ends[:, live], self.best_x[:, live])
 
     def _run(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
@@ -172,12 +172,12 @@ class Search:
         """The steps before which the search looks back, and how many there were since the time before."""
         shortest = max(int(SHORTEST_INTERVAL * steps), 1 if self.estimator.per_example else FEWEST_NOISY)
         interval = at = max(int(FIRST_INTERVAL * steps), shortest)
-        found = {}
+        checkpoints = {}
         while at < steps:
-            found[at] = interval
+            checkpoints[at] = interval
             interval = max(interval - max(int(SHORTER_BY * steps), 1), shortest)
             at += interval
-        return found
+        return checkpoints
 
     def _look_back(self, e: Examples, loss: Loss, interval: int) -> None:
         """Halves the step size of examples that stall, and returns them to their best points."""
@@ -195,9 +195,9 @@ class Search:
 
     def _move(self, e: Examples, x: Tensor, loss: Loss, *, last: bool) -> None:
         """Makes ``x`` the current point and asks about it; where no step follows, for the value alone."""
-        found = (self.estimator.value if last else self.estimator.gradient)(x, e.goal, loss)
-        e.x, e.loss, e.wrong = x, found.loss, found.logits.argmax(-1) != e.y
-        e.grad = e.grad if found.grad is None else found.grad
+        estimate = (self.estimator.value if last else self.estimator.gradient)(x, e.goal, loss)
+        e.x, e.loss, e.wrong = x, estimate.loss, estimate.logits.argmax(-1) != e.y
+        e.grad = e.grad if estimate.grad is None else estimate.grad
         if self.estimator.per_example:
             keep(e, e.loss > e.best_loss)
 
@@ -228,8 +228,8 @@ class Search:
     def _begin(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
     ) -> Examples:
-        found = self.estimator.gradient(start, goal, loss)
-        assert found.grad is not None
+        estimate = self.estimator.gradient(start, goal, loss)
+        assert estimate.grad is not None
         return Examples(
             slot=slots.expand(y.shape),
             x0=x0,
@@ -237,16 +237,16 @@ class Search:
             goal=goal,
             x=start,
             last_x=start,
-            grad=found.grad,
-            loss=found.loss,
-            wrong=found.logits.argmax(-1) != y,
-            size=torch.full_like(found.loss, 2 * self.budget.eps),
-            rises=torch.zeros_like(found.loss),
+            grad=estimate.grad,
+            loss=estimate.loss,
+            wrong=estimate.logits.argmax(-1) != y,
+            size=torch.full_like(estimate.loss, 2 * self.budget.eps),
+            rises=torch.zeros_like(estimate.loss),
             halved=torch.ones_like(y, dtype=torch.bool),
             best_x=start,
-            best_grad=found.grad,
-            best_loss=found.loss,
-            checked_loss=found.loss,
+            best_grad=estimate.grad,
+            best_loss=estimate.loss,
+            checked_loss=estimate.loss,
         )
 
 
@@ -294,7 +294,7 @@ class SparseSearch(Search):
     def _run(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
     ) -> Iterator[Examples]:
-        left = self.steps
+        remaining = self.steps
         for factor, share in STAGES if self.steps >= FEWEST_STAGED else STAGES[-1:]:
             budget = replace(self.budget, eps=factor * self.budget.eps)
             steps, last = int(share * self.steps), factor == 1
@@ -303,10 +303,10 @@ class SparseSearch(Search):
             start = budget.around(x0).project_(start.clone())
             e = _sparse(self._begin(x0, y, goal, start, slots, loss), budget.eps)
             if last:
-                yield from self._climb(e, loss, budget, left, stop=self.early_stop)
+                yield from self._climb(e, loss, budget, remaining, stop=self.early_stop)
                 return
             (done,) = self._climb(e, loss, budget, steps, stop=False)
-            start, left = done.x, left - steps
+            start, remaining = done.x, remaining - steps
 
     def _checkpoints(self, steps: int) -> dict[int, int]:
         interval = max(int(INTERVAL * steps), 1 if self.estimator.per_example else FEWEST_NOISY)

@@ -82,8 +82,8 @@ def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor, ti
     for _ in range(times):
         if estimator.exhausted:
             return first
-        one, two = (found.loss for found in estimator.compare([first, second], y, margin_loss))
-        gain = gain + (two - one)
+        before, after = (estimate.loss for estimate in estimator.compare([first, second], y, margin_loss))
+        gain = gain + (after - before)
     return torch.where(wide(larger(estimator, gain, torch.zeros_like(gain))), second, first)
 
 

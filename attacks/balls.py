@@ -124,11 +124,11 @@ class L2Ball(Ball):
 
         Solved for t on the values that are not clipped by the box. Each round increases t and clips more
         values; every round's point is feasible and the last one is the projection. Whether one is the last,
-        an accelerator is asked every fourth round: each question waits for it.
+        an accelerator is synchronised every fourth round: each question waits for it.
         """
         v = (x.to(self.unit) - self.x0) / self.unit
         t = fraction(self.radius, norm_of(v)).clamp_(max=1)
-        going, asked = torch.ones((), dtype=torch.bool, device=x.device), 1 if x.device.type == "cpu" else 4
+        going, period = torch.ones((), dtype=torch.bool, device=x.device), 1 if x.device.type == "cpu" else 4
         for done in range(1, self.PROJECTION_ROUNDS + 1):
             move = v * t
             held = (move < self.low) | (move > self.high)
@@ -137,7 +137,7 @@ class L2Ball(Ball):
             room = (self.radius.square() - exhausted).clamp_(min=0)
             rise = torch.where(rest > 0, (room / rest).sqrt(), t).clamp(max=1)
             going = going & (rise > t * (1 + 1e-6)).any()
-            if done % asked == 0 and not bool(going):
+            if done % period == 0 and not bool(going):
                 break
             t = torch.where(going, torch.maximum(t, rise), t)
         inside = (v * t).clamp_(self.low, self.high)

@@ -40,8 +40,8 @@ class Fab(Attack):
         nearest = Nearest(x, budget.around(x))
         point = x if start is None else start
         targets = max(1, min(TARGETS, self.steps // STEPS_EACH))
-        pairs, asked = _nearest_class(estimator, point, y, targets, nearest)
-        steps = self.steps - asked
+        pairs, cost = _nearest_class(estimator, point, y, targets, nearest)
+        steps = self.steps - cost
         for step in range(steps):
             if estimator.exhausted:
                 break
@@ -74,19 +74,19 @@ def _nearest_class(
     Returns:
         Pairs of true class and that one ``[G, K, 2]``, and how many gradients it took.
     """
-    found = estimator.gradient(x, y, margin_loss)
-    classes = [torch.stack([y, target], -1) for target in likeliest_wrong(found.logits, y, count)]
-    best, closest, asked = classes[0], torch.full_like(nearest.distance, torch.inf), 0
+    estimate = estimator.gradient(x, y, margin_loss)
+    classes = [torch.stack([y, target], -1) for target in likeliest_wrong(estimate.logits, y, count)]
+    best, closest, cost = classes[0], torch.full_like(nearest.distance, torch.inf), 0
     for pairs in classes:
-        if asked and estimator.exhausted:
+        if cost and estimator.exhausted:
             break
-        found = estimator.gradient(x, pairs, targeted_margin) if asked else found
-        assert found.grad is not None
-        asked += 1
-        distance = to_boundary(found.loss, found.grad * nearest.ball.unit, nearest.ball.order)
+        estimate = estimator.gradient(x, pairs, targeted_margin) if cost else estimate
+        assert estimate.grad is not None
+        cost += 1
+        distance = to_boundary(estimate.loss, estimate.grad * nearest.ball.unit, nearest.ball.order)
         best = torch.where((distance < closest)[..., None], pairs, best)
         closest = torch.minimum(distance.to(closest), closest)
-    return best, asked
+    return best, cost
 
 
 def _to_plane(u: Tensor, grad: Tensor, gap: Tensor, nearest: Nearest) -> Tensor:

@@ -31,7 +31,7 @@ def restarted_pgd(
 ) -> Attack:
     """PGD from one random start, or the best of several, later ones on what is left."""
     pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
-    return InTurn((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
+    return AttackSequence((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 
 SHARE = 16  # of a batch: one in so many of its examples is attacked again
@@ -44,11 +44,11 @@ TARGETS = 3
 QUERIES = 7.5
 MORE_RUNS = 2
 MORE_QUERIES = 5
-COMPARISONS = 8  # under draws of their own, between what its attacks found on random targets
+COMPARISONS = 8  # under draws of their own, between results of its attacks on random targets
 
 
 @dataclass(frozen=True)
-class InTurn(Attack):
+class AttackSequence(Attack):
     """Runs each attack on the examples that those before it left.
 
     Attributes:
@@ -79,8 +79,8 @@ class InTurn(Attack):
             for attack in others:
                 if estimator.exhausted:
                     break
-                found = attack.perturb(x, y, estimator, budget, generators)
-                best = better_of(estimator, y, best, found, self.comparisons)
+                perturbed = attack.perturb(x, y, estimator, budget, generators)
+                best = better_of(estimator, y, best, perturbed, self.comparisons)
             return best
         budget.check_one_eps()
         few = ceil(x.shape[1] / SHARE)
@@ -89,22 +89,22 @@ class InTurn(Attack):
             return best
         best, reached = best.clone(), estimator.value(best, y, margin_loss).loss
         for attack, most in turns:
-            for positions, rows in left_rows(reached, most):
+            for positions, rows in live_rows(reached, most):
                 if estimator.exhausted:
                     return best
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
-                found = attack.perturb(x[at], y[at], estimator, budget, mine)
+                perturbed = attack.perturb(x[at], y[at], estimator, budget, mine)
                 if estimator.exhausted:
-                    best[at] = found  # what it replaces is answered rightly, too
+                    best[at] = perturbed  # what it replaces is answered rightly, too
                     return best
-                loss = estimator.value(found, y[at], margin_loss).loss
-                best[at] = torch.where(wide(loss > reached[at]), found, best[at])
+                loss = estimator.value(perturbed, y[at], margin_loss).loss
+                best[at] = torch.where(wide(loss > reached[at]), perturbed, best[at])
                 reached[at] = torch.maximum(loss, reached[at])
         return best
 
 
-def left_rows(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
+def live_rows(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
     """The examples that are left, at most so many of a batch, those of the largest loss.
 
     What is attacked in one batch does not depend on the others of its group: batches in which as many are
@@ -146,17 +146,17 @@ def aa(steps: int, early_stop: bool) -> Attack:
     )
     if not early_stop:
         averaging = Pgd(steps, loss=margin_loss, momentum=1.0)
-        return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
-    again = (_more_targets(steps, TARGETS),) * MORE_RUNS
-    return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)))
+        return AttackSequence((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
+    further = (_more_targets(steps, TARGETS),) * MORE_RUNS
+    return AttackSequence(attacks, (*further, Square(MORE_QUERIES * queries, early_stop=True)))
 
 
 def aa_queries(attack: AttackName, randomised: bool) -> Cost:
     """Approximate cost (``Algorithm.cost``)."""
-    steps, again = attack.steps or 1, 0 if randomised else 1 / SHARE
+    steps, share = attack.steps or 1, 0 if randomised else 1 / SHARE
     # Rounded up: twice the steps cost no more than twice as much.
-    backwards = ceil(steps * (2 + TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))
-    return Cost(backwards + ceil(steps * QUERIES * (1 + again * MORE_QUERIES)), backwards)
+    backwards = ceil(steps * (2 + TARGETS + share * MORE_RUNS * (1 + ALL_TARGETS)))
+    return Cost(backwards + ceil(steps * QUERIES * (1 + share * MORE_QUERIES)), backwards)
 
 
 def _more_targets(steps: int, targets: int) -> Attack:

@@ -28,8 +28,8 @@ from attacks.losses import Loss, margin_loss, targeted_margin
 from attacks.perturbation_budget import PerturbationBudget
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
-KEPT, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population
-FIRST, AGAIN = 100, 25  # steps of an ascent: from a random start, and after an exchange
+ELITE, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population
+LONG, SHORT = 100, 25  # steps of an ascent: from a random start, and after an exchange
 FAR, NEAR = 1 / 3, 1 / 30  # of eps: first steps, from a random start, and the smallest after an exchange
 SHRINKS = 0.01  # the last step of an ascent, in first ones
 MOMENTUM = 0.75
@@ -42,8 +42,8 @@ PATIENCE, FILLED = 10, 3  # generations over which progress is measured; how oft
 
 def most_gradients(generations: int) -> int:
     """How many gradients an example can cost."""
-    filled = min(FILLED, ceil(generations / PATIENCE)) * (MEMBERS - KEPT) * FIRST
-    return 1 + RUNS * FIRST + filled + generations * MEMBERS * AGAIN
+    filled = min(FILLED, ceil(generations / PATIENCE)) * (MEMBERS - ELITE) * LONG
+    return 1 + RUNS * LONG + filled + generations * MEMBERS * SHORT
 
 
 RECOMBINED = 1 / 20  # of what an example may cost after its first runs: most are given up early
@@ -52,8 +52,8 @@ RECOMBINED = 1 / 20  # of what an example may cost after its first runs: most ar
 def queries(attack: AttackName, randomised: bool) -> Cost:
     """Approximate cost (``Algorithm.cost``)."""
     if randomised:
-        return Cost(FIRST, FIRST)
-    first = FIRST * RUNS
+        return Cost(LONG, LONG)
+    first = LONG * RUNS
     gradients = ceil(first + RECOMBINED * (most_gradients(attack.steps or 1) - first))
     return Cost(gradients, gradients)
 
@@ -62,7 +62,7 @@ def queries(attack: AttackName, randomised: bool) -> Cost:
 class Crossover(Attack):
     """Returns the best point of the population.
 
-    An example costs ``1 + RUNS * FIRST`` gradients, and at most ``most_gradients(steps)``: it is given up if
+    An example costs ``1 + RUNS * LONG`` gradients, and at most ``most_gradients(steps)``: it is given up if
     its first runs end alike and far from the boundary. Where progress is too slow to reach the boundary, new
     starts take the place of all but the best members, up to ``FILLED`` times with the first; then it is given
     up. Where answers depend on draws or on other inputs, points of one example cannot be compared: there the
@@ -80,7 +80,7 @@ class Crossover(Attack):
         if not estimator.per_example:
             ball = budget.around(x)
             at = ball.uniform(generators) if start is None else ball.project_(start.clone())
-            return self._ascent(at, y, margin_loss, estimator, ball, FIRST, FAR * budget.eps)[0]
+            return self._ascent(at, y, margin_loss, estimator, ball, LONG, FAR * budget.eps)[0]
         clean, result = estimator.gradient(x, y, margin_loss), x.clone()  # without a gradient it ends here
         for g, generator in enumerate(generators):
             for k in range(x.shape[1]):
@@ -120,7 +120,7 @@ class Crossover(Attack):
             narrow = torch.rand(at.shape[1], generator=generator)
             widths = WIDEST * (NARROWEST / WIDEST) ** narrow
             size = FAR * budget.eps
-            return self._ascent(at, towards, targeted_margin, estimator, ball, FIRST, size, widths)
+            return self._ascent(at, towards, targeted_margin, estimator, ball, LONG, size, widths)
 
         pairs, ball = _repeated(pairs, RUNS), around(RUNS)
         begun = ball.uniform([generator])
@@ -130,8 +130,8 @@ class Crossover(Attack):
 
         def keep_best() -> None:
             nonlocal points, reached, pairs
-            kept = reached[0].topk(KEPT).indices
-            points, reached, pairs = points[:, kept], reached[:, kept], pairs[:, kept]
+            top = reached[0].topk(ELITE).indices
+            points, reached, pairs = points[:, top], reached[:, top], pairs[:, top]
 
         keep_best()
         spread = reached[0, 0] - reached[0, -1]
@@ -149,18 +149,18 @@ class Crossover(Attack):
                     break
                 filled += 1
                 keep_best()
-                more, ball = _repeated(pairs, MEMBERS - KEPT), around(MEMBERS - KEPT)
-                found, gained = ascended(ball.uniform([generator]), more, ball)
-                points, reached = torch.cat([points, found], 1), torch.cat([reached, gained], 1)
+                more, ball = _repeated(pairs, MEMBERS - ELITE), around(MEMBERS - ELITE)
+                moved, gained = ascended(ball.uniform([generator]), more, ball)
+                points, reached = torch.cat([points, moved], 1), torch.cat([reached, gained], 1)
                 pairs, ball = torch.cat([pairs, more], 1), around(MEMBERS)
             if generation % PATIENCE == 0:
                 before = float(reached.max())
             partners = points[:, torch.randperm(MEMBERS, generator=generator).to(points.device)]
             child = ball.project_(torch.where(_windows(points, generator), partners, points))
             size = NEAR * (FAR / NEAR) ** float(torch.rand((), generator=generator)) * budget.eps
-            found, gained = self._ascent(child, pairs, targeted_margin, estimator, ball, AGAIN, size)
+            moved, gained = self._ascent(child, pairs, targeted_margin, estimator, ball, SHORT, size)
             better = gained > reached
-            points, reached = torch.where(wide(better), found, points), torch.where(better, gained, reached)
+            points, reached = torch.where(wide(better), moved, points), torch.where(better, gained, reached)
         return points[:, reached[0].argmax()][:, None]
 
     def _over(self, reached: Tensor, estimator: Estimator) -> bool:
@@ -187,14 +187,14 @@ class Crossover(Attack):
             if self._over(reached, estimator):
                 break
             done = step / (steps - 1)
-            left = max(0.0, 1 - done / SMOOTH)
-            with nullcontext() if widths is None or not left else SmoothedReLU(widths * left**2):
-                found = estimator.gradient(at, y, loss)
-            assert found.grad is not None
-            better = found.loss > reached
-            best, reached = torch.where(wide(better), at, best), torch.where(better, found.loss, reached)
-            length = found.grad.abs().sum((2, 3, 4), keepdim=True)
-            velocity = MOMENTUM * velocity + found.grad / length.clamp(min=1e-30)
+            width = max(0.0, 1 - done / SMOOTH)
+            with nullcontext() if widths is None or not width else SmoothedReLU(widths * width**2):
+                estimate = estimator.gradient(at, y, loss)
+            assert estimate.grad is not None
+            better = estimate.loss > reached
+            best, reached = torch.where(wide(better), at, best), torch.where(better, estimate.loss, reached)
+            length = estimate.grad.abs().sum((2, 3, 4), keepdim=True)
+            velocity = MOMENTUM * velocity + estimate.grad / length.clamp(min=1e-30)
             at = ball.step_(at.clone(), velocity, size * SHRINKS**done)
         return best, reached
 

@@ -32,48 +32,48 @@ class Decisions:
     Attributes:
         estimator: the target; it averages over draws where the target is randomised.
         y: true classes ``[G, K]``.
-        steps: questions that may be asked; each is a whole batch, one candidate a slot.
-        asked: questions asked so far.
+        steps: the number of questions allowed; each is a whole batch, one candidate a slot.
+        questions: asked so far.
     """
 
     estimator: Estimator
     y: Tensor
     steps: int
-    asked: int = 0
+    questions: int = 0
 
     @property
     def at_once(self) -> int:
-        """How many points are asked about side by side: two under the same draws where chance has a say."""
+        """How many points are queried side by side: two under the same draws if the target is random."""
         return 1 if self.estimator.per_example else 2
 
     @property
     def over(self) -> bool:
-        """True if there is no question left for so many points."""
-        return self.asked + self.at_once > self.steps or self.estimator.exhausted
+        """True if the remaining questions do not suffice for so many points."""
+        return self.questions + self.at_once > self.steps or self.estimator.exhausted
 
-    def wrong_share(self, x: Tensor, left: Tensor | None = None) -> Tensor:
+    def wrong_share(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         """``[G, K]``: the share of fresh draws under which ``x`` ``[G, K, C, H, W]`` is answered wrongly.
 
         Args:
             x: candidates in [0, 1].
-            left: ``[G, K]``, the examples to ask about, None for all. The others get 0. Only for targets that
+            live: ``[G, K]``, the examples to ask about, None for all. The others get 0. Only for targets that
                 answer inputs one by one.
         """
-        self.asked += 1
-        if left is None or bool(left.all()):
+        self.questions += 1
+        if live is None or bool(live.all()):
             return self.estimator.value(x, self.y, mistaken).loss
         share = torch.zeros(self.y.shape, dtype=x.dtype, device=x.device)
-        share[left] = self.estimator.value(x[left][None], self.y[left][None], mistaken).loss[0]
+        share[live] = self.estimator.value(x[live][None], self.y[live][None], mistaken).loss[0]
         return share
 
-    def wrong(self, x: Tensor, left: Tensor | None = None) -> Tensor:
+    def wrong(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         """``[G, K]``: whether most of the fresh draws are answered wrongly."""
-        return self.wrong_share(x, left) > 0.5
+        return self.wrong_share(x, live) > 0.5
 
     def compare(self, xs: Sequence[Tensor]) -> list[Tensor]:
         """The share of wrong draws of each of ``xs``, ``[G, K]`` each, under the same draws."""
-        self.asked += len(xs)
-        return [found.loss for found in self.estimator.compare(xs, self.y, mistaken)]
+        self.questions += len(xs)
+        return [estimate.loss for estimate in self.estimator.compare(xs, self.y, mistaken)]
 
 
 def start_images(x: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
@@ -101,15 +101,15 @@ def begin(
 
     Args:
         candidates: at least one; like x each.
-        place: from a candidate to the point that is asked about.
+        place: from a candidate to the point that is queried.
     """
-    left = iter(candidates)
-    chosen = next(left)
+    starts = iter(candidates)
+    chosen = next(starts)
     begun = torch.zeros_like(decisions.y, dtype=torch.bool)
-    # In the end, what was found for others of the batch.
+    # In the end, the points of others of the batch.
     shifts = range(1, min(chosen.shape[1], STARTS // 2 + 1))
-    left = chain([chosen], left, (chosen.roll(shift, 1) for shift in shifts))
-    while some := tuple(islice(left, decisions.at_once)):
+    starts = chain([chosen], starts, (chosen.roll(shift, 1) for shift in shifts))
+    while some := tuple(islice(starts, decisions.at_once)):
         if decisions.over or bool(begun.all()):
             break
         if decisions.estimator.per_example:
@@ -123,7 +123,7 @@ def begin(
 
 
 def room(ball: Ball, x: Tensor) -> Tensor:
-    """``[G, K]``: the largest distance from x0 that a slot may be asked about, in the ball's units.
+    """``[G, K]``: the largest distance from x0 at which a slot may be queried, in the ball's units.
 
     A decision-based attack starts far away, so that is the whole box; 0 for a slot that is held.
     """
@@ -137,22 +137,22 @@ def length(u: Tensor, ball: Ball) -> Tensor:
     return torch.linalg.vector_norm(u.flatten(2), ord=ball.order, dim=-1)
 
 
-def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, found: Tensor) -> Tensor:
+def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, point: Tensor) -> Tensor:
     """The result in the ball: each example's nearest wrong answer, or the edge of the ball in that direction.
 
     Where an answer depends on chance or the batch, a point that is only just beyond the boundary is answered
-    wrongly by half of the draws. So both points are asked about under the same draws; the better one stays.
+    wrongly by half of the draws. So both points are queried under the same draws; the better one stays.
 
     Args:
         x: clean inputs.
-        found: points in the box, the nearest ones known to be answered wrongly.
+        point: points in the box, the nearest ones known to be answered wrongly.
     """
     ball = budget.around(x)
-    near = ball.project_(found.clone())
+    near = ball.project_(point.clone())
     if decisions.estimator.per_example or decisions.estimator.exhausted:
         return near
-    u = (found - x) / ball.unit
+    u = (point - x) / ball.unit
     factor = ball.radius / wide(length(u, ball).clamp(min=torch.finfo(u.dtype).tiny))
     edge = ball.project_((x + u * ball.unit * factor.clamp(min=1)).clamp_(0, 1))
-    one, other = decisions.compare([near, edge])
-    return torch.where(wide(other >= one), edge, near)
+    inner, other = decisions.compare([near, edge])
+    return torch.where(wide(other >= inner), edge, near)

@@ -23,8 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def makes_process_unusable(error: BaseException) -> bool:
     """After a fault of CUDA, or a device that is lost, every later call in the process fails."""
-    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _FAULTS)
-    return told and not is_out_of_memory(error)
+    fault = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _FAULTS)
+    return fault and not is_out_of_memory(error)
 
 
 def is_machine_fault(error: BaseException) -> bool:
@@ -53,8 +53,8 @@ class NoGradient(RuntimeError):
         self.raised = error is not None
         self.why = "its answer has no graph back to its input"
         if error is not None:
-            said = " ".join(str(error).split()).partition(". ")[0]
-            self.why = f"torch cannot differentiate its answer ({type(error).__name__}: {said[:160]})"
+            reason = " ".join(str(error).split()).partition(". ")[0]
+            self.why = f"torch cannot differentiate its answer ({type(error).__name__}: {reason[:160]})"
         super().__init__(
             f"the target has no gradient: {self.why}; relaxed- before an attack's name smooths operators "
             "that cut the graph, and square-1000 needs no gradient"
@@ -80,11 +80,11 @@ def recorded(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             return answer(x.detach())
 
 
-def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
+def gradient(of: Tensor, x: Tensor, *, retain: bool = False) -> Tensor:
     """The gradient of the number ``of``, like the leaf ``x``.
 
     Args:
-        again: whether the same graph is differentiated once more.
+        retain: whether the same graph is differentiated once more.
     Raises:
         NoGradient: nothing connects them (a graph that leads to something else, to parameters, is none), or
             torch cannot differentiate what does.
@@ -92,7 +92,7 @@ def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
     if not of.requires_grad:
         raise NoGradient
     try:
-        (grad,) = torch.autograd.grad(of, x, retain_graph=again, allow_unused=True)
+        (grad,) = torch.autograd.grad(of, x, retain_graph=retain, allow_unused=True)
     except Exception as error:  # the target may bring operators and backward passes of its own
         raise_machine_fault(error)
         raise NoGradient(error) from error
@@ -101,14 +101,14 @@ def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
     return grad
 
 
-def gradient_or_zero(of: Tensor, x: Tensor, *, again: bool = False, strict: bool = False) -> Tensor:
+def gradient_or_zero(of: Tensor, x: Tensor, *, retain: bool = False, strict: bool = False) -> Tensor:
     """The same; 0 where there is none.
 
     Args:
         strict: let NoGradient through where something was raised.
     """
     try:
-        return gradient(of, x, again=again)
+        return gradient(of, x, retain=retain)
     except NoGradient as error:
         if strict and error.raised:
             raise

@@ -28,7 +28,7 @@ class HopSkipJump(Attack):
     probes around it, step along it, half as far until the answer is wrong. The walk begins at ``start``, at
     another input of the batch or at a random image, whichever is answered wrongly first. Where answers depend
     on chance or the batch, a probe counts by its share of wrong draws, any other question by the majority,
-    and the end of a bisection is asked about once more.
+    and the end of a bisection is queried once more.
 
     Attributes:
         steps: queries; each costs what the estimator takes.
@@ -57,7 +57,7 @@ class _Walk:
     Attributes:
         point: the current point, answered wrongly.
         best: the nearest point that is known to be answered wrongly.
-        begun: ``[G, K]``, whether a wrong answer was found at all.
+        begun: ``[G, K]``, whether any point is misclassified.
     """
 
     def __init__(
@@ -88,9 +88,9 @@ class _Walk:
 
     @property
     def over(self) -> bool:
-        return self.decisions.over or not bool(self._left().any())
+        return self.decisions.over or not bool(self._live().any())
 
-    def _left(self) -> Tensor:
+    def _live(self) -> Tensor:
         """The examples whose walk goes on, ``[G, K]``."""
         return self.begun & ~(self.nearest <= self.radius) if self.early_stop else self.begun
 
@@ -105,9 +105,9 @@ class _Walk:
     def _movable(self, point: Tensor) -> Tensor:
         return torch.where(wide(self.movable), point, self.x)
 
-    def _ask(self, point: Tensor, left: Tensor) -> Tensor:
-        """True if the points of the examples left are answered wrongly; the nearest of these are kept."""
-        wrong = self.decisions.wrong(point, left if self.early_stop else None) & left
+    def _ask(self, point: Tensor, live: Tensor) -> Tensor:
+        """True if the points of the live examples are misclassified; stores the nearest of these."""
+        wrong = self.decisions.wrong(point, live if self.early_stop else None) & live
         if self.decisions.estimator.per_example:
             self._keep(point, wrong)
         return wrong
@@ -126,7 +126,7 @@ class _Walk:
         far, high = self.point, self._distance(self.point)
         low, whole = torch.zeros_like(high), high
         while not self.over:
-            searched = self._left() & (high - low > self.precision * whole)
+            searched = self._live() & (high - low > self.precision * whole)
             if not bool(searched.any()):
                 break
             decisive = (low < self.radius) & (self.radius < high)
@@ -136,7 +136,7 @@ class _Walk:
             low = torch.where(searched & ~wrong, middle, low)
         self.point = self._towards(far, high)
         if not (self.decisions.estimator.per_example or self.over):
-            self._keep(self.point, self._ask(self.point, self._left()))
+            self._keep(self.point, self._ask(self.point, self._live()))
 
     def _towards(self, far: Tensor, distance: Tensor) -> Tensor:
         """The point on the way from x to ``far`` (linf: of the box around x) at that distance from x."""
@@ -151,18 +151,18 @@ class _Walk:
         """The direction of steepest ascent into the wrong classes, of norm 1, from so many probes."""
         size = wide(self.share * self._distance(self.point))
         weighted, plain = torch.zeros_like(self.x), torch.zeros_like(self.x)
-        total, asked = torch.zeros_like(self.nearest), 0
-        while asked < probes and not self.over:
+        total, count = torch.zeros_like(self.nearest), 0
+        while count < probes and not self.over:
             u = torch.stack([self._direction(g) for g in self.generators]).to(self.x)
             probe = (self.point + size * u * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
             probe = self._movable(probe)
-            share = self.decisions.wrong_share(probe, self._left() if self.early_stop else None)
+            share = self.decisions.wrong_share(probe, self._live() if self.early_stop else None)
             moved = (probe - self.point) / self.ball.unit
             weighted += wide(2 * share - 1) * moved
             plain += moved
-            total, asked = total + 2 * share - 1, asked + 1
+            total, count = total + 2 * share - 1, count + 1
         # Centred answers vary less; if all are alike there is nothing to centre.
-        mean = total / max(asked, 1)
+        mean = total / max(count, 1)
         gradient = weighted - wide(torch.where(mean.abs() >= 1, 0, mean)) * plain
         if self.ball.order == inf:
             return gradient.sign()
@@ -177,7 +177,7 @@ class _Walk:
     def advance(self, direction: Tensor, move: int) -> None:
         """Steps along ``direction`` by a ``sqrt(move)``-th of the distance, halved until that is wrong."""
         size = self._distance(self.point) / sqrt(move)
-        waiting = self._left()
+        waiting = self._live()
         for _ in range(HALVINGS):
             if self.over or not bool(waiting.any()):
                 return
@@ -185,4 +185,4 @@ class _Walk:
             point = self._movable(torch.where(wide(waiting), point, self.point))
             wrong = self._ask(point, waiting)
             self.point = torch.where(wide(wrong), point, self.point)
-            waiting, size = waiting & ~wrong & self._left(), size / 2
+            waiting, size = waiting & ~wrong & self._live(), size / 2

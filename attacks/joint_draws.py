@@ -3,7 +3,7 @@
 Gradients averaged over the members of a random ensemble are inconsistent: one member that is out of reach, or
 whose scale is larger, decides the direction for all (arXiv 2206.06737, which attacks one member after the
 other for that reason). Here a set of draws is held fixed, and grows by the draw that is the closest to being
-fooled; a draw that cannot be fooled together with those before it is left out.
+fooled; a draw that cannot be fooled together with those before it is skipped.
 """
 
 from dataclasses import dataclass
@@ -48,8 +48,8 @@ class _Point(NamedTuple):
 
     def reached(self, eps: float) -> Tensor:
         """How many draws are fooled, less a part of one for how far the others are from that, ``[G, K]``."""
-        left = self.distance.clamp(0, FAR).mean(0) / max(eps, 1 / FAR)
-        return (self.distance < 0).to(left).sum(0) - left / (1 + left)
+        share = self.distance.clamp(0, FAR).mean(0) / max(eps, 1 / FAR)
+        return (self.distance < 0).to(share).sum(0) - share / (1 + share)
 
     def where(self, taken: Tensor, other: "_Point") -> "_Point":
         """The other point for inputs that are ``taken`` ``[G, K]``."""
@@ -75,13 +75,13 @@ class JointDraws(Attack):
         ball = budget.around(x)
         held = estimator.held(DRAWS)
 
-        def point(at: Tensor, found: Estimate) -> _Point:
-            assert found.grad is not None
-            size = norm_of((found.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(found.loss.shape)
+        def point(at: Tensor, value: Estimate) -> _Point:
+            assert value.grad is not None
+            size = norm_of((value.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(value.loss.shape)
             size = size.clamp_min(torch.finfo(size.dtype).tiny)
-            wrong = found.logits.argmax(-1) != y
-            distance = torch.where(wrong, -found.loss.abs() - 1 / FAR, -found.loss) / size
-            return _Point(at, distance, found.grad / size[..., None, None, None])
+            wrong = value.logits.argmax(-1) != y
+            distance = torch.where(wrong, -value.loss.abs() - 1 / FAR, -value.loss) / size
+            return _Point(at, distance, value.grad / size[..., None, None, None])
 
         begun = x.clone() if start is None else ball.project_(start.clone())
         first = estimator.each(begun, y, margin_loss, held)
@@ -96,7 +96,7 @@ class JointDraws(Attack):
             slope = torch.where(nearer[..., None, None, None], other.slope, best.slope)
             best = _Point(begun, torch.where(nearer, other.distance, best.distance), slope)
 
-        def asked(at: Tensor) -> _Point:
+        def evaluate(at: Tensor) -> _Point:
             return point(at, estimator.each(at, aims, targeted_margin, held))
 
         tried = torch.zeros_like(best.distance, dtype=torch.bool)
@@ -112,7 +112,7 @@ class JointDraws(Attack):
                     break
                 short = torch.where(chosen, at.distance + BEYOND * budget.eps, 0).clamp_min(0)
                 uphill = (short[..., None, None, None] * at.slope).sum(0)
-                at = asked(ball.step_(at.x.clone(), uphill, size * budget.eps))
+                at = evaluate(ball.step_(at.x.clone(), uphill, size * budget.eps))
                 best = best.where(larger(estimator, at.reached(budget.eps), best.reached(budget.eps)), at)
             tried |= joining & (best.distance >= 0)
         return best.x

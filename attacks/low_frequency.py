@@ -93,17 +93,17 @@ class LowFrequencyBall(Ball):
         return moved(self.x0, d.mul_(self.unit))
 
     def distance(self, x: Tensor) -> Tensor:
-        """As in the norm itself; above 1 where no point of the set is found within ``TOLERANCE``."""
+        """As in the norm itself; above 1 if no point of the set lies within ``TOLERANCE``."""
         tolerance = max(TOLERANCE, torch.finfo(x.dtype).eps)
         off = self._off(x, self._fit(x, ROUNDS, inside=True)).double()
         if self._free is not None:
             off = torch.where(self._free, 0, off)
         for rounds, hope in MORE_ROUNDS:
-            left = ((off > tolerance) & (off <= hope * tolerance)).flatten(1)
-            if not bool(left.any()):
+            close = ((off > tolerance) & (off <= hope * tolerance)).flatten(1)
+            if not bool(close.any()):
                 break
-            rows = self._of(left)
-            off[left] = rows._off(x[left][None], rows._fit(x[left][None], rounds, inside=True))[0]
+            rows = self._of(close)
+            off[close] = rows._off(x[close][None], rows._fit(x[close][None], rounds, inside=True))[0]
         beyond = 1 + fraction(off / double(self.unit).amin(2, keepdim=True), double(self.radius))
         outside = torch.where(off > tolerance, beyond, 0).flatten(1).to(self.unit)
         return torch.maximum(super().distance(x), outside)

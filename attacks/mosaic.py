@@ -18,7 +18,7 @@ from torch import Tensor
 from attacks.attack import Attack, Problem, better_of, wide
 from attacks.attack_name import AttackName
 from attacks.catalogue import Cost
-from attacks.composite import left_rows
+from attacks.composite import live_rows
 from attacks.losses import margin_loss
 from attacks.pgd import Pgd
 from attacks.score_based import each_batch, search
@@ -48,40 +48,40 @@ class Mosaic(Attack):
         pgd = Pgd(STEPS, loss=margin_loss, momentum=1.0, early_stop=self.early_stop)
         best = pgd.perturb(x, y, estimator, budget, generators, start)
         for _ in range(self.steps - 1):
-            for positions, rows in self._left(problem, best):
+            for positions, rows in self._live(problem, best):
                 if estimator.exhausted:
                     return best
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
                 part = problem._replace(x=x[at], y=y[at], generators=mine, start=None)
-                found = pgd.perturb(part.x, part.y, estimator, budget, mine)
-                best = best.index_put(at, self._mixed(part, best[at], found))
+                end = pgd.perturb(part.x, part.y, estimator, budget, mine)
+                best = best.index_put(at, self._mixed(part, best[at], end))
         return best
 
-    def _left(self, problem: Problem, best: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _live(self, problem: Problem, best: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches and rows to go on with: all of them, or with ``early_stop`` those answered rightly."""
         if not self.early_stop:
             g, k = problem.y.shape
             device = best.device
             yield torch.arange(g, device=device), torch.arange(k, device=device).expand(g, k)
         elif not problem.estimator.exhausted:
-            yield from left_rows(problem.estimator.value(best, problem.y, margin_loss).loss, None)
+            yield from live_rows(problem.estimator.value(best, problem.y, margin_loss).loss, None)
 
-    def _mixed(self, problem: Problem, best: Tensor, found: Tensor) -> Tensor:
+    def _mixed(self, problem: Problem, best: Tensor, end: Tensor) -> Tensor:
         """The best of both and of mixtures of them, like ``best`` ``[G, K, C, H, W]``."""
         x, y, estimator, budget, generators, _ = problem
         ball = budget.around(x)
 
-        def mixture(query: int, kept: Tensor) -> Tensor:
+        def mixture(query: int, current: Tensor) -> Tensor:
             if query == 1:
-                return found
+                return end
             k = x.shape[1]
             even = each_batch(generators, lambda generator: torch.rand(k, generator=generator))
             share = MOST * (FEWEST / MOST) ** even
             shape = (k, 1, *x.shape[3:])
             drawn = each_batch(generators, lambda generator: torch.rand(shape, generator=generator))
             taken = (drawn < wide(share)).to(x.device)
-            return ball.project_(torch.where(taken, found, kept))
+            return ball.project_(torch.where(taken, end, current))
 
         mixed = search(best, mixture, 2 * MIXTURES + 1, y, estimator, early_stop=self.early_stop)
         return better_of(estimator, y, best, mixed) if estimator.coupled else mixed

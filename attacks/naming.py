@@ -143,8 +143,8 @@ def with_options(
     if step_size is not None:
         at, size = "@", str(step_size)
     if loss is not None:
-        kept = [part for part in options.split("+") if part and not part.startswith("loss=")]
-        plus, options = "+", "+".join([*kept, f"loss={loss}"])
+        parts = [part for part in options.split("+") if part and not part.startswith("loss=")]
+        plus, options = "+", "+".join([*parts, f"loss={loss}"])
     return f"{algorithm}{at}{size}{plus}{options}"
 
 
@@ -160,13 +160,13 @@ def suited(text: str, norm: str) -> str:
         return text
     instead = stand_in(known, norm)
     options = dict(name.options)
-    kept = {"target": options["target"]} if "target" in options else {}
+    parts = {"target": options["target"]} if "target" in options else {}
     if name.init is not None:
-        kept["init"] = suited(name.init.text, norm)
+        parts["init"] = suited(name.init.text, norm)
     if "loss" in CATALOGUE[instead].options and options.get("loss", known.loss) != "ce":
-        kept["loss"] = "margin"
+        parts["loss"] = "margin"
     before = text[: text.index(name.algorithm)]
-    return f"{before}{instead}-{name.steps or 20}" + "".join(f"+{k}={v}" for k, v in kept.items())
+    return f"{before}{instead}-{name.steps or 20}" + "".join(f"+{k}={v}" for k, v in parts.items())
 
 
 def expand(text: str) -> tuple[AttackName, ...]:
@@ -262,7 +262,7 @@ def _closest(text: str, known: Collection[str]) -> str:
         with suppress(ValueError):
             return f"did you mean {parse(dashed).text}?"
     written = {name.lower(): name for name in reversed([*known])}
-    found = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
+    matches = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
     # Two letters that changed places come first: pdg is pgd sooner than pdpgd.
-    close = [written[near] for near in sorted(found, key=lambda near: sorted(near) != sorted(text.lower()))]
+    close = [written[near] for near in sorted(matches, key=lambda near: sorted(near) != sorted(text.lower()))]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"

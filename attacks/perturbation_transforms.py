@@ -67,16 +67,16 @@ def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = 
         changed = (x != clean).any(2, keepdim=True)
         return torch.where(changed, _on_grid((x * levels).round(), levels), clean)
     ball = budget.around(clean)
-    found = clean.clone()
+    result = clean.clone()
     open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     for length in LENGTHS:
         tried = _on_grid((scaled(x, clean, length) * levels).round(), levels)
         fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
-        found = torch.where(wide(fits), tried, found)
+        result = torch.where(wide(fits), tried, result)
         open_ &= ~fits
         if not bool(open_.any()):
             break
-    return found
+    return result
 
 
 def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int) -> Tensor:

@@ -76,27 +76,27 @@ class Pgd(Attack):
             x, y, adv = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
             ball = budget.around(x)
         done, velocity = adv, torch.zeros_like(adv)
-        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
+        live = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
             if estimator.exhausted:
                 break
-            found = estimator.gradient(adv, y, self.loss)
-            assert found.grad is not None
+            estimate = estimator.gradient(adv, y, self.loss)
+            assert estimate.grad is not None
             if self.momentum:
-                sizes = found.grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
-                tiny = torch.finfo(found.grad.dtype).tiny
-                velocity = self.momentum * velocity + found.grad / sizes.clamp_min(tiny)
+                sizes = estimate.grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
+                tiny = torch.finfo(estimate.grad.dtype).tiny
+                velocity = self.momentum * velocity + estimate.grad / sizes.clamp_min(tiny)
             else:
-                velocity = found.grad
-            if self.early_stop and not bool((right := found.logits[0].argmax(-1) == y[0]).all()):
-                done = done.index_copy(1, left, adv)
+                velocity = estimate.grad
+            if self.early_stop and not bool((right := estimate.logits[0].argmax(-1) == y[0]).all()):
+                done = done.index_copy(1, live, adv)
                 if not bool(right.any()):
                     return done.view(shape)
-                left = left[right]
+                live = live[right]
                 x, y, adv, velocity = (of[:, right] for of in (x, y, adv, velocity))
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
-        return done.index_copy(1, left, adv).view(shape) if self.early_stop else adv
+        return done.index_copy(1, live, adv).view(shape) if self.early_stop else adv
 
 
 def standing_under_pgd(

@@ -90,18 +90,18 @@ def _by_distance(rays: _Rays, decisions: Decisions, begun: Tensor, *, early_stop
     low, high, tried = torch.zeros_like(rays.distance), rays.distance, rays.signs
     bisecting = begun
     while not decisions.over:
-        left = rays.distance > rays.radius if early_stop else None
-        if left is not None and not bool(left.any()):
+        live = rays.distance > rays.radius if early_stop else None
+        if live is not None and not bool(live.any()):
             break
         tried = torch.where(wide(bisecting), tried, rays.flipped())
         decisive = (low < rays.radius) & (rays.radius < high)
         middle = torch.where(decisive, rays.radius, (low + high) / 2)
-        asked = torch.where(bisecting, middle, rays.distance * (1 - PRECISION))
-        wrong = decisions.wrong(rays.at(asked, tried), left)
-        rays.distance = torch.where(wrong, asked, rays.distance)
+        distance = torch.where(bisecting, middle, rays.distance * (1 - PRECISION))
+        wrong = decisions.wrong(rays.at(distance, tried), live)
+        rays.distance = torch.where(wrong, distance, rays.distance)
         rays.signs = torch.where(wide(wrong), tried, rays.signs)
-        low = torch.where(wrong, torch.where(bisecting, low, 0), asked)
-        high = torch.where(wrong, asked, high)
+        low = torch.where(wrong, torch.where(bisecting, low, 0), distance)
+        high = torch.where(wrong, distance, high)
         ended = torch.where(bisecting, high - low <= PRECISION * high, ~wrong)
         bisecting = ~ended
         rays.next_block(ended)
@@ -111,8 +111,8 @@ def _by_distance(rays: _Rays, decisions: Decisions, begun: Tensor, *, early_stop
 def _by_share(rays: _Rays, decisions: Decisions) -> Tensor:
     """Rays compared by their shares of wrong draws, at a distance at which some draws are wrong, but not all.
 
-    A short distance that was wrong by luck would turn all better rays away. So none is kept: two rays are
-    asked about under the same draws, at a distance that follows the answers and ends at the ball's edge.
+    A short distance that was wrong by luck would turn all better rays away. So none is stored: two rays are
+    queried under the same draws, at a distance that follows the answers and ends at the ball's edge.
     """
     distance, least = rays.distance, torch.minimum(rays.radius, rays.distance)
     for _ in range(HALVINGS):
@@ -122,9 +122,9 @@ def _by_share(rays: _Rays, decisions: Decisions) -> Tensor:
         distance = torch.where(decisions.wrong(rays.at(halved, rays.signs)), halved, distance)
     while not decisions.over:
         tried = rays.flipped()
-        kept, other = decisions.compare([rays.at(distance, rays.signs), rays.at(distance, tried)])
-        rays.signs = torch.where(wide(other > kept), tried, rays.signs)
-        more = torch.maximum(kept, other) > 0.5
+        own, other = decisions.compare([rays.at(distance, rays.signs), rays.at(distance, tried)])
+        rays.signs = torch.where(wide(other > own), tried, rays.signs)
+        more = torch.maximum(own, other) > 0.5
         distance = torch.maximum(torch.where(more, distance / DRIFT, distance * DRIFT), least)
         distance = torch.minimum(distance, rays.distance)
         rays.next_block(torch.ones_like(more))

@@ -15,7 +15,7 @@ from attacks.losses import BY_NAME
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
-from attacks.surrogate import Surrogate, Taught
+from attacks.surrogate import Surrogate, SurrogateTarget
 
 
 def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
@@ -88,7 +88,7 @@ def estimator_for(
                 f"expected an attack, got perturbed inputs that were made elsewhere: {name.text}"
             )
         case "surrogate":
-            estimator = taught = Taught(oracle, draws=name.draws, **shared)
+            estimator = taught = SurrogateTarget(oracle, draws=name.draws, **shared)
             taught.base = base
         case "aware":
             assert known is not None

@@ -1,6 +1,6 @@
 """Black-box attacks that see scores: random search, Square and SPSA.
 
-Random search (arXiv 1902.06705) and Square (arXiv 1912.00049) propose a point, compare it with the kept one
+Random search (arXiv 1902.06705) and Square (arXiv 1912.00049) propose a point, compare it with the best one
 and keep the better; SPSA (arXiv 1802.05666) estimates gradients from loss differences along random
 directions. If one breaks an example that gradient attacks do not break, the gradients may be masked.
 """
@@ -18,17 +18,17 @@ from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.pgd import default_step_size
 
-Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
+Propose = Callable[[int, Tensor], Tensor]  # number of the query, best points -> candidates like them
 
 
 def search(
     first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, early_stop: bool
 ) -> Tensor:
-    """The points with the largest margin loss found, ``[G, K, C, H, W]``.
+    """The points with the largest margin loss so far, ``[G, K, C, H, W]``.
 
     A query is a whole batch, in which every slot holds one candidate: no two candidates of an example share a
     batch. If an example's loss depends on a draw or on its batch, one lucky value would block all better
-    candidates. Each candidate is then compared with the kept point under the same draws, two queries at a
+    candidates. Each candidate is then compared with the best point under the same draws, two queries at a
     time, and no wrong answer ends the search.
 
     Args:
@@ -43,34 +43,34 @@ def search(
             if estimator.exhausted:
                 break
             candidate = propose(query, best)
-            kept, found = estimator.compare([best, candidate], y, margin_loss)
-            best = torch.where(wide(found.loss > kept.loss), candidate, best)
+            current, estimate = estimator.compare([best, candidate], y, margin_loss)
+            best = torch.where(wide(estimate.loss > current.loss), candidate, best)
         return best
-    found = estimator.value(best, y, margin_loss)
-    best_loss, wrong = found.loss, found.logits.argmax(-1) != y
+    estimate = estimator.value(best, y, margin_loss)
+    best_loss, wrong = estimate.loss, estimate.logits.argmax(-1) != y
     for query in range(1, steps):
         if estimator.exhausted or (early_stop and bool(wrong.all())):
             break
         candidate = propose(query, best)
-        # Random numbers are drawn for all slots: an example's do not depend on which others are left.
-        left = ~wrong if early_stop else torch.ones_like(wrong)
-        loss, wrong_now = _value(estimator, candidate, y, left)
-        better = left & (loss > best_loss)
+        # Random numbers are drawn for all slots: an example's do not depend on which others are live.
+        live = ~wrong if early_stop else torch.ones_like(wrong)
+        loss, wrong_now = _value(estimator, candidate, y, live)
+        better = live & (loss > best_loss)
         best = torch.where(wide(better), candidate, best)
         best_loss = torch.where(better, loss, best_loss)
-        wrong = wrong | (left & wrong_now)
+        wrong = wrong | (live & wrong_now)
     return best
 
 
-def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of the examples that are left and whether they are wrong; asked as one batch if some stopped."""
-    if bool(left.all()):
-        found = estimator.value(x, y, margin_loss)
-        return found.loss, found.logits.argmax(-1) != y
-    found = estimator.value(x[left][None], y[left][None], margin_loss)
+def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss of the live examples and whether they are wrong; queried as one batch if some stopped."""
+    if bool(live.all()):
+        estimate = estimator.value(x, y, margin_loss)
+        return estimate.loss, estimate.logits.argmax(-1) != y
+    estimate = estimator.value(x[live][None], y[live][None], margin_loss)
     loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
     wrong = torch.zeros_like(y, dtype=torch.bool)
-    loss[left], wrong[left] = found.loss[0], found.logits[0].argmax(-1) != y[left]
+    loss[live], wrong[live] = estimate.loss[0], estimate.logits[0].argmax(-1) != y[live]
     return loss, wrong
 
 
@@ -97,8 +97,8 @@ class RandomSearch(Attack):
         def point(query: int, best: Tensor) -> Tensor:
             nonlocal corner
             if self.apart:
-                again = each_batch(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
-                mixed = torch.where(again.to(x.device), ball.random_sign(generators), best)
+                flip = each_batch(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
+                mixed = torch.where(flip.to(x.device), ball.random_sign(generators), best)
                 return mixed if ball.solid else ball.project_(mixed)
             corner = not corner
             return ball.random_sign(generators) if corner else ball.uniform(generators)

@@ -27,7 +27,7 @@ class Best:
     """The best point so far, ``[G, K, C, H, W]``: what an attack returns.
 
     Where an answer is the example's own, that of every step decides, at no cost. Elsewhere the point of every
-    ``COMPARED``-th step is compared with the kept one under the same draws, each example by itself, as in
+    ``COMPARED``-th step is compared with the best one under the same draws, each example by itself, as in
     ``attacks.score_based.search``.
     """
 
@@ -48,10 +48,10 @@ class Best:
         self._seen += 1
 
     def end(self, point: Tensor) -> Tensor:
-        """The better of the kept point and this one, whose answers are not known yet."""
+        """The better of the best point and this one, whose loss is not known yet."""
         if not self._estimator.exhausted:
-            kept, found = self._estimator.compare([self.point, point], self._y, margin_loss)
-            self.point = torch.where(wide(found.loss > kept.loss), point, self.point)
+            current, estimate = self._estimator.compare([self.point, point], self._y, margin_loss)
+            self.point = torch.where(wide(estimate.loss > current.loss), point, self.point)
         return self.point
 
 
@@ -91,14 +91,14 @@ class SparsePgd(Attack):
         best = Best(estimator, y, adv)
         length = MASK_STEP * sqrt(x.shape[-2] * x.shape[-1])
         unchanged = torch.zeros_like(ball.radius.expand(*y.shape, 1, 1, 1))
-        left = torch.ones_like(y, dtype=torch.bool)
+        live = torch.ones_like(y, dtype=torch.bool)
         for _ in range(self.steps):
-            if estimator.exhausted or not bool(left.any()):
+            if estimator.exhausted or not bool(live.any()):
                 break
-            grad, margin = _gradient(estimator, adv, y, self.loss, left)
+            grad, margin = _gradient(estimator, adv, y, self.loss, live)
             best.see(adv, margin)
             if self.early_stop:
-                left &= margin <= 0
+                live &= margin <= 0
             share = torch.sigmoid(mask)  # of a pixel's colour that its mask lets through, in the gradient
             slope = (grad * (colours - x)).sum(2, keepdim=True) * share * (1 - share)
             mask = mask + length * unit_length(slope)
@@ -108,28 +108,28 @@ class SparsePgd(Attack):
             fresh = drawn(torch.randn, x[:, :, :1], generators), drawn(torch.rand, x, generators)
             same = (most(mask, ball.radius) == chosen).flatten(2).all(2)
             unchanged = unchanged + wide(same)
-            again = unchanged >= PATIENCE
-            mask, colours = torch.where(again, fresh[0], mask), torch.where(again, fresh[1], colours)
-            unchanged = torch.where(again, 0, unchanged)
+            stuck = unchanged >= PATIENCE
+            mask, colours = torch.where(stuck, fresh[0], mask), torch.where(stuck, fresh[1], colours)
+            unchanged = torch.where(stuck, 0, unchanged)
             chosen = most(mask, ball.radius)
             adv = torch.where(chosen, colours, x)
         return best.point if estimator.per_example else best.end(adv)
 
 
-def _gradient(estimator: Estimator, x: Tensor, y: Tensor, loss: Loss, left: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient and margin loss of the examples that are left, asked as one batch if some stopped.
+def _gradient(estimator: Estimator, x: Tensor, y: Tensor, loss: Loss, live: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient and margin loss of the live examples, queried as one batch if some stopped.
 
     Of the others the gradient is 0 and the margin loss -inf.
     """
-    if bool(left.all()):
-        found = estimator.gradient(x, y, loss)
-        assert found.grad is not None
-        return found.grad, margin_loss(found.logits, y).to(x.dtype)
-    found = estimator.gradient(x[left][None], y[left][None], loss)
-    assert found.grad is not None
+    if bool(live.all()):
+        estimate = estimator.gradient(x, y, loss)
+        assert estimate.grad is not None
+        return estimate.grad, margin_loss(estimate.logits, y).to(x.dtype)
+    estimate = estimator.gradient(x[live][None], y[live][None], loss)
+    assert estimate.grad is not None
     grad, margin = torch.zeros_like(x), x.new_full(y.shape, -torch.inf)
-    grad[left] = found.grad[0]
-    margin[left] = margin_loss(found.logits, y[left][None])[0].to(x.dtype)
+    grad[live] = estimate.grad[0]
+    margin[live] = margin_loss(estimate.logits, y[live][None])[0].to(x.dtype)
     return grad, margin
 
 
@@ -219,11 +219,11 @@ class SparseRs(Attack):
             changed = (best != x).any(2, keepdim=True)
             score = drawn(torch.rand, x[:, :, :1], generators)
             given_back = most(torch.where(changed, score, -1), count) & changed
-            kept = changed & ~given_back
-            room = ball.radius - kept.sum((2, 3, 4), keepdim=True)
+            remaining = changed & ~given_back
+            room = ball.radius - remaining.sum((2, 3, 4), keepdim=True)
             taken = most(torch.where(changed, -1, score), room) & ~changed
             colours = drawn(torch.rand, x, generators).round_()
-            return torch.where(taken, colours, torch.where(kept, best, x))
+            return torch.where(taken, colours, torch.where(remaining, best, x))
 
         first = ball.random_sign(generators) if start is None else ball.project_(start.clone())
         return search(first, exchanged, self.steps, y, estimator, early_stop=self.early_stop)

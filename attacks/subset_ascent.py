@@ -26,7 +26,7 @@ class _Examples(SimpleNamespace):
     """The state of each example: ``[G, K, ...]`` tensors, indexed together when examples stop.
 
     All have ``slot`` (the example's place in its batch), ``x``, ``y``, ``begun`` (where its search begins),
-    ``at`` (the point asked about), ``best`` and ``reached`` (the best point so far and its loss); once asked,
+    ``at`` (the queried point), ``best`` and ``reached`` (the best point so far and its loss); once asked,
     ``grad`` at ``at`` and ``better``, whether that is the new best point.
     """
 
@@ -35,13 +35,13 @@ class _Examples(SimpleNamespace):
 
 
 class _Ascent:
-    """What is left to search and what was found, on the margin loss of ``[G, K]`` examples.
+    """The live examples and the best points so far, on the margin loss of ``[G, K]`` examples.
 
     Args:
         early_stop: leave examples out once they are answered wrongly. All batches then form one.
 
     Attributes:
-        left: the examples still searched.
+        live: the examples still searched.
 
     Raises:
         ValueError: ``early_stop`` with a budget that differs between slots.
@@ -57,29 +57,29 @@ class _Ascent:
         self.loss = margin_loss if estimator.per_example else cross_entropy
         slot = torch.arange(y.shape[1], device=y.device).expand(y.shape)
         reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
-        self.left = _Examples(slot=slot, x=x, y=y, begun=begun, at=begun, best=begun, reached=reached)
-        self._found = begun
+        self.live = _Examples(slot=slot, x=x, y=y, begun=begun, at=begun, best=begun, reached=reached)
+        self._best = begun
 
     def result(self) -> Tensor:
         """The best points, shaped like the x that was given."""
-        return self._found.index_copy(1, self.left.slot[0], self.left.best).view(self._shape)
+        return self._best.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
 
     def ask(self) -> bool:
-        """Asks about ``left.at``. False once the query budget is used up or no example is left."""
+        """Queries ``live.at``. False once the query budget is used up or no example is live."""
         if self.estimator.exhausted:
             return False
-        e = self.left
-        found = self.estimator.gradient(e.at, e.y, self.loss)
-        assert found.grad is not None
-        e.grad, e.better = found.grad, larger(self.estimator, found.loss, e.reached)
-        e.reached = torch.where(e.better, found.loss, e.reached)
+        e = self.live
+        estimate = self.estimator.gradient(e.at, e.y, self.loss)
+        assert estimate.grad is not None
+        e.grad, e.better = estimate.grad, larger(self.estimator, estimate.loss, e.reached)
+        e.reached = torch.where(e.better, estimate.loss, e.reached)
         e.best = torch.where(wide(e.better), e.at, e.best)
         if self.early_stop:
-            right = found.logits[0].argmax(-1) == e.y[0]
+            right = estimate.logits[0].argmax(-1) == e.y[0]
             if not bool(right.all()):
-                self._found = self._found.index_copy(1, e.slot[0], e.best)
-                self.left = e.select(right)
-        return bool(self.left.slot.numel())
+                self._best = self._best.index_copy(1, e.slot[0], e.best)
+                self.live = e.select(right)
+        return bool(self.live.slot.numel())
 
     def with_momentum(
         self,
@@ -88,7 +88,7 @@ class _Ascent:
         eps: float,
         steps: int,
     ) -> bool:
-        """PGD with momentum from ``left.at``; False once the search is over, as ``ask``.
+        """PGD with momentum from ``live.at``; False once the search is over, as ``ask``.
 
         Args:
             around: the ball that the examples may move in.
@@ -96,13 +96,13 @@ class _Ascent:
             eps: steps are shares of it.
             steps: gradients.
         """
-        e, ball = self.left, around(self.left)
+        e, ball = self.live, around(self.live)
         e.velocity = torch.zeros_like(e.x)
         for step in range(steps):
             if not self.ask():
                 return False
-            if self.left is not e:
-                e, ball = self.left, around(self.left)
+            if self.live is not e:
+                e, ball = self.live, around(self.live)
             slope = e.grad.nan_to_num(0, 0, 0)
             length = slope.abs().flatten(2).sum(2)
             e.velocity = MOMENTUM * e.velocity + slope / wide(length.clamp(min=1e-30))
@@ -191,7 +191,7 @@ class Parts(_SubsetAscent):
 
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         for part in PARTS:
-            within, e = replace(budget, eps=part.share * budget.eps), ascent.left
+            within, e = replace(budget, eps=part.share * budget.eps), ascent.live
             ball = within.around(e.x)
             e.at = _confined(part.confine, ball.project_(e.begun.clone()), e.x, ball)
             if not ascent.with_momentum(
@@ -220,14 +220,14 @@ class Growing(_SubsetAscent):
             scale = e.share if budget.eps_scale is None else e.share * budget.eps_scale
             return replace(budget, eps_scale=scale).around(e.x)
 
-        e = ascent.left
+        e = ascent.live
         e.core, e.rise = torch.zeros_like(e.reached), torch.full_like(e.reached, RISE)
         for stage in range(STAGES):
             e.share, e.before = (e.core + e.rise).clamp(max=1), e.reached
             e.at = around(e).project_((e.best if stage else e.begun).clone())
             if not ascent.with_momentum(around, lambda at, x: at, budget.eps, self.steps // STAGES):
                 break
-            e = ascent.left
+            e = ascent.live
             grew = e.reached > e.before
             e.core = torch.where(grew, e.share, e.core)
             e.rise = torch.where(grew, e.rise, e.rise / 2)

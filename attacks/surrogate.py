@@ -1,8 +1,8 @@
 """A network taught to answer like the target, attacked in its place: for targets without a useful gradient.
 
-After Papernot et al. (arXiv 1602.02697), per group of batches: the target is asked about the attacked inputs,
+After Papernot et al. (arXiv 1602.02697), per group of batches: the target is queried at the attacked inputs,
 mixtures of them and corners of the ball. A small network learns its answers, on top of the base model's where
-there is one. The inner attack follows the network's gradients, and the target is asked around what it found;
+there is one. The inner attack follows the network's gradients, and the target is queried around its result;
 then the network learns again. Nothing is ever differentiated in the target.
 """
 
@@ -20,14 +20,14 @@ from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
 
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
-QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare what a round found with the best so far
+QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare a round's result with the best so far
 
 STEPS, BATCH, RATE = 120, 128, 3e-3  # of Adam, each round
 _SPREAD = 4.0  # of the answers that are learned: gap between the largest logit and the mean, in the median
 _LARGEST_MAP = 16  # pixels a side; larger images are thinned out by the first convolution
 
 
-class Taught(FreshDraws):
+class SurrogateTarget(FreshDraws):
     """Fresh draws of the target, and its base model as a start for the network. Base: pixels -> logits."""
 
     base: Callable[[Tensor], Tensor] | None = None
@@ -47,7 +47,7 @@ class Surrogate(Attack):
     inner: Attack
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the network starts from the base of a ``Taught`` estimator."""
+        """See ``attacks.attack.Attack``; the network starts from a ``SurrogateTarget``'s base."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x if start is None else ball.project_(start.clone())
@@ -60,12 +60,12 @@ class Surrogate(Attack):
         network = _Network(x.shape[2:], memory.targets[0].shape[-1], memory.base, seeds).to(x)
         for turn in range(ROUNDS):
             memory.teach(network, seeds)
-            found = self.inner.perturb(
+            result = self.inner.perturb(
                 x, y, Transfer(network), budget, generators, best if turn or start is not None else None
             )
-            best = better_of(estimator, y, best, found)
+            best = better_of(estimator, y, best, result)
             for _ in range(AROUND):
-                memory.ask(_near(x, found, ball, generators))
+                memory.ask(_near(x, result, ball, generators))
             if estimator.exhausted:
                 break
         return best
@@ -171,19 +171,19 @@ def _likelihoods(logits: Tensor) -> Tensor:
 
 def _first_points(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> list[Tensor]:
     """The inputs, mixtures of two of them (one class turns into another on the way), and corners."""
-    found, flat = [x], x.flatten(0, 1)
+    points, flat = [x], x.flatten(0, 1)
     for turn in range(1, FIRST):
         if turn % 3 == 0:
-            found.append(ball.random_sign(generators))
+            points.append(ball.random_sign(generators))
             continue
         share = torch.stack([torch.rand((x.shape[1], 1, 1, 1), generator=g) for g in generators]).to(x)
-        found.append(torch.lerp(x, flat.roll(turn, 0).view_as(x), share))
-    return found
+        points.append(torch.lerp(x, flat.roll(turn, 0).view_as(x), share))
+    return points
 
 
-def _near(x: Tensor, found: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
-    """Points of the ball beside what was found: some of the way to it, with a quarter of it turned round."""
+def _near(x: Tensor, end: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
+    """Points of the ball beside ``end``: some of the way to it, with a quarter of it turned round."""
     turned = torch.stack([torch.rand(x.shape[1:], generator=g) for g in generators]).to(x) < 0.25
     share = torch.stack([torch.rand((x.shape[1], 1, 1, 1), generator=g) for g in generators]).to(x)
-    away = (0.3 + 0.7 * share) * (found - x)
+    away = (0.3 + 0.7 * share) * (end - x)
     return ball.project_(x + torch.where(turned, -away, away))

@@ -25,7 +25,7 @@ UPHILL = 4  # steps of that ascent
 WAVES = 4  # random fields of low frequency beside the fixed ones
 FLIPS = 3  # jumps of each input that are looked into
 BISECTIONS = 6
-JUMP = 0.5  # of the change over the whole interval that is left in a 64th of it
+JUMP = 0.5  # of the change over the whole interval that remains in a 64th of it
 SCAN = 220  # forwards of smooth moves and bisections, about
 
 
@@ -68,8 +68,8 @@ class Switch(Attack):
                 return best
             points = [_moved(origin, move, fraction, ball) for fraction in fractions]
             answers = estimator.compare(points, y, margin_loss)  # under the same draws
-            for at, found in zip(points, answers):
-                best, reached = _better(estimator, best, reached, at, found.loss)
+            for at, estimate in zip(points, answers):
+                best, reached = _better(estimator, best, reached, at, estimate.loss)
             for i in range(1, len(points)):
                 size = (answers[i].logits - answers[i - 1].logits).abs().amax(-1)
                 ends = points[i - 1 : i + 1]
@@ -88,9 +88,9 @@ class Switch(Attack):
 
     def _upwards(self, x: Tensor, y: Tensor, estimator: Estimator) -> Tensor:
         """Where the true class's logit rises: the way that no attack on a margin goes."""
-        found = estimator.gradient(x, y, true_logit)
-        assert found.grad is not None
-        return found.grad.sign()
+        estimate = estimator.gradient(x, y, true_logit)
+        assert estimate.grad is not None
+        return estimate.grad.sign()
 
     def _halfway(self, x: Tensor, y: Tensor, estimator: Estimator, ball: Ball, eps: float) -> Tensor:
         """Uphill in half the ball: what a switch decides may show only where a margin is low."""
@@ -107,17 +107,17 @@ class Switch(Attack):
         self, near: Tensor, far: Tensor, y: Tensor, whole: Tensor, estimator: Estimator
     ) -> tuple[Tensor, Tensor]:
         """True if the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
-        a, b, left = near, far, whole
+        a, b, jump = near, far, whole
         for _ in range(BISECTIONS):
             if estimator.exhausted:
                 break
             middle = (a + b) / 2
-            asked = estimator.compare([a, middle, b], y, margin_loss)
-            first, second = ((asked[i + 1].logits - asked[i].logits).abs().amax(-1) for i in range(2))
+            estimates = estimator.compare([a, middle, b], y, margin_loss)
+            first, second = ((estimates[i + 1].logits - estimates[i].logits).abs().amax(-1) for i in range(2))
             a = torch.where(wide(first > second), a, middle)
             b = torch.where(wide(first > second), middle, b)
-            left = torch.maximum(first, second)
-        return left > JUMP * whole, far
+            jump = torch.maximum(first, second)
+        return jump > JUMP * whole, far
 
     def _behind(
         self,
@@ -144,13 +144,13 @@ class Switch(Attack):
         for number in range(self.steps):
             if estimator.exhausted:
                 break
-            found = estimator.gradient(at, y, margin_loss)
-            assert found.grad is not None
-            best, reached = _better(estimator, best, reached, at, found.loss)
-            rose = wide(larger(estimator, found.loss, held))
+            estimate = estimator.gradient(at, y, margin_loss)
+            assert estimate.grad is not None
+            best, reached = _better(estimator, best, reached, at, estimate.loss)
+            rose = wide(larger(estimator, estimate.loss, held))
             size = torch.where(rose[..., 0, 0, 0], size, size / 2)
-            held = torch.where(rose[..., 0, 0, 0], found.loss, held)
-            here, grad = torch.where(rose, at, here), torch.where(rose, found.grad, grad)
+            held = torch.where(rose[..., 0, 0, 0], estimate.loss, held)
+            here, grad = torch.where(rose, at, here), torch.where(rose, estimate.grad, grad)
             if number == self.steps // 2:
                 size = torch.ones_like(size)
             if number < self.steps // 2:
@@ -202,13 +202,13 @@ def _fields(x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor]:
     even = torch.ones(height, width, dtype=x.dtype)
     ramps = [down[:, None] * even, across[None] * even]
     sides = (across.abs() == 1)[None] * even, (down.abs() == 1)[:, None] * even
-    found = [even, *ramps, *(ramp.sign() for ramp in ramps), (ramps[0] * ramps[1]).sign(), *sides]
+    patterns = [even, *ramps, *(ramp.sign() for ramp in ramps), (ramps[0] * ramps[1]).sign(), *sides]
     rows_alternate, columns_alternate = (
         1 - 2 * (torch.arange(size) % 2).to(x.dtype) for size in (height, width)
     )
-    found += [rows_alternate[:, None] * even, columns_alternate * even]
-    found.append(found[-2] * found[-1])
-    fields = [field.view(1, 1, 1, height, width) for field in found]
+    patterns += [rows_alternate[:, None] * even, columns_alternate * even]
+    patterns.append(patterns[-2] * patterns[-1])
+    fields = [field.view(1, 1, 1, height, width) for field in patterns]
     basis = [torch.cos(torch.pi * order * (at + 1) / 2) for at in (down, across) for order in range(3)]
     rows, columns = torch.stack(basis[:3]), torch.stack(basis[3:])
     for _ in range(WAVES):

@@ -54,12 +54,12 @@ def record(source: Path, config: TrainConfig, result: TrainResult) -> None:
 
 def _further(config: TrainConfig, result: TrainResult) -> dict[str, Any]:
     """Where the weights started from and the defence that they were trained behind, if there were any."""
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     if config.start is not None:
-        found["start"] = config.start
+        metadata["start"] = config.start
     if config.defence is not None and result.defended is not None:
-        found |= {"defence": config.defence, "defended_accuracy": round(result.defended.accuracy, 4)}
-    return found
+        metadata |= {"defence": config.defence, "defended_accuracy": round(result.defended.accuracy, 4)}
+    return metadata
 
 
 def _table(name: str, entry: dict[str, Any]) -> str:

@@ -67,19 +67,19 @@ def code_of_command(command: str) -> Code:
         words = shlex.split(command)
     except ValueError:  # starting it says why
         return Code({})
-    found = []
+    codes = []
     for flag, word in pairwise(words):
         for place in (word, word.partition("=")[2]):  # --weights=w.npz
             if place.endswith(".py") or flag == "-m":
-                found.append(files_of(place))
+                codes.append(files_of(place))
             elif is_readable(place):
-                found.append(Code({place: digest_of(Path(place).read_bytes())}))
-    parts = {name: part for code in found for name, part in code.parts.items()}
-    unknown = max(code.unknown for code in found) if parts else "its command names no file of its code"
+                codes.append(Code({place: digest_of(Path(place).read_bytes())}))
+    parts = {name: part for code in codes for name, part in code.parts.items()}
+    unknown = max(code.unknown for code in codes) if parts else "its command names no file of its code"
     return Code({"executable": str(shutil.which(words[0])), **parts}, unknown)
 
 
-def _as(*told: object) -> None:
+def _as(*parts: object) -> None:
     """Stands for what an object is made by; nothing is ever loaded."""
 
 
@@ -108,8 +108,8 @@ class _Pickler(pickle.Pickler):
         if kind in (set, frozenset):  # in no order
             return str(sorted(_Pickler(self._packages, modes=self._modes).digest(part) for part in value))
         if isinstance(value, Tensor):
-            told = f"{value.dtype} {tuple(value.shape)}"
-            return self._array(told, value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            header = f"{value.dtype} {tuple(value.shape)}"
+            return self._array(header, value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return self._array(f"{value.dtype} {value.shape}", np.ascontiguousarray(value))
         if isinstance(value, _GENERATORS) or kind.__module__ in ("_thread", "_contextvars", "_abc"):  # locks
@@ -120,8 +120,8 @@ class _Pickler(pickle.Pickler):
             return self._packaged(value)
         return None
 
-    def _array(self, told: str, content: "np.ndarray[Any, Any]") -> str:
-        self.arrays.append(f"{told} {digest_of(content.data)}")
+    def _array(self, header: str, content: "np.ndarray[Any, Any]") -> str:
+        self.arrays.append(f"{header} {digest_of(content.data)}")
         return self.arrays[-1]
 
     def _packaged(self, value: Any) -> str | None:
@@ -143,8 +143,8 @@ class _Pickler(pickle.Pickler):
             # Of torch.compile what it was given.
             return _as, (), self._function(getattr(value, "_torchdynamo_orig_callable", value))
         if isinstance(value, CodeType):
-            told = (value.co_code, value.co_names, value.co_varnames, value.co_flags)
-            return _as, (*told, value.co_consts)
+            identity = (value.co_code, value.co_names, value.co_varnames, value.co_flags)
+            return _as, (*identity, value.co_consts)
         if isinstance(value, type):
             held = {name: part for name, part in vars(value).items() if name[:2] != "__" or callable(part)}
             return _as, (value.__qualname__,), (value.__bases__, type(value), held)

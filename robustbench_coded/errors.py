@@ -1,5 +1,5 @@
 """The one exception that means 'the user's input is wrong', what a mistyped name may have meant,
-messages in Python's words, and the logger for what is said beside the answer.
+messages in Python's words, and the logger for messages beside the results.
 """
 
 import logging

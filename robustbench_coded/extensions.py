@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 CHECKOUT = Path(__file__).parents[1]
-AGAIN = "install csrobust again (pip install -e . in a checkout)"
+REINSTALL = "install csrobust again (pip install -e . in a checkout)"
 
 
 @functools.cache
@@ -47,7 +47,7 @@ def points_of(group: str) -> dict[str, "EntryPoint"]:
     from importlib.metadata import entry_points  # 60 ms, which most commands do without
 
     own = _of_checkout().get(group, [])
-    others = [one for one in entry_points(group=f"csrobust.{group}") if not (own and _is_ours(one))]
+    others = [point for point in entry_points(group=f"csrobust.{group}") if not (own and _is_ours(point))]
     points: dict[str, EntryPoint] = {}
     for point in sorted([*own, *others], key=lambda point: point.name):
         if (first := points.setdefault(point.name, point)) != point:
@@ -91,7 +91,7 @@ def load(group: str, name: str) -> Any:
         InputError: nothing is; the metadata of the installation are older than its files.
     """
     if name not in points_of(group):
-        raise InputError(f"csrobust.{group} has no {name}; {AGAIN}")
+        raise InputError(f"csrobust.{group} has no {name}; {REINSTALL}")
     return points_of(group)[name].load()
 
 

@@ -22,9 +22,9 @@ def require_own_attacks() -> None:
         return
     if spec is None and "attacks" not in sys.modules:
         raise ImportError(f"csrobust's own package 'attacks' is missing from {HOME}; install csrobust again")
-    found = places[0] if places else "a module without a file"
+    place = places[0] if places else "a module without a file"
     raise ImportError(
-        f"another package named 'attacks' hides csrobust's own: {found}; rename that one, run from another "
+        f"another package named 'attacks' hides csrobust's own: {place}; rename that one, run from another "
         "folder, or install csrobust into a virtual environment of its own"
     )
 

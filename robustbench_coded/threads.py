@@ -75,7 +75,7 @@ def flush_subnormals(on: bool) -> None:
         return
 
 
-KEPT = 1 << 30  # bytes
+RETAINED = 1 << 30  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD
 _BY_NAME = {"MALLOC_TRIM_THRESHOLD_": _TRIM_THRESHOLD, "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD}
 _MEMORY_BY_THE_USER = (*_BY_NAME, "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES", "LD_PRELOAD")
@@ -90,5 +90,5 @@ def keep_memory() -> None:
     except (AttributeError, OSError, TypeError):  # another system's library
         return
     for name, option in _BY_NAME.items():
-        mallopt(option, KEPT)
-        os.environ[name] = str(KEPT)
+        mallopt(option, RETAINED)
+        os.environ[name] = str(RETAINED)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustbench_coded import threads
-from robustbench_coded.threads import KEPT, SMALL, few_threads, keep_memory, subnormals_flushed
+from robustbench_coded.threads import RETAINED, SMALL, few_threads, keep_memory, subnormals_flushed
 
 
 class GnuLibrary:
@@ -32,8 +32,8 @@ def library(monkeypatch):
 
 def test_this_process_and_those_it_starts_are_told(library):
     keep_memory()
-    assert library.told == {-1: KEPT, -3: KEPT}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == os.environ["MALLOC_MMAP_THRESHOLD_"] == str(KEPT)
+    assert library.told == {-1: RETAINED, -3: RETAINED}  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == os.environ["MALLOC_MMAP_THRESHOLD_"] == str(RETAINED)
 
 
 @pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD"])

@@ -45,7 +45,7 @@ class Unsure(nn.Module):
         return torch.cat([logits, reject], -1)
 
 
-class Always(linear.Around):
+class Always(linear.ModelWrapper):
     """Rejects whatever it is shown."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Always(linear.Around):
         return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
 
 
-class RejectsOffGrid(linear.Around):
+class RejectsOffGrid(linear.ModelWrapper):
     """Rejects inputs with pixels that are not of 8 bits."""
 
     off = OffGrid()
@@ -97,8 +97,8 @@ def known_always(n: int = 640, eps: float = 0.1) -> Known:
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = linear.fragile(12, n, eps)
     clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
-    left = linear.standing(model, x, y, int(255 * eps) / 255)
-    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, clean, everywhere(left))
+    robust = linear.standing(model, x, y, int(255 * eps) / 255)
+    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, clean, everywhere(robust))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:

@@ -205,8 +205,8 @@ def known_by(defence: linear.Deterministic, x: Tensor, y: Tensor, pushed: Tensor
     """No more than what the defence answers rightly, in use, at the perturbation that its truth names."""
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
-        left = (defence.logits(pushed, None).argmax(1) == y).double().mean().item()
-    return Known(defence, x, y, exactly(clean), everywhere(Truth(0.0, left)))
+        robust = (defence.logits(pushed, None).argmax(1) == y).double().mean().item()
+    return Known(defence, x, y, exactly(clean), everywhere(Truth(0.0, robust)))
 
 
 # Defences that notice how far, which way or where an input was moved, and only then are good.
@@ -304,8 +304,8 @@ def known_off_lattice_wide(n: int = 640, eps: float = 0.1) -> Known:
     level = (int(eps * LATTICE + NEAR) + NEAR) / LATTICE
     near = linear.worst_margins(fragile_model(), x, y, level) > 0
     far = linear.worst_margins(robust_model(), x, y, eps) > 0
-    left = exactly((near & far).double().mean().item())
-    return Known(_gated("off-lattice-wide", OffLattice()), x, y, exactly(1.0), everywhere(left))
+    robust = exactly((near & far).double().mean().item())
+    return Known(_gated("off-lattice-wide", OffLattice()), x, y, exactly(1.0), everywhere(robust))
 
 
 def _on_the_lattice(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:

@@ -289,34 +289,34 @@ class AnswerMemory(Deterministic):
         self.forget()
 
     def forget(self) -> None:
-        self.asked = torch.empty(0, 0)
+        self.queries = torch.empty(0, 0)
         self.answered = torch.empty(0, 2)
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         fresh = self.model(x)
         flat = x.detach().flatten(1).cpu()
-        if not len(self.asked):
+        if not len(self.queries):
             known = torch.zeros(len(x), dtype=torch.bool)
             answers = fresh.detach().cpu()
         else:
-            distance, nearest = torch.cdist(flat, self.asked, p=torch.inf).min(1)
+            distance, nearest = torch.cdist(flat, self.queries, p=torch.inf).min(1)
             known, answers = distance <= self.radius, self.answered[nearest]
         new = ~known
-        self.asked = torch.cat([self.asked.view(-1, flat.shape[1]), flat[new]])
+        self.queries = torch.cat([self.queries.view(-1, flat.shape[1]), flat[new]])
         self.answered = torch.cat([self.answered, fresh.detach().cpu()[new]])
         stored = linear.with_slope_of(answers.to(x), fresh)
         return torch.where(known.unsqueeze(-1).to(x.device), stored, fresh)
 
 
 class MemoryWithReset(AnswerMemory):
-    """The same, and forgets everything when it is told to."""
+    """The same, with a reset that forgets everything."""
 
     def reset(self) -> None:
         self.forget()
 
 
 class MemoryWithFalseReset(AnswerMemory):
-    """The same, and forgets nothing when it is told to."""
+    """The same, with a reset that forgets nothing."""
 
     def reset(self) -> None:
         return None
@@ -361,8 +361,8 @@ def known_alternating(n: int = 640, eps: float = 0.1) -> Known:
     x, y = linear.planted_margins(linear.spread(0.25 * eps, 0.6 * eps, n), shared, flat_along=[apart])
     members = [linear.along(shared + sign * 3 * apart) for sign in (1, -1)]
     against = (x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared).clamp(0, 1)
-    left = exactly(max((linear.margins(member, against, y) > 0).double().mean().item() for member in members))
-    return Known(Alternating(members), x, y, exactly(1.0), everywhere(left))
+    rate = exactly(max((linear.margins(member, against, y) > 0).double().mean().item() for member in members))
+    return Known(Alternating(members), x, y, exactly(1.0), everywhere(rate))
 
 
 def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:

@@ -89,7 +89,7 @@ def _best_of_known_perturbations(
     models: Sequence[linear.LinearModel], share: Tensor, x: Tensor, y: Tensor, eps: float
 ) -> Truth:
     """What the best of all sums of patterns leaves, and what no perturbation can take."""
-    left = torch.ones(len(x), dtype=torch.float64)
+    robust = torch.ones(len(x), dtype=torch.float64)
     sets = [chosen for size in (1, 2, 3) for chosen in combinations(FINE, size)]
     for chosen in sets:
         direction = torch.stack([linear.pattern(row) for row in chosen]).sum(0)
@@ -97,7 +97,7 @@ def _best_of_known_perturbations(
         direction = torch.where(direction == 0, linear.pattern(chosen[0]), direction).sign()
         at = x - (2 * y - 1).view(-1, 1, 1, 1) * eps * direction
         right = torch.stack([linear.margins(model, at, y) > 0 for model in models]).double()
-        left = torch.minimum(left, (share[:, None] * right).sum(0))
+        robust = torch.minimum(robust, (share[:, None] * right).sum(0))
     stands = torch.stack([linear.worst_margins(model, x, y, eps) > 0 for model in models]).double()
     low = (share[:, None] * stands).sum(0)
     # No two fine members fall together where their margins add up to more than a perturbation can take.
@@ -105,7 +105,7 @@ def _best_of_known_perturbations(
     sums = [fine[i] + fine[j] for i, j in combinations(range(len(FINE)), 2)]
     if all(bool((pair > eps).all()) for pair in sums):
         low = low + share[: len(FINE)].sum() - share[: len(FINE)].max()
-    return Truth(min(low.mean().item(), left.mean().item()), left.mean().item())
+    return Truth(min(low.mean().item(), robust.mean().item()), robust.mean().item())
 
 
 EQUAL = (0.2,) * 5

@@ -64,5 +64,5 @@ def everywhere(truth: Truth) -> Callable[[str], Truth]:
 
 def everywhere_later(truth: Callable[[], Truth]) -> Callable[[str], Truth]:
     """The same, worked out when it is first asked for: where that takes seconds."""
-    kept = cache(truth)
-    return lambda threat: kept()
+    cached = cache(truth)
+    return lambda threat: cached()

@@ -195,7 +195,7 @@ class InBatches(protocol.Deterministic):
     batch_dependent = True
 
 
-class Around(nn.Module):
+class ModelWrapper(nn.Module):
     """Answers as a model does, in a form of its own."""
 
     def __init__(self, model: nn.Module):
@@ -203,7 +203,7 @@ class Around(nn.Module):
         self.model = model
 
 
-class WithDecoy(Around):
+class WithDecoy(ModelWrapper):
     """The same, and has the slope of another model."""
 
     def __init__(self, model: nn.Module, decoy: nn.Module):

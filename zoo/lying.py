@@ -54,7 +54,7 @@ class SaysRandomised(protocol.Seeded):
         return self.model(x)
 
 
-class LeakAbove(linear.Around):
+class LeakAbove(linear.ModelWrapper):
     """Slots 2j and 2j + 1 answer for one another in batches of more than ``PROBED`` inputs."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class RaisesWhenUnsure(NanWhenUnsure):
         return self.model(x)
 
 
-class EditsInput(linear.Around):
+class EditsInput(linear.ModelWrapper):
     """Rounds the pixels of the tensor it is given to multiples of 1/4, in place, after it has answered."""
 
     def forward(self, x: Tensor) -> Tensor:

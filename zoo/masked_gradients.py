@@ -26,21 +26,21 @@ LEVELS = 16
 SEEN, DECOY = 63, 26
 
 
-class Rounded(linear.Around):
+class Rounded(linear.ModelWrapper):
     """Rounds pixels to multiples of 1/LEVELS before the model: the gradient is zero everywhere."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(rounded(x))
 
 
-class Scaled(linear.Around):
+class Scaled(linear.ModelWrapper):
     """Multiplies the logits by 10,000: probabilities round to 0 and 1, cross-entropy has no slope left."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 1e4 * self.model(x)
 
 
-class Reversed(linear.Around):
+class Reversed(linear.ModelWrapper):
     """Has the model's logits and the opposite of its gradient: steps uphill go down."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Rippled(nn.Module):
         return linear.two_logits(self.model.gain * (self.model.score(x) + self.height * phase.sin()))
 
 
-class NoNumber(linear.Around):
+class NoNumber(linear.ModelWrapper):
     """Has the model's logits and NaN for a gradient, as a square root at 0 leaves it."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ COARSE_LEVELS = 4
 MISLABELLED = 10  # one in so many
 
 
-class CoarselyRounded(linear.Around):
+class CoarselyRounded(linear.ModelWrapper):
     """Rounds pixels to multiples of 1/COARSE_LEVELS before the model."""
 
     def forward(self, x: Tensor) -> Tensor:

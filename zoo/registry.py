@@ -54,7 +54,7 @@ class ZooEntry:
         return getattr(module, f"known_{function}")(*given, n=n or self.examples, eps=self.eps)
 
     def build(self, model: nn.Module | None = None) -> Defence:
-        """The defence alone, told of every batch. It brings its own model: ``model`` is not used."""
+        """The defence with announced batches. It brings its own model: ``model`` is not used."""
         from robustbench_coded.defences.per_batch import per_batch
 
         return per_batch(self.load().defence)
@@ -69,13 +69,13 @@ class ZooEntry:
         """
         from robustbench_coded.data.arrays import dataset_in_memory
         from robustbench_coded.defences.per_batch import per_batch
-        from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+        from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 
         known = known or self.load()
         eps, norm = (config.eps, config.norm) if config.eps else ((self.eps,), self.norm)
         standard = config.standard and known.beside is not None
         config = replace(config, defences=(self.name,), standard=standard, eps=eps, norm=norm)
-        model = Alone(per_batch(known.defence), known.k) if known.beside is None else known.beside
+        model = DefenceAsModel(per_batch(known.defence), known.k) if known.beside is None else known.beside
         source = f"the zoo's {self.name}, {len(known.x)} examples"
         data = dataset_in_memory((known.x, known.y), name=f"zoo:{self.name}", source=source)
         return config, InMemory(data=data, models={self.name: model})

@@ -44,10 +44,10 @@ def standing_after_descent(model: nn.Module, x: Tensor, y: Tensor, eps: float) -
     start = x + eps * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) - 1)
     for begin in (x, start.clamp(0, 1)):
         for loss in (margin_loss, cross_entropy):
-            left = stands.nonzero().squeeze(1)
-            found = descended(model, x[left], y[left], begin[left], eps, loss)
+            live = stands.nonzero().squeeze(1)
+            perturbed = descended(model, x[live], y[live], begin[live], eps, loss)
             with torch.no_grad():
-                stands[left] = model(found).argmax(1) == y[left]
+                stands[live] = model(perturbed).argmax(1) == y[live]
     return stands
 
 
@@ -123,8 +123,8 @@ def pairwise_margins(model: LinearClassifier, x: Tensor, y: Tensor, eps: float) 
     x = x.double().flatten(1)
     towards = w[y][:, None] - w
     worst = torch.where(towards > 0, (x - eps).clamp(min=0)[:, None], (x + eps).clamp(max=1)[:, None])
-    found = (towards * worst).sum(-1) + b[y][:, None] - b
-    return found.scatter(1, y[:, None], torch.inf).amin(1)
+    leads = (towards * worst).sum(-1) + b[y][:, None] - b
+    return leads.scatter(1, y[:, None], torch.inf).amin(1)
 
 
 # Four wrappers around the digits network trained without defence: its answers, and slopes that lie.
@@ -187,8 +187,8 @@ def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Know
     with torch.no_grad():
         clean = (model(x).argmax(1) == y).double().mean().item()
     # Computed on demand: the defence alone is wanted more often.
-    left = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
-    return Known(defence, x, y, exactly(clean), left, checkpoint=model)
+    robust = everywhere_later(lambda: Truth(0.0, _robust_share(len(x), eps)))
+    return Known(defence, x, y, exactly(clean), robust, checkpoint=model)
 
 
 @lru_cache
@@ -197,7 +197,7 @@ def _network(name: str) -> nn.Module:
 
 
 @lru_cache
-def _left(n: int, eps: float) -> float:
+def _robust_share(n: int, eps: float) -> float:
     """Accuracy that our attack leaves the wrapped network on the first n examples."""
     x, y = load_digits("test").batch(range(n))
     return standing_after_descent(_network(WRAPPED), x, y, eps).double().mean().item()
@@ -206,7 +206,7 @@ def _left(n: int, eps: float) -> float:
 # This project's adversarially trained network for digits, held between a certificate and an attack.
 #
 # Truth: no less than what linear bounds certify (CROWN, arXiv 1811.00866), no more than what descents of our
-# own leave. The certificate takes a minute, so what it found is kept here; with --soak,
+# own leave. The certificate takes a minute, so its results stand here; with --soak,
 # tests/zoo/test_certificate.py finds it again by the bounds of ``certification``.
 
 

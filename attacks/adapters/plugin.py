@@ -34,13 +34,13 @@ def load(name: AttackName) -> Any:
     """
     object_name = name.algorithm.rpartition(":")[2]
     try:
-        found = object_named(name.algorithm)
+        factory = object_named(name.algorithm)
     except ValueError as error:
         raise ValueError(f"{name.text}: {error}") from error.__cause__  # where the user's code failed
     options = {option: _value(text) for option, text in name.options}
-    if inspect.isclass(found):
+    if inspect.isclass(factory):
         try:
-            attack: Any = found(**options)
+            attack: Any = factory(**options)
         except Exception as error:  # the user's class can fail in any way
             given = ", ".join(f"{option}={value!r}" for option, value in options.items())
             raise ValueError(
@@ -51,10 +51,10 @@ def load(name: AttackName) -> Any:
         if not takes(attack.perturb, 6, {}):
             raise ValueError(f"{name.text}: {object_name}.perturb does not take {_PERTURB[7:]}")
         return attack
-    if not takes(found, 3, {"eps": 0.0, **options}):
+    if not takes(factory, 3, {"eps": 0.0, **options}):
         wanted = ", ".join(["model", "x", "y", "eps", *options])
         raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")
-    return partial(found, **options)
+    return partial(factory, **options)
 
 
 IN_MEMORY = ModuleType("in_memory")  # attacks that a program has at hand, by name
@@ -66,7 +66,7 @@ def keep(attacks: Sequence[str | Callable[..., Any]]) -> list[str]:
     Another one of the same name is ``in_memory:mine_2``.
     """
     sys.modules[IN_MEMORY.__name__] = IN_MEMORY
-    kept: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     names = []
     for attack in attacks:
         if isinstance(attack, str):
@@ -75,10 +75,10 @@ def keep(attacks: Sequence[str | Callable[..., Any]]) -> list[str]:
         function = getattr(attack, "func", attack)  # of a partial
         name = named = re.sub(r"\W", "", getattr(function, "__name__", type(attack).__name__)) or "attack"
         numbers = count(2)
-        while kept.setdefault(name, attack) is not attack:
+        while by_name.setdefault(name, attack) is not attack:
             name = f"{named}_{next(numbers)}"
         names.append(f"{IN_MEMORY.__name__}:{name}")
-    vars(IN_MEMORY).update(kept)
+    vars(IN_MEMORY).update(by_name)
     return names
 
 

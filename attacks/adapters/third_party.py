@@ -94,7 +94,7 @@ class ThirdPartyView(torch.nn.Module):
         """The last input received for each slot, ``[K, C, H, W]``; the clean input where there was none.
 
         With a query budget and a target that is deterministic and answers input by input, the first input of
-        a slot that is misclassified is kept.
+        a slot that is misclassified stays.
         """
         return self._shown
 
@@ -275,16 +275,16 @@ def run_third_party(
     return ThirdPartyResult(x_adv, verdict)
 
 
-def like(name: AttackName, found: Any, x: Tensor) -> Tensor:
+def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
     """The result of another's attack, in the shape and type of ``x`` and on its device.
 
     Raises:
         ValueError: it is no tensor of that shape.
     """
-    if not isinstance(found, Tensor) or found.shape != x.shape:
-        said = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {said}")
-    return found.detach().to(x)
+    if not isinstance(result, Tensor) or result.shape != x.shape:
+        shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+        raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {shape}")
+    return result.detach().to(x)
 
 
 @torch.no_grad()

@@ -206,9 +206,9 @@ class Estimator:
         if self.relaxation is None or not differentiate:
             return self._forward(x, y, loss, draw_sets, differentiate, None)
         relaxed = self.relaxation
-        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
-        assert found.grad is not None
-        return found._replace(grad=found.grad.nan_to_num_(0.0, 0.0, 0.0))
+        estimate = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
+        assert estimate.grad is not None
+        return estimate._replace(grad=estimate.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
         self,
@@ -273,8 +273,8 @@ class Estimator:
 
 
 def _check_none(nan: Tensor | int) -> None:
-    if found := int(nan):
-        raise ValueError(f"expected losses without NaN, got {found} NaN")
+    if count := int(nan):
+        raise ValueError(f"expected losses without NaN, got {count} NaN")
 
 
 def _add(total: Tensor | None, more: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ Not here is what no entry needed, or its own entry alone, whose verdict stays wi
 bit shifts, bernoulli, majorities, ranks, sines, writes to masks, two bounds, answers put together in Python.
 """
 
-from attacks.relaxation.record import Met, Record
+from attacks.relaxation.record import Operator, Record
 from attacks.relaxation.relaxation import LEVELS, Relaxation
 
-__all__ = ["LEVELS", "Met", "Record", "Relaxation"]
+__all__ = ["LEVELS", "Operator", "Record", "Relaxation"]

@@ -11,15 +11,15 @@ CUT = 0.5  # share of an operator's elements without a useful gradient, from whi
 
 
 @dataclass
-class Met:
+class Operator:
     """One operator that was given another backward.
 
     Attributes:
         name: as a researcher calls it: "softmax", "round", "detach".
-        calls: how often it was met in one forward.
+        calls: in one forward.
         flowed: in how many of these calls a gradient came back through it that was not zero.
         cut: share of its elements whose own gradient is zero or next to it, the mean over calls.
-        scale: mean absolute size of what it was asked about, the mean over calls; None where it has none.
+        scale: mean absolute size of its inputs, the mean over calls; None where it has none.
     """
 
     name: str
@@ -44,28 +44,30 @@ class Record:
     """The record of operators so far.
 
     Attributes:
-        measuring: whether shares and scales are measured, which costs a little; where False, nothing is kept.
-        met: by name, in the order of the first call.
+        measuring: whether shares and scales are measured, at a small cost; if False, nothing is stored.
+        operators: by name, in the order of the first call.
     """
 
     measuring: bool = False
-    met: dict[str, Met] = field(default_factory=dict)
+    operators: dict[str, Operator] = field(default_factory=dict)
 
-    def note(self, name: str, cut: Tensor | float = 1.0, scale: Tensor | float | None = None) -> Met | None:
+    def note(
+        self, name: str, cut: Tensor | float = 1.0, scale: Tensor | float | None = None
+    ) -> Operator | None:
         """Takes note of one call; ``cut`` and ``scale`` are averaged over their elements."""
         if not self.measuring:
             return None
-        met = self.met.setdefault(name, Met(name))
-        met.cut += (_mean(cut) - met.cut) / (met.calls + 1)
+        op = self.operators.setdefault(name, Operator(name))
+        op.cut += (_mean(cut) - op.cut) / (op.calls + 1)
         if scale is not None:
-            before = met.scale if met.scale is not None else 0.0
-            met.scale = before + (_mean(scale) - before) / (met.calls + 1)
-        met.calls += 1
-        return met
+            before = op.scale if op.scale is not None else 0.0
+            op.scale = before + (_mean(scale) - before) / (op.calls + 1)
+        op.calls += 1
+        return op
 
-    def hiding(self) -> list[Met]:
+    def hiding(self) -> list[Operator]:
         """Those that hide the gradient, the most frequent first."""
-        return sorted((met for met in self.met.values() if met.hides), key=lambda met: -met.calls)
+        return sorted((op for op in self.operators.values() if op.hides), key=lambda op: -op.calls)
 
 
 def _mean(value: Tensor | float) -> float:

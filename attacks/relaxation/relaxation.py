@@ -29,7 +29,7 @@ class RelaxedMode(TorchFunctionMode):
     """Answers every call bit for bit as torch does.
 
     Args:
-        record: takes note of what was met.
+        record: takes note of the operators.
         keep_cuts: leave detach and no_grad to the defence.
     """
 
@@ -97,9 +97,9 @@ class RelaxedMode(TorchFunctionMode):
         return answer
 
     def _note_no_grad(self, answer: Tensor) -> None:
-        met = self.record.note("no_grad")
-        if met is not None:
-            answer.register_hook(lambda grad: stop_gradients.noted(met, grad))
+        op = self.record.note("no_grad")
+        if op is not None:
+            answer.register_hook(lambda grad: stop_gradients.noted(op, grad))
 
 
 def _tensors(call: Call) -> Any:
@@ -157,7 +157,7 @@ class Relaxation:
     """Runs forwards with relaxed operators, and their backwards.
 
     Attributes:
-        record: what was met, where it is measuring.
+        record: of operators, where it is measuring.
         level: into ``LEVELS``: 0 as long as everything can be relaxed, the last where nothing can. What the
             defence raises alone raises it, never a fault of the machine.
     """
@@ -173,18 +173,18 @@ class Relaxation:
             Exception: what ``answer`` raises with nothing relaxed.
         """
         while self.level < _NOTHING:
-            met = {name: vars(entry).copy() for name, entry in self.record.met.items()}
+            before = {name: vars(entry).copy() for name, entry in self.record.operators.items()}
             try:
                 with self._around():
                     return answer()
             except Exception as error:  # a defence may rely on what is relaxed, in any way
                 raise_machine_fault(error)
                 self.level += 1
-                for name in list(self.record.met):
-                    if name in met:
-                        vars(self.record.met[name]).update(met[name])
+                for name in list(self.record.operators):
+                    if name in before:
+                        vars(self.record.operators[name]).update(before[name])
                     else:
-                        del self.record.met[name]
+                        del self.record.operators[name]
         return answer()
 
     @property
@@ -198,7 +198,7 @@ class Relaxation:
         if self.level == _NOTHING:
             yield
             return
-        with stop_gradients.graphs_kept(), self._mode() if self.level < _GRAPHS else nullcontext():
+        with stop_gradients.graphs_retained(), self._mode() if self.level < _GRAPHS else nullcontext():
             yield
 
     def _mode(self) -> RelaxedMode:

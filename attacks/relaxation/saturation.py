@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation import surrogate_gradients
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing, first
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
@@ -40,8 +40,8 @@ def softmax(mode: Relaxing, call: Call) -> Any:
         share = settled.mean() if along_examples else surrogate_gradients.per_example(settled)
         scale = surrogate_gradients.spread_along(surrogate_gradients.sample(z, dim), dim)
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
-    met = mode.record.note(call.name, share, scale)
-    return _Softmax.apply(z, real, tau, dim, log, met)
+    op = mode.record.note(call.name, share, scale)
+    return _Softmax.apply(z, real, tau, dim, log, op)
 
 
 class _Softmax(torch.autograd.Function):
@@ -49,18 +49,18 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, met: Met | None
+        ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, op: Operator | None
     ) -> Tensor:
         ctx.exact = not bool((tau > 1).any())
         ctx.save_for_backward(real if ctx.exact else z, tau)
-        ctx.dim, ctx.log, ctx.met, ctx.dtype = dim, log, met, z.dtype
+        ctx.dim, ctx.log, ctx.op, ctx.dtype = dim, log, op, z.dtype
         # The defence may change its own in place.
         return real.clone() if ctx.exact else real.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,), (saved, tau) = grads, ctx.saved_tensors
-        surrogate_gradients.flows(ctx.met, grad, exact=ctx.exact)
+        surrogate_gradients.flows(ctx.op, grad, exact=ctx.exact)
         inverse = (1 / tau).to(grad.dtype)
         soft = saved
         if not ctx.exact:
@@ -82,11 +82,11 @@ def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Ha
             vanished = (slope(x).abs() < VANISHED * steepest).float()
             share, scale = surrogate_gradients.per_example(vanished), surrogate_gradients.size(x)
             tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
-            met = mode.record.note(call.name, share, scale)
+            op = mode.record.note(call.name, share, scale)
             if not bool((tau > 1).any()):
                 return UNSEEN  # torch's own derivative, to the last bit
             slopes = slope(x / tau) / tau
-        return surrogate_gradients.sloped(call.real(), x, slopes, met)
+        return surrogate_gradients.sloped(call.real(), x, slopes, op)
 
     return handler
 
@@ -161,8 +161,8 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
         real = call.func(*call.args, **call.kwargs)
         if real.shape != x.shape:
             return UNSEEN
-        met = mode.record.note(call.name, share)
-    return surrogate_gradients.sloped(real, x, slopes, met)
+        op = mode.record.note(call.name, share)
+    return surrogate_gradients.sloped(real, x, slopes, op)
 
 
 def _on_bound(x: Tensor, low: Any, high: Any) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing, first
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
 from attacks.relaxation.surrogate_gradients import spread_along, straight_through
 
@@ -33,9 +33,9 @@ def extreme(mode: Relaxing, call: Call) -> Any:
     z, dim, keepdim = first(call), call.arg(1, "dim"), call.arg(2, "keepdim", False)
     if not live(z) or not isinstance(dim, int):
         return UNSEEN
-    found = call.run()
-    _chosen(mode, f"arg{call.name}", z, found[1], dim, keepdim, -1.0 if call.name == "min" else 1.0)
-    return found
+    answer = call.run()
+    _chosen(mode, f"arg{call.name}", z, answer[1], dim, keepdim, -1.0 if call.name == "min" else 1.0)
+    return answer
 
 
 def _chosen(
@@ -53,11 +53,11 @@ def _chosen(
     return with_choice(index, choice, mode.record.note(name, 1.0, scale))
 
 
-def with_choice(index: Tensor, choice: Tensor, met: Met | None) -> Tensor:
+def with_choice(index: Tensor, choice: Tensor, op: Operator | None) -> Tensor:
     """Hangs the likelihoods ``[*index.shape, n]`` on ``index``, and the mean index as its number."""
     positions = torch.arange(choice.shape[-1], device=choice.device, dtype=torch.float32)
     # The note's straight_through is what tells whether a gradient came back through the choice.
-    choice = straight_through(choice.detach().float(), choice.float(), met)
+    choice = straight_through(choice.detach().float(), choice.float(), op)
     value = straight_through(index.float(), (choice * positions).sum(-1))
     return attach(index, Shadow(value, choice))
 
@@ -69,20 +69,20 @@ def sort(mode: Relaxing, call: Call) -> Any:
         return UNSEEN
     position = {"topk": 2, "kthvalue": 2}.get(call.name, 1)
     dim = call.arg(position, "dim", None if call.name == "median" else -1)
-    found = call.run()
+    answer = call.run()
     if not isinstance(dim, int):
-        return found
-    index = found if isinstance(found, Tensor) else found[1]
+        return answer
+    index = answer if isinstance(answer, Tensor) else answer[1]
     if not isinstance(index, Tensor) or index.is_floating_point():
-        return found
+        return answer
     keepdim = index.ndim == z.ndim
     at = index if keepdim else index.unsqueeze(dim)
     scale = spread_along(z, dim % z.ndim)
-    met = mode.record.note(call.name, 1.0, scale)
+    op = mode.record.note(call.name, 1.0, scale)
     choice = likely_places(z, at, dim, scale)
     if choice is not None:
-        with_choice(index, choice if keepdim else choice.squeeze(dim % z.ndim), met)
-    return found
+        with_choice(index, choice if keepdim else choice.squeeze(dim % z.ndim), op)
+    return answer
 
 
 def likely_places(z: Tensor, at: Tensor, dim: int, scale: Tensor) -> Tensor | None:
@@ -130,10 +130,10 @@ def scatter(mode: Relaxing, call: Call) -> Any:
     gap = torch.as_tensor(number if call.name == "scatter_add" else float(number) - before)
     # An infinite number masks: where it is put has no slope, and 0 times it would be NaN.
     extra = (soft - soft.detach()) * gap.where(gap.isfinite(), 0)
-    met = mode.record.note("scatter")
+    op = mode.record.note("scatter")
     if not real.is_floating_point():
-        return attach(real, Shadow(straight_through(real.float(), extra.float(), met)))
-    return _beside(real, extra, met)
+        return attach(real, Shadow(straight_through(real.float(), extra.float(), op)))
+    return _beside(real, extra, op)
 
 
 def looked_up(mode: Relaxing, call: Call) -> Any:
@@ -154,13 +154,13 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
         soft = (number - number.detach()) * rise[index.long() % n]
     if soft.shape != real.shape or not soft.requires_grad:
         return real
-    met = mode.record.note("lookup")
-    return _beside(real, soft, met)
+    op = mode.record.note("lookup")
+    return _beside(real, soft, op)
 
 
-def _beside(real: Tensor, soft: Tensor, met: Met | None) -> Tensor:
+def _beside(real: Tensor, soft: Tensor, op: Operator | None) -> Tensor:
     """``real`` with the gradient of ``soft``, beside its own where it has one."""
-    extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), met)
+    extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), op)
     return straight_through(real.detach(), real + extra if real.requires_grad else extra)
 
 

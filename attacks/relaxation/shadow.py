@@ -122,7 +122,7 @@ def _number(x: Tensor) -> Tensor:
 def _joined(real: Any, soft: Any) -> Any:
     if isinstance(real, tuple | list):
         parts = soft if isinstance(soft, tuple | list) and len(soft) == len(real) else [None] * len(real)
-        joined = [_joined(one, other) for one, other in zip(real, parts)]
+        joined = [_joined(own, other) for own, other in zip(real, parts)]
         return type(real)(joined) if type(real) in (tuple, list) else real
     if not isinstance(real, Tensor):
         return real

@@ -29,10 +29,10 @@ def sign(mode: Relaxing, call: Call) -> Any:
     if not live(x):
         return UNSEEN
     scale = size(x)
-    met = mode.record.note(call.name, 1.0, scale)
+    op = mode.record.note(call.name, 1.0, scale)
     height = 0.5 if call.name == "heaviside" else 1.0
     slope = height * (1 - torch.tanh(x.detach() / scale) ** 2) / scale
-    return sloped(call.real(), x, slope.to(x.dtype), met)
+    return sloped(call.real(), x, slope.to(x.dtype), op)
 
 
 def cast(mode: Relaxing, call: Call) -> Any:
@@ -52,8 +52,8 @@ def cast(mode: Relaxing, call: Call) -> Any:
     if shadow is not None:
         return attach(answer, shadow)
     kind = str(answer.dtype).removeprefix("torch.")
-    met = mode.record.note(f"cast to {kind}")
-    return attach(answer, Shadow(sloped(x.detach().float(), x.float(), 1.0, met)))
+    op = mode.record.note(f"cast to {kind}")
+    return attach(answer, Shadow(sloped(x.detach().float(), x.float(), 1.0, op)))
 
 
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
@@ -71,8 +71,8 @@ def order(mode: Relaxing, call: Call) -> Any:
         return real
     scale = size(gap)
     s = torch.sigmoid(gap.detach() / scale)
-    met = mode.record.note("comparison", 1.0, scale)
-    return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
+    op = mode.record.note("comparison", 1.0, scale)
+    return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, op)))
 
 
 def where(mode: Relaxing, call: Call) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import raise_machine_fault
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Record, Relaxing
 from attacks.relaxation.shadow import attach, live, shadow_of, tensors_in
 from attacks.relaxation.surrogate_gradients import OwnPass, own_pass, sloped
 
@@ -28,10 +28,10 @@ def detached(mode: Relaxing, call: Call) -> Any:
         return attach(call.run(), shadow)
     if not live(x):
         return UNSEEN
-    met = mode.record.note("detach" if call.name == "detach" else ".data")
-    if met is None:
+    op = mode.record.note("detach" if call.name == "detach" else ".data")
+    if op is None:
         return x.view_as(x)
-    return sloped(x.detach(), x, 1.0, met)
+    return sloped(x.detach(), x, 1.0, op)
 
 
 def detached_in_place(mode: Relaxing, call: Call) -> Any:
@@ -50,9 +50,9 @@ def grad_mode(mode: Relaxing, call: Call) -> Any:
     return None
 
 
-def noted(met: Met, grad: Tensor | None) -> None:
+def noted(op: Operator, grad: Tensor | None) -> None:
     """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
-    met.flowed += int(grad is not None and bool((grad != 0).any()))
+    op.flowed += int(grad is not None and bool((grad != 0).any()))
 
 
 @contextmanager
@@ -60,21 +60,21 @@ def cuts_mended(record: Record) -> Iterator[None]:
     """Within it inference mode is none."""
 
     def enter(self: Any) -> None:
-        met = record.note("inference_mode") if self.mode else None  # inference_mode(False) cuts nothing
-        if met is not None:
-            met.flowed += 1
+        op = record.note("inference_mode") if self.mode else None  # inference_mode(False) cuts nothing
+        if op is not None:
+            op.flowed += 1
 
-    entered, left = torch.inference_mode.__enter__, torch.inference_mode.__exit__
+    entered, exited = torch.inference_mode.__enter__, torch.inference_mode.__exit__
     torch.inference_mode.__enter__ = enter  # type: ignore[method-assign]
     torch.inference_mode.__exit__ = lambda self, *error: None  # type: ignore[method-assign]
     try:
         yield
     finally:
-        torch.inference_mode.__enter__, torch.inference_mode.__exit__ = entered, left  # type: ignore
+        torch.inference_mode.__enter__, torch.inference_mode.__exit__ = entered, exited  # type: ignore
 
 
 @contextmanager
-def graphs_kept() -> Iterator[None]:
+def graphs_retained() -> Iterator[None]:
     """Within it passes backward that the defence makes free no graph, and nothing is relaxed in them.
 
     A defence that adapts to inputs by ``loss.backward()`` (TENT, arXiv 2006.10726) frees that of its answer.
@@ -208,16 +208,16 @@ def _gradients(
     if OwnPass.running:
         return backward(ctx, *grads)
     args, state = getattr(ctx, _SAVED)
-    found = _of_forward(args, state, grads, forward, separate, tracing)
+    vjps = _of_forward(args, state, grads, forward, separate, tracing)
     own: Any = None
-    if found is None or record.measuring or not _any(found):
+    if vjps is None or record.measuring or not _any(vjps):
         own = _own(backward, ctx, grads)
-    if found is None or not _any(found):
-        found = own if own is not None and _any(own) else _identity(args, grads)
-    met = record.note(f"autograd function {name}", 0.0 if own is not None and _agree(own, found) else 1.0)
-    if met is not None and _any(found):
-        met.flowed += 1
-    return found
+    if vjps is None or not _any(vjps):
+        vjps = own if own is not None and _any(own) else _identity(args, grads)
+    op = record.note(f"autograd function {name}", 0.0 if own is not None and _agree(own, vjps) else 1.0)
+    if op is not None and _any(vjps):
+        op.flowed += 1
+    return vjps
 
 
 def _of_forward(
@@ -257,11 +257,11 @@ def _of_forward(
 
 def _own(backward: Callable[..., Any], ctx: Any, grads: tuple[Any, ...]) -> tuple[Any, ...] | None:
     try:
-        found = backward(ctx, *grads)
+        result = backward(ctx, *grads)
     except Exception as error:  # a backward that is not there, or raises
         raise_machine_fault(error)
         return None
-    return found if isinstance(found, tuple) else (found,)
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _identity(args: tuple[Any, ...], grads: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -277,8 +277,8 @@ def _any(grads: tuple[Any, ...]) -> bool:
     return any(bool((grad != 0).any()) for grad in tensors_in(grads))
 
 
-def _agree(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    pairs = [(a, b) for a, b in zip(one, other) if isinstance(a, Tensor) and isinstance(b, Tensor)]
+def _agree(own: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    pairs = [(a, b) for a, b in zip(own, other) if isinstance(a, Tensor) and isinstance(b, Tensor)]
     return bool(pairs) and all(
         float(torch.cosine_similarity(a.flatten().float(), b.flatten().float(), 0)) > WRONG for a, b in pairs
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.relaxation.record import Met
+from attacks.relaxation.record import Operator
 
 
 class OwnPass:
@@ -34,14 +34,14 @@ class _StraightThrough(torch.autograd.Function):
     """The value of ``real``, and the gradient that ``soft`` of the same shape has."""
 
     @staticmethod
-    def forward(ctx: Any, soft: Tensor, real: Tensor, met: Met | None) -> Tensor:
-        ctx.met, ctx.dtype = met, soft.dtype
+    def forward(ctx: Any, soft: Tensor, real: Tensor, op: Operator | None) -> Tensor:
+        ctx.op, ctx.dtype = op, soft.dtype
         return real.detach()  # a tensor of its own, which the defence may change in place
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,) = grads
-        flows(ctx.met, grad)
+        flows(ctx.op, grad)
         return grad.to(ctx.dtype), None, None
 
 
@@ -49,18 +49,18 @@ class _Sloped(torch.autograd.Function):
     """The value of ``real``, and the gradient of ``slope * x``; all three of one shape, or slope a number."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, real: Tensor, slope: Tensor | float, met: Met | None) -> Tensor:
-        ctx.met, ctx.dtype, ctx.slope = met, x.dtype, slope
+    def forward(ctx: Any, x: Tensor, real: Tensor, slope: Tensor | float, op: Operator | None) -> Tensor:
+        ctx.op, ctx.dtype, ctx.slope = op, x.dtype, slope
         return real.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,) = grads
-        flows(ctx.met, grad)
+        flows(ctx.op, grad)
         return (grad * ctx.slope).to(ctx.dtype), None, None, None
 
 
-def flows(met: Met | None, grad: Tensor, *, exact: bool = False) -> None:
+def flows(op: Operator | None, grad: Tensor, *, exact: bool = False) -> None:
     """Takes note of a gradient that flows back.
 
     Args:
@@ -70,18 +70,18 @@ def flows(met: Met | None, grad: Tensor, *, exact: bool = False) -> None:
     """
     if OwnPass.running and not exact:
         raise RuntimeError("a defence that takes gradients itself is relaxed less")
-    if met is not None and bool((grad != 0).any()):
-        met.flowed += 1
+    if op is not None and bool((grad != 0).any()):
+        op.flowed += 1
 
 
-def straight_through(real: Tensor, soft: Tensor, met: Met | None = None) -> Tensor:
+def straight_through(real: Tensor, soft: Tensor, op: Operator | None = None) -> Tensor:
     """``real``, differentiated as ``soft``; both floating and of one shape."""
-    return _StraightThrough.apply(soft, real, met)
+    return _StraightThrough.apply(soft, real, op)
 
 
-def sloped(real: Tensor, x: Tensor, slope: Tensor | float = 1.0, met: Met | None = None) -> Tensor:
+def sloped(real: Tensor, x: Tensor, slope: Tensor | float = 1.0, op: Operator | None = None) -> Tensor:
     """``real``, differentiated as if it were ``slope * x``; both floating and of one shape."""
-    return _Sloped.apply(x, real, slope, met)
+    return _Sloped.apply(x, real, slope, op)
 
 
 ENOUGH = 2**12  # elements of an example tell its scale

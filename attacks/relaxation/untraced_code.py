@@ -11,33 +11,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of
 from attacks.relaxation.surrogate_gradients import sloped
 
 ALIKE = 0.5  # correlation of what returns with what left
 MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
 FEWEST = 8  # elements that a correlation says anything about
-KEPT = 4096  # departures
+DEPARTURES = 4096  # departures
 
 
 class Departed:
     """Values that left torch in one forward pass, as rows of one image each where it was a batch."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
+        self._rows: dict[int, deque[tuple[Tensor, Operator | None]]] = {}
         # By id; kept here and not on the tensor, which may outlive this forward's graph.
         self._checked: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def leave(self, x: Tensor, met: Met | None) -> None:
+    def leave(self, x: Tensor, op: Operator | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
         x = graph_of(x).float()
-        for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= KEPT else ())):
+        for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= DEPARTURES else ())):
             if part.numel() >= FEWEST:
-                self._rows.setdefault(part.numel(), deque(maxlen=KEPT)).append((part, met))
+                self._rows.setdefault(part.numel(), deque(maxlen=DEPARTURES)).append((part, op))
 
     def returned(self, value: Tensor) -> Tensor:
         """``value`` with a gradient, where it is what left before; else itself."""
@@ -47,27 +47,27 @@ class Departed:
             return value
         if value.numel() not in self._rows or value.is_complex():
             return value
-        found = self._like(value)
-        found = value if found is None else found
-        self._checked[id(value)] = (value, found)
-        return found
+        shadowed = self._like(value)
+        shadowed = value if shadowed is None else shadowed
+        self._checked[id(value)] = (value, shadowed)
+        return shadowed
 
     def _like(self, value: Tensor) -> Tensor | None:
         best, chosen = ALIKE, None
         numbers = value.detach().float()
-        for x, met in self._rows.get(value.numel(), ()):
+        for x, op in self._rows.get(value.numel(), ()):
             for shown in _layouts(x, value):
                 correlation, slope = _regression(shown.detach(), numbers)
                 many = shown.shape == x.shape and value.numel() >= MANY
                 if correlation > best or (chosen is None and many and correlation > ALIKE_AMONG_MANY):
-                    best, chosen = correlation, (shown, slope, met)
+                    best, chosen = correlation, (shown, slope, op)
         if chosen is None:
             return None
-        x, slope, met = chosen
+        x, slope, op = chosen
         with torch.enable_grad():
             if value.is_floating_point():
-                return sloped(value, x.to(value.dtype), slope, met)
-            number = sloped(numbers, x, slope, met)
+                return sloped(value, x.to(value.dtype), slope, op)
+            number = sloped(numbers, x, slope, op)
         # Not on the tensor itself: it may be one that the defence keeps, and outlive this graph.
         return attach(value.detach(), Shadow(number))
 

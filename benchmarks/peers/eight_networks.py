@@ -97,7 +97,7 @@ class OneOfEight:
         return self._paths[network].logits(x, permutation)
 
 
-class Around:
+class OneOfEightBuilder:
     """Builds `OneOfEight` around a base model; can be sent to another process."""
 
     name = OneOfEight.name
@@ -119,7 +119,7 @@ def trained(folder: Path) -> list[PixelModel]:
 
 def attacked(models: Sequence[PixelModel], attacks: Sequence[str], eps: Sequence[float], out: Path) -> Run:
     """Evaluates the defence alone, every attack under the same budget."""
-    defence: Any = Around(models[:NETWORKS])
+    defence: Any = OneOfEightBuilder(models[:NETWORKS])
     return evaluate(
         {"ninth": models[NETWORKS]},
         "digits",

@@ -148,7 +148,7 @@ def by_effect(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, count: in
 
 
 @dataclass(frozen=True)
-class InTurn(Attack):
+class ApgdSequence(Attack):
     """Runs of Auto-PGD: on losses of all classes, then towards targets from random starts or the best point.
 
     Attributes:
@@ -170,7 +170,7 @@ class InTurn(Attack):
         for loss in self.losses:
             search.run(search.uniform(generators), search.y, loss)
         if self.targets and not search.over:
-            left, at = search.left, search.best_x if self.goes_on else search.x0
+            left, at = search.live, search.best_x if self.goes_on else search.x0
             order = torch.zeros(self.targets, *search.y.shape, dtype=torch.long)
             rows, labels = at[0, left], search.y[0, left]
             model = estimator.oracle.model  # type: ignore[attr-defined]
@@ -215,12 +215,14 @@ CONTENDERS: dict[str, Run] = {
     "`apgd-mt-20`": named("apgd-mt-20"),
     "`apgd-mt-100`": named("apgd-mt-100"),
     "`apgd-t-100`": named("apgd-t-100"),
-    "`apgd-t-100`, MALT's order": ours(InTurn(STEPS, targets=TARGETS, effect=True)),
-    "Auto-PGD on the margin, 100 steps": ours(InTurn(STEPS, (margin_loss,))),
-    "Auto-PGD on PMA, 100 steps": ours(InTurn(STEPS, (probability_margin,))),
-    "`apgd-mt-100`, PMA for the margin": ours(InTurn(STEPS, (probability_margin,), targets=3, goes_on=True)),
+    "`apgd-t-100`, MALT's order": ours(ApgdSequence(STEPS, targets=TARGETS, effect=True)),
+    "Auto-PGD on the margin, 100 steps": ours(ApgdSequence(STEPS, (margin_loss,))),
+    "Auto-PGD on PMA, 100 steps": ours(ApgdSequence(STEPS, (probability_margin,))),
+    "`apgd-mt-100`, PMA for the margin": ours(
+        ApgdSequence(STEPS, (probability_margin,), targets=3, goes_on=True)
+    ),
     "PMA, then `apgd-t-100` in MALT's order": ours(
-        InTurn(STEPS, (probability_margin,), targets=TARGETS, effect=True)
+        ApgdSequence(STEPS, (probability_margin,), targets=TARGETS, effect=True)
     ),
     "`aa-100`": named("aa-100"),
     WHOLE: theirs("standard"),

@@ -71,7 +71,7 @@ def measured(path: Path, shape: tuple[int, ...], images: int, pairs: int) -> tup
     mean, std = (stored.mean, stored.std) if stored is not None else ((0.0,) * shape[0], (1.0,) * shape[0])
     network = PixelModel(checkpoint.network, mean, std, classes=10, arch=path.stem).eval()
     x = torch.rand(images, *shape, generator=torch.Generator().manual_seed(0))
-    defence = as_defence(network, None, name="model", said="expected a module, got")
+    defence = as_defence(network, None, name="model", origin="expected a module, got")
     target = Target(defence, images, 0, [0])
     estimators = FreshDraws(target), FreshDraws(target)
     estimators[1].relaxation = Relaxation()

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
 from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import AGAIN, all_of
+from robustbench_coded.extensions import REINSTALL, all_of
 
 # As `--help` lists them; what else is plugged in comes behind.
 SECTIONS = {
@@ -34,7 +34,7 @@ class WithPlugins(TyperGroup):
         if name not in self.commands:
             self._plug_in()
         if name in ORDER and name not in self.commands:
-            raise InputError(f"the command {name} is not installed; {AGAIN}")
+            raise InputError(f"the command {name} is not installed; {REINSTALL}")
         return self.commands.get(name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -109,17 +109,17 @@ TYPES = {
 
 def _misused(error: Any, arguments: list[str]) -> str:
     """What is wrong with the command line itself, and which name may have been meant."""
-    said = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().split())
     typed, context, param = getattr(error, "option_name", None), error.ctx, getattr(error, "param", None)
-    wanted = next((wanted for words, wanted in TYPES.items() if words in said), None)
+    wanted = next((wanted for words, wanted in TYPES.items() if words in message), None)
     if wanted is not None and param is not None:
         return f"{_as_typed(error, arguments)} is not {wanted}"
-    if typed is not None and "requires an argument" in said:
+    if typed is not None and "requires an argument" in message:
         return f"{typed} needs a value"
-    if context is not None and said.startswith("Missing "):
-        return f"{said.removesuffix('.')}; `{context.command_path} --help` says what it takes"
-    if typed is None or context is None or not said.startswith("No such option"):
-        return said
+    if context is not None and message.startswith("Missing "):
+        return f"{message.removesuffix('.')}; `{context.command_path} --help` says what it takes"
+    if typed is None or context is None or not message.startswith("No such option"):
+        return message
     flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
     near = did_you_mean(typed, [flag for flag in flags if flag.startswith("--")])
     return f"no such option {typed}; {near}`{context.command_path} --help` lists them"

@@ -39,7 +39,7 @@ Count = int | None
 AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
-DataDirText = Annotated[Text, typer.Option("--data-dir", help="Folder in which to look for data sets.")]
+DataDirText = Annotated[Text, typer.Option("--data-dir", help="Folder to search for data sets.")]
 
 
 def seconds(text: str, option: str) -> float:
@@ -109,14 +109,14 @@ def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     from robustbench_coded.runs.folder import MANIFEST  # imports pandas, which help does without
 
     options = {param.name: param for param in context.command.params if param.name != "config"}
-    found = {"out": str(path.parent)} if (path.parent / MANIFEST).exists() else {}
+    values = {"out": str(path.parent)} if (path.parent / MANIFEST).exists() else {}
     for key, value in _read(path).items():
         name = {"json": "as_json"}.get(key, key.replace("-", "_"))
         if name not in options or name == "help":
             near = did_you_mean(key, options)
             raise InputError(f"{path}: there is no option {key!r}; {near}`csrobust eval --help` lists them")
-        found[name] = _as_typed(f"{path}: {key}", options[name], value)
-    context.default_map = {**(context.default_map or {}), **found}
+        values[name] = _as_typed(f"{path}: {key}", options[name], value)
+    context.default_map = {**(context.default_map or {}), **values}
     return path
 
 
@@ -140,10 +140,10 @@ def _as_typed(where: str, option: Any, value: Any) -> Any:
     several = value if isinstance(value, list) else [value]
     if not several:
         raise InputError(f"{where} is an empty list; name one or more, or leave it out")
-    for one in several:
-        if isinstance(one, bool) or not isinstance(one, str | int | float):
-            raise InputError(f"{where} is {str(one).lower()}; write text, a number, or a list of them")
-    texts = [one if isinstance(one, str) else repr(one) for one in several]
+    for item in several:
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise InputError(f"{where} is {str(item).lower()}; write text, a number, or a list of them")
+    texts = [item if isinstance(item, str) else repr(item) for item in several]
     return texts if option.multiple else ",".join(texts)
 
 
@@ -158,8 +158,8 @@ def option(kind: Any, *flags: str, help: str, default: Any = None, **more: Any) 
 def attacks_option(shown: str, default: Sequence[str] = ()) -> Option:
     """``--attacks`` of a command, with the default that its help shows."""
     text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
-    said = f"{text}  [default: {shown}]"
-    return option(list[str], "--attacks", "--attack", help=said, default=[*default], show_default=False)
+    help_text = f"{text}  [default: {shown}]"
+    return option(list[str], "--attacks", "--attack", help=help_text, default=[*default], show_default=False)
 
 
 # Options that the command line reads as text: their type there, and their default.
@@ -171,7 +171,7 @@ _AS_TEXT: dict[str, Option] = {
 
 def _of_config() -> dict[str, Option]:
     """Every option that EvalConfig defines with a help, by its name on the command line."""
-    found = {}
+    options = {}
     for entry in fields(EvalConfig):
         if not entry.metadata.get("help"):
             continue
@@ -179,8 +179,8 @@ def _of_config() -> dict[str, Option]:
         flag = flag_of(entry)
         switch = f"{flag}/--no-{flag[2:]}" if default is True else flag
         help = entry.metadata["help"]
-        found[flag[2:].replace("-", "_")] = option(kind, switch, help=help, default=default)
-    return found
+        options[flag[2:].replace("-", "_")] = option(kind, switch, help=help, default=default)
+    return options
 
 
 # Of the command that may stop along the way, and weighs a claim.
@@ -201,7 +201,7 @@ SHARED: dict[str, Option] = {
         list[str],
         "--defence",
         help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
-        "'cmd: COMMAND' for one in an environment of its own.",
+        "'cmd: COMMAND' for one in another environment.",
         default=[],
     ),
     "attacks": attacks_option(",".join(DEFAULT)),

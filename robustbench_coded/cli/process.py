@@ -109,7 +109,7 @@ def print_in_any_encoding() -> None:
 
 
 SPINS = "10000"  # some microseconds: no slower alone on a machine, two to four times faster beside others
-_SAID_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+_SET_BY_THE_USER = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 def spin_briefly() -> None:
@@ -117,5 +117,5 @@ def spin_briefly() -> None:
 
     It has no effect once torch is imported.
     """
-    if not any(name in os.environ for name in _SAID_BY_THE_USER):
+    if not any(name in os.environ for name in _SET_BY_THE_USER):
         os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -90,11 +90,11 @@ def require_checkpoints(config: EvalConfig) -> None:
 def evaluated(
     config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
 ) -> tuple[Path | None, int]:
-    """Evaluates with progress at the terminal, and says in one line what kept it from its end.
+    """Evaluates with progress at the terminal, and states in one line why it stopped early.
 
     Args:
         evaluate: evaluates into a run folder and returns it.
-        silent: whether progress is left out.
+        silent: hides progress.
 
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
@@ -129,8 +129,8 @@ def evaluated(
         LOG.warning(f"{contradicted}")
         return None, FAILED
     except RunStopped as stopped:
-        said = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
-        print(one_line(said), file=sys.stderr)
+        message = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
+        print(one_line(message), file=sys.stderr)
         return None, FAILED
     except KeyboardInterrupt:
         _say_how_to_go_on(config, listener.path)

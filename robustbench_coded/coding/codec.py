@@ -122,7 +122,7 @@ class Codec:
         encoder = self.encoder(perm, dtype=x.dtype, device=x.device)
         coded = _combine(encoder[nearest] if perm is None else encoder[rows[:, None], nearest], x)
         values = f(coded.flatten(0, 1)).unflatten(0, coded.shape[:2])
-        return _combine(weights.gather(1, nearest)[:, None], values)[:, 0]
+        return _combine(weights.gather(1, nearest)[:, None].to(values.dtype), values)[:, 0]
 
     @cached_property
     def reach(self) -> int:

@@ -143,13 +143,13 @@ def labels(y: Any, count: int, name: str, *, classes: int | None = None) -> np.n
         y = y[:, 0]
     whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and bool((y == np.round(y)).all()))
     if y.shape != (count,) or not whole:
-        said = ""
+        hint = ""
         if y.ndim == 2 and len(y) == count:
-            said = "; where they are one-hot, y.argmax(1)"
+            hint = "; where they are one-hot, y.argmax(1)"
         elif y.dtype.kind in "US":
-            said = "; number the classes: numpy.unique(y, return_inverse=True)[1]"
+            hint = "; number the classes: numpy.unique(y, return_inverse=True)[1]"
         raise InputError(
-            f"{name}: expected y integers [{count}], one for each image, got {y.dtype} {list(y.shape)}{said}"
+            f"{name}: expected y integers [{count}], one for each image, got {y.dtype} {list(y.shape)}{hint}"
         )
     top = classes - 1 if classes else 2**31
     if wrong := [int(i) for i in np.flatnonzero((y < 0) | (y > top))[:1]]:

@@ -25,7 +25,7 @@ _HASH_BYTES = 2**24  # read at a time where all images pass by once
 
 
 class Images(Protocol):
-    """``[n, H, W, C]`` pixels read by row number: an array in memory, or files decoded when asked for."""
+    """``[n, H, W, C]`` pixels read by row number: an array in memory, or files decoded on access."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -92,8 +92,8 @@ class Dataset:
             InputError: the network has too few outputs, or labels begin at 1.
         """
         if self.labels.min() == 1 and self.labels.max() == classes:
-            said = f"labels go from 1 to {classes}, and the network's {classes} classes begin at 0"
-            raise InputError(f"{self.name}: {said}; give y - 1")
+            message = f"labels go from 1 to {classes}, and the network's {classes} classes begin at 0"
+            raise InputError(f"{self.name}: {message}; give y - 1")
         if not self.class_names and self.outputs is None and self.classes < classes != WITH_BACKGROUND:
             return replace(self, classes=classes)
         if self.outputs is None or classes == self.classes:

@@ -1,4 +1,4 @@
-"""Images in files: one folder per class, or files listed by a data set, decoded and resized as asked."""
+"""Images in files: one folder per class, or files listed by a data set, decoded and resized on access."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
         raise InputError(f"{root}: has {len(folders)} folders; expected one of images per class, 2 or more")
     files: list[tuple[Path, int]] = []
     for number, folder in enumerate(folders):
-        found = sorted(filter(_is_image, folder.rglob("*")))
-        if not found:
+        images = sorted(filter(_is_image, folder.rglob("*")))
+        if not images:
             raise InputError(
                 f"{folder}: no images ({', '.join(sorted(SUFFIXES))}); every class needs at least one"
             )
-        files += [(path, number) for path in found]
+        files += [(path, number) for path in images]
     return files, tuple(folder.name for folder in folders)
 
 

@@ -96,15 +96,15 @@ def _options(place: str) -> tuple[str, dict[str, str]]:
 
 def _all_files(root: Path, present: list[str]) -> list[PurePosixPath]:
     """Every image, in the order of the SHA-256 of its path, as for ``folder:``."""
-    found = [
+    files = [
         PurePosixPath(wnid) / path.name
         for wnid in present
         for path in (root / wnid).iterdir()
         if path.suffix.lower() in SUFFIXES
     ]
-    if not found:
+    if not files:
         raise InputError(f"{root}: its folders hold no images ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=fixed_order)
+    return sorted(files, key=fixed_order)
 
 
 def _listed(root: Path, file: Path) -> list[PurePosixPath]:
@@ -116,7 +116,7 @@ def _listed(root: Path, file: Path) -> list[PurePosixPath]:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{file}: the list of images cannot be read ({reason})") from None
     known = set(wnids())
-    found = []
+    paths = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -129,7 +129,7 @@ def _listed(root: Path, file: Path) -> list[PurePosixPath]:
             raise InputError(
                 f"{file}: line {number}: {root} has no {path}; give the folder the list was made for"
             )
-        found.append(path)
-    if not found:
+        paths.append(path)
+    if not paths:
         raise InputError(f"{file}: names no images; expected lines WNID/IMAGE")
-    return found
+    return paths

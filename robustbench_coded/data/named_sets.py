@@ -134,7 +134,7 @@ def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Datase
     """Reads ``cifar10`` or ``cifar100``, ``split`` ``train`` or ``test``.
 
     Looks in the folders of `search_path`, in each for torchvision's folder and then for ``NAME_SPLIT.npz``;
-    downloads torchvision's copy where there is neither. The order of the images is that of the files found.
+    downloads torchvision's copy where there is neither. The order of the images is that of the files.
 
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.
@@ -214,29 +214,29 @@ def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
         own = (place, place / "raw") if place.name.lower() in names else ()
         raw = (place,) if place.name == "raw" and place.absolute().parent.name.lower() in names else ()
         for folder in (*(place / folder for folder in variant.folders), *own, *raw):
-            found = _files(folder, split)
-            if found is not None:
-                return _read(name, split, *found)
+            pair = _files(folder, split)
+            if pair is not None:
+                return _read(name, split, *pair)
     files = ", ".join(f"{_STEMS[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
     folder = variant.folders[0].partition("/")[0]
     target = download_folder(data_dir)
     download(name, variant.torchvision_class, folder, target, places, f"{files} in {name}/")
-    found = _files(target / variant.folders[0], split)
-    if found is None:
+    pair = _files(target / variant.folders[0], split)
+    if pair is None:
         raise InputError(f"{target / variant.folders[0]}: the download left no {files}")
-    return _read(name, split, *found)
+    return _read(name, split, *pair)
 
 
 def _files(folder: Path, split: str) -> tuple[Path, Path] | None:
     """The images and the labels of a split; None where one is missing."""
-    found = []
+    pair = []
     for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
         names = (f"{_STEMS[split]}-{kind}", f"{_STEMS[split]}-{kind}.gz")
         file = next((folder / name for name in names if (folder / name).is_file()), None)
         if file is None:
             return None
-        found.append(file)
-    return found[0], found[1]
+        pair.append(file)
+    return pair[0], pair[1]
 
 
 def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:

@@ -18,13 +18,13 @@ def representative_order(images: Tensor, count: int) -> Tensor:
     features = torch.cat([x.mean((2, 3)), x.var((2, 3)), steps.square().mean(2)], 1).double()
     features = (features - features.mean(0)) / features.std(0, correction=0).clamp(min=1e-12)
     generator = torch.Generator().manual_seed(0)
-    left = torch.randperm(len(images), generator=generator)[: max(POOL, count)]
+    pool = torch.randperm(len(images), generator=generator)[: max(POOL, count)]
     total, blocks = torch.zeros(features.shape[1]).double(), list[Tensor]()
-    while len(left) >= 2 * BLOCK and len(blocks) * BLOCK < count:
-        drawn = torch.rand(DRAWN, len(left), generator=generator).topk(BLOCK).indices
-        sums = total + features[left[drawn]].sum(1)
+    while len(pool) >= 2 * BLOCK and len(blocks) * BLOCK < count:
+        drawn = torch.rand(DRAWN, len(pool), generator=generator).topk(BLOCK).indices
+        sums = total + features[pool[drawn]].sum(1)
         best = drawn[int(sums.square().sum(1).argmin())]
-        total = total + features[left[best]].sum(0)
-        blocks.append(left[best])
-        left = left[~torch.isin(torch.arange(len(left)), best)]
-    return torch.cat([*blocks, left])[: min(count, len(images))]
+        total = total + features[pool[best]].sum(0)
+        blocks.append(pool[best])
+        pool = pool[~torch.isin(torch.arange(len(pool)), best)]
+    return torch.cat([*blocks, pool])[: min(count, len(images))]

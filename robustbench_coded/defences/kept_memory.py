@@ -1,4 +1,4 @@
-"""A defence that remembers, asked over a sequence of batches in whose course its memory is kept.
+"""A defence with state, queried over a sequence of batches in which its state persists.
 
 A sequence takes the place of a batch: it is attacked, scored and committed as one, and is one cluster of
 intervals. Attackers who know the network plan a sequence as a whole and submit it once. Attackers who ask
@@ -19,13 +19,13 @@ class KeptMemory(PerBatch):
     """A defence that remembers, as one that answers whole sequences, each from an empty memory.
 
     Args:
-        asked: as it is asked batch by batch, after a ``reset()`` each.
+        wrapped: the defence that is queried batch by batch, after a ``reset()`` each.
         k: inputs in each batch of the sequence. The last batch may be smaller.
     """
 
-    def __init__(self, asked: PerBatch, k: int):
-        super().__init__(asked.defence)
-        self.name, self.user_code, self.k = asked.name, asked.user_code, k
+    def __init__(self, wrapped: PerBatch, k: int):
+        super().__init__(wrapped.defence)
+        self.name, self.user_code, self.k = wrapped.name, wrapped.user_code, k
         self.batch_dependent, self.logits_grouped, self.images = True, None, self._images
 
     def _images(self, k: int) -> int:
@@ -68,14 +68,14 @@ class Session:
 
     batch_dependent = False  # an attacker moves on by the answer to each input
 
-    def __init__(self, kept: KeptMemory):
-        self.emptied = kept
-        self.name, self.randomised, self.base = kept.name, kept.randomised, kept.base
-        self.abstain, self.images, self.sample = kept.abstain, kept.images, kept.sample
+    def __init__(self, memory: KeptMemory):
+        self.emptied = memory
+        self.name, self.randomised, self.base = memory.name, memory.randomised, memory.base
+        self.abstain, self.images, self.sample = memory.abstain, memory.images, memory.sample
         self._answered: dict[bytes, Tensor] = {}
-        with kept.user_code:
-            kept.defence.reset()  # type: ignore[attr-defined]  # what it kept may hang on a graph, which has no copy
-        self._state = self._copy(kept.defence)
+        with memory.user_code:
+            memory.defence.reset()  # type: ignore[attr-defined]  # its state may hang on a graph, which has no copy
+        self._state = self._copy(memory.defence)
 
     def _copy(self, state: Any) -> Any:
         """With its memory and around the same network."""
@@ -98,8 +98,8 @@ class Session:
         answers = [None if self.randomised else self._answered.get(query) for query in _bytes(x)]
         new = [place for place, answer in enumerate(answers) if answer is None]
         if new:
-            asked = self.emptied.goes_on(self._copy(self._state), x[new], draw)
-            for place, answer in zip(new, asked, strict=True):
+            logits = self.emptied.goes_on(self._copy(self._state), x[new], draw)
+            for place, answer in zip(new, logits, strict=True):
                 answers[place] = answer
         return torch.stack([answer for answer in answers if answer is not None])
 

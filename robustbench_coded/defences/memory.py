@@ -38,7 +38,7 @@ class Sentinel:
         x: images [k, C, H, W]; a copy is handed out each time.
         draw: of the defence's randomness.
         answer: the logits that were given first, [k, classes].
-        slope: the gradient of the cross-entropy that was found first, like ``x``.
+        slope: the first gradient of the cross-entropy, like ``x``.
     """
 
     defence: Defence
@@ -135,16 +135,16 @@ def _evaluating(defence: Defence) -> Iterator[list[str]]:
     Not dropout where the defence says that it is randomised, nor batch normalisation where it says that its
     answers depend on the batch: there training mode may be the defence.
     """
-    left: list[tuple[str, nn.Module]] = []
+    layers: list[tuple[str, nn.Module]] = []
     for top in modules_of(defence):
         for name, layer in top.named_modules():
             meant = (defence.randomised and isinstance(layer, _DROPOUT)) or (
                 defence.batch_dependent and isinstance(layer, nn.modules.batchnorm._BatchNorm)
             )
             if layer.training and not meant:
-                left.append((name or type(layer).__name__, layer))
-    with in_evaluation_mode([layer for _, layer in left]):
-        yield [name for name, _ in left]
+                layers.append((name or type(layer).__name__, layer))
+    with in_evaluation_mode([layer for _, layer in layers]):
+        yield [name for name, _ in layers]
 
 
 @contextmanager
@@ -161,14 +161,14 @@ def in_evaluation_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 def modules_of(defence: object) -> list[nn.Module]:
     """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
-    found: dict[int, nn.Module] = {}
-    defence = getattr(defence, "defence", defence)  # the user's own, where it is told of every batch
+    modules: dict[int, nn.Module] = {}
+    defence = getattr(defence, "defence", defence)  # the user's own, if a wrapper announces batches
     held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
     for value in held:
         for part in value if isinstance(value, list | tuple) else [value]:
             if isinstance(part, nn.Module):
-                found.setdefault(id(part), part)
-    return list(found.values())
+                modules.setdefault(id(part), part)
+    return list(modules.values())
 
 
 def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | None:

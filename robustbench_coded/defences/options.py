@@ -116,15 +116,15 @@ def installed() -> dict[str, Any]:
                     cannot be built around a checkpoint
     brings(config)  options completed, and the model and data in memory that it is evaluated with
     """
-    return {name: found for defences in all_of("defences").values() for name, found in defences.items()}
+    return {name: defence for defences in all_of("defences").values() for name, defence in defences.items()}
 
 
 def brought(name: str) -> Any:
     """The defence of the zoo, or of another extension, that brings its model and its data; None for
     others.
     """
-    found = None if name.partition(":")[0] in _OPTIONS else installed().get(name)
-    return found if hasattr(found, "brings") else None
+    defence = None if name.partition(":")[0] in _OPTIONS else installed().get(name)
+    return defence if hasattr(defence, "brings") else None
 
 
 def _installed(name: str, family: list[str]) -> DefenceSpec:
@@ -135,12 +135,12 @@ def _installed(name: str, family: list[str]) -> DefenceSpec:
     Raises:
         InputError: there is none, or it cannot be built.
     """
-    found = installed().get(name)
-    if found is None:
+    entry = installed().get(name)
+    if entry is None:
         last = name.partition(":")[2]
         near = _closest(last, [known.partition(":")[2] for known in family])
         raise InputError(f"{name} is not known;{near} `csrobust list defences` has them")
-    meant = found.stands_for() if hasattr(found, "stands_for") else ""
+    meant = entry.stands_for() if hasattr(entry, "stands_for") else ""
     return parse_defence(meant) if meant else DefenceSpec(name)
 
 
@@ -168,8 +168,8 @@ class _Option:
                 return type(self.default)(self.kind[self.kind.index(text)])
             return msgspec.convert(float(Fraction(text)) if "/" in text else text, self.kind, strict=False)
         except msgspec.ValidationError as error:
-            said = str(error).replace("`float`", "a number").replace("`int`", "a whole number")
-            raise InputError(f"{option}={text}: {said[:1].lower()}{said[1:]}") from error
+            message = str(error).replace("`float`", "a number").replace("`int`", "a whole number")
+            raise InputError(f"{option}={text}: {message[:1].lower()}{message[1:]}") from error
         except (ValueError, ZeroDivisionError) as error:
             choice = f"; choose from {', '.join(self.kind)}" if isinstance(self.kind, tuple) else ""
             raise InputError(f"{option}={text} is not known{choice}") from error

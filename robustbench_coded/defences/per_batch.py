@@ -111,7 +111,7 @@ _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 
 class PerBatch:
-    """A user's defence, told of every batch before it answers it; its answers are taken as logits.
+    """A user's defence, which sees every batch before its queries; its outputs are taken as logits.
 
     Answers and draws are handed on as copies, for it may use one buffer for all of them; it is given copies
     of inputs, for it may write into them.
@@ -130,14 +130,14 @@ class PerBatch:
         self.abstain: int | None = getattr(defence, "abstain", None)
         self.images = getattr(defence, "images", None)
         grouped = getattr(defence, "logits_grouped", None)
-        self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
+        self.logits_grouped = self._grouped if callable(grouped) and not announcements_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
         with self.user_code:
             return own_draw(self.defence.sample(generator, k))
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
+        """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has seen nothing but this batch."""
 
         with self.user_code:
             begin_batch(self.defence, own_input(x))
@@ -150,24 +150,24 @@ class PerBatch:
 
 def per_batch(defence: Defence) -> Defence:
     """The defence under the protocol; itself where it has neither ``reset`` nor ``fit``."""
-    return PerBatch(defence) if told_of(defence) else defence
+    return PerBatch(defence) if announcements_of(defence) else defence
 
 
-def told_of(defence: Any) -> list[str]:
-    """By which calls a defence is told of a batch before it answers it."""
+def announcements_of(defence: Any) -> list[str]:
+    """The calls that announce a batch to a defence before it answers."""
     return [call for name, call in _CALLS.items() if callable(getattr(defence, name, None))]
 
 
 def stated_protocol(defence: Defence) -> list[str]:
-    """How a defence that is told of batches, or may reject inputs, is asked and counted; a clause each."""
-    found = []
+    """How a defence that sees batches first, or may reject inputs, is queried and scored; a clause each."""
+    notes = []
     if isinstance(defence, PerBatch):
-        if told := told_of(defence.defence):
-            found.append(f"is told of every batch before it answers it, by {' and '.join(told)}")
-        found += getattr(defence.defence, "out_of_reach", ())
+        if methods := announcements_of(defence.defence):
+            notes.append(f"is told of every batch before it answers it, by {' and '.join(methods)}")
+        notes += getattr(defence.defence, "out_of_reach", ())
     if (reject := reject_class(defence)) is not None:
-        found.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")
-    return found
+        notes.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")
+    return notes
 
 
 def begin_batch(defence: Any, x: Tensor) -> None:

@@ -52,19 +52,19 @@ def load_user_defence(target: str, model: nn.Module) -> Defence:
         raise
     except (Exception, SystemExit) as error:  # the user's function can fail in any way
         raise InputError(f"--defence {target}: it raised {described(error)}") from error
-    defence = as_defence(built, model, name=shown_name(target), said=f"--defence {target}: it returned")
+    defence = as_defence(built, model, name=shown_name(target), origin=f"--defence {target}: it returned")
     defence.user_code = user_code
     return defence
 
 
-def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> PerBatch | SamplingModule:
+def as_defence(built: Any, model: nn.Module | None, *, name: str, origin: str) -> PerBatch | SamplingModule:
     """Wraps what a user built around ``model`` as a defence.
 
     Args:
         built: an object with the parts of ``protocol.Defence``, or a module or function that answers images
             and may sample inside.
         name: of a module that has none.
-        said: how a refusal begins.
+        origin: how a refusal begins.
     Raises:
         InputError: it lacks a part of the protocol.
     """
@@ -75,7 +75,7 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
         return SamplingModule(built, model, name=name)
     if wrong := _faults(built):
         raise InputError(
-            f"{said} {type(built).__name__}, {'; '.join(wrong)}; return a torch.nn.Module, or see "
+            f"{origin} {type(built).__name__}, {'; '.join(wrong)}; return a torch.nn.Module, or see "
             "docs/your-defence.md"
         )
     return PerBatch(built)

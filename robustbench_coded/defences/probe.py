@@ -91,11 +91,11 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
             kind = str(first.dtype).removeprefix("torch.")
             raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         answers = [first, *(defence.logits(x, draw).clone() for draw in draws[1:])]
-        asked = answers
+        outputs = answers
         if whole is not None:
             drawn = (defence.sample(generator, len(whole)) for _ in range(DRAWS))
-            asked = [defence.logits(whole, draw).clone() for draw in drawn]
-        unanswered = 1 - torch.stack([one.isfinite().all(-1) for one in asked]).float().mean().item()
+            outputs = [defence.logits(whole, draw).clone() for draw in drawn]
+        unanswered = 1 - torch.stack([output.isfinite().all(-1) for output in outputs]).float().mean().item()
         if unanswered == 1:
             return ProbeResult(len(x), 0.0, shape, unanswered)
         co_batched, co_batched_by = _worst_co_batched(defence, x, draws[0], first)
@@ -203,9 +203,9 @@ def _grouped_otherwise(
     if getattr(defence, "logits_grouped", None) is None:
         return None
     batches = torch.stack([(1 - x if i % 2 else x).roll(i // 2, 0) for i in range(max(sizes))])
-    asked = [draws[i % len(draws)] for i in range(max(sizes))]
-    apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(batches, asked)])
-    return max(changed_by(apart[:n], logits_grouped(defence, batches[:n], asked[:n])) for n in sizes)
+    group_draws = [draws[i % len(draws)] for i in range(max(sizes))]
+    apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(batches, group_draws)])
+    return max(changed_by(apart[:n], logits_grouped(defence, batches[:n], group_draws[:n])) for n in sizes)
 
 
 def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:

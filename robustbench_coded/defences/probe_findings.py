@@ -105,82 +105,82 @@ _OR_DRAW = (
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     """Contradictions to its declaration or to the protocol: one line each, to follow "it"."""
-    found = []
+    sentences = []
     if wrong := misshapen(defence, result.k, result.shape):
-        found.append(wrong)
+        sentences.append(wrong)
     if result.unanswered > UNANSWERED:
-        found.append(
+        sentences.append(
             f"answers {result.unanswered:.0%} of clean inputs with NaN or infinite logits, and at most "
             f"{UNANSWERED:.0%} may be errors"
         )
-    if found:
-        return found
+    if sentences:
+        return sentences
     if result.moved(result.same_draw) and defence.name == STANDARD:
         return [f"answers the same input differently when asked again, by {result.same_draw:.2g}{_UNSEEDED}"]
     if result.moved(result.same_draw):
-        found.append(
+        sentences.append(
             f"answers the same input differently under the same draw, logits moved by {result.same_draw:.2g}"
         )
     elif result.moved(result.global_state):
-        found.append(
+        sentences.append(
             "depends on the global random generators beside its draw, reseeding them moved logits by "
             f"{result.global_state:.2g}"
         )
     if not defence.randomised and result.randomised:
-        found.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
+        sentences.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
     alone = (
         _TAKEN if "batch_dependent" in getattr(defence, "undeclared", ()) else "says batch-independent, but"
     )
     mend = _DECLARE + (_OR_DRAW if defence.randomised else "")
     if not defence.batch_dependent and result.batch_dependent:
-        found.append(f"says batch-independent, but {_dependence(result)}{mend}")
+        sentences.append(f"says batch-independent, but {_dependence(result)}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_size is not None
         and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
     ):
-        found.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}{mend}")
+        sentences.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_slot is not None
         and result.moved(result.other_slot, ROUNDING_ACROSS_SIZES)
     ):
-        found.append(
+        sentences.append(
             f"{alone} moving the inputs to other slots of the batch moved their logits by "
             f"{result.other_slot:.2g}{mend}"
         )
     if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
-        found.append(
+        sentences.append(
             f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
         )
-    return found
+    return sentences
 
 
 def warnings(defence: Defence, result: ProbeResult) -> list[str]:
     """Allowed properties that may mislead an evaluation, one line each."""
-    found = []
+    sentences = []
     if result.unanswered:
-        found.append(
+        sentences.append(
             f"it answers {result.unanswered:.1%} of clean inputs with NaN or infinite logits, which count as "
             "errors"
         )
     if result.zero_gradients and not result.no_gradient:
-        found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs")
+        sentences.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs")
     if result.nan_gradients:
-        found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
+        sentences.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
     if result.training_layers:
         names = ", ".join(result.training_layers[:3])
         more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
-        found.append(f"layers in training mode: {names}{more}")
+        sentences.append(f"layers in training mode: {names}{more}")
     if result.other_size_error:
-        found.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
+        sentences.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
     if defence.randomised and not result.randomised:
         open_ = "randomised" in getattr(defence, "undeclared", ())
-        said = "draws random numbers" if open_ else "says randomised"
-        found.append(f"{said}, but {DRAWS} draws gave the same answers")
+        claim = "draws random numbers" if open_ else "says randomised"
+        sentences.append(f"{claim}, but {DRAWS} draws gave the same answers")
     if defence.batch_dependent and not result.batch_dependent:
-        found.append("says batch-dependent, but no answer followed its co-batched inputs")
-    return found
+        sentences.append("says batch-dependent, but no answer followed its co-batched inputs")
+    return sentences
 
 
 def _dependence(result: ProbeResult) -> str:
@@ -204,19 +204,19 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
     """
     if defence.base is None:
         return []
-    classes, asked = logits - (reject_class(defence) is not None), ""
+    classes, adjective = logits - (reject_class(defence) is not None), ""
     leaf = x.clone().requires_grad_()
     try:
         with torch.enable_grad():
             answer = defence.base(leaf.view_as(leaf))
-            asked = "perturbed "
+            adjective = "perturbed "
             sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
             for moved in (x + 0.03 * sign, 1 - x):  # as attacks make them: off the data's levels, and far
                 defence.base(moved.clamp(0, 1))
         shape = tuple(answer.shape)
     except (Exception, SystemExit) as error:  # user code can fail in any way
         raise_machine_fault(error)
-        where = f"a {asked}batch of shape {tuple(x.shape)}"
+        where = f"a {adjective}batch of shape {tuple(x.shape)}"
         return [f"names a base model that fails on {where}: {described(error)}"]
     if shape == (len(x), classes):
         lost = "names a base model whose answers have no gradient, which attacks take; let base be None"

@@ -115,8 +115,8 @@ class Seeded:
         return int(torch.randint(2**31, (), generator=generator))
 
 
-class Around:
-    """Is put around a network, pixels -> logits, which is its base."""
+class WrappedNetwork:
+    """A defence around a network, pixels -> logits, which is its base model."""
 
     base: nn.Module | None
 

@@ -52,18 +52,18 @@ def seeded_globally(seed: int) -> AbstractContextManager[Callable[[], bool]]:
 
 def held_generators(module: nn.Module) -> list[Held]:
     """The generators among the attributes of a module and of its parts, and among what functions refer to."""
-    found: dict[int, Held] = {}
+    generators: dict[int, Held] = {}
     for part in module.modules():
         for value in (*vars(part).values(), *getattr(part, "held", ())):
             if isinstance(value, Held):
-                found.setdefault(id(value), value)
-    return list(found.values())
+                generators.setdefault(id(value), value)
+    return list(generators.values())
 
 
 def seeded(generators: list[Held], seed: int) -> AbstractContextManager[Callable[[], bool]]:
     """The same of held generators; the i-th one starts at ``seed`` + 1 + i."""
     seeds = [(seed + 1 + i) % 2**32 for i in range(len(generators))]
-    return _seeded([_source(one) for one in generators], seeds)
+    return _seeded([_source(held) for held in generators], seeds)
 
 
 @contextmanager
@@ -75,32 +75,32 @@ def all_seeded(module: nn.Module, seed: int) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _seeded(sources: Sequence[_Source], seeds: Sequence[int]) -> Iterator[Callable[[], bool]]:
-    before = [one.read() for one in sources]
+    before = [source.read() for source in sources]
     try:
-        for one, seed in zip(sources, seeds, strict=True):
-            one.seed(seed)
-        start = [_plain(one.read()) for one in sources]
-        yield lambda: start != [_plain(one.read()) for one in sources]
+        for source, seed in zip(sources, seeds, strict=True):
+            source.seed(seed)
+        start = [_plain(source.read()) for source in sources]
+        yield lambda: start != [_plain(source.read()) for source in sources]
     finally:
-        for one, state in zip(sources, before, strict=True):
-            one.put(state)
+        for source, state in zip(sources, before, strict=True):
+            source.put(state)
 
 
 def _plain(state: Any) -> Any:
     """A state to compare: those that hold arrays do not compare as a whole."""
     if isinstance(state, list):
-        return [_plain(one) for one in state]
+        return [_plain(item) for item in state]
     return state.cpu().numpy().tobytes() if isinstance(state, Tensor) else pickle.dumps(state)
 
 
-def _source(one: Held) -> _Source:
-    if isinstance(one, torch.Generator):
-        return _Source(one.get_state, one.set_state, one.manual_seed)
-    if isinstance(one, random.Random):
-        return _Source(one.getstate, one.setstate, one.seed)
-    if isinstance(one, np.random.RandomState):
-        return _Source(one.get_state, one.set_state, one.seed)
-    bits = one.bit_generator
+def _source(held: Held) -> _Source:
+    if isinstance(held, torch.Generator):
+        return _Source(held.get_state, held.set_state, held.manual_seed)
+    if isinstance(held, random.Random):
+        return _Source(held.getstate, held.setstate, held.seed)
+    if isinstance(held, np.random.RandomState):
+        return _Source(held.get_state, held.set_state, held.seed)
+    bits = held.bit_generator
     put = partial(setattr, bits, "state")
     return _Source(lambda: bits.state, put, lambda seed: put(type(bits)(seed).state))
 
@@ -108,9 +108,9 @@ def _source(one: Held) -> _Source:
 def samples(model: nn.Module, x: Tensor) -> bool:
     """True if ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
     network = getattr(model, "network", model)
-    said = getattr(network, "samples", None)
-    if said is True or (said is False and isinstance(network, BlockNetwork)):
-        return said
+    declared = getattr(network, "samples", None)
+    if declared is True or (declared is False and isinstance(network, BlockNetwork)):
+        return declared
     with torch.no_grad(), all_seeded(model, 0) as has_sampled:
         model(x)
         return has_sampled()
@@ -146,10 +146,10 @@ class SamplingModule:
 
     def __init__(self, module: nn.Module, model: nn.Module | None = None, *, name: str):
         self.module = module
-        said = {key: getattr(module, key, None) for key in ("randomised", "batch_dependent")}
-        self.undeclared = tuple(key for key, value in said.items() if not isinstance(value, bool))
-        self.randomised: bool = said["randomised"] is not False
-        self.batch_dependent: bool = said["batch_dependent"] is not False
+        declared = {key: getattr(module, key, None) for key in ("randomised", "batch_dependent")}
+        self.undeclared = tuple(key for key, value in declared.items() if not isinstance(value, bool))
+        self.randomised: bool = declared["randomised"] is not False
+        self.batch_dependent: bool = declared["batch_dependent"] is not False
         self.has_sampled = False
         self.user_code = UserCode()
         reject = getattr(module, "abstain", None)
@@ -161,14 +161,14 @@ class SamplingModule:
         self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
 
     def settle(self, *, randomised: bool, batch_dependent: bool) -> None:
-        """Takes what a probe found for what the module does not declare.
+        """Takes the probe's results for what the module does not declare.
 
         A module that has drawn a number counts as randomised even where no answer showed it: a coin may
         rarely fall on its other side.
         """
-        found = {"randomised": randomised or self.has_sampled, "batch_dependent": batch_dependent}
+        settled = {"randomised": randomised or self.has_sampled, "batch_dependent": batch_dependent}
         for key in self.undeclared:
-            setattr(self, key, found[key])
+            setattr(self, key, settled[key])
 
     def sample(self, generator: torch.Generator, k: int) -> int:
         return int(torch.randint(2**32, (), generator=generator))
@@ -182,7 +182,7 @@ class SamplingModule:
         return answers
 
 
-class AroundSampling:
+class WrappedSamplingNetwork:
     """A defence around a network that samples whenever it is asked.
 
     A draw is the defence's own draw, and the integer that the network's generators are seeded with for one
@@ -224,7 +224,7 @@ def around_sampling(defence: Defence, model: nn.Module) -> Defence:
     if isinstance(defence, SamplingModule):  # its draws seed whatever it asks
         return defence
     if not isinstance(defence, PerBatch):
-        return AroundSampling(defence, model)
-    around = PerBatch(AroundSampling(defence.defence, model))
+        return WrappedSamplingNetwork(defence, model)
+    around = PerBatch(WrappedSamplingNetwork(defence.defence, model))
     around.user_code = defence.user_code
     return around

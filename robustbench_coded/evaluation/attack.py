@@ -25,7 +25,7 @@ from robustbench_coded.defences.protocol import Defence, misshapen, too_few_clas
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
-from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
+from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
@@ -264,7 +264,7 @@ def _targeted(
     classes = wanted.unique().tolist()
     if len(classes) > 1 and defence.batch_dependent:
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
-    found, answers = x.clone(), None
+    points, answers = x.clone(), None
     if len(classes) > 1 and name.traits.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
@@ -274,8 +274,8 @@ def _targeted(
         if answers is not None and bool((answers == each).any()):
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
-        found[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed, start)
-    return found
+        points[rows] = _attacked(TargetedDefence(defence, each), x[rows], others, name, budget, seed, start)
+    return points
 
 
 def _attacked(
@@ -323,8 +323,8 @@ def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
                 f"model's operators, or {LAST_RESORT[0]}, which needs none"
             ) from None
         estimator.relaxation = Relaxation()
-        found = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
-        if found is None or not bool((found != 0).any()):
+        gradient = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
+        if gradient is None or not bool((gradient != 0).any()):
             raise InputError(
                 f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
                 f"use {LAST_RESORT[0]}, which needs none"
@@ -339,7 +339,7 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
         InputError: it is no defence, fails on the first image, or answers it with something else than logits
             for labels up to ``highest``.
     """
-    defence = as_defence(model, None, name="model", said="expected a network or a defence, got")
+    defence = as_defence(model, None, name="model", origin="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
         defence, answer = _first_answer(defence, model, x)
         shape = tuple(answer.shape)

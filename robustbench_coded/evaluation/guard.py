@@ -38,7 +38,7 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
         networks = _networks([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
         for network in networks:
             _warn_of_parts_in_training(network)
-        with torch_defaults(), _process_kept(), _networks_kept(networks):
+        with torch_defaults(), _process_restored(), _networks_restored(networks):
             return call(*args, **kwargs)
 
     return within
@@ -62,7 +62,7 @@ def torch_defaults() -> Iterator[None]:
 
 
 @contextmanager
-def _process_kept() -> Iterator[None]:
+def _process_restored() -> Iterator[None]:
     threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
     try:
         with random_states_kept(), subnormals_flushed():
@@ -75,7 +75,7 @@ def _process_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _networks_kept(networks: list[nn.Module]) -> Iterator[None]:
+def _networks_restored(networks: list[nn.Module]) -> Iterator[None]:
     modules = {id(module): module for network in networks for module in network.modules()}.values()
     modes = [(module, module.training) for module in modules]
     hooks = [(stored, dict(stored)) for module, _ in modes for stored in (getattr(module, h) for h in HOOKS)]

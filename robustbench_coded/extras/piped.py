@@ -60,12 +60,12 @@ def load_piped(target: str, model: nn.Module | None) -> per_batch.PerBatch:
         InputError: it cannot be started, or does not say what it is.
     """
     command = target.removeprefix(options.PIPED).strip()
-    said = f"--defence {options.PIPED} {command}:"
+    prefix = f"--defence {options.PIPED} {command}:"
     try:
         piped = Piped(_process(command), model)
     except (OSError, ValueError, ProcessFailed) as error:
-        raise InputError(f"{said} {error}") from error
-    defence = plugin.as_defence(piped, model, name=piped.name, said=f"{said} it declares")
+        raise InputError(f"{prefix} {error}") from error
+    defence = plugin.as_defence(piped, model, name=piped.name, origin=f"{prefix} it declares")
     assert isinstance(defence, per_batch.PerBatch)
     return defence
 
@@ -95,7 +95,7 @@ class Piped:
         return self  # a process has no copy
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, nn.Module | None]]:
-        return _piped_again, (self.process.command, self.base)
+        return _restart, (self.process.command, self.base)
 
     def sample(self, generator: torch.Generator, k: int) -> int | None:
         """A seed from 0 to 2**32 - 1; None if it is not randomised."""
@@ -133,12 +133,12 @@ class Piped:
             raise ProcessFailed(str(answer["error"]))
         if what not in answer or answer[what].dtype.kind not in "fiub":
             raise ProcessFailed(f"it answers with {', '.join(map(_shape, answer.items()))}, not with {what}")
-        found = answer[what]
-        fits = found.shape == tuple(x.shape) if v is not None else found.ndim == 2 and len(found) == len(x)
+        array = answer[what]
+        fits = array.shape == tuple(x.shape) if v is not None else array.ndim == 2 and len(array) == len(x)
         if not fits:
             wanted = tuple(x.shape) if v is not None else f"({len(x)}, classes)"
-            raise ProcessFailed(f"it answers with {what} of shape {found.shape}, not {wanted}")
-        return torch.from_numpy(found.astype(found.dtype.newbyteorder("="), order="C"))
+            raise ProcessFailed(f"it answers with {what} of shape {array.shape}, not {wanted}")
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
 
 
 class _AskedForGradient(torch.autograd.Function):
@@ -242,13 +242,13 @@ class Process:
             raise ProcessFailed(f"its message is no npz archive ({type(error).__name__}: {error})") from error
 
     def _read(self, length: int, until: float) -> bytes:
-        parts, left = [], length
-        while left:
+        parts, rest = [], length
+        while rest:
             self._wait(self._from, select.POLLIN, until)
-            if not (part := os.read(self._from, min(left, 2**20))):
+            if not (part := os.read(self._from, min(rest, 2**20))):
                 raise ProcessFailed(self._ended())
             parts.append(part)
-            left -= len(part)
+            rest -= len(part)
         return b"".join(parts)
 
     def _wait(self, pipe: int, event: int, until: float) -> None:
@@ -256,17 +256,17 @@ class Process:
         poll.register(pipe, event)
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
             seconds = ANSWER_SECONDS if hasattr(self, "declared") else START_SECONDS
-            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._said()}")
+            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._stderr()}")
 
     def _ended(self) -> str:
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
-            return f"its process closed its end of the pipe{self._said()}"
+            return f"its process closed its end of the pipe{self._stderr()}"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"its process {how}{self._said()}"
+        return f"its process {how}{self._stderr()}"
 
-    def _said(self) -> str:
+    def _stderr(self) -> str:
         """The last line that it wrote to standard error, if any."""
         self._errors.seek(0)
         lines = self._errors.read()[-4096:].decode(errors="replace").split("\n")
@@ -280,18 +280,18 @@ def _declared(message: Arrays) -> dict[str, Any]:
     Raises:
         ProcessFailed: it says too little, or something else.
     """
-    said = {name: value.item() for name, value in message.items() if value.ndim == 0}
-    wrong = [name for name in _FLAGS if not isinstance(said.get(name), bool)]
-    wrong += [name for name in ("base",) if not isinstance(said.get(name, False), bool)]
-    wrong += [name for name in ("k", "abstain") if type(said.get(name, 0)) is not int]
-    if not isinstance(said.get("name"), str):
+    declared = {name: value.item() for name, value in message.items() if value.ndim == 0}
+    wrong = [name for name in _FLAGS if not isinstance(declared.get(name), bool)]
+    wrong += [name for name in ("base",) if not isinstance(declared.get(name, False), bool)]
+    wrong += [name for name in ("k", "abstain") if type(declared.get(name, 0)) is not int]
+    if not isinstance(declared.get("name"), str):
         wrong = ["name", *wrong]
     if wrong:
         raise ProcessFailed(
             f"its first message declares no {', '.join(wrong)}; it takes a text as name, booleans as "
             "randomised, batch_dependent and gradients, and may have base, a boolean, k and abstain, integers"
         )
-    return said
+    return declared
 
 
 def _process(command: str) -> Process:
@@ -301,7 +301,7 @@ def _process(command: str) -> Process:
     return process
 
 
-def _piped_again(command: str, base: nn.Module | None) -> Piped:
+def _restart(command: str, base: nn.Module | None) -> Piped:
     return Piped(_process(command), base)
 
 

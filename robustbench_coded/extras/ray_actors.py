@@ -145,7 +145,7 @@ def _connect(address: str | None, cpus: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         options |= {"num_cpus": cpus, "include_dashboard": False}
-    with _sigterm_handler_kept():
+    with _sigterm_handler_restored():
         try:
             ray.init(address=address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -158,7 +158,7 @@ def _connect(address: str | None, cpus: int) -> None:
 
 
 @contextmanager
-def _sigterm_handler_kept() -> Iterator[None]:
+def _sigterm_handler_restored() -> Iterator[None]:
     """Restores our SIGTERM handler, which writes the reports: Ray installs its own when it starts."""
     if threading.current_thread() is not threading.main_thread():
         yield

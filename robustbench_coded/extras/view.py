@@ -68,16 +68,16 @@ def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
     Raises:
         InputError: there is no run.
     """
-    found: list[Entry] = []
+    entries: list[Entry] = []
     unread: list[str] = []
     for path in runs_below(folder):
         try:
-            found += _entries(path)
+            entries += _entries(path)
         except InputError as error:
             unread.append(str(error))
         except (OSError, ValueError, KeyError) as error:
             unread.append(f"{path}: its tables can't be read ({error}); csrobust report writes them again")
-    return found, unread
+    return entries, unread
 
 
 def _entries(path: Path) -> Iterator[Entry]:

@@ -117,5 +117,5 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     if len(header) > MAX_TENSORS:
         raise Refused(f"more than {MAX_TENSORS} tensors")
     # save_model leaves out a weight that is another one, too, and writes which.
-    tied = {name: kept for name, kept in metadata.items() if kept in tensors and name not in tensors}
+    tied = {name: source for name, source in metadata.items() if source in tensors and name not in tensors}
     return {name: tensors[tied.get(name, name)] for name in (*header, *tied)}, metadata

@@ -189,7 +189,7 @@ RIVALS = 4  # that are taken to more images
 ALIKE = 1.2  # as ReLU and ReLU6
 # What is so many times worse than the best, beyond so many times what is by chance, goes no further.
 CLEARLY_WORSE, CHANCES = 4.0, 3.0
-LEFT_OVER = 0.001  # where more is left, images may have been of another kind, or the network in another form
+RESIDUAL = 0.001  # where more is left, images may have been of another kind, or the network in another form
 ROUNDS, MOST_PARTS = 2, 3  # a wrong form hides the kind of images, and a wrong kind the form; unusual parts
 
 Input = tuple[Normalisation, str | None, str]  # its form of the input, where unusual; kind of training images
@@ -216,24 +216,24 @@ class Witness:
         usual = split_variant(self.assembly.checkpoint.arch)[0]
         stated = [self.stated.arch] if self.stated.arch else []
         likely = self._likely(usual)
-        inputs = list({one[:2]: one for one in reversed(likely)}.values())[::-1][:INPUTS_TAKEN]
+        inputs = list({entry[:2]: entry for entry in reversed(likely)}.values())[::-1][:INPUTS_TAKEN]
         if (normalisation := self.stated.normalisation) is not None:
-            inputs += [(normalisation, None, kind) for kind in dict.fromkeys(one[2] for one in inputs)]
-        ends = [_end(arch, one) for arch in dict.fromkeys([usual, *stated]) for one in inputs]
-        found = self._best_kinds(ends, self.few)
+            inputs += [(normalisation, None, kind) for kind in dict.fromkeys(entry[2] for entry in inputs)]
+        ends = [_end(arch, entry) for arch in dict.fromkeys([usual, *stated]) for entry in inputs]
+        fits = self._best_kinds(ends, self.few)
         for _ in range(ROUNDS):
-            if found[0].fingerprint.excess <= LEFT_OVER or self.assembly.samples:
+            if fits[0].fingerprint.excess <= RESIDUAL or self.assembly.samples:
                 break
-            again = [one.candidate for one in self._going_on(found)[:3]]
-            ends += [(one, kind) for one in again for known, _, kind in likely if known == one.normalisation]
+            leaders = [fit.candidate for fit in self._going_on(fits)[:3]]
+            ends += [(c, kind) for c in leaders for known, _, kind in likely if known == c.normalisation]
             best = self._best_form(self._best_kinds(ends, self.few)[0])
-            ends += [(best.candidate, best.kind), *(_end(best.candidate.arch, one) for one in inputs)]
-            found = self._best_kinds(ends, self.few)
+            ends += [(best.candidate, best.kind), *(_end(best.candidate.arch, entry) for entry in inputs)]
+            fits = self._best_kinds(ends, self.few)
         count, most = self.few, self.assembly.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
         while count < min(most, len(self.images)):
             count = min(2 * count, most, len(self.images))
-            found = self._best_kinds([(one.candidate, one.kind) for one in self._going_on(found)], count)
-        return found
+            fits = self._best_kinds([(fit.candidate, fit.kind) for fit in self._going_on(fits)], count)
+        return fits
 
     def unseen(self, arch: str) -> list[str]:
         """Parts of a variant whose form no batch-norm sees, such as a pooling before the last layer.
@@ -269,13 +269,13 @@ class Witness:
         """Normalisations with kinds of images, best first by the first batch-norm."""
         channels = self.assembly.checkpoint.channels
         per_image = Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE
-        inputs: list[tuple[Normalisation, str | None]] = [(one, None) for one in self.normalisations]
+        inputs: list[tuple[Normalisation, str | None]] = [(norm, None) for norm in self.normalisations]
         inputs += [per_image] if self.assembly.parts else []
-        left: list[Input] = [(*one, kind) for one in inputs for kind in KINDS]
+        pool: list[Input] = [(*row, kind) for row in inputs for kind in KINDS]
         for images in FIRST_IMAGES:
             count = min(images, len(self.images))
-            left = not_clearly_worse((self._look(*_end(arch, one), count, first=True), one) for one in left)
-        return left
+            pool = not_clearly_worse((self._look(*_end(arch, row), count, first=True), row) for row in pool)
+        return pool
 
     def _best_form(self, best: BatchNormEvidence) -> BatchNormEvidence:
         """The same with one part after the other in another form, while that is clearly better."""
@@ -283,26 +283,26 @@ class Witness:
             forms = self.assembly.one_part_away(best.candidate.arch)
             ends = [(replace(best.candidate, arch=form), best.kind) for form in forms]
             few = self._best_kinds(ends, max(8, self.few // 4))[: 2 * RIVALS]
-            found = self._best_kinds([(one.candidate, one.kind) for one in few], self.few)
-            if not found[0].better_than(best):
+            fits = self._best_kinds([(fit.candidate, fit.kind) for fit in few], self.few)
+            if not fits[0].better_than(best):
                 break
-            alike = [one for one in found if not found[0].better_than(one)]
-            best = min(alike, key=lambda one: (one.candidate.unusual_parts, one.score))
+            alike = [fit for fit in fits if not fits[0].better_than(fit)]
+            best = min(alike, key=lambda fit: (fit.candidate.unusual_parts, fit.score))
         return best
 
-    def _going_on(self, found: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
+    def _going_on(self, fits: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
         """What is not clearly worse than the nearest one, and the nearest one that is stated."""
-        near = not_clearly_worse((one.fingerprint, one) for one in found)
-        usual = min(near, key=lambda one: one.candidate.unusual_parts)
-        stated = [one for one in found if self.stated.allows(one.candidate)][:1]
+        near = not_clearly_worse((fit.fingerprint, fit) for fit in fits)
+        usual = min(near, key=lambda fit: fit.candidate.unusual_parts)
+        stated = [fit for fit in fits if self.stated.allows(fit.candidate)][:1]
         return list(dict.fromkeys([*near[:RIVALS], usual, *stated]))
 
     def _best_kinds(self, ends: Iterable[tuple[Candidate, str]], count: int) -> list[BatchNormEvidence]:
         """Each candidate on the kind of images that fits it best, nearest first."""
-        found = sorted(
-            (BatchNormEvidence(*end, self._look(*end, count)) for end in ends), key=lambda one: one.score
+        fits = sorted(
+            (BatchNormEvidence(*end, self._look(*end, count)) for end in ends), key=lambda fit: fit.score
         )
-        return list({one.candidate: one for one in reversed(found)}.values())[::-1]
+        return list({fit.candidate: fit for fit in reversed(fits)}.values())[::-1]
 
 
 def _end(arch: str, given: Input) -> tuple[Candidate, str]:
@@ -319,4 +319,4 @@ def not_clearly_worse(scored: Iterable[tuple[Fingerprint, T]]) -> list[T]:
     ordered = sorted(scored, key=lambda entry: entry[0].score)
     best = ordered[0][0]
     limit = best.score + (CLEARLY_WORSE - 1) * best.excess + CHANCES * best.by_chance
-    return [item for one, item in ordered if one.score <= limit]
+    return [item for fingerprint, item in ordered if fingerprint.score <= limit]

@@ -13,14 +13,14 @@ from robustbench_coded.models.registry import find, inside
 
 def with_biases(shapes: Shapes, expected: Shapes) -> dict[str, tuple[int, ...]]:
     """Names and shapes of an architecture, with the biases of convolutions that a file has besides."""
-    found: dict[str, tuple[int, ...]] = {}
+    extended: dict[str, tuple[int, ...]] = {}
     for name, shape in expected.items():
-        found[name] = shape
+        extended[name] = shape
         scope, _, last = name.rpartition(".")
         bias = f"{scope}.bias"
         if last == "weight" and len(shape) == 4 and bias in shapes and bias not in expected:
-            found[bias] = shape[:1]
-    return found
+            extended[bias] = shape[:1]
+    return extended
 
 
 def give_places(network: nn.Module, names: Container[str]) -> int:

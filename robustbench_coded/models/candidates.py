@@ -100,7 +100,7 @@ class Labelled:
 
     def beaten_by(self, other: "Labelled") -> bool:
         """True if the other is better by three standard errors, on the images that both answered."""
-        own, others = (one.rightly[: min(len(self.rightly), len(other.rightly))] for one in (self, other))
+        own, others = (side.rightly[: min(len(self.rightly), len(other.rightly))] for side in (self, other))
         gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
         return gained - lost > 3 * (gained + lost) ** 0.5
 
@@ -142,16 +142,16 @@ class Assembly:
         Raises:
             InputError: there is no such variant.
         """
-        one = self.checkpoint
+        source = self.checkpoint
         if not self._networks:
-            self._networks[one.arch] = one.network.to(self.device)
+            self._networks[source.arch] = source.network.to(self.device)
         if arch not in self._networks:
             if (form := split_variant(arch)[1].get(INPUT)) is not None:
                 built: nn.Module = OtherInput(self.network(unchanged(arch, INPUT)), form)
             else:
-                inner = one.network.network if isinstance(one.network, OtherInput) else one.network
+                inner = source.network.network if isinstance(source.network, OtherInput) else source.network
                 weights = inner.state_dict()
-                built = construct(arch, one.classes, one.channels, one.image_size)
+                built = construct(arch, source.classes, source.channels, source.image_size)
                 give_places(built, weights)
                 built.load_state_dict(weights, assign=True)
             self._networks[arch] = built.eval().requires_grad_(False)
@@ -159,12 +159,12 @@ class Assembly:
 
     def forms(self, arch: str, part: str) -> list[str]:
         """``arch`` with that part as usual and in its other forms, as far as there are such networks."""
-        found = [unchanged(arch, part)]
+        archs = [unchanged(arch, part)]
         for form in self.parts[part]:
             with suppress(InputError):
                 self.network(changed(arch, part, form))
-                found.append(changed(arch, part, form))
-        return found
+                archs.append(changed(arch, part, form))
+        return archs
 
     def one_part_away(self, arch: str) -> list[str]:
         """``arch`` with each of its parts in every form."""
@@ -214,18 +214,18 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Question:
-    """Which candidate is right, asked of the user.
+    """A question to the user: which candidate is right.
 
     Attributes:
         why: what is not known, a clause.
-        asked: candidates in the order of their labelled accuracy; at most LINES, none without labels.
+        choices: candidates in the order of their labelled accuracy; at most LINES, none without labels.
         attacked: how many of the first images were attacked; 0 where that takes too long.
         standing: how many of these each candidate answers rightly at every step of PGD.
         budget: of the attack.
     """
 
     why: str
-    asked: tuple[Labelled, ...]
+    choices: tuple[Labelled, ...]
     attacked: int
     standing: tuple[int, ...]
     budget: PerturbationBudget
@@ -233,7 +233,7 @@ class Question:
     @property
     def heading(self) -> str:
         """The question, in one line."""
-        if not self.asked:
+        if not self.choices:
             return f"{self.why}; state --arch and --normalize"
         return (
             f"{self.why}, and labels alone do not decide: an adversarially trained network may answer more "
@@ -245,11 +245,11 @@ class Question:
     @property
     def lines(self) -> tuple[str, ...]:
         """The candidates, one a line, their figures behind the options to copy."""
-        attacked = [f"{one / self.attacked:.1%} of {self.attacked}" for one in self.standing if self.attacked]
-        pairs = zip(self.asked, attacked or ["not attacked"] * LINES, strict=False)
+        attacked = [f"{n / self.attacked:.1%} of {self.attacked}" for n in self.standing if self.attacked]
+        pairs = zip(self.choices, attacked or ["not attacked"] * LINES, strict=False)
         return tuple(
-            f"  {one.candidate.flags}  ({one.accuracy:.1%} of {len(one.rightly)}; {under})"
-            for one, under in pairs
+            f"  {choice.candidate.flags}  ({choice.accuracy:.1%} of {len(choice.rightly)}; {under})"
+            for choice, under in pairs
         )
 
 
@@ -275,27 +275,27 @@ def question(
     usual = Candidate(arch, normalisations[0])
     if assembly.labels is None:
         return Question(why, (), 0, (), budget(usual.normalisation.std))
-    asked = _shown(_compared(assembly, usual, parts, normalisations))
-    if (form := _with_fewer_activations(assembly, asked)) is not None:
-        own, *others = (assembly.labelled(one.candidate) for one in (form, *asked))
-        if accuracy and _reaches(own, accuracy[1]) and not any(_reaches(one, accuracy[1]) for one in others):
-            most = max(one.accuracy for one in others)
+    choices = _shown(_compared(assembly, usual, parts, normalisations))
+    if (form := _with_fewer_activations(assembly, choices)) is not None:
+        own, *others = (assembly.labelled(choice.candidate) for choice in (form, *choices))
+        if accuracy and _reaches(own, accuracy[1]) and not any(_reaches(row, accuracy[1]) for row in others):
+            most = max(row.accuracy for row in others)
             why = (
                 f"its file says {accuracy[0]} {accuracy[1]:.2%}, which {form.candidate} reaches "
                 f"({own.accuracy:.2%} of {len(own.rightly)} images) and no usual form does (at most "
                 f"{most:.2%}); {why}"
             )
-            asked = [form, *asked[: LINES - 1]]
+            choices = [form, *choices[: LINES - 1]]
         else:
-            asked = [*asked[: LINES - 1], form]
-    cost = 3 * PGD_STEPS * len(asked)  # a step is a forward pass, and a backward pass of twice its cost
+            choices = [*choices[: LINES - 1], form]
+    cost = 3 * PGD_STEPS * len(choices)  # a step is a forward pass, and a backward pass of twice its cost
     count = min(assembly.affordable(ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS, cost), len(assembly.images))
     x, y = assembly.images[:count].to(assembly.device), assembly.labels[:count].to(assembly.device)
     standing = (
-        standing_under_pgd(assembly.model(one), x, y, budget(one.normalisation.std), PGD_STEPS)
-        for one in (each.candidate for each in asked)
+        standing_under_pgd(assembly.model(candidate), x, y, budget(candidate.normalisation.std), PGD_STEPS)
+        for candidate in (each.candidate for each in choices)
     )
-    return Question(why, tuple(asked), count, tuple(standing), budget(usual.normalisation.std))
+    return Question(why, tuple(choices), count, tuple(standing), budget(usual.normalisation.std))
 
 
 def _compared(
@@ -305,38 +305,39 @@ def _compared(
     best = [usual]
     for part in [*parts, *parts]:  # a wrong form of one hides another
         forms = assembly.forms(best[0].arch, part)
-        tried = (Candidate(form, one) for form in forms for one in normalisations)
+        tried = (Candidate(form, normalisation) for form in forms for normalisation in normalisations)
         best = _screened(assembly, [*best, *tried])
-    archs = list(dict.fromkeys([*list(dict.fromkeys(one.arch for one in best))[:FORMS], usual.arch]))
-    left = [Candidate(arch, one) for arch in archs for one in normalisations]
-    count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(left))
-    return [assembly.labelled(one, count) for one in left]
+    archs = list(dict.fromkeys([*list(dict.fromkeys(c.arch for c in best))[:FORMS], usual.arch]))
+    candidates = [Candidate(arch, normalisation) for arch in archs for normalisation in normalisations]
+    count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(candidates))
+    return [assembly.labelled(candidate, count) for candidate in candidates]
 
 
-def _with_fewer_activations(assembly: Assembly, asked: Sequence[Labelled]) -> Labelled | None:
-    """The most accurate form without some of its activations; None unless it beats all that are asked about.
+def _with_fewer_activations(assembly: Assembly, choices: Sequence[Labelled]) -> Labelled | None:
+    """The most accurate form without some of its activations; None unless it beats all choices.
 
     A published definition decides the activations, and people edit it.
     """
-    if INACTIVE not in assembly.parts or any(INACTIVE in one.candidate.arch for one in asked):
+    if INACTIVE not in assembly.parts or any(INACTIVE in choice.candidate.arch for choice in choices):
         return None
-    forms = assembly.forms(asked[0].candidate.arch, INACTIVE)[1:]
-    tried = [Candidate(form, one.candidate.normalisation) for form in forms for one in asked]
-    best = max((assembly.labelled(one, len(asked[0].rightly)) for one in tried), key=lambda one: one.accuracy)
-    return best if best.accuracy > asked[0].accuracy else None
+    forms = assembly.forms(choices[0].candidate.arch, INACTIVE)[1:]
+    tried = [Candidate(form, choice.candidate.normalisation) for form in forms for choice in choices]
+    count = len(choices[0].rightly)
+    best = max((assembly.labelled(c, count) for c in tried), key=lambda row: row.accuracy)
+    return best if best.accuracy > choices[0].accuracy else None
 
 
-def _reaches(one: Labelled, accuracy: float) -> bool:
+def _reaches(labelled: Labelled, accuracy: float) -> bool:
     """True within a standard error: it chooses among the lines of a question, and decides nothing."""
-    return one.accuracy + one.error / 3 >= accuracy
+    return labelled.accuracy + labelled.error / 3 >= accuracy
 
 
 def _screened(assembly: Assembly, tried: Sequence[Candidate]) -> list[Candidate]:
     """The same by the first images, the most accurate first, of equal ones the most usual."""
     count = assembly.affordable(SCREENED_IMAGES, SCREENED_MULTIPLICATIONS, len(tried))
-    seen = [assembly.labelled(one, count) for one in dict.fromkeys(tried)]
-    seen.sort(key=lambda one: (-int(one.rightly[:count].sum()), one.candidate.unusual_parts))
-    return [one.candidate for one in seen]
+    seen = [assembly.labelled(candidate, count) for candidate in dict.fromkeys(tried)]
+    seen.sort(key=lambda labelled: (-int(labelled.rightly[:count].sum()), labelled.candidate.unusual_parts))
+    return [labelled.candidate for labelled in seen]
 
 
 def _shown(compared: Sequence[Labelled]) -> list[Labelled]:
@@ -345,14 +346,14 @@ def _shown(compared: Sequence[Labelled]) -> list[Labelled]:
     Of a normalisation's forms that labels do not tell apart the most usual one is taken.
     """
 
-    def rank(one: Labelled) -> tuple[float, int]:
-        return -one.accuracy, one.candidate.unusual_parts
+    def rank(row: Labelled) -> tuple[float, int]:
+        return -row.accuracy, row.candidate.unusual_parts
 
     ordered = sorted(compared, key=rank)
     first: dict[Normalisation, Labelled] = {}
-    for one in ordered:
-        best = first.setdefault(one.candidate.normalisation, one)
-        if one.candidate.unusual_parts < best.candidate.unusual_parts and not one.less_accurate_than(best):
-            first[one.candidate.normalisation] = one
-    shown = [*sorted(first.values(), key=rank), *(one for one in ordered if one not in first.values())]
-    return [one for one in shown if one.accuracy >= ordered[0].accuracy - FAR][:LINES]
+    for row in ordered:
+        best = first.setdefault(row.candidate.normalisation, row)
+        if row.candidate.unusual_parts < best.candidate.unusual_parts and not row.less_accurate_than(best):
+            first[row.candidate.normalisation] = row
+    shown = [*sorted(first.values(), key=rank), *(row for row in ordered if row not in first.values())]
+    return [row for row in shown if row.accuracy >= ordered[0].accuracy - FAR][:LINES]

@@ -104,7 +104,7 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
         raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
     candidates = [arch] if arch is not None else _candidates(shapes)
     differences = []
-    for candidate, biased in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
+    for candidate, biased in [*((c, False) for c in candidates), *((c, True) for c in candidates)]:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -202,5 +202,5 @@ def published_definition(arch: str, names: Iterable[str]) -> str | None:
     if not registry.find(name)[0].variants and not name.endswith("n"):
         return "names and shapes"  # a linear network; without a last bias, spiking neurons may follow
     known = published_stacks().get(name, {})
-    layers = [one.rpartition(".")[2] for one in dict.fromkeys(name.rpartition(".")[0] for name in names)]
+    layers = [layer.rpartition(".")[2] for layer in dict.fromkeys(name.rpartition(".")[0] for name in names)]
     return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None

@@ -101,7 +101,7 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
             return Fit(held or (bool(constants) and not stored), note)
         differences.append(difference)
     raise refusal.Refused(
-        f"its weights are not those of --arch {min(differences, key=lambda one: one.share)}"
+        f"its weights are not those of --arch {min(differences, key=lambda difference: difference.share)}"
     )
 
 
@@ -135,10 +135,10 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
     children = [name for name, child in network.named_children() if child.state_dict()]
     for count in range(len(weights.prefixes) + 1):
         prefix = "".join(weights.prefixes[:count])
-        kept = "".join(weights.prefixes[count:])
+        outer = "".join(weights.prefixes[count:])
         stripped = {name.removeprefix(prefix): tensor for name, tensor in weights.original.items()}
         # A normalisation may stand beside the prefixed names, where no prefix is shared by all.
-        inner = {kept + name: tensor for name, tensor in weights.tensors.items()}
+        inner = {outer + name: tensor for name, tensor in weights.tensors.items()}
         off = f"{prefix!r} taken off every name" if prefix else ""
         for tensors in (stripped, inner):
             yield tensors, off
@@ -155,7 +155,7 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
     own_shapes = refusal.shapes_in(network.state_dict())
     for tensors in (weights.original, weights.tensors):
         if names := refusal.named_in_order(refusal.shapes_in(tensors), own_shapes):
-            yield {names[name]: tensor for name, tensor in tensors.items()}, refusal.said_of(names)
+            yield {names[name]: tensor for name, tensor in tensors.items()}, refusal.renaming_text(names)
     if (mapped := _as_its_class_loads(network, weights.original)) is not None:
         yield dict(mapped), "names as its class maps them"
 
@@ -266,7 +266,7 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
     keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
     if classes is not None and keyword is not None:
         return function(**{keyword: classes})
-    if classes is not None and any(one.kind == one.VAR_KEYWORD for one in parameters.values()):
+    if classes is not None and any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
         with suppress(TypeError):  # timm's and torchvision's hand it on; others may not know it
             return function(num_classes=classes)
     required = [
@@ -316,19 +316,19 @@ def own_network(
     guesses = [[channels, side, side] for channels in colours for side in SIDES]
     if "image_shape" in metadata:
         guesses = [metadata["image_shape"]]
-    asked = [*given, *guesses]
-    found = _first_answered(network, asked)
-    if isinstance(found, InputError) and (flat := _flat_shape(weights)) is not None:
+    shapes = [*given, *guesses]
+    answer = _first_answered(network, shapes)
+    if isinstance(answer, InputError) and (flat := _flat_shape(weights)) is not None:
         network.register_forward_pre_hook(in_rows_of_one)
         vectors = _first_answered(network, [flat])
-        found = found if isinstance(vectors, InputError) else vectors
-    if isinstance(found, InputError) and (image_shape or found.__cause__ is None):
-        raise refusal.Refused(f"--arch {arch}: {found}")
-    if isinstance(found, InputError):  # it may take images of a size that is not among these
-        shape: Sequence[int] = asked[0]
+        answer = answer if isinstance(vectors, InputError) else vectors
+    if isinstance(answer, InputError) and (image_shape or answer.__cause__ is None):
+        raise refusal.Refused(f"--arch {arch}: {answer}")
+    if isinstance(answer, InputError):  # it may take images of a size that is not among these
+        shape: Sequence[int] = shapes[0]
         classes = metadata.get("classes") or classes_in(weights.tensors) or 0
     else:
-        shape, classes = found
+        shape, classes = answer
     if image_shape and list(image_shape) != list(shape) and image_shape[0] == shape[0]:
         why = _first_answered(network, [image_shape])
         mend = f"it answers images {list(shape)}, choose such data with --data"

@@ -78,8 +78,8 @@ def answered(network: Callable[[Tensor], Any], x: Tensor, of: str = "it") -> Ten
         raise
     except (Exception, SystemExit) as error:  # the user's code can fail in any way
         raise_machine_fault(error)
-        said = f"{of} fails on images {list(x.shape)}: {described(error)}"
-        raise InputError(f"{said}{_with_other_axes(network, x)}") from error
+        message = f"{of} fails on images {list(x.shape)}: {described(error)}"
+        raise InputError(f"{message}{_with_other_axes(network, x)}") from error
     if wrong := no_logits(answer, len(x)):
         raise InputError(wrong)
     return answer

@@ -15,12 +15,7 @@ from robustbench_coded.models.architectures.vit import image_size_for
 from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
-from robustbench_coded.models.external_architectures import (
-    Assembled,
-    classes_in,
-    is_library,
-    own_network,
-)
+from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
@@ -29,7 +24,7 @@ from robustbench_coded.models.refusal import (
     Refused,
     Unrecognised,
     named_in_order,
-    said_of,
+    renaming_text,
     shapes_in,
     source_hint,
     stating,
@@ -138,7 +133,7 @@ def assemble(
         weights: of the checkpoint.
         path: its file.
         metadata: what this project stored beside the weights.
-        image_shape: of the data, [C, H, W], which a network of the user's own is asked about first.
+        image_shape: of the data, [C, H, W], which a network of the user's own is tried on first.
     Raises:
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
@@ -156,8 +151,8 @@ def assemble(
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
         if arch is None and (path.parent / "config.json").is_file():
-            said = f"{refused}; --arch hf: takes the network that config.json describes"
-            raise type(refused)(said) from None
+            message = f"{refused}; --arch hf: takes the network that config.json describes"
+            raise type(refused)(message) from None
         raise
 
 
@@ -179,7 +174,7 @@ def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
     network.load_state_dict(tensors, assign=True)
     if form := split_variant(arch)[1].get(INPUT):
         network = OtherInput(network, form)
-    dtypes = dict(sorted(Counter(str(one.dtype).removeprefix("torch.") for one in tensors.values()).items()))
+    dtypes = dict(sorted(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values()).items()))
     note = f"{arch} is what the file's metadata say, and its weights fit"
     image_size = size if architecture.takes_image_size else architecture.image_size
     recognised = Recognised(arch, classes, channels, image_size, (note,))
@@ -248,7 +243,7 @@ def _in_order(weights: StateDict, arch: str) -> StateDict | None:
     if not (names := named_in_order(shapes, expected)):
         return None
     tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-    return replace(weights, tensors=tensors, notes=(*weights.notes, said_of(names)))
+    return replace(weights, tensors=tensors, notes=(*weights.notes, renaming_text(names)))
 
 
 def load_checkpoint(
@@ -312,12 +307,12 @@ def load_checkpoint(
 def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:
     """What the metadata say of the images and classes, where the weights show another number."""
     channels = metadata["image_shape"][0] if metadata.get("image_shape") else None
-    for said, has, what in (
+    for stated, has, what in (
         (metadata.get("classes"), recognised.classes, "classes"),
         (channels, recognised.channels, "channels"),
     ):
-        if said not in (None, has):
-            yield f"its metadata say {said} {what}, its weights have {has}"
+        if stated not in (None, has):
+            yield f"its metadata say {stated} {what}, its weights have {has}"
 
 
 def _normalisation(

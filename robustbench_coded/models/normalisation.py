@@ -81,14 +81,14 @@ def normalisations_of(
     own = Normalisation(
         "custom", tuple(round(m, 4) for m in mean), tuple(round(max(s, 1e-3), 4) for s in std)
     )
-    known += [] if any(_nearly(own, one) for one in known) else [own]
+    known += [] if any(_nearly(own, other) for other in known) else [own]
     return list(dict.fromkeys(known))
 
 
-def _nearly(one: Normalisation, other: Normalisation) -> bool:
+def _nearly(own: Normalisation, other: Normalisation) -> bool:
     """True if two normalisations differ by less than a twentieth of a deviation."""
-    shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
-    scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
+    shifts = (abs(a - b) / s for a, b, s in zip(own.mean, other.mean, other.std, strict=True))
+    scales = (abs(a / b - 1) for a, b in zip(own.std, other.std, strict=True))
     return max(*shifts, *scales) < 0.05
 
 

@@ -83,11 +83,11 @@ class OtherInput(BlockNetwork):
 
 
 class SomeClasses(BlockNetwork):
-    """A network with all but some of its outputs left out.
+    """A network with some of its outputs.
 
     Args:
         network: images to logits (batch, classes).
-        outputs: the classes that are left, in the order of the new logits.
+        outputs: the remaining classes, in the order of the new logits.
     """
 
     outputs: Tensor
@@ -184,8 +184,8 @@ class PixelModel(nn.Module):
         if most >= CPU_IMAGES or not torch.is_grad_enabled() or _get_current_function_mode_stack():
             return torch.cat([self._at_once(piece) for piece in x.split(most)])
         *others, last = x.split([len(x) % most or most, *[most] * ((len(x) - 1) // most)])
-        again = [checkpoint(self._at_once, piece, use_reentrant=False) for piece in others]
-        return torch.cat([*again, self._at_once(last)])
+        outputs = [checkpoint(self._at_once, piece, use_reentrant=False) for piece in others]
+        return torch.cat([*outputs, self._at_once(last)])
 
     def _at_once(self, x: Tensor) -> Tensor:
         return self._in_dtype(self.network, (x - self.mean) / self.std)
@@ -204,7 +204,7 @@ def multiplications(network: nn.Module, image: Tensor) -> int:
         assert isinstance(weight, Tensor)
         counted[0] += output.numel() * weight[0].numel()  # each output is a product with one filter or row
 
-    counting = (one for one in network.modules() if isinstance(one, nn.Conv2d | nn.Linear))
+    counting = (layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
     handles = [module.register_forward_hook(count) for module in counting]
     try:
         network(image)

@@ -186,13 +186,13 @@ def _tried(
     yield torch.float32, ((1e-3, 1.0, 0.99) if device.type == "cpu" else (0.02, 0.9, 0.0))
 
 
-class _Asked(NamedTuple):
+class _Answers(NamedTuple):
     logits: Tensor  # [n, classes]
     predicted: Tensor  # [n]
     grad: Tensor  # like the images
 
 
-def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Asked:
+def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answers:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
     # Networks that sample draw the same numbers in every copy.
     with tf32(allow_tf32), torch.enable_grad(), accelerator.random_states_kept():
@@ -202,10 +202,10 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
         grad = gradients.gradient_or_zero(loss, x)  # a network in memory may have none
-    return _Asked(logits.detach(), predicted, grad)
+    return _Answers(logits.detach(), predicted, grad)
 
 
-def _compared(reference: _Asked, answer: _Asked) -> tuple[float, float, float, float]:
+def _compared(reference: _Answers, answer: _Answers) -> tuple[float, float, float, float]:
     """The four figures of ``PreparedInfo``."""
     apart, largest = (answer.logits - reference.logits).abs().max(), reference.logits.abs().max()
     same = answer.predicted == reference.predicted, answer.grad.sign() == reference.grad.sign()

@@ -3,7 +3,7 @@
 Names and shapes of the weights decide the architecture, and a published definition of these its activations
 and strides. The user's statement, the file's metadata or what batch-norms remember decide the normalisation,
 and batch-norms also say where the network was another variant. Labelled images confirm what was decided, or a
-warning says that they do not. What is left open is asked (``candidates.Question``).
+warning says that they do not. The user decides what remains open (``candidates.Question``).
 """
 
 from collections.abc import Callable, Sequence
@@ -67,14 +67,14 @@ class Recognition:
     Attributes:
         candidate: what is evaluated, or what comes closest where there is a refusal.
         by: what decided the architecture, and what its normalisation; the second is ``given`` by the user,
-            ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` because ``guess`` was said.
+            ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` with the option ``guess``.
             Where the first is ``--guess``, nobody knows whether the network is right.
         labelled: the candidate on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
         accuracy: what the file states, by the entry's name.
         warnings: what speaks against it, a clause each.
         refusal: why it is not evaluated, in one line; empty where it is.
-        question: what is asked instead; None where nothing is, or the answer was guessed.
+        question: for the user instead; None if there is none, or the answer was guessed.
     """
 
     candidate: Candidate
@@ -88,13 +88,13 @@ class Recognition:
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
-        said = f"{checkpoint.path}: {self.refusal}{checkpoint.hint}"
-        return InputError(said, self.question.lines if self.question else ())
+        message = f"{checkpoint.path}: {self.refusal}{checkpoint.hint}"
+        return InputError(message, self.question.lines if self.question else ())
 
     @property
     def sentence(self) -> str:
         """The recognised network and the evidence, in one line."""
-        said = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
+        reading = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
         evidence = []
         if self.batch_norms is not None:
             seen = self.batch_norms.fingerprint
@@ -106,7 +106,7 @@ class Recognition:
             evidence.append(f"{self.labelled.accuracy:.1%} of {len(self.labelled.rightly)} images right")
         if self.accuracy is not None:
             evidence.append(f"the file says {self.accuracy[0]} {self.accuracy[1]:.2%}")
-        return f"{said}: {', '.join(evidence) or 'there are no labelled images'}"
+        return f"{reading}: {', '.join(evidence) or 'there are no labelled images'}"
 
     def as_data(self) -> dict[str, Any]:
         """The decision as stored in run.json."""
@@ -172,8 +172,8 @@ class _Decision:
         stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
         self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
         self.definition = published_definition(checkpoint.arch, checkpoint.names)
-        said = {"given": "--arch", "stored": BY_METADATA}
-        self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
+        origins = {"given": "--arch", "stored": BY_METADATA}
+        self.by_arch = origins.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
         self.warnings: list[str] = []
         if self.by_normalisation == "given" and (given := checkpoint.normalisation) is not None:
@@ -192,40 +192,40 @@ class _Decision:
         """The decision."""
         stated = self.stated.normalisation
         has_trained = trained_batch_norms(self.assembly.checkpoint.network)
-        candidate, asked = self._by_batch_norms() if has_trained else self._by_definition(), None
+        candidate, ambiguity = self._by_batch_norms() if has_trained else self._by_definition(), None
         if self.open:
             behind = self.normalisations if stated is None else [stated]
             if stated is not None and stated.name == "none":  # of pixels from 0 to 1, or from 0 to 255?
                 behind.append(KNOWN[len(stated.mean)]["bytes"])
             about = self.assembly, self.open, candidate.arch, self.parts, behind
-            asked = question(*about, self.budget, self.accuracy)
-            candidate = asked.asked[0].candidate if asked.asked else candidate
+            ambiguity = question(*about, self.budget, self.accuracy)
+            candidate = ambiguity.choices[0].candidate if ambiguity.choices else candidate
             self.batch_norms = None
-        labelled, refusal = self._confirmed(candidate), "" if asked is None else asked.heading
-        if asked is not None and asked.asked and guess:
-            self.by_arch, asked, refusal = "--guess", None, ""
+        labelled, refusal = self._confirmed(candidate), "" if ambiguity is None else ambiguity.heading
+        if ambiguity is not None and ambiguity.choices and guess:
+            self.by_arch, ambiguity, refusal = "--guess", None, ""
         chance = 1 / self.assembly.checkpoint.classes
         if labelled is not None and labelled.accuracy - labelled.error <= chance:
-            asked, refusal = None, self._by_chance(labelled, chance)
+            ambiguity, refusal = None, self._by_chance(labelled, chance)
         by, warnings = (self.by_arch, self.by_normalisation), tuple(self.warnings)
         evidence = labelled, self.batch_norms, self.accuracy
-        return Recognition(candidate, by, *evidence, warnings, refusal, asked)
+        return Recognition(candidate, by, *evidence, warnings, refusal, ambiguity)
 
     def _by_chance(self, labelled: Labelled, chance: float) -> str:
         """Why a network is refused that answers as by chance, and what to try."""
         checkpoint, candidate = self.assembly.checkpoint, labelled.candidate
-        beside = [replace(candidate, normalisation=one) for one in self.normalisations]
+        beside = [replace(candidate, normalisation=other) for other in self.normalisations]
         count = self.assembly.affordable(LABELLED_IMAGES, CONFIRMING_MULTIPLICATIONS, len(beside))
-        best = max((self.assembly.labelled(one, count) for one in beside), key=lambda one: one.accuracy)
+        best = max((self.assembly.labelled(c, count) for c in beside), key=lambda row: row.accuracy)
         mend = "try another --arch, --normalize or --data"
         if best.accuracy - best.error > chance and labelled.beaten_by(best):
             mend = f"behind another normalisation {best.accuracy:.1%} are: {best.candidate.flags}"
         others = [note.rpartition("; ")[2] for note in checkpoint.notes if EVALUATES_ANOTHER in note]
-        said = (
+        message = (
             f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance is "
             f"{chance:.1%}: it is not trained, its labels are others, or a part without weights is wrong"
         )
-        return "; ".join([said, *others, mend])
+        return "; ".join([message, *others, mend])
 
     def _by_definition(self) -> Candidate:
         """Without batch-norms: what is stated, and a published definition."""
@@ -240,23 +240,23 @@ class _Decision:
         if unknown:
             self.open = f"neither its weights nor its file say its {' and '.join(unknown)}"
         chosen = Candidate(arch, stated.normalisation or self.normalisations[0])
-        self.beside = [replace(chosen, normalisation=one) for one in self.normalisations]
+        self.beside = [replace(chosen, normalisation=other) for other in self.normalisations]
         self.beside += [replace(chosen, arch=form) for form in self.assembly.one_part_away(arch)]
         return chosen
 
     def _by_batch_norms(self) -> Candidate:
         """What comes closest to what batch-norms remember, of what is stated."""
         witness = Witness(self.assembly, self.normalisations, self.stated)
-        found = witness.nearest()
-        allowed = [one for one in found if self.stated.allows(one.candidate)]
-        tied = [one for one in allowed if one.score <= TIE * allowed[0].score]
-        chosen = min(tied, key=lambda one: (one.candidate.unusual_parts, one.score))
+        ranked = witness.nearest()
+        allowed = [evidence for evidence in ranked if self.stated.allows(evidence.candidate)]
+        tied = [evidence for evidence in allowed if evidence.score <= TIE * allowed[0].score]
+        chosen = min(tied, key=lambda evidence: (evidence.candidate.unusual_parts, evidence.score))
         self.batch_norms, seen = chosen, chosen.fingerprint
         if self.stated.arch is None and chosen.candidate.unusual_parts:
             self.by_arch = "batch-norms"
         if self.stated.normalisation is None:
             self.by_normalisation = "recognised"
-        nearer = found[0]
+        nearer = ranked[0]
         if not self.stated.allows(nearer.candidate) and chosen.score > CONTRADICTED * nearer.score:
             self.warnings.append(
                 f"its batch-norms contradict {chosen.candidate}, which is stated: activations differ from "
@@ -277,12 +277,12 @@ class _Decision:
             self.open = unfamiliar if is_open else ""
             self.warnings += [] if is_open else [unfamiliar]
         elif is_open and any(
-            one.candidate.normalisation != chosen.candidate.normalisation
-            and one.candidate.unusual_parts <= chosen.candidate.unusual_parts
-            for one in tied
+            evidence.candidate.normalisation != chosen.candidate.normalisation
+            and evidence.candidate.unusual_parts <= chosen.candidate.unusual_parts
+            for evidence in tied
         ):
             self.open = "its batch-norms fit several normalisations"
-            self.normalisations = list(dict.fromkeys(one.candidate.normalisation for one in tied))
+            self.normalisations = list(dict.fromkeys(evidence.candidate.normalisation for evidence in tied))
         if not self.open and self.stated.arch is None and self.definition is None:
             self.parts = witness.unseen(chosen.candidate.arch)
             self.open = f"its batch-norms do not show its {', '.join(self.parts)}" if self.parts else ""
@@ -294,29 +294,28 @@ class _Decision:
         if self.assembly.labels is None:
             return None
         own = self.assembly.labelled(candidate)
-        beside = [one for one in dict.fromkeys(self.beside) if one != candidate]
+        beside = [rival for rival in dict.fromkeys(self.beside) if rival != candidate]
         count = self.assembly.affordable(CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS, len(beside))
         seen = [] if self.open or count < LABELLED_IMAGES[0] else beside
-        others = sorted((self.assembly.labelled(one, count) for one in seen), key=lambda one: -one.accuracy)
-        better = [one for one in others if own.beaten_by(one)]
+        others = sorted((self.assembly.labelled(c, count) for c in seen), key=lambda row: -row.accuracy)
+        better = [rival for rival in others if own.beaten_by(rival)]
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy < value - allowed_shortfall(name, value, len(own.rightly)):
             # That the file's figure is missed is the evidence: a form need not be better beyond chance.
-            forms = [one for one in others if one.candidate.normalisation == candidate.normalisation]
-            nearer = [one for one in forms[:1] if int(one.rightly.sum()) > int(own.rightly[:count].sum())]
-            mend = next(
-                (one.candidate.flags for one in [*better, *nearer]), "another --arch, --normalize or --data"
-            )
+            forms = [row for row in others if row.candidate.normalisation == candidate.normalisation]
+            nearer = [row for row in forms[:1] if int(row.rightly.sum()) > int(own.rightly[:count].sum())]
+            flags = (row.candidate.flags for row in [*better, *nearer])
+            mend = next(flags, "another --arch, --normalize or --data")
             self.warnings.append(
                 f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
                 f"{value:.2%}: a part without weights is wrong, or that was on other images; try {mend}"
             )
         # Behind a wrong normalisation an adversarially trained network gains, in a wrong form it does not.
         contradicting = [
-            one
-            for one in better
-            if one.candidate.normalisation == candidate.normalisation
-            or one.accuracy > own.accuracy + FAR_BELOW
+            rival
+            for rival in better
+            if rival.candidate.normalisation == candidate.normalisation
+            or rival.accuracy > own.accuracy + FAR_BELOW
         ]
         for best in contradicting[:1]:
             self.warnings.append(

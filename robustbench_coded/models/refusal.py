@@ -212,7 +212,7 @@ def _modules(shapes: Shapes, others: Shapes) -> list[tuple[str, tuple[tuple[str,
     return [(scope, tuple(sorted(module.items()))) for scope, module in modules.items()]
 
 
-def said_of(names: Mapping[str, str]) -> str:
+def renaming_text(names: Mapping[str, str]) -> str:
     """Which modules are read as which others, a sentence."""
     pairs = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.items() if old != new}
     return (

@@ -285,7 +285,7 @@ def _forms(architecture: Architecture, parts: Mapping[str, str]) -> dict[str, st
         if known is None:
             has = ", ".join([*architecture.variants, INPUT])
             raise InputError(f"{architecture.name} has no part {part!r} to choose; it has {has}")
-        forms[part] = int(form) if all(isinstance(one, int) for one in known) and form.isdecimal() else form
+        forms[part] = int(form) if all(isinstance(v, int) for v in known) and form.isdecimal() else form
     return forms
 
 

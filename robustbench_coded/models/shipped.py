@@ -24,12 +24,12 @@ def shipped() -> dict[str, Path]:
 
 def descriptions() -> dict[str, str]:
     """Name -> what a shipped checkpoint is, for a listing."""
-    found = {}
+    texts = {}
     for name, path in shipped().items():
         entry = tomllib.loads((path.parent / "manifest.toml").read_text())[path.name]
         accuracy = f"clean accuracy {100 * entry['accuracy']:.1f}%"
-        found[name] = f"{entry['arch']} on {entry['data']}, recipe {entry['recipe']}, {accuracy}"
-    return found
+        texts[name] = f"{entry['arch']} on {entry['data']}, recipe {entry['recipe']}, {accuracy}"
+    return texts
 
 
 def split_entry(named: str | Path) -> tuple[Path, str | None]:
@@ -50,10 +50,10 @@ def present(named: str | Path) -> Path:
     try:
         path = split_entry(named)[0]
         path = path if path.exists() else shipped().get(str(path), path)
-        found, file = path.exists(), path.is_file()
+        exists, file = path.exists(), path.is_file()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if not found:
+    if not exists:
         near = did_you_mean(path.name, [*shipped(), *_files_beside(path)])
         raise InputError(
             f"{path}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
@@ -72,6 +72,6 @@ def present(named: str | Path) -> Path:
 
 def _files_beside(path: Path) -> list[str]:
     try:
-        return [one.name for one in islice(path.parent.iterdir(), MOST_LISTED)]
+        return [file.name for file in islice(path.parent.iterdir(), MOST_LISTED)]
     except OSError:
         return []

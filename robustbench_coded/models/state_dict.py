@@ -109,15 +109,15 @@ def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[
             chosen, *others = known or nests
             others = [name for name in others if _tensors_below(_alone(contents[name]), 3)]
             if others and entry is None:
-                said = ", ".join(others)[:100]
-                notes.append(f"the weights are those under {chosen}; {another(others[0])} ({said})")
+                names = ", ".join(others)[:100]
+                notes.append(f"the weights are those under {chosen}; {another(others[0])} ({names})")
             if len(entries := _entries(contents)) > 1:
                 passed += entries
         nesting.append(chosen)
         contents = contents[chosen]
     tensors = _tensors(contents) or _listed(contents)
     if entry is not None:
-        tensors = {name: one for name, one in tensors.items() if name.startswith(f"{entry}.")}
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{entry}.")}
         if not tensors:
             has = passed or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
             raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
@@ -137,14 +137,14 @@ def _nests(contents: Mapping[Any, Any]) -> list[str]:
     known = [name for name in NESTS if name in inside]
     if known or _tensors(contents):
         return known
-    others = {name: one for name, one in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
-    direct = [name for name, one in others.items() if _tensors(one)]
-    return direct or [name for name, one in others.items() if _tensors_below(one, 3)]
+    others = {name: value for name, value in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
+    direct = [name for name, value in others.items() if _tensors(value)]
+    return direct or [name for name, value in others.items() if _tensors_below(value, 3)]
 
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
-    opened = {name: _alone(one) for name, one in contents.items() if isinstance(name, str)}
-    return {name: one for name, one in opened.items() if isinstance(one, Mapping) and one}
+    opened = {name: _alone(value) for name, value in contents.items() if isinstance(name, str)}
+    return {name: value for name, value in opened.items() if isinstance(value, Mapping) and value}
 
 
 def _alone(contents: Any) -> Any:
@@ -166,7 +166,7 @@ def _alone(contents: Any) -> Any:
 def _tensors_below(contents: Any, levels: int) -> bool:
     if levels == 0 or not isinstance(contents, Mapping):
         return False
-    return bool(_tensors(contents)) or any(_tensors_below(one, levels - 1) for one in contents.values())
+    return bool(_tensors(contents)) or any(_tensors_below(value, levels - 1) for value in contents.values())
 
 
 def _tensors(contents: Any) -> dict[str, Tensor]:
@@ -180,8 +180,8 @@ def _tensors(contents: Any) -> dict[str, Tensor]:
 def _listed(contents: Any) -> dict[str, Tensor]:
     """Tensors in lists, under the names that a ParameterList gives them."""
     lists = contents.items() if isinstance(contents, Mapping) else ()
-    named = ((name, i, one) for name, own in lists if isinstance(own, list) for i, one in enumerate(own))
-    return {f"{name}.{i}": one for name, i, one in named if isinstance(one, Tensor)}
+    named = ((name, i, value) for name, own in lists if isinstance(own, list) for i, value in enumerate(own))
+    return {f"{name}.{i}": value for name, i, value in named if isinstance(value, Tensor)}
 
 
 def as_float32(name: str, tensor: Tensor) -> Tensor:

@@ -54,9 +54,9 @@ def read_torch(data: bytes, sources: dict[str, str] | None = None) -> Any:
         old = data.startswith(LEGACY_MAGIC)
         contents = _read_legacy(data, {} if sources is None else sources) if old else _read_zip(data)
         if isinstance(contents, dict):
-            met = itertools.count()
-            weights = {name: _weights(value, met) for name, value in contents.items()}
-            contents = _weights(contents, met) or {name: weights[name] or contents[name] for name in contents}
+            nth = itertools.count()
+            weights = {name: _weights(value, nth) for name, value in contents.items()}
+            contents = _weights(contents, nth) or {name: weights[name] or contents[name] for name in contents}
         _check_extent(contents)
         return contents
     except Refused:
@@ -236,10 +236,10 @@ def _check_extent(contents: Any) -> None:
         waiting.extend(inside)
 
 
-def _weights(module: Any, met: Iterator[int]) -> dict[str, Tensor]:
+def _weights(module: Any, nth: Iterator[int]) -> dict[str, Tensor]:
     """What ``module.state_dict()`` would have, in its order; empty for what is no pickled module.
 
-    ``met`` counts modules and weights, of all modules in the file.
+    ``nth`` counts modules and weights, of all modules in the file.
     """
     weights: dict[str, Tensor] = {}
     waiting = [("", module)]
@@ -250,10 +250,10 @@ def _weights(module: Any, met: Iterator[int]) -> dict[str, Tensor]:
             continue
         unsaved = state.get("_non_persistent_buffers_set", _StandIn([[]])).made_of[0]
         for name, value in [*state.get("_parameters", {}).items(), *state.get("_buffers", {}).items()]:
-            if isinstance(value, Tensor) and name not in unsaved[:MAX_UNSAVED] and next(met) < MAX_TENSORS:
+            if isinstance(value, Tensor) and name not in unsaved[:MAX_UNSAVED] and next(nth) < MAX_TENSORS:
                 weights[f"{prefix}{name}"[:1000]] = value
         inside = [(f"{prefix}{name}."[:1000], child) for name, child in state.get("_modules", {}).items()]
         waiting += inside[::-1]
-        if next(met) + len(waiting) > MAX_TENSORS:
+        if next(nth) + len(waiting) > MAX_TENSORS:
             raise Refused("its modules lie in one another without end")
     return weights

@@ -45,9 +45,9 @@ def readings(weights: StateDict, stated: str | None = None) -> Iterator[Reading]
 
     ``stated``: the architecture that the user says it is.
     """
-    found = [Reading(weights, "", complete=True), *_unwrapped(weights)]
-    yield from found[1:]
-    for reading in found:
+    candidates = [Reading(weights, "", complete=True), *_unwrapped(weights)]
+    yield from candidates[1:]
+    for reading in candidates:
         for synonyms in SYNONYMS:
             if (renamed := _renamed(reading.weights, synonyms)) is not None:
                 yield replace(reading, weights=renamed, whole=False)
@@ -61,11 +61,11 @@ def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:
     """With parts of names as another implementation has them; None where there are no such parts."""
     names = {name: ".".join(synonyms.get(part, part) for part in name.split(".")) for name in weights.tensors}
     parts = {part for name in weights.tensors for part in name.split(".")}
-    said = [f"{old} is read as {new}" for old, new in synonyms.items() if old in parts]
-    if not said or len(set(names.values())) < len(names):
+    sentences = [f"{old} is read as {new}" for old, new in synonyms.items() if old in parts]
+    if not sentences or len(set(names.values())) < len(names):
         return None
     tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-    return replace(weights, tensors=tensors, notes=(*weights.notes, ", ".join(said)))
+    return replace(weights, tensors=tensors, notes=(*weights.notes, ", ".join(sentences)))
 
 
 def _unwrapped(weights: StateDict) -> Iterator[Reading]:

@@ -79,8 +79,8 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
     Args:
         width: in inches, of a page or of a column (``style.COLUMN``).
     """
-    asked = run.manifest.judged_perturbations
-    rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in asked]
+    judged = run.manifest.judged_perturbations
+    rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in judged]
     with style.styled(width):
         drawn = [
             curves.draw_answer(opening),

@@ -80,7 +80,7 @@ class Adversarials:
 
 
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
-    """The content of a file, the same for the same inputs; None if no inputs were kept."""
+    """The content of a file, the same for the same inputs; None if no inputs were stored."""
     return save(tensors) if tensors else None
 
 
@@ -138,15 +138,15 @@ class PerturbationStore:
 
     def __init__(self, path: Path, most: int = MOST_BYTES):
         self._folder = path / FOLDER
-        self._kept = path / "adversarials"
-        self._left = most - sum(file.stat().st_size for file in self._folder.glob("*"))
+        self._stored = path / "adversarials"
+        self._free = most - sum(file.stat().st_size for file in self._folder.glob("*"))
 
     def put(self, unit: str, tensors: dict[str, Tensor], *, whatever_the_size: bool = False) -> None:
         """Stores the perturbed inputs of a unit, as long as there is room."""
         content = encoded(tensors)
-        if content is None or (len(content) > self._left and not whatever_the_size):
+        if content is None or (len(content) > self._free and not whatever_the_size):
             return
-        self._left -= len(content)
+        self._free -= len(content)
         write_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content, synced=False)
 
     def get(self, unit: str) -> list[PerturbedBatch] | None:
@@ -155,7 +155,7 @@ class PerturbationStore:
         try:
             if content:
                 return _decoded(content, unit)
-            return read_adversarials(self._kept / f"{unit}.safetensors")
+            return read_adversarials(self._stored / f"{unit}.safetensors")
         except DamagedAdversarials:
             return None
 

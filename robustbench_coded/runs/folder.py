@@ -69,7 +69,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     def __exit__(self, *error: object) -> None:
         """Unlocks the folder; removes it if it is new and empty.
 
-        The lock file is kept: if it were removed, two later processes could lock two different files.
+        The lock file stays: if it were removed, two later processes could lock two different files.
         """
         if self._made and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
@@ -116,7 +116,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
     def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
-        """Stores what the self-tests of one subject found."""
+        """Stores the self-tests of one subject."""
         text = json.dumps(results, indent=1, sort_keys=True) + "\n"
         atomic.write_text(self.path / "selftests" / f"{identity}.json", text)
 
@@ -175,10 +175,10 @@ def runs_below(folder: Path) -> list[Path]:
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         folder.stat()
-    found = sorted(file.parent for file in folder.rglob(MANIFEST))
-    if not found:
+    runs = sorted(file.parent for file in folder.rglob(MANIFEST))
+    if not runs:
         raise InputError(f"{folder} holds no run; csrobust eval writes one")
-    return found
+    return runs
 
 
 def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
@@ -249,14 +249,14 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
 
 def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
     """Why units have no outcomes, for those that failed."""
-    found = {}
+    failures = {}
     for unit in units:
         file = path / "failures" / f"{unit}.json"
         if _UNIT.fullmatch(unit) and file.exists():
-            found[unit] = outcomes.read_object(file) or {
+            failures[unit] = outcomes.read_object(file) or {
                 "error": "it failed, and the record of why is damaged"
             }
-    return found
+    return failures
 
 
 def read_selftests(path: Path, identity: str) -> dict[str, Any]:

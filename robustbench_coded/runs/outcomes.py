@@ -151,7 +151,7 @@ def content_hash(table: pa.Table, metadata: dict) -> str:
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):
-            column = as_first_met(column)
+            column = by_first_use(column)
             digest.update(json.dumps(column.dictionary.to_pylist()).encode())
             column = column.indices
         digest.update(name.encode())
@@ -160,7 +160,7 @@ def content_hash(table: pa.Table, metadata: dict) -> str:
     return digest.hexdigest()
 
 
-def as_first_met(column: pa.DictionaryArray) -> pa.DictionaryArray:
+def by_first_use(column: pa.DictionaryArray) -> pa.DictionaryArray:
     """The same texts with a dictionary of those that occur, in the order in which they do."""
     used = column.indices.unique().drop_null()
     return pa.DictionaryArray.from_arrays(
@@ -173,7 +173,7 @@ MOST_BYTES = 256 << 20  # of memory; larger runs are read from the disk each tim
 _State = tuple[int, int, int]
 
 
-class _Kept:
+class _Cache:
     """Content by file, in the state in which the file was read and checked."""
 
     def __init__(self) -> None:
@@ -181,8 +181,8 @@ class _Kept:
         self._bytes = 0
 
     def get(self, file: Path, state: _State) -> tuple[pa.Table, dict] | None:
-        found = self._content.get(file)
-        return None if found is None or found[0] != state else (found[1], copy.deepcopy(found[2]))
+        entry = self._content.get(file)
+        return None if entry is None or entry[0] != state else (entry[1], copy.deepcopy(entry[2]))
 
     def put(self, file: Path, state: _State, rows: pa.Table, metadata: dict) -> None:
         self._bytes += rows.nbytes
@@ -192,7 +192,7 @@ class _Kept:
         self._content[file] = (state, rows, copy.deepcopy(metadata))
 
 
-_kept = _Kept()
+_cache = _Cache()
 
 
 def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
@@ -204,14 +204,14 @@ def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
     """
     if not file.is_file():  # a link to nowhere has no state to ask for
         raise DamagedFile(f"{file.name} is not a file")
-    found = file.stat()
-    state, whole = (found.st_ino, found.st_size, found.st_mtime_ns), file.resolve()
-    if (known := _kept.get(whole, state)) is not None and known[1]["unit"] == unit:
+    stat = file.stat()
+    state, whole = (stat.st_ino, stat.st_size, stat.st_mtime_ns), file.resolve()
+    if (known := _cache.get(whole, state)) is not None and known[1]["unit"] == unit:
         return known
     rows, metadata = read_table(file)
     if metadata.get("unit") != unit:
         raise DamagedFile(f"{file.name} belongs to another unit")
-    _kept.put(whole, state, rows, metadata)
+    _cache.put(whole, state, rows, metadata)
     return rows, metadata
 
 
@@ -256,8 +256,8 @@ def pack(path: Path) -> int:
 def _pack_objects(packed: Path) -> list[Path]:
     """Adds the objects in the files beside ``packed`` to it; gives these files."""
     files = [file for file in packed.parent.glob("*.json") if file != packed]
-    found = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
-    lines = (f"{json.dumps(name)}: {json.dumps(found[name], sort_keys=True)}" for name in sorted(found))
+    objects = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
+    lines = (f"{json.dumps(name)}: {json.dumps(objects[name], sort_keys=True)}" for name in sorted(objects))
     if files:
         write_text(packed, "{\n" + ",\n".join(lines) + "\n}\n")
     return files
@@ -272,11 +272,11 @@ def unpack(path: Path) -> None:
     if not file.is_file():
         return
     try:
-        found, timings = packed_units(path), packed_objects(path / TIMINGS)
+        contents, timings = packed_units(path), packed_objects(path / TIMINGS)
     except DamagedFile:
         file.replace(file.with_name(file.name + ".damaged"))
         return
-    for unit, (rows, metadata) in found.items():
+    for unit, (rows, metadata) in contents.items():
         own = path / "outcomes" / f"{unit}.parquet"
         if own.exists():
             continue
@@ -299,7 +299,7 @@ def packed_units(path: Path, wanted: Iterable[str] | None = None) -> dict[str, t
     if file.stat().st_size > MAX_PACKED_BYTES:
         raise DamagedFile(f"{OUTCOMES} is larger than packed outcomes can be")
     chosen = None if wanted is None else set(wanted)
-    found, start = {}, 0
+    contents, start = {}, 0
     try:
         source = pq.ParquetFile(file)
         if source.metadata.num_rows > MAX_PACKED_ROWS:
@@ -311,10 +311,10 @@ def packed_units(path: Path, wanted: Iterable[str] | None = None) -> dict[str, t
             name = str(metadata["unit"])
             rows, start = table.slice(start, count), start + count
             if (chosen is None or name in chosen) and content_hash(rows, metadata) == unit["content"]:
-                found[name] = (_alone(rows.select(SCHEMA.names)), metadata)
+                contents[name] = (_alone(rows.select(SCHEMA.names)), metadata)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error, pa.ArrowException) as error:
         raise DamagedFile(f"{OUTCOMES} can't be read ({type(error).__name__})") from error
-    return found
+    return contents
 
 
 def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
@@ -328,8 +328,8 @@ def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
 
 def packed_objects(file: Path) -> dict[str, dict[str, Any]]:
     """The objects in packed timings or self-tests, by name; empty where there are none that can be read."""
-    found = read_object(file, MAX_PACKED_METADATA)
-    return {name: value for name, value in found.items() if isinstance(value, dict)}
+    contents = read_object(file, MAX_PACKED_METADATA)
+    return {name: value for name, value in contents.items() if isinstance(value, dict)}
 
 
 def read_object(file: Path, most: int = MAX_OBJECT_BYTES) -> dict[str, Any]:
@@ -345,5 +345,5 @@ def _alone(rows: pa.Table) -> pa.Table:
     """Rows of one unit without the texts that only other units have."""
     for place, field in enumerate(SCHEMA):
         if pa.types.is_dictionary(field.type):
-            rows = rows.set_column(place, field, as_first_met(rows.column(place).combine_chunks()))
+            rows = rows.set_column(place, field, by_first_use(rows.column(place).combine_chunks()))
     return rows

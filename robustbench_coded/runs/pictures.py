@@ -21,7 +21,7 @@ Image = NDArray[np.uint8]  # [C, H, W]
 class Pictures:
     """Collects the pictures of a unit."""
 
-    kept: list[tuple[float, int, Image, Image]] = field(default_factory=list)
+    selection: list[tuple[float, int, Image, Image]] = field(default_factory=list)
 
     def add(
         self,
@@ -40,14 +40,14 @@ class Pictures:
         if max(clean.shape[2:]) > LARGEST_SIDE:
             return
         pairs = zip(_bytes(clean), _bytes(perturbed), strict=True)
-        found = zip(map(float, margin), map(int, example), *zip(*pairs, strict=True), strict=True)
-        self.kept = sorted([*self.kept, *found], key=lambda picture: picture[:2])[:MOST]
+        pictures = zip(map(float, margin), map(int, example), *zip(*pairs, strict=True), strict=True)
+        self.selection = sorted([*self.selection, *pictures], key=lambda picture: picture[:2])[:MOST]
 
     def encoded(self) -> bytes | None:
         """The content of a file, None without pictures."""
-        if not self.kept:
+        if not self.selection:
             return None
-        _, example, clean, perturbed = zip(*self.kept, strict=True)
+        _, example, clean, perturbed = zip(*self.selection, strict=True)
         arrays = {"clean": np.stack(clean), "perturbed": np.stack(perturbed)}
         return save({"example": np.array(example, dtype=np.int64), **arrays})
 
@@ -61,10 +61,10 @@ def read_picture(path: Path, example: int) -> tuple[Image, Image] | None:
     """Clean and perturbed image of an example; None if the file does not contain them."""
     try:
         with safe_open(path, framework="numpy") as file:
-            found = np.flatnonzero(file.get_tensor("example") == example)
-            if not len(found):
+            places = np.flatnonzero(file.get_tensor("example") == example)
+            if not len(places):
                 return None
-            clean, perturbed = (file.get_slice(name)[int(found[0])] for name in ("clean", "perturbed"))
+            clean, perturbed = (file.get_slice(name)[int(places[0])] for name in ("clean", "perturbed"))
     except (OSError, SafetensorError, ValueError, TypeError, IndexError):
         return None
     return (

@@ -27,7 +27,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
         sequence: batches over which its memory is kept, ``batch_size`` inputs in all; 0: emptied before each.
-        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+        for_check: measured at another eps than requested, because a check needs it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
         query_budget: images per scored example at which the attack was stopped; None for no limit.
@@ -66,7 +66,7 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each case.
 
     Attributes:
-        until: ``settled`` where nothing else was asked for.
+        until: ``settled`` by default.
         sample_sizes: numbers of examples that a case could run on.
     """
 
@@ -79,7 +79,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
 
     Attributes:
         version: of the table. rungs: those that ran, in the order in which they began.
-        stopped: True while rungs are left to ask: nothing is praised before.
+        stopped: True until every rung has run: no verdict is positive before.
     """
 
     version: str = ""
@@ -116,18 +116,18 @@ class NotRun(Struct, frozen=True):
 def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
     """One for each; attacks left out for one reason share one, and so do subjects that lack the same ones."""
     attacks: dict[tuple[str, str], list[str]] = {}
-    for one in remarks:
-        if isinstance(one, str):
-            attacks[one, ""] = []
+    for remark in remarks:
+        if isinstance(remark, str):
+            attacks[remark, ""] = []
         else:
-            where = f"{one.subject}{one.threat and f' ({one.threat})'}"
-            attacks.setdefault((f": left out; {one.why}", where), []).append(one.attack)
+            where = f"{remark.subject}{remark.threat and f' ({remark.threat})'}"
+            attacks.setdefault((f": left out; {remark.why}", where), []).append(remark.attack)
     subjects: dict[tuple[str, ...], list[str]] = {}
-    for (said, where), names in attacks.items():
-        subjects.setdefault((said, *names), []).append(where)
+    for (reason, where), names in attacks.items():
+        subjects.setdefault((reason, *names), []).append(where)
     return [
-        f"{', '.join(names)} on {'; '.join(wheres)}{said}" if names else said
-        for (said, *names), wheres in subjects.items()
+        f"{', '.join(names)} on {'; '.join(wheres)}{reason}" if names else reason
+        for (reason, *names), wheres in subjects.items()
     ]
 
 
@@ -137,7 +137,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
-        class_mix: the order they were put into (``evaluated``); None where none was asked for.
+        class_mix: the order they were put into (``evaluated``); None for the data set's own.
         state: ``persistent over B batches``; None where it is reset before each.
         subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
@@ -261,7 +261,7 @@ class Invocation(Struct, frozen=True, kw_only=True):
 
     @property
     def attacks(self) -> tuple[str, ...]:
-        """The names of the attacks that were asked for, those of presets one by one."""
+        """The names of the requested attacks, those of presets one by one."""
         names = self.options.get("attacks")
         listed = names if isinstance(names, list | tuple) else ()
         return tuple(name for name in listed if isinstance(name, str))
@@ -351,7 +351,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     @property
     def judged_perturbations(self) -> frozenset[Perturbation]:
-        """Those that were asked for; a check may measure at another, which is not judged."""
+        """The requested ones; a check may measure at another, which is not judged."""
         planned = (record.case for record in self.cases if not record.for_check)
         return frozenset(case.perturbation for case in planned if case.attack != CLEAN)
 

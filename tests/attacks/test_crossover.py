@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.crossover import FIRST, RUNS, Crossover, SmoothedReLU, most_gradients
+from attacks.crossover import LONG, RUNS, Crossover, SmoothedReLU, most_gradients
 from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
@@ -97,7 +97,7 @@ def test_examples_whose_first_runs_end_alike_cost_these_runs_alone(linear):
     found = Crossover(80, early_stop=True).perturb(
         problem.x, problem.y, estimator, budget, problem.generators
     )
-    assert estimator.backwards == 8 * (1 + RUNS * FIRST)
+    assert estimator.backwards == 8 * (1 + RUNS * LONG)
     assert bool((problem.oracle.logits(found, [None]).argmax(-1) == problem.y).all())
 
 
@@ -106,7 +106,7 @@ def test_on_random_or_coupled_targets_it_is_one_run_of_pgd(linear, options):
     problem = linear(batches=2, classes=5, **options)
     estimator = FreshDraws(problem.oracle)
     Crossover(80).perturb(problem.x, problem.y, estimator, PerturbationBudget("l2", 0.1), problem.generators)
-    assert estimator.backwards == problem.y.numel() * FIRST
+    assert estimator.backwards == problem.y.numel() * LONG
 
 
 def test_it_begins_where_another_attack_ended():
@@ -122,5 +122,5 @@ def test_it_ends_where_the_query_budget_does():
 
 def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():
     name = parse("crossover-160")
-    assert RUNS * FIRST < queries_of(name, randomised=False)[1] < most_gradients(80)
-    assert queries_of(name, randomised=True) == (FIRST, FIRST)
+    assert RUNS * LONG < queries_of(name, randomised=False)[1] < most_gradients(80)
+    assert queries_of(name, randomised=True) == (LONG, LONG)

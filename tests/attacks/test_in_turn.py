@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from attacks.composite import COMPARISONS, InTurn
+from attacks.composite import COMPARISONS, AttackSequence
 from attacks.estimators import FreshDraws
 from attacks.losses import margin, margin_loss
 from attacks.naming import parse
@@ -49,7 +49,7 @@ def margins(problem, x):
 def test_the_smallest_margins_of_each_batch_are_attacked_again(linear):
     problem = linear(batches=3, k=33)
     before, again = margins(problem, problem.x), Along(problem, 1)
-    after = margins(problem, run(problem, InTurn((Stays(),), (again,))))
+    after = margins(problem, run(problem, AttackSequence((Stays(),), (again,))))
     ((some, _),) = again.asked
     assert some.shape[:2] == (3, 3)  # one in 16, rounded up
     standing = before.masked_fill(before < 0, torch.inf)
@@ -60,14 +60,14 @@ def test_the_smallest_margins_of_each_batch_are_attacked_again(linear):
 def test_what_a_later_run_does_not_improve_stays(linear):
     problem = linear(batches=2, k=32)
     first = margins(problem, run(problem, Along(problem, 1)))
-    both = margins(problem, run(problem, InTurn((Along(problem, 1),), (Along(problem, -1),) * 2)))
+    both = margins(problem, run(problem, AttackSequence((Along(problem, 1),), (Along(problem, -1),) * 2)))
     torch.testing.assert_close(both, first)
 
 
 def test_examples_that_a_run_breaks_make_room_for_the_next_ones(linear):
     problem, all_of_it = linear(batches=1, k=64), PerturbationBudget("linf", 1.0)
     assert bool((margins(problem, run(problem, Along(problem, 1), all_of_it)) < 0).all())
-    run(problem, InTurn((Stays(),), (again := Along(problem, 1),) * 2), all_of_it)
+    run(problem, AttackSequence((Stays(),), (again := Along(problem, 1),) * 2), all_of_it)
     (one, _), (two, _) = again.asked
     assert not bool((one[0][:, None] == two[0][None]).flatten(2).all(2).any())
 
@@ -99,7 +99,7 @@ def test_each_attack_gets_what_those_before_it_left(linear):
     problem, budget = linear(batches=3, k=12), PerturbationBudget("linf", 0.2)
     once = margins(problem, run(problem, Along(problem, 1), budget))
     first, second = Along(problem, 1), Along(problem, -1)
-    found = run(problem, InTurn((first, second)), budget)
+    found = run(problem, AttackSequence((first, second)), budget)
     torch.testing.assert_close(margins(problem, found), once)
     assert len({int(number) for number in (once > 0).sum(1)}) > 1  # not as many in every batch
     left = sorted(x.sum().item() for x in problem.x[once > 0])
@@ -110,7 +110,7 @@ def test_each_attack_gets_what_those_before_it_left(linear):
 def test_without_early_stops_every_attack_gets_all_and_the_better_point_is_kept(linear):
     problem = linear(batches=2, k=8)
     worse, better = Along(problem, -1), Along(problem, 1)
-    found = run(problem, InTurn((worse, better), (again := Along(problem, 1),), early_stop=False))
+    found = run(problem, AttackSequence((worse, better), (again := Along(problem, 1),), early_stop=False))
     assert not again.asked and [x.shape for x, _ in better.asked] == [problem.x.shape]
     torch.testing.assert_close(margins(problem, found), margins(problem, run(problem, Along(problem, 1))))
 
@@ -129,7 +129,7 @@ def test_what_the_last_images_found_is_kept(linear):
     problem, budget = linear(batches=1, k=8), PerturbationBudget("linf", 1.0)
     estimator = FreshDraws(problem.oracle)
     estimator.query_budget = 16  # the first attack's points and those of the second
-    attack = InTurn((Stays(), Spends(problem, 1)))
+    attack = AttackSequence((Stays(), Spends(problem, 1)))
     found = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators)
     assert estimator.exhausted and bool((margins(problem, found) < 0).all())
 
@@ -137,7 +137,9 @@ def test_what_the_last_images_found_is_kept(linear):
 def test_on_random_targets_results_are_compared_under_several_draws(linear):
     def share_kept(comparisons):
         problem = linear(batches=2, k=64, noise=6.0)
-        attack = InTurn((Along(problem, -1), Along(problem, 1)), early_stop=False, comparisons=comparisons)
+        attack = AttackSequence(
+            (Along(problem, -1), Along(problem, 1)), early_stop=False, comparisons=comparisons
+        )
         found = run(problem, attack)
         return (found == run(problem, Along(problem, 1))).flatten(2).all(2).double().mean()
 

@@ -3,7 +3,7 @@ import torch
 
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.catalogue import SEARCH_DRAWS
-from attacks.composite import InTurn
+from attacks.composite import AttackSequence
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import parse
@@ -20,7 +20,7 @@ ATTACKS = {
     "apgd-t-20+targets=4": ApgdTargeted(20, 4),
     "spsa-100@0.01": Spsa(100, 0.01),
     "pgd-7+loss=margin": Pgd(7, loss=margin_loss),
-    "eot4-pgd-7@0.01+restarts=5": InTurn((Pgd(7, 0.01),) * 5, early_stop=False),
+    "eot4-pgd-7@0.01+restarts=5": AttackSequence((Pgd(7, 0.01),) * 5, early_stop=False),
     "pgd-7+restarts=1": Pgd(7),
     "aware-apgd-mt-10+targets=5": ApgdMultiTargeted(10, 5),
 }
@@ -32,7 +32,7 @@ def test_a_name_gives_its_attack(text):
 
 
 def test_early_stops_reach_every_run_but_not_a_transfer():
-    stopping = InTurn((Pgd(5, early_stop=True),) * 2, early_stop=True)
+    stopping = AttackSequence((Pgd(5, early_stop=True),) * 2, early_stop=True)
     assert attack_for(parse("pgd-5+restarts=2"), early_stop=True) == stopping
     # Right or wrong in the base model's eyes is not right or wrong in the target's.
     assert attack_for(parse("transfer-pgd-5"), early_stop=True) == Pgd(5)

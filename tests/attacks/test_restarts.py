@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attacks.attack import better_of
-from attacks.composite import InTurn, restarted_pgd
+from attacks.composite import AttackSequence, restarted_pgd
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
@@ -34,7 +34,7 @@ def test_each_example_has_the_better_of_its_runs(linear, noise):
     up, down = problem.x + 0.1 * problem.slope.sign(), problem.x - 0.1 * problem.slope.sign()
     runs = [torch.where(better, up, down), torch.where(better, down, up), down]
     estimator = FreshDraws(problem.oracle, draws=20)
-    x = InTurn((Planned(runs),) * 3, early_stop=False).perturb(
+    x = AttackSequence((Planned(runs),) * 3, early_stop=False).perturb(
         problem.x, problem.y, estimator, BUDGET, problem.generators
     )
     assert torch.equal(x, up)

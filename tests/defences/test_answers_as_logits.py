@@ -62,6 +62,6 @@ class RulesOut:
 def test_modules_and_objects_are_read_alike():
     x = torch.tensor([[0.1, 0.9, 0.6, 0.2]]).view(1, 1, 2, 2)
     assert SamplingModule(Votes(), name="votes").logits(x, None).tolist() == [[0.0, 1.0, 0.0, 0.0]]
-    defence = as_defence(RulesOut(), None, name="rules-out", said="it returned")
+    defence = as_defence(RulesOut(), None, name="rules-out", origin="it returned")
     assert defence.logits(x, None).isfinite().all()
     assert defence.logits_grouped(x[None], [None]).isfinite().all()

@@ -90,7 +90,7 @@ def test_a_memory_without_a_way_to_empty_it_is_refused():
     wrong = Counting()
     wrong.reset = None
     with pytest.raises(InputError, match=r"which remembers and has no reset\(\)"):
-        as_defence(wrong, None, name="wrong", said="it returned")
+        as_defence(wrong, None, name="wrong", origin="it returned")
 
 
 def test_published_defences_that_remember():

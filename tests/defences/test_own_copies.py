@@ -65,7 +65,7 @@ def base():
 
 
 def brought():
-    defence = as_defence(Object(), None, name="", said="")
+    defence = as_defence(Object(), None, name="", origin="")
     return lambda x: defence.logits(x, torch.zeros(8, 1, 2, 2))
 
 
@@ -80,7 +80,7 @@ def test_an_answer_stays_when_something_else_is_asked(asked):
 
 
 def test_draws_of_one_tensor_are_as_many_draws():
-    defence = as_defence(Object(), None, name="", said="")
+    defence = as_defence(Object(), None, name="", origin="")
     generator = torch.Generator().manual_seed(0)
     first, second = defence.sample(generator, 4), defence.sample(generator, 4)
     assert not torch.equal(first, second)
@@ -123,7 +123,9 @@ class Writes(nn.Module):
 
 @pytest.mark.parametrize("as_object", [True, False])
 def test_a_defence_may_write_into_its_input(as_object):
-    defence = as_defence(Writes(), None, name="", said="") if as_object else SamplingModule(Writes(), name="")
+    defence = (
+        as_defence(Writes(), None, name="", origin="") if as_object else SamplingModule(Writes(), name="")
+    )
     leaf = X.clone().requires_grad_()
     answers = defence.logits(leaf, 0)
     assert torch.equal(answers, 2 * X.flatten(1)[:, :2]) and torch.equal(leaf, X)

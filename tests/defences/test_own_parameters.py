@@ -61,7 +61,7 @@ def _images(n=6):
 
 @pytest.mark.parametrize("build", [Nearest, lambda: Nearest(detached=True)])
 def test_a_codebook_of_parameters_is_attacked_through_smooth_operators(build):
-    defence, (x, y) = as_defence(build(), None, name="nearest", said=""), _images()
+    defence, (x, y) = as_defence(build(), None, name="nearest", origin=""), _images()
     assert (defence.logits(x, None).argmax(1) == y).all()
     for name in ("relaxed-pgd-10", "pgd-10"):  # without a graph plain PGD has smooth operators, too
         moved = attack(defence, x, y, name, 0.3, seed=0)
@@ -77,7 +77,7 @@ def test_gradient_figures_of_an_answer_that_only_parameters_stand_behind_are_tho
 
 @pytest.mark.parametrize("only_above", [-1.0, 0.9])
 def test_a_defence_that_adapts_its_parameters_keeps_their_gradients(only_above):
-    bare, defence = Adapts(only_above), as_defence(Adapts(only_above), None, name="adapts", said="")
+    bare, defence = Adapts(only_above), as_defence(Adapts(only_above), None, name="adapts", origin="")
     dark, light = torch.full((4, 1, 4, 4), 0.2), torch.full((4, 1, 4, 4), 0.95)
     dark[0], light[0, 0, 0] = 0.1, 0.99
     for x in (dark, light, dark):

@@ -70,7 +70,7 @@ def test_gradients_flow_through_fit():
 def test_a_defence_without_either_is_left_as_it_is():
     defence = Standard(torch.nn.Flatten())
     assert per_batch(defence) is defence
-    told = as_defence(Told(), None, name="told", said="it returned")
+    told = as_defence(Told(), None, name="told", origin="it returned")
     assert isinstance(told, PerBatch)
 
 
@@ -107,4 +107,4 @@ def test_a_plain_module_is_told_too():
 def test_what_cannot_be_called_is_refused(name, value, message):
     broken = type("Broken", (Told,), {name: value})()
     with pytest.raises(InputError, match=message):
-        as_defence(broken, None, name="broken", said="it returned")
+        as_defence(broken, None, name="broken", origin="it returned")

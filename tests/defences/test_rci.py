@@ -242,3 +242,13 @@ def test_a_coded_answer_rests_on_a_few_coded_inputs(model):
     assert Coded(model, 128, 190).images_at(128) == 31
     assert RCI(model, 128, 190, average=3).images_at(128) == 93
     assert RCI(model, K, N, blocks={1}).images_at(K) == N  # blocks between share what they are coded from
+
+
+def test_one_answer_of_a_batch_comes_in_the_precision_of_the_network():
+    x = torch.rand(2, 16, 1, 4, 4)
+    whole = RCI(lambda images: images.flatten(1).bfloat16(), 16, 24)
+    draws = [whole.sample(torch.Generator().manual_seed(seed), 16) for seed in range(2)]
+    at = torch.tensor([0, 9])
+    alone, every = whole.logits_at(x, draws, at), whole.logits_grouped(x, draws)[torch.arange(2), at]
+    assert alone.dtype == every.dtype == torch.bfloat16
+    torch.testing.assert_close(alone, every, rtol=2e-2, atol=2e-2)

@@ -20,7 +20,7 @@ X, Y = labelled()
 
 
 def result_of(name, norm="linf", eps=0.1):
-    defence = as_defence(RowMean().eval(), None, name="rows", said="")
+    defence = as_defence(RowMean().eval(), None, name="rows", origin="")
     defence.settle(randomised=False, batch_dependent=False)
     target, budget = Target(defence, len(X), 0, [0]), PerturbationBudget(norm, eps)
     inputs = AttackInputs(target, None, X[None], Y[None], budget, [stream(0, 0, "start")])

@@ -6,7 +6,7 @@ from torch import nn
 
 from robustbench_coded import InputError, evaluate
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.defences.sampling import AroundSampling
+from robustbench_coded.defences.sampling import WrappedSamplingNetwork
 from tests.evaluation.conftest import SMALL, Wrapper, labelled
 
 DEFENCES = ["rci:N=12", "mixup-inference:samples=2", "published:bit-depth"]
@@ -66,7 +66,7 @@ def test_two_runs_have_the_same_bytes(network, tmp_path):
 
 def test_a_draw_is_the_defences_own_and_one_for_the_network(network):
     around = RCI(network, 8, 12)
-    defence = AroundSampling(around, network)
+    defence = WrappedSamplingNetwork(around, network)
     x = torch.rand(8, 1, 8, 8)
     own, seed = defence.sample(torch.Generator().manual_seed(5), 8)
     assert torch.equal(own, around.sample(torch.Generator().manual_seed(5), 8))

@@ -104,11 +104,11 @@ def test_what_is_raised_has_one_name():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_probe_finds_no_gradient_and_relaxed_operators_find_one(name):
-    defence = as_defence(NETWORKS[name](), None, name=name, said="")
+    defence = as_defence(NETWORKS[name](), None, name=name, origin="")
     found = probed(defence, X[:K], 0, remembers=X, whole=X[:K])
     assert found.contradictions == () and found.figures["no_gradient"] != ""
     hidden = hidden_gradients(defence, X[:K], Y[:K], 0, without=found.figures["no_gradient"])
-    assert hidden.without and hidden.found
+    assert hidden.without and hidden.relaxable
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -117,7 +117,7 @@ def test_the_relaxed_gradient_of_a_defence_that_adapts_is_that_of_its_answer(ste
     fixed = Adapting(steps - 1)
     fixed(X)
     relaxation = Relaxation()
-    defence = as_defence(Adapting(steps), None, name="adapting", said="")
+    defence = as_defence(Adapting(steps), None, name="adapting", origin="")
 
     def asked():
         leaf = X.clone().requires_grad_()
@@ -193,7 +193,7 @@ def passed_through(x):
     ids=["detach", "function"],
 )
 def test_a_backward_pass_that_is_the_identity_is_named_and_relaxed_attacks_undo_it(model, named):
-    defence = as_defence(model, None, name="mirrored", said="")
+    defence = as_defence(model, None, name="mirrored", origin="")
     hidden = hidden_gradients(defence, X[:K], Y[:K], 0)
     assert named in [met["operator"] for met in hidden.operators]
     x, y = X[:K], model(X[:K]).argmax(1)
@@ -251,7 +251,7 @@ def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
 
 
 def target_of(module, x):
-    defence = as_defence(module, None, name="mine", said="")
+    defence = as_defence(module, None, name="mine", origin="")
     defence.settle(randomised=False, batch_dependent=False)
     return Target(defence, len(x), 0, [0], x[None])
 

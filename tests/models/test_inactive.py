@@ -78,7 +78,7 @@ def test_it_is_among_the_candidates(saved, test_images):
     found = recognise_network(load_checkpoint(saved(), normalize="half"), *test_images)
     assert "say its activation, and labels alone" in found.refusal
     found = recognise_network(load_checkpoint(saved(), normalize="none"), *test_images)
-    assert f"{STACK}[inactive=last]" in [one.candidate.arch for one in found.question.asked]
+    assert f"{STACK}[inactive=last]" in [one.candidate.arch for one in found.question.choices]
 
 
 def test_the_question_about_a_published_definition_names_a_form_that_explains_the_files_accuracy(
@@ -162,7 +162,7 @@ def test_one_matrix_without_a_bias_may_drive_spiking_neurons(tmp_path, test_imag
     torch.save({"net.layer.1.weight": means - means.mean(0)}, tmp_path / "spiking.pt")
     found = recognise_network(load_checkpoint(tmp_path / "spiking.pt", normalize="none"), x, y)
     assert "say its output (spiking neurons have such layers without biases), and labels" in found.refusal
-    assert {one.candidate.arch for one in found.question.asked} == {"sequential-8-f64-ln"}
+    assert {one.candidate.arch for one in found.question.choices} == {"sequential-8-f64-ln"}
     stated = load_checkpoint(tmp_path / "spiking.pt", arch="sequential-8-f64-ln", normalize="none")
     assert recognise_network(stated, x, y).refusal == ""
     torch.save({"weight": means, "bias": -means.square().sum(1) / 2}, tmp_path / "linear.pt")

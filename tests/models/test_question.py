@@ -57,10 +57,10 @@ def test_a_question_has_the_figures_and_the_options_of_every_candidate(robust_pe
     assert 1 < len(lines) <= 5
     right = [line for line in lines if line.startswith(f"  --arch '{STACK}' --normalize none  (9")]
     assert len(right) == 1 and "% of 512; " in right[0] and right[0].endswith("% of 64)")
-    accuracies = [one.accuracy for one in found.question.asked]
+    accuracies = [one.accuracy for one in found.question.choices]
     assert accuracies == sorted(accuracies, reverse=True)
     robust = dict(
-        zip((one.candidate.normalisation.name for one in found.question.asked), found.question.standing)
+        zip((one.candidate.normalisation.name for one in found.question.choices), found.question.standing)
     )
     assert robust["none"] > min(robust.values()) + 3  # another normalisation would be called broken
     with pytest.raises(InputError) as error:
@@ -73,7 +73,7 @@ def test_a_guess_takes_the_first_line_and_says_so(robust_perceptron, test_images
     asked = recognise_network(checkpoint, *test_images, budget=within(EPS))
     found = recognise_network(checkpoint, *test_images, budget=within(EPS), guess=True)
     assert found.by[0] == "--guess" and found.refusal == ""
-    assert found.candidate == asked.question.asked[0].candidate
+    assert found.candidate == asked.question.choices[0].candidate
     assert "(architecture by --guess, normalisation guessed)" in found.sentence
 
 
@@ -92,7 +92,7 @@ def test_without_batch_norms_no_form_is_taken_in_silence(tmp_path, test_images, 
     found = recognise_network(load_checkpoint(path, normalize=normalize), *test_images)
     assert "say its activation" in found.refusal
     assert ("and normalisation" in found.refusal) == (normalize is None)
-    names = {one.candidate.normalisation.name for one in found.question.asked}
+    names = {one.candidate.normalisation.name for one in found.question.choices}
     assert names == {"half"} if normalize else len(names) > 1
 
 

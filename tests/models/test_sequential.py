@@ -185,6 +185,6 @@ def test_pooling_and_layout_are_tried_together(tmp_path):
     torch.save(network.state_dict(), tmp_path / "a.pt")
     stated = load_checkpoint(tmp_path / "a.pt", normalize="none")
     found = recognise_network(stated, x, network(x).argmax(1))
-    first = found.question.asked[0]
+    first = found.question.choices[0]
     assert first.candidate.arch.endswith("[pooling=mean]")
     assert first.accuracy == 1

@@ -62,7 +62,7 @@ def opened(*judgements):
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
     found = opened(STANDARD, judgement(verdict, 0.101))
-    assert found.asked == "Does RCI protect erm against linf perturbations of at most 8/255?"
+    assert found.question == "Does RCI protect erm against linf perturbations of at most 8/255?"
     assert list(map(str, found.answers)) == [
         f"{said}. Robust accuracy 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]); strongest attack: PGD-20."
     ]
@@ -77,7 +77,9 @@ def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
     (open_,) = [j for j in run.judgements if j.subject.defence == "rci"]
     (brief,) = [rule.brief or rule.name for rule in RULES if rule.name == open_.verdict.rule]
     (answer,) = opening_of(run).answers
-    assert answer.verdict == f"Not settled ({brief})" and answer.found.startswith("Robust accuracy 50.0% [")
+    assert answer.verdict == f"Not settled ({brief})" and answer.sentence.startswith(
+        "Robust accuracy 50.0% ["
+    )
 
 
 def test_each_verdict_has_one_sentence_which_names_its_subjects():
@@ -94,7 +96,7 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     first, second = opened(other, *several).answers
     assert first.verdict == "No gain for RCI (K = 128, N = 190) on erm, mixup and coded"
     assert second.verdict == "Broken for RCI (K = 128, N = 128) on at"
-    assert second.found.startswith("Robust accuracy 4.0% [0.0, 9.0]")
+    assert second.sentence.startswith("Robust accuracy 4.0% [0.0, 9.0]")
 
 
 def test_what_another_attacker_reaches_is_named():
@@ -119,15 +121,15 @@ def test_the_intervals_say_which_images_they_are_about():
         "images. For the population, the verdicts' intervals marked † are [0.0, 27.0], because few separate "
         "batches were attacked."
     )
-    assert batches.answers[0].found.startswith("Robust accuracy 1.0% [0.0, 6.0]†")
+    assert batches.answers[0].sentence.startswith("Robust accuracy 1.0% [0.0, 6.0]†")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
-    assert mixed.found.startswith("Robust accuracy 1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0]")
+    assert mixed.sentence.startswith("Robust accuracy 1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0]")
 
 
 def test_networks_without_a_defence_withstand_or_do_not():
     found = opened(STANDARD)
-    assert found.asked == "Does erm withstand linf perturbations of at most 8/255?"
-    assert "base model" not in found.answers[0].found
+    assert found.question == "Does erm withstand linf perturbations of at most 8/255?"
+    assert "base model" not in found.answers[0].sentence
     assert [group.bare for group in found.bars] == [None, None]
     assert bars_text_table(found).heads == ("", "erm")
 
@@ -141,8 +143,8 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 )
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
-    assert found.asked == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
-    assert f", claimed are 72.0%{stands}; strongest attack: PGD-20." in found.answers[0].found
+    assert found.question == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
+    assert f", claimed are 72.0%{stands}; strongest attack: PGD-20." in found.answers[0].sentence
 
 
 def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
@@ -153,11 +155,15 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     run = load_run(path)
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
-    assert answer.verdict == "Claim refuted" and answer.found.endswith("strongest attack: Transfer PGD-20.")
+    assert answer.verdict == "Claim refuted" and answer.sentence.endswith(
+        "strongest attack: Transfer PGD-20."
+    )
     left = row.interval()  # for the population, where the tables have one over draws only
     ends = f"{left.low:.1%} to {left.high:.1%} for the population"
-    assert f"; pgd-10, under which it was claimed, leaves 50.0% ({ends})" in answer.found
-    assert "claimed are 50.0%, refuted for the population; transfer-pgd-20 refutes it alone" in answer.found
+    assert f"; pgd-10, under which it was claimed, leaves 50.0% ({ends})" in answer.sentence
+    assert (
+        "claimed are 50.0%, refuted for the population; transfer-pgd-20 refutes it alone" in answer.sentence
+    )
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
@@ -199,7 +205,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
         assert clean[place] == Span.of([judged[defence].clean])
         assert papers[place] == (row.accuracy, row.accuracy, ((row.interval_kind, row.low, row.high),))
         assert left[place] == Span.of([judged[defence].accuracy])
-    assert f"Robust accuracy {left[0]} (base model {left[1]})" in found.answers[0].found
+    assert f"Robust accuracy {left[0]} (base model {left[1]})" in found.answers[0].sentence
 
 
 def test_a_run_from_python_is_told_an_expression(make_run):

@@ -58,7 +58,7 @@ def test_a_unit_keeps_its_lowest_margins_whatever_the_order():
         pictures = Pictures()
         for part in np.split(order, 8):
             pictures.add(part, margin[part], x[part], x[part])
-        kept = [example for _, example, _, _ in pictures.kept]
+        kept = [example for _, example, _, _ in pictures.selection]
         assert kept == sorted(range(len(x)), key=lambda i: (margin[i], i))[:MOST]
     assert Pictures().encoded() is None
 

@@ -37,7 +37,7 @@ def test_a_file_that_was_changed_in_place_is_checked_again(file):
 
 def test_memory_is_bounded(file, monkeypatch):
     monkeypatch.setattr(outcomes, "MOST_BYTES", -1)
-    kept = outcomes._Kept()
+    kept = outcomes._Cache()
     rows, metadata = read_unit(file, "one")
     for name in ("a", "b"):
         kept.put(file.with_name(name), (1, 1, 1), rows, metadata)

@@ -34,9 +34,9 @@ GATE = {
     "fail_on": option(
         str | None,
         "--fail-on",
-        help="Verdicts that give exit code 3: broken, no-gain, worse-than-base, claim-refuted, not-settled.",
+        help="Exit with code 3 on verdicts: broken, no-gain, worse-than-base, claim-refuted, not-settled.",
     ),
-    "junit": option(Path | None, "--junit", help="File for the verdicts as test cases, in JUnit's XML."),
+    "junit": option(Path | None, "--junit", help="Write the verdicts to this file as JUnit test cases."),
 }
 
 
@@ -52,8 +52,8 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Evaluates every checkpoint with standard inference and with each named defence. The protocol
-    (docs/protocol.md) runs the attacks that verdicts need first. --all continues in the same folder with
+    Evaluates each checkpoint with standard inference and with each named defence. The protocol
+    (docs/protocol.md) first runs the attacks that decide verdicts. --all continues in the same folder with
     every attack on every example.
     """
     chosen = config_from(**options)
@@ -74,30 +74,30 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     from robustbench_coded.reports.text.formatting import duration
 
     with foreign_output():
-        found = preview(chosen)
-    data = found.as_data()
+        plan = preview(chosen)
+    data = plan.as_data()
     if as_json:
         print(json.dumps(data))
         return 0
     if not quiet:
-        for text in found.notes:
+        for text in plan.notes:
             print_line(Console(stderr=True), text)
-        for line in _table(found):
+        for line in _table(plan):
             print(line)
-    for what, costs in (("a break", found.broken), ("praise", found.praised)):
-        total = found.total(costs)
+    for what, costs in (("a break", plan.broken), ("praise", plan.praised)):
+        total = plan.total(costs)
         print(f"{what} costs {total.images:,} gradients, about {duration(total.seconds)} on this machine")
-    print(f"run folder: {found.path}")
+    print(f"run folder: {plan.path}")
     return 0
 
 
-def _table(found: "Preview") -> list[str]:
+def _table(plan: "Preview") -> list[str]:
     """A line for each rung."""
     from robustbench_coded.reports.text.formatting import duration
 
     cells: list[tuple[str, ...]] = [("rung", "gradients if broken", "time", "if praised", "time")]
-    for rung, broken in found.broken.items():
-        praised = found.praised[rung]
+    for rung, broken in plan.broken.items():
+        praised = plan.praised[rung]
         figures = (
             text
             for cost in (broken, praised)

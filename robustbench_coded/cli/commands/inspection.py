@@ -53,13 +53,13 @@ def run_names(folder: Path) -> dict[str, str]:
     from robustbench_coded.judge.run import load_manifest
     from robustbench_coded.runs.folder import runs_below
 
-    found = {}
+    names = {}
     for path in runs_below(folder):
         try:
-            found[str(path)] = _described(load_manifest(path))
+            names[str(path)] = _described(load_manifest(path))
         except InputError as error:
-            found[str(path)] = str(error)
-    return found
+            names[str(path)] = str(error)
+    return names
 
 
 def _described(manifest: "RunManifest") -> str:
@@ -150,8 +150,8 @@ def inspect_command(
     if as_json:
         print(json.dumps(facts))
     else:
-        said = ("recognition", "class_source")  # in the notes
-        shown = {name: value for name, value in facts.items() if name not in said}
+        noted = ("recognition", "class_source")  # in the notes
+        shown = {name: value for name, value in facts.items() if name not in noted}
         width = max(map(len, shown))
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))

@@ -91,7 +91,7 @@ def dispatch(
 
     Args:
         idle: workers of the pool that wait for units; at the end, those of this call as well.
-            If the call ends early, the pool is closed and none are left.
+            If the call ends early, the pool and its processes end.
         workers: how many may run at once, idle ones included.
 
     Raises:
@@ -226,7 +226,7 @@ def run_in_process(
 
 @dataclass
 class Engine(AbstractContextManager["Engine"]):
-    """Runs units. Its workers start with the first units and are kept for later calls.
+    """Runs units. Its workers start with the first units and serve later calls.
 
     A context manager: the workers end with it.
 

@@ -57,10 +57,10 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
         if no_memory:
             gc.collect()
             release_memory()
-        again = _fewer(context, unit, images) if no_memory else images if stalled else None
-        if again is None:
+        retry = _fewer(context, unit, images) if no_memory else images if stalled else None
+        if retry is None:
             return failure
-        images = again
+        images = retry
 
 
 def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:

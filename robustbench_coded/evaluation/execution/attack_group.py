@@ -22,14 +22,16 @@ from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
-from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
+from robustbench_coded.evaluation.execution.target import (
+    OTHERS,
+    BaseOrNan,
+    Target,
+    TargetedDefence,
+    images_of,
+)
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
-from robustbench_coded.evaluation.planning.cases import (
-    CHOICE_DRAWS,
-    PlannedCase,
-    Unit,
-)
+from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, PlannedCase, Unit
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import PerturbedBatch
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
@@ -89,7 +91,7 @@ class Group:
 
 
 class UnitRun(NamedTuple):
-    """A unit on its way: with what it is computed, and what it has found."""
+    """A unit in progress: its inputs and its results so far."""
 
     context: WorkerContext
     unit: Unit
@@ -202,7 +204,7 @@ def perturbed(
     standard = isinstance(defence, Standard)
     base = defence.model if isinstance(defence, Standard) else defence.base
     if name.target is not None:
-        defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
+        defence, scored = TargetedDefence(defence, name.target, base), TargetedDefence(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
     theirs = is_user_defence(case.subject.spec)
@@ -268,15 +270,15 @@ def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list
     return list(torch.cat(perturbed_inputs).split([len(group.victims) for group in groups]))
 
 
-def with_victims(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:
-    """x [G, K, C, H, W] with the victims ``found`` [G, C, H, W].
+def with_victims(group: Group, perturbed: Tensor, x: Tensor, *, free: bool) -> Tensor:
+    """x [G, K, C, H, W] with the victims ``perturbed`` [G, C, H, W].
 
     The best that ``free`` co-batched inputs can do for them is to be copies of them.
     """
     if free:
-        return copies(found, group.k)
+        return copies(perturbed, group.k)
     adversarial = x.clone()
-    adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = found
+    adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = perturbed
     return adversarial
 
 

@@ -17,16 +17,10 @@ from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.main_module import check_main_module
-from robustbench_coded.models.in_memory import (
-    FixedBatch,
-    NetworkInMemory,
-    answered,
-    is_function,
-    name_of,
-)
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
-ASKED = 16  # images that a network is asked about first
+SAMPLE = 16  # images that a network is asked about first
 
 
 @dataclass(frozen=True)
@@ -76,8 +70,8 @@ class InMemory:
         given = self.models[name]
         if isinstance(given, PixelModel):
             return copy.deepcopy(given)
-        x = data.batch(range(min(ASKED, len(data))))[0]
-        network, answers = _asked(given, x, name, self.batch_sizes)
+        x = data.batch(range(min(SAMPLE, len(data))))[0]
+        network, answers = _query(given, x, name, self.batch_sizes)
         classes = answers.shape[1]
         if classes == 1:
             raise InputError(f"{name}: it answers one number for each image; {ONE_NUMBER}")
@@ -98,7 +92,7 @@ class InMemory:
         name = spec.removeprefix(GIVEN)
         built, failure = self.defences[name], ""
         if is_function(built):
-            failure = _failure(built, data.batch([i % len(data) for i in range(ASKED)])[0])
+            failure = _failure(built, data.batch([i % len(data) for i in range(SAMPLE)])[0])
         if isinstance(built, type) or failure:
             try:
                 built = built(model)
@@ -110,7 +104,7 @@ class InMemory:
                 if failure:
                     why = f"neither answers images ({failure}) nor builds a defence around the model"
                 raise InputError(f"defence {name}: it {why}") from error
-        defence = as_defence(built, model, name=name, said=f"defence {name}: expected a defence, got")
+        defence = as_defence(built, model, name=name, origin=f"defence {name}: expected a defence, got")
         if isinstance(defence, SamplingModule) and answers_by(model, defence.module):
             defence.base = model
         return defence
@@ -149,7 +143,7 @@ def answers_by(model: nn.Module, module: nn.Module) -> bool:
     return any(part is model.given[0] for part in (*held, *parts))
 
 
-class Alone(nn.Module):
+class DefenceAsModel(nn.Module):
     """A defence that names no base model, where a model is wanted: its answers in one draw, k at a time.
 
     It serves to look at the defence and to time it; nothing is attacked through it.
@@ -171,7 +165,7 @@ class Alone(nn.Module):
         return torch.cat([self.defence.logits(batch, draw) for batch in whole.split(self.k)])[: len(x)]
 
 
-def _asked(
+def _query(
     given: Callable[[Tensor], Any], x: Tensor, name: str, sizes: Sequence[int]
 ) -> tuple[nn.Module, Tensor]:
     """A network as a module of our own, and its logits for x [n, C, H, W].

@@ -88,12 +88,12 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
     Raises:
         NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
     """
-    found, counts = _unchecked(name, inputs)
-    faulty = outside(found, inputs.x, inputs.budget)
+    adversarial, counts = _unchecked(name, inputs)
+    faulty = outside(adversarial, inputs.x, inputs.budget)
     if count := int(faulty.sum()):
         counts["faulty"] += count
-        found = torch.where(wide(faulty), inputs.x, found)
-    return AttackResult(found, counts)
+        adversarial = torch.where(wide(faulty), inputs.x, adversarial)
+    return AttackResult(adversarial, counts)
 
 
 def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
@@ -132,10 +132,10 @@ def _worst_of_members(name: AttackName, s: AttackInputs) -> AttackResult:
     for member in s.budget.members:
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
-        found = perturb(name, replace(s, budget=member))
-        counts += found.counts
+        result = perturb(name, replace(s, budget=member))
+        counts += result.counts
         times = COMPARISONS if s.target.randomised else 1
-        worst = found.x if worst is None else better_of(estimator, s.y, worst, found.x, times)
+        worst = result.x if worst is None else better_of(estimator, s.y, worst, result.x, times)
     assert worst is not None
     estimator.check_losses()
     counts["forwards"] += estimator.forwards
@@ -213,11 +213,11 @@ def _confirmed(
     if start is None and name.traits.family not in ("search", "decision"):  # these examples' start
         start = s.budget.around(s.x).uniform(s.generators)
     begun = None if start is None else start[early][None]
-    again = attack_for(name, early_stop=False).perturb(
+    second = attack_for(name, early_stop=False).perturb(
         s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], begun
     )
     adversarial = adversarial.clone()
-    adversarial[early] = again[0]
+    adversarial[early] = second[0]
     return adversarial
 
 
@@ -232,15 +232,15 @@ def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> Att
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
     estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
     estimator.query_budget = s.query_budget
-    found = like(name, attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
+    adversarial = like(name, attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
     counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
-    return AttackResult(projected(found, s.x, s.budget), counts)
+    return AttackResult(projected(adversarial, s.x, s.budget), counts)
 
 
 def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
     """Third-party attacks do not know groups: they attack one batch after the other."""
-    found, counts = [], Counter[str]()
+    tensors, counts = [], Counter[str]()
     query_budget = None if s.query_budget is None else s.query_budget // len(s.generators)
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
@@ -248,7 +248,7 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
         make = RawView if s.raw_views else ThirdPartyView
         view: ThirdPartyView = make(target, x, s.budget, query_budget, y)
         result = run_third_party(name, view, x, y, s.budget, generator)
-        found.append(result.x)
+        tensors.append(result.x)
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
         if math.isnan(result.verdict):
@@ -257,4 +257,4 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
             counts["third_party_standing"] += round(result.verdict * len(x))
             counts["third_party_inputs"] += len(x)
         counts["third_party_filled"] += int(view.filled)
-    return AttackResult(torch.stack(found), counts)
+    return AttackResult(torch.stack(tensors), counts)

@@ -123,7 +123,7 @@ def perturbed_inputs(run: UnitRun) -> tuple[list[int], Tensor]:
     submitted = run.unit.submitted
     sources = None if submitted is None else submitted.read()
     images: list[int] = []
-    found = []
+    batches = []
     for group in groups_of(run):
         x, y = run.context.group(list(group.batches))
         if sources is None:  # a control: nothing was attacked
@@ -134,8 +134,8 @@ def perturbed_inputs(run: UnitRun) -> tuple[list[int], Tensor]:
             adversarial = submitted_group(run, group, sources, x, y)
         for batch, inputs in zip(group.batches, adversarial, strict=True):
             images += batch.members[: batch.scored]
-            found.append(inputs[: batch.scored].cpu())
-    return images, torch.cat(found)
+            batches.append(inputs[: batch.scored].cpu())
+    return images, torch.cat(batches)
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     if hasattr(module, "max_memory_allocated"):
         peak = int(module.max_memory_allocated(context.device))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak}
-    found = tally.adversarials.tensors() if tally.adversarials else {}
+    tensors = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
     rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
-    return UnitResult(unit, rows, tally.metadata(), timing, found, pictures)
+    return UnitResult(unit, rows, tally.metadata(), timing, tensors, pictures)

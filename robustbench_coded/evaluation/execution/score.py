@@ -126,7 +126,7 @@ class Tally:
     Attributes:
         columns: the blocks.
         counts: images forwarded and differentiated; what third-party packages report of their own success.
-        adversarials: the perturbed inputs, if they are kept.
+        adversarials: the perturbed inputs, if they are stored.
         pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
         unanswered_at: example and draw of the first answer that the defence did not give, if any.
@@ -146,12 +146,12 @@ class Tally:
 
     def metadata(self) -> dict[str, Any]:
         """Counts, as the unit's outcome file stores them."""
-        found: dict[str, Any] = {**self.counts}
+        facts: dict[str, Any] = {**self.counts}
         if self.perturbed.count:
-            found[DIGEST] = str(self.perturbed)
+            facts[DIGEST] = str(self.perturbed)
         if self.unanswered_at is not None:
-            found["unanswered_at"] = list(self.unanswered_at)
-        return dict(sorted(found.items()))
+            facts["unanswered_at"] = list(self.unanswered_at)
+        return dict(sorted(facts.items()))
 
     def add(
         self,
@@ -183,9 +183,9 @@ class Tally:
 
     def rows(self, unit: Unit) -> pa.Table:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
-        found = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
-        order = np.lexsort([found[name] for name in ("slot", "batch", "draw", "purpose")])
-        columns = {name: values[order] for name, values in found.items()}
+        blocks = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
+        order = np.lexsort([blocks[name] for name in ("slot", "batch", "draw", "purpose")])
+        columns = {name: values[order] for name, values in blocks.items()}
         for name, value in unit.case.case.as_columns().items():
             columns[name] = np.full(len(order), value, dtype=object)
         # Texts become dictionaries in the order in which they occur; a NaN is stored as no value.

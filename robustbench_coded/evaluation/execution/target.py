@@ -64,7 +64,7 @@ def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
 
 
 def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
-    """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
+    """Logits [n, classes] of inputs [n, C, H, W]: halving locates those at which it fails."""
     try:
         return ask(x)
     except (Exception, SystemExit) as error:
@@ -103,9 +103,9 @@ class BaseOrNan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, classes]"""
-        return answers_or_nan(self._asked, x[None], [None], self.clean[None], independent=True)[0]
+        return answers_or_nan(self._query, x[None], [None], self.clean[None], independent=True)[0]
 
-    def _asked(self, x: Tensor, _: Sequence[Any]) -> Tensor:
+    def _query(self, x: Tensor, _: Sequence[Any]) -> Tensor:
         return self.base(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -127,11 +127,11 @@ def images_of(defence: Defence | torch.nn.Module, k: int, *, victim: bool = Fals
     Raises:
         InputError: it says that there are none.
     """
-    said = getattr(defence, "images_at", None) if victim else None
-    said = said or getattr(defence, "images", None)
-    if not callable(said):
+    declared = getattr(defence, "images_at", None) if victim else None
+    declared = declared or getattr(defence, "images", None)
+    if not callable(declared):
         return k
-    images = int(said(k))
+    images = int(declared(k))
     if images < 1:
         name = getattr(defence, "name", type(defence).__name__)
         raise InputError(f"{name}: images({k}) is {images}; costs are counted in it, so it is at least 1")
@@ -197,11 +197,11 @@ class Target:
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable, where the defence is."""
         answer = partial(
-            answers_or_nan, self._asked, draws=draws, clean=self._clean, independent=self.independent
+            answers_or_nan, self._query, draws=draws, clean=self._clean, independent=self.independent
         )
         return gradients.recorded(answer, x)
 
-    def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    def _query(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.
         x = x.clone() if self._clean is not None else x
         if self.independent:  # any inputs in any batch; some of a group's may have been dropped
@@ -260,7 +260,7 @@ class RawView(ThirdPartyView):
 OTHERS = 0  # the label that all inputs have
 
 
-class Towards:
+class TargetedDefence:
     """A defence whose logits are the largest of the other classes' and the target's, [k, 2].
 
     Args:

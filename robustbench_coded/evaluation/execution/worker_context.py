@@ -20,7 +20,7 @@ from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.options import GIVEN, is_user_defence
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
@@ -39,11 +39,11 @@ POOL_IMAGES = 256
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """One checkpoint with everything that had to be found out about it, as plain data.
+    """One checkpoint with everything that was recognised or measured, as plain data.
 
     Attributes:
         arch: as given on the command line, to load it the same way again.
-        network, classes: the architecture that was found, and its number of classes.
+        network, classes: the recognised architecture, and its number of classes.
         mean, deviation: its normalisation per channel, in_memory, stored or guessed.
         facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
     """
@@ -137,7 +137,7 @@ class WorkerContext:
         self._models = {name: model.to(self.device) for name, model in models.items()}
 
     def exchange(self, setup: Setup, data: Dataset) -> None:
-        """Other images in place of those that models and defences were looked at with; these are kept."""
+        """Other images than those that models and defences were probed with."""
         self.setup = setup
         self.data = data
         self._batches.clear()
@@ -179,10 +179,10 @@ class WorkerContext:
         """
         theirs = is_user_defence(spec)
         samples = self.samples(model)
-        if theirs and id(model) not in self._sentinels and not isinstance(model.network, Alone):
+        if theirs and id(model) not in self._sentinels and not isinstance(model.network, DefenceAsModel):
             # How it answers before user code has it.
             standard = self.build(inferences.Standard.name, model, SENTINEL)
-            self._sentinels[id(model)] = self._asked(standard, SENTINEL)
+            self._sentinels[id(model)] = self._sentinel(standard, SENTINEL)
         if spec.startswith(GIVEN):
             defence = self.setup.in_memory.defence(spec, model, self.data)
         elif spec == inferences.Standard.name and samples:
@@ -197,7 +197,7 @@ class WorkerContext:
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
 
-    def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
+    def _sentinel(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
         draw = defence.sample(streams.stream(self.setup.conditions.seed, -1, "probe", 4), len(x))
         return memory.Sentinel.ask(defence, x.to(self.device), draw)
@@ -218,7 +218,7 @@ class WorkerContext:
 
     def samples(self, model: PixelModel) -> bool:
         """True if a model draws random numbers inside; asked once of each."""
-        if isinstance(model.network, Alone):  # a defence's answers in one draw
+        if isinstance(model.network, DefenceAsModel):  # a defence's answers in one draw
             return False
         if id(model) not in self._sampling:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)
@@ -233,26 +233,26 @@ class WorkerContext:
     @cached_property
     def _pool(self) -> Tensor:
         """Images for defences that mix them in."""
-        data, left = self._not_evaluated(POOL_IMAGES)
-        if not len(left):
+        data, rest = self._not_evaluated(POOL_IMAGES)
+        if not len(rest):
             raise InputError(
                 "a defence here needs images that are not evaluated; leave some with a lower --limit"
             )
-        return data.batch(left[:POOL_IMAGES])[0].to(self.device)
+        return data.batch(rest[:POOL_IMAGES])[0].to(self.device)
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
-        left = np.setdiff1d(np.arange(len(data)), self.numbers)
-        if len(left) < wanted and ":" not in name and self.setup.in_memory.data is None:
+        rest = np.setdiff1d(np.arange(len(data)), self.numbers)
+        if len(rest) < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
                 data = load_data(name, data_dir=folder, split="train")
-                left = np.arange(len(data))
+                rest = np.arange(len(data))
             except InputError:
-                if not len(left):
+                if not len(rest):
                     raise
-        return data, left
+        return data, rest
 
     def defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject, around its checkpoint's model."""
@@ -267,7 +267,7 @@ class WorkerContext:
         """Takes this very object, a user's, as the subject's defence, and asks how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
-        self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
+        self._sentinels[key] = self._sentinel(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: cases.ProbedSubject) -> str | None:
         """The change of a user's defence since its state was stored, as a clause."""
@@ -275,7 +275,7 @@ class WorkerContext:
         return None if sentinel is None else sentinel.change()
 
     def _built(self, subject: cases.ProbedSubject, model: PixelModel) -> protocol.Defence:
-        """A subject's defence around a model, with what the probe found out in the process that planned."""
+        """A subject's defence around a model, with the probe's results from the process that planned."""
         k = subject.k // subject.sequence if subject.sequence else subject.k
         defence = self.build(subject.spec, model, k)
         if isinstance(defence, sampling.SamplingModule):

@@ -57,23 +57,23 @@ def check_claimed_eps(claimed: float, eps: Sequence[float]) -> None:
         raise InputError(f"--claim-eps {claimed:g} is not among --eps {known}; add it there")
 
 
-def inputs_for(asked: Iterable[str], k: int) -> list[str]:
-    """The inputs asked for, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
-    found: dict[str, None] = {}
-    for inputs in asked:
+def inputs_for(requested: Iterable[str], k: int) -> list[str]:
+    """The requested inputs, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
+    expanded: dict[str, None] = {}
+    for inputs in requested:
         powers = [2**i for i in range(k.bit_length()) if 2**i < k] if inputs == "collateral" else []
-        found |= dict.fromkeys(f"collateral-{m}{where}" for where in ("", "-box") for m in powers)
+        expanded |= dict.fromkeys(f"collateral-{m}{where}" for where in ("", "-box") for m in powers)
         malicious = None if inputs == "collateral" else ThreatModel(inputs, "unknown").malicious
         if inputs != "collateral" and (malicious is None or malicious < k):
-            found[inputs] = None
-    return list(found)
+            expanded[inputs] = None
+    return list(expanded)
 
 
-def check_inputs(asked: Iterable[str], eps: Iterable[float], *, ordered: bool = False) -> None:
+def check_inputs(requested: Iterable[str], eps: Iterable[float], *, ordered: bool = False) -> None:
     """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0 or, of
     victims, where batches have an order.
     """
-    for inputs in asked:
+    for inputs in requested:
         try:
             threat = None if inputs == "collateral" else ThreatModel(inputs, "unknown")
         except ValueError:

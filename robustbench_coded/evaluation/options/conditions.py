@@ -40,7 +40,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class RequestedAttacks:
-    """Which attacks are asked for, of which attackers, and how far they may go.
+    """The requested attacks and attackers, and their limits.
 
     Attributes:
         attacks: names, presets expanded.

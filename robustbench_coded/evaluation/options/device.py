@@ -29,19 +29,19 @@ def device_named(name: str | None) -> torch.device:
     Raises:
         InputError: a device that torch or this machine does not have.
     """
-    found = torch.accelerator.current_accelerator()
+    current = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count()
     if name is None or name == "auto":
-        return found if found is not None and count else torch.device("cpu")
+        return current if current is not None and count else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"--device {name!r} is not known; write {KNOWN}") from error
     if device.type == "cpu":
         return device
-    if device.type not in KINDS and (found is None or device.type != found.type):
+    if device.type not in KINDS and (current is None or device.type != current.type):
         raise InputError(f"--device {name!r} is not supported; write {KNOWN}")
-    if found is None or device.type != found.type:
+    if current is None or device.type != current.type:
         count = 0
     if (device.index or 0) >= count:
         raise InputError(
@@ -91,7 +91,7 @@ def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 
 def worker_count(workers: int | None, device: torch.device) -> int:
-    """Workers on this machine: as asked for, else one for each device, else one."""
+    """Workers on this machine: the requested number, else one for each device, else one."""
     return len(devices(device)) if workers is None else workers
 
 

@@ -44,7 +44,7 @@ def _arrived(batches: list[dict[int, PerturbedBatch]]) -> SubmittedInputs:
     return SubmittedInputs(lambda: batches, arrived=True)
 
 
-# Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
+# Of the attacker's own draws, which choose the worst of several perturbed inputs.
 CHOICE_DRAWS = 2
 
 
@@ -122,7 +122,7 @@ class PlannedCase:
 
     Attributes:
         subject: the case's subject, probed.
-        for_check: measured at another eps than was asked for, because a check needs it; not judged.
+        for_check: measured at another eps than requested, because a check needs it; not judged.
         submission: where the perturbed inputs come from, if nothing is attacked for this case.
     """
 

@@ -98,7 +98,7 @@ def first_look(sizes: Sequence[int]) -> int:
 
 
 def looks(sizes: Sequence[int], size: int) -> int:
-    """By what the error of an interval is divided where a verdict is asked for on ``size`` examples.
+    """Divisor of an interval's error if a verdict is decided on ``size`` examples.
 
     The first look, which settles most verdicts, has half of the error; the later ones share the rest.
     """

@@ -29,7 +29,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDAR
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases and their units, in the order in which they run; what runs otherwise than asked for, or not."""
+    """Cases and their units, in the order in which they run; what runs otherwise than requested, or not."""
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
@@ -74,7 +74,7 @@ def cases_for(
 def _in_their_place(
     requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
-    """Attacks for a subject if all that was asked for follows a gradient that it does not have."""
+    """Attacks for a subject if all requested ones follow a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
@@ -113,18 +113,18 @@ def _threats(
         notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
     on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
-    asked = [] if on_victims_alone else ["batch"]
-    if asked and subject.batch_dependent:
-        asked = inputs_for(requested.inputs, subject.k)
+    all_inputs = [] if on_victims_alone else ["batch"]
+    if all_inputs and subject.batch_dependent:
+        all_inputs = inputs_for(requested.inputs, subject.k)
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
             notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
-        asked.append("victim")
+    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in all_inputs:
+        all_inputs.append("victim")
     threats = []
-    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
+    for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
         if note := _no_sense(conditions, subject, name, threat):
             notes[note] = None
         else:
@@ -214,7 +214,7 @@ class UnitMaker:
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
             return [part for part in added if part]
         batches = batches_for(self.conditions, case.subject, self.sizes[-1])
-        # In a last batch smaller than the number of malicious inputs, no input is left to harm.
+        # A last batch smaller than the number of malicious inputs has no victim.
         malicious, k = case.threat.malicious or 0, case.subject.k
         parts: list[_Part] = [
             [(batch, max(1, whole * batch.k // k)) for batch in part if malicious < batch.k]

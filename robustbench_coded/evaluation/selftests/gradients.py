@@ -89,12 +89,12 @@ def gradients_agree(scene: Scene, path: Walk) -> SelfTest:
 def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
     """Of each input, or of each batch where inputs are answered together; 0 where a gradient is unusable."""
     start = 1 if scene.batch_dependent else 2
-    one, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
-    return torch.nan_to_num(cosine_similarity(one, other, dim=-1).cpu().double())
+    own, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
+    return torch.nan_to_num(cosine_similarity(own, other, dim=-1).cpu().double())
 
 
 RISING = "steps uphill"
-KEPT = 0.1  # share of the rise promised by the gradient that must come true
+LEAST_RISE = 0.1  # share of the rise promised by the gradient that must come true
 CLEAR = 4.0  # standard errors by which a step uphill must beat a random one where less comes true
 
 
@@ -110,7 +110,7 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     promised = float(torch.nan_to_num(path.gradients[0] * moved).sum())
     if promised <= 0:
         return not_applicable(RISING, "The gradients promise nothing.", promised=promised)
-    kept = float(rise.sum()) / promised
+    share = float(rise.sum()) / promised
     ball = scene.budget.around(scene.x)
     beside = ball.project_(start + scene.random_signs() * moved.abs())
     chance = gap(scene.answers(beside, path.draws), scene.y, path.others[0]) - before
@@ -118,11 +118,11 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     error = float(more.std()) / len(more) ** 0.5
     clear = float(more.mean()) / error if error > 0 else 0.0
     finding = (
-        f"The first step of a short attack raises the margin by {kept:.0%} of what its gradient promises, "
+        f"The first step of a short attack raises the margin by {share:.0%} of what its gradient promises, "
         f"{clear:.1f} standard errors more than a random step."
     )
-    passed = kept >= KEPT or (clear >= CLEAR and float(rise.mean()) > 0)
-    return judged(RISING, passed, finding, kept=kept, clear=clear, rise=float(rise.mean()))
+    passed = share >= LEAST_RISE or (clear >= CLEAR and float(rise.mean()) > 0)
+    return judged(RISING, passed, finding, kept=share, clear=clear, rise=float(rise.mean()))
 
 
 SATURATION = "gaps between logits"
@@ -221,11 +221,11 @@ class _Compared(NamedTuple):
     """All iterates, directions and units at one scale, bool [comparisons] each."""
 
     mismatch: Tensor
-    usable: Tensor  # whether the difference can be told from rounding
+    usable: Tensor  # whether the difference exceeds rounding errors
 
     @property
     def share(self) -> float:
-        """Of those that can be told, how many are mismatches."""
+        """The share of mismatches among usable differences."""
         return float((self.mismatch & self.usable).sum()) / max(1, int(self.usable.sum()))
 
 
@@ -234,14 +234,14 @@ def _compared(slopes: Sequence[_Slope], scale: float) -> _Compared:
     for slope in slopes:
         h = scale * slope.scene.budget.eps
         for direction in slope.directions:
-            found = slope.measured(direction, h)
+            numeric = slope.measured(direction, h)
             moves = slope.gradient * direction * h
             analytic = slope.scene.per_unit(moves)
             # In a random direction slopes may cancel: a difference is compared with what they are worth.
             worth = slope.scene.per_unit(moves.square()).sqrt()
-            larger = torch.maximum(found.abs(), torch.maximum(analytic.abs(), worth))
+            larger = torch.maximum(numeric.abs(), torch.maximum(analytic.abs(), worth))
             # NaN compares false with everything; it must count as a mismatch.
-            mismatch.append(~((found - analytic).abs() <= MISMATCH * larger))
+            mismatch.append(~((numeric - analytic).abs() <= MISMATCH * larger))
             usable.append(~(larger < slope.floor))
     return _Compared(torch.cat(mismatch), torch.cat(usable))
 

@@ -40,8 +40,8 @@ def tried(name: str, failing: str, test: Callable[[], tuple[SelfTest, ...]]) -> 
         return test()
     except Exception as error:  # a user defence can fail in any way
         raise_machine_fault(error)
-        said = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        return (judged(name, False, f"{failing}: {said}."),)
+        message = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        return (judged(name, False, f"{failing}: {message}."),)
 
 
 def _all(scene: Scene, tests: Sequence[gradients.GradientTest]) -> tuple[SelfTest, ...]:
@@ -57,14 +57,14 @@ def _relaxed(scene: Scene) -> SelfTest:
     relaxation = Relaxation()
     relaxed = replace(scene, relaxation=relaxation)
     try:
-        found = relaxation.attempt(lambda: _all(relaxed, _RELAXED_TESTS))
+        tests = relaxation.attempt(lambda: _all(relaxed, _RELAXED_TESTS))
     finally:
         scene.forwards += relaxed.forwards
         scene.backwards += relaxed.backwards
-    failed = [test for test in found if test.outcome == "failed" and _counts(test)]
-    said = " ".join(f"With smooth operators: {test.finding}" for test in failed or found[2:3])
-    figures = {name: value for test in found for name, value in test.figures.items()}
-    return judged(RELAXED_SELF_TEST, not failed, said, **figures)
+    failed = [test for test in tests if test.outcome == "failed" and _counts(test)]
+    finding = " ".join(f"With smooth operators: {test.finding}" for test in failed or tests[2:3])
+    figures = {name: value for test in tests for name, value in test.figures.items()}
+    return judged(RELAXED_SELF_TEST, not failed, finding, **figures)
 
 
 def _counts(test: SelfTest) -> bool:

@@ -79,28 +79,28 @@ class Scene:
     def answers(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Logits [G, K, classes] without gradient recording, in a tensor of their own."""
         with torch.no_grad():
-            return self._asked(x.detach().clone(), draws).detach().clone()
+            return self._query(x.detach().clone(), draws).detach().clone()
 
     def differentiable(self, x: Tensor, draws: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """The leaf that was asked about, and its logits [G, K, classes]."""
         leaf, relaxed = x.detach().clone().requires_grad_(), self.relaxation
         with torch.enable_grad(), nullcontext() if relaxed is None else relaxed.forward():
             if relaxed is None:
-                return leaf, self._asked(leaf, draws)
+                return leaf, self._query(leaf, draws)
             # A view: relaxed, a defence may change its input in place.
-            return leaf, self._asked(leaf.view_as(leaf), draws)
+            return leaf, self._query(leaf.view_as(leaf), draws)
 
-    def gradient(self, of: Tensor, leaf: Tensor, *, again: bool = False) -> Tensor:
+    def gradient(self, of: Tensor, leaf: Tensor, *, retain: bool = False) -> Tensor:
         """The gradient of the sum of ``of``, like ``leaf``; 0 where there is none.
 
         Args:
-            again: whether another gradient of the same answers will be asked for.
+            retain: whether another gradient of the same answers will be asked for.
         """
         self.backwards += self.oracle.images(leaf)
         strict = self.relaxation is not None and not self.relaxation.given_up  # less relaxed, it may have one
-        return gradient_or_zero(of.sum(), leaf, again=again, strict=strict)
+        return gradient_or_zero(of.sum(), leaf, retain=retain, strict=strict)
 
-    def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    def _query(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         self.forwards += self.oracle.images(x)
         logits = self.oracle.logits(x, draws)
         # Where it has no answer it has none either time: that is counted when it is scored.
@@ -164,7 +164,7 @@ def walk(scene: Scene) -> Walk:
         leaf, logits = scene.differentiable(points[-1], draws)
         other = runner_up(logits, scene.y)
         entropy = functional.cross_entropy(logits.flatten(0, 1), scene.y.flatten(), reduction="sum")
-        entropies.append(scene.gradient(entropy, leaf, again=True))
+        entropies.append(scene.gradient(entropy, leaf, retain=True))
         gradients.append(scene.gradient(gap(logits, scene.y, other), leaf))
         answers.append(logits.detach())
         others.append(other)

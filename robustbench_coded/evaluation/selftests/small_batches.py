@@ -30,10 +30,10 @@ def small_batches(scene: Callable[[int], Scene], k: int) -> dict[str, int]:
             small = scene(size)
             draws = small.draws(1)  # the walk has draw 0
             right = small.answers(small.x, draws).argmax(-1) == small.y
-            kept = small.answers(walk(small).points[-1], draws).argmax(-1) == small.y
+            robust = small.answers(walk(small).points[-1], draws).argmax(-1) == small.y
         except Exception as error:  # a user defence can refuse a size in any way
             raise_machine_fault(error)
             continue
-        counts = {"clean": int(right.sum()), "left": int((right & kept).sum())}
+        counts = {"clean": int(right.sum()), "left": int((right & robust).sum())}
         return {"k": size, "inputs": small.examples, **counts}
     return {"k": k, "inputs": 0, "clean": 0, "left": 0}

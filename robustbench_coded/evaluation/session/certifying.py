@@ -29,8 +29,8 @@ def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener)
                 continue
             where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
             listener.preparing(f"certifying {where}")
-            found = load("bounds", "certify")(prepared.context, subject, perturbation)
-            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
+            certificates = load("bounds", "certify")(prepared.context, subject, perturbation)
+            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(certificates)))
 
 
 def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:

@@ -1,5 +1,5 @@
 """Runs the steps of an evaluation: the protocol says which, the engine computes their units, outcomes are
-committed, and the protocol is asked again.
+committed, and the protocol decides the next step.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from robustbench_coded.schema.words import VerdictName
 
 
 def run_steps(recorder: Recorder, work: Work) -> Evidence:
-    """Runs steps until nothing is left to do; returns what is known then.
+    """Runs steps until the protocol has no further one; returns the evidence.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
 
@@ -51,10 +51,10 @@ def _compute(recorder: Recorder, work: Work, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
     plan, done = recorder.evaluation.begun(steps), recorder.done
     recorder.look_up(plan.units)
-    left = tuple(unit for unit in plan.units if unit.id not in done.metadata)
-    if any(unit.id not in done.failures for unit in left):
+    remaining = tuple(unit for unit in plan.units if unit.id not in done.metadata)
+    if any(unit.id not in done.failures for unit in remaining):
         recorder.listener.begun(steps[-1])
-        run_plan(work, replace(plan, units=left, notes=()))
+        run_plan(work, replace(plan, units=remaining, notes=()))
 
 
 def _report(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:

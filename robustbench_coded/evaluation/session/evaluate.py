@@ -55,7 +55,7 @@ class RunStopped(Exception):
 
 @contextmanager
 def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path], Any]) -> Iterator[RunFolder]:
-    """Locks a run folder for the time of a run; whatever stops it, finished units are kept.
+    """Locks a run folder for the time of a run; finished units survive any interruption.
 
     Args:
         write: the report of what is finished, where the run is stopped from outside or its time is up.
@@ -170,7 +170,7 @@ def made_ready(
 ) -> tuple[PreparedEvaluation, Path]:
     """Everything that the options name, and the run folder.
 
-    Writes nothing; ``say`` is told what is probed.
+    Writes nothing; ``say`` receives the subject that is probed.
 
     Raises:
         InputError: the options, a checkpoint or the data are not usable.

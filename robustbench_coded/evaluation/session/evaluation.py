@@ -54,7 +54,7 @@ def remarks_on(units: Sequence[Unit], metadata: Metadata) -> list[str]:
 
 def _remarks(case: PlannedCase, facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Of one case, from the metadata of its units."""
-    asked, where = f"{case.attack} ({case.threat})", f"{case.subject.label} on {case.subject.checkpoint}"
+    label, where = f"{case.attack} ({case.threat})", f"{case.subject.label} on {case.subject.checkpoint}"
 
     def total(name: str) -> int:
         return sum(own.get(name, 0) for own in facts)
@@ -62,26 +62,26 @@ def _remarks(case: PlannedCase, facts: Sequence[Mapping[str, Any]]) -> Iterator[
     smaller = Counter(own["group_images"] for own in facts if "group_images" in own)
     for images, units in smaller.items():
         yield (
-            f"{asked} on {case.subject.checkpoint} behind {case.subject.label}: out of memory, {units} units "
+            f"{label} on {case.subject.checkpoint} behind {case.subject.label}: out of memory, {units} units "
             f"were answered in forwards of at most {images} images, and their last digits may differ from "
             "those of a run with more memory."
         )
     if places := [own["unanswered_at"] for own in facts if "unanswered_at" in own]:
         example, draw = places[0]
         yield (
-            f"{where}: {total('unanswered')} answers to {'clean inputs' if case.attack == CLEAN else asked} "
+            f"{where}: {total('unanswered')} answers to {'clean inputs' if case.attack == CLEAN else label} "
             f"were exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as "
             "wrong."
         )
     for level, operators in enumerate(LEVELS[1:], start=1):
         if count := total(f"relaxed_{level}"):
             yield (
-                f"{where} raised an exception under relaxed operators: {asked} ran on {count} inputs with "
+                f"{where} raised an exception under relaxed operators: {label} ran on {count} inputs with "
                 f"{operators}."
             )
     if count := total("without_gradient"):
         yield (
-            f"{where} could not be differentiated at {count} inputs by {asked}, which went on there with "
+            f"{where} could not be differentiated at {count} inputs by {label}, which went on there with "
             "smooth operators (relaxed-)."
         )
 
@@ -119,7 +119,7 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: on cases that will run otherwise than asked for, or not.
+        notes: on cases that run otherwise than requested, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
@@ -158,7 +158,7 @@ class Evaluation:
 
         Args:
             remarks: sentences for the reader of the report.
-            stopped: True until every rung has been asked: nothing is praised before.
+            stopped: True until every rung has run: no verdict is positive before.
             planned: adds the cases that have not begun, which have no units; but for those that only praise
                 asks for.
         """
@@ -195,7 +195,7 @@ class Evaluation:
         # Whatever self-tests an earlier evaluation left in the folder, they are read once they are asked for.
         tested = any(step.rung == SELF_TESTS for step in steps)
         run = Run(path, self.manifest(steps, stopped=not tested))
-        judgements = {one.case.setting: one for one in run.judgements}
+        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         lowest = {setting: _low(judgement) for setting, judgement in judgements.items()}
         low_of_base = {
             setting: lowest.get(self.plan.judged[base][0], 0.0)
@@ -236,7 +236,7 @@ def _outcome(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Ou
     chance = case.subject.randomised and not case.threat.draw_known
     purpose = "selection" if chance else "scoring"
     names = (f"answers_{purpose}", f"right_{purpose}", "right_scoring")
-    answers, right, scored = (sum(int(one.get(name, 0)) for one in facts) for name in names)
+    answers, right, scored = (sum(int(fact.get(name, 0)) for fact in facts) for name in names)
     if not answers or not all(facts):
         return None
-    return Outcome(right / answers, scored, sum_of(one.get(DIGEST) for one in facts))
+    return Outcome(right / answers, scored, sum_of(fact.get(DIGEST) for fact in facts))

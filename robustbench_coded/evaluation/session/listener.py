@@ -89,7 +89,7 @@ class Listener:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
     def close(self) -> None:
-        """Nothing comes any more, whatever kept the evaluation from its end."""
+        """Ends the progress, whether or not the evaluation is complete."""
 
 
 def case_name(case: PlannedCase) -> str:
@@ -132,11 +132,11 @@ class ProgressListener(Listener):
         self._task: TaskID | None = None
         self._status: Status | None = None
         # By what a line is for: a case in its own batches, or in random ones.
-        self._left: Counter[tuple[PlannedCase, bool]] = Counter()
+        self._remaining: Counter[tuple[PlannedCase, bool]] = Counter()
         self._done = self._total = 0  # image gradients
         self._clock = clock
-        self._began = self._told = 0.0
-        self._again = 0
+        self._began = self._printed = 0.0
+        self._remade = 0
         self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
 
     def note(self, text: str) -> None:
@@ -183,10 +183,10 @@ class ProgressListener(Listener):
 
     def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
         self._end_status()
-        self._left.update((unit.case, bool(unit.random_batches)) for unit in plan.units)
-        self._again = again
+        self._remaining.update((unit.case, bool(unit.random_batches)) for unit in plan.units)
+        self._remade = again
         self._began = self._began or self._clock()
-        self._told = self._told or self._began
+        self._printed = self._printed or self._began
         self._total = self._done + images
         if self._live.disable:
             return
@@ -196,23 +196,23 @@ class ProgressListener(Listener):
         self._advance(0)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        said = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
-        self._advance(unit.images, description=one_line(said))
+        text = f"making inputs of {unit.case.attack} again, {number} of {self._remade}"
+        self._advance(unit.images, description=one_line(text))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of cases whose own batches were counted before
             tally[0] = max(tally[0], *unit.random_batches)  # with those of an earlier command
-            said = f"{tally[0]:,} random batches"
+            text = f"{tally[0]:,} random batches"
         else:  # a count; accuracies have intervals, and come at the end
             tally[0] += correct
             tally[1] += scored
-            said = f"{tally[0]:,}/{tally[1]:,} right"
-        self._advance(unit.images, description=f"{name}  {said}")
-        self._left[shown] -= 1
-        if not self._left[shown]:
-            self.note(f"  {said:>18}  {name}")
+            text = f"{tally[0]:,}/{tally[1]:,} right"
+        self._advance(unit.images, description=f"{name}  {text}")
+        self._remaining[shown] -= 1
+        if not self._remaining[shown]:
+            self.note(f"  {text:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")
@@ -228,8 +228,8 @@ class ProgressListener(Listener):
         if self._task is not None:
             fields["progress"] = self._how_far()
             self._live.update(self._task, completed=self._done, total=self._total, **fields)  # type: ignore[arg-type]
-        elif self._clock() - self._told >= EVERY:
-            self._told = self._clock()
+        elif self._clock() - self._printed >= EVERY:
+            self._printed = self._clock()
             self.note(f"  {self._how_far()}")
 
     def _how_far(self) -> str:

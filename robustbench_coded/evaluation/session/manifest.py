@@ -163,7 +163,7 @@ def code_going_on(
     Raises:
         InputError: the folder has outcomes of other code under a known name.
     """
-    kept, said = {}, []
+    codes, remarks = {}, []
     for name, now in code.items():
         before = old.code.get(name, now)
         parts = [
@@ -177,14 +177,14 @@ def code_going_on(
                 f"{path} was made with another {name} (changed: {', '.join(parts[:3])}{more}); give another "
                 "--out, or start anew with --overwrite"
             )
-        kept[name] = now if parts or (now.unknown and not stopped) else before
+        codes[name] = now if parts or (now.unknown and not stopped) else before
         if now.unknown:
             done = "what that computed was taken over" if stopped else "all was computed anew"
-            said.append(
+            remarks.append(
                 f"The code of {name} was not compared with that of the last command, and {done}: "
                 f"{now.unknown}."
             )
-    return kept, said
+    return codes, remarks
 
 
 def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
@@ -226,7 +226,7 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
             examples = record.examples_planned
             own[record.case] = replace(now, units=record.units, examples_planned=examples, table=False)
     runs = {(case.subject.defence, case.attack) for case in own}
-    not_run = (one for one in old.not_run if (one.subject, one.attack) not in runs)
+    not_run = (entry for entry in old.not_run if (entry.subject, entry.attack) not in runs)
     subjects = {case.subject for case in others}
     probes = {probe.subject: probe for probe in old.probes if probe.subject in subjects}
     return replace(
@@ -249,13 +249,13 @@ def _versions() -> dict[str, str]:
     package, digest = Path(attacks.__path__[0]), hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
-    found = {"csrobust": __version__, "attacks": digest.hexdigest()[:12], "python": platform.python_version()}
+    facts = {"csrobust": __version__, "attacks": digest.hexdigest()[:12], "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            facts[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            facts[name] = "not installed"
+    return facts
 
 
 @functools.cache

@@ -13,16 +13,12 @@ from msgspec import structs
 
 from attacks import accelerator, crossover, naming, presets
 from robustbench_coded.defences.options import is_user_defence
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.comparisons import (
-    comparisons_judged,
-    first_look,
-    sample_sizes,
-)
+from robustbench_coded.evaluation.planning.comparisons import comparisons_judged, first_look, sample_sizes
 from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
@@ -126,7 +122,7 @@ def _plan(
     def images(case: PlannedCase, size: int) -> int:
         return prepared.maker(size).images(case)
 
-    # No preset with checks was asked for: who names his attacks wants those.
+    # No preset with checks was requested: users who name attacks want those.
     named = config.until is None and not config.checks
     rows = {case for case in cases if config.until is None and in_table(config, case, every=whole or named)}
     start = sizes[-1] if whole else first_look(sizes)
@@ -136,7 +132,7 @@ def _plan(
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
-    kept, screen = (
+    deferred, screen = (
         {naming.suited(name, config.norm) for name in names}
         for names in ((*presets.KEPT, *presets.ON_VICTIMS[1:]), presets.SCREENED)
     )
@@ -147,7 +143,7 @@ def _plan(
         start=start,
         images=images,
         rows=frozenset(rows),
-        kept=frozenset(case for case in cases if case.attack in kept and case not in rows),
+        kept=frozenset(case for case in cases if case.attack in deferred and case not in rows),
         ceilings=ceilings,
         everything=whole,
         rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),
@@ -233,7 +229,7 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:
         return False  # these attacks follow its gradient
-    if isinstance(model.network, Alone):
+    if isinstance(model.network, DefenceAsModel):
         return False  # the user defence came without a model, and this is itself
     return not beside or context.defence(subject).base is not model
 
@@ -252,8 +248,8 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
         open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
         attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
         if plan.checks:
-            asked = follow_up(plan, evidence)[0]
-            attacks += [case for case in asked if any(comparison.holds(case) for comparison in open_)]
+            requested = follow_up(plan, evidence)[0]
+            attacks += [case for case in requested if any(comparison.holds(case) for comparison in open_)]
         left_out = (case for case in attacks if case not in evidence.sizes)
         outlooks += [
             Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
@@ -264,4 +260,4 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
     # Seconds of a gradient evaluation, over all that is planned on the first sample size.
     costs = [(case, plan.images(case, plan.start)) for case in plan.cases]
     mean = Rates(evaluation.prepared).seconds(costs) / max(sum(images for _, images in costs), 1)
-    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in outlooks]
+    return [structs.replace(outlook, seconds=round(outlook.images * mean, 1)) for outlook in outlooks]

@@ -1,7 +1,7 @@
 """Preview of an evaluation: its steps and their time on this machine, without running or writing anything.
 
-The protocol is asked as in a run, on made-up evidence: once as if everything fell to its first attack, once
-as if nothing fell and every check asked for what it usually asks for.
+The protocol plans as in a run, on made-up evidence: once as if everything fell to its first attack, once
+as if nothing fell and every check needed its usual attacks.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictNa
 
 # What attacks leave a defence that is praised, and its base model.
 PRAISED, BASE = 0.6, 0.1
-USUALLY_ASKED = (
+USUAL_CHECKS = (
     OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, False, presets.SEARCHES),
     OpenCheck(CheckName.FALLS_WITH_EPS, False, (presets.ANOTHER_LOSS,)),
     OpenCheck(CheckName.TWICE_THE_STEPS, False, (presets.TWICE_THE_LOSS,)),
@@ -154,7 +154,7 @@ def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, pr
     if praised:
         if _is_base(plan, comparison.subject):
             return Standing(VerdictName.BROKEN, final=True, could_fall=False)
-        return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUALLY_ASKED)
+        return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
     scored = any(case in ran.random for case in plan.attacks[comparison])
     in_batches = comparison.subject.batch_dependent and comparison.inputs in ("batch", "victim")
     proven = scored or not in_batches or not plan.random_batches

@@ -61,12 +61,12 @@ class Work:
             raise TimeIsUp
 
     def commit(self, outcome: UnitResult) -> None:
-        kept, unit = None, outcome.unit
+        data, unit = None, outcome.unit
         if outcome.adversarials and self.prepared.setup.conditions.keeps_adversarials:
-            kept = encoded(outcome.adversarials)
+            data = encoded(outcome.adversarials)
         elif outcome.adversarials:
             self.store.put(unit.id, outcome.adversarials)
-        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures)
+        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data, outcome.pictures)
         counts = self.done.metadata[unit.id] = outcome.metadata
         right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
         self.listener.unit_done(unit, right, answers)
@@ -91,9 +91,9 @@ def run_plan(work: Work, plan: Plan) -> None:
             context.setup.fitting[unit.case.subject.checkpoint] = fitted
     sources = {source.id: source for unit in pending for several in unit.sources for source in several}
     # Named streams of random numbers make perturbed inputs what they were.
-    again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in work.store]
-    work.listener.planned(plan, sum(unit.images for unit in (*again, *pending)), again=len(again))
-    with closing(work.engine.run(again)) as outcomes:
+    lost = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in work.store]
+    work.listener.planned(plan, sum(unit.images for unit in (*lost, *pending)), again=len(lost))
+    with closing(work.engine.run(lost)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 work.store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)

@@ -28,11 +28,11 @@ from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
-ASKED_ALIKE = "answers when scored"
+ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
 
 
-def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -> SelfTest:
+def answers_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -> SelfTest:
     """Asks about one random corner of the ball as attacks do, and as scoring does, under one draw.
 
     Args:
@@ -40,7 +40,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         seed, batches: by which the scene names its draws.
     """
     x = scene.budget.around(scene.x).random_sign(scene.generators)
-    asked = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    reference = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
     _, margins = score.predictions(
         defence,
         x,
@@ -51,14 +51,14 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         draws=[0],
         group_images=scene.examples,
     )
-    largest = max(float(asked.abs().max()), 1e-30)
-    scored = torch.from_numpy(margins[0]).to(asked).nan_to_num(neginf=0.0)  # no answer, as in the scene
-    moved = float((scored - asked).abs().max()) / largest
+    largest = max(float(reference.abs().max()), 1e-30)
+    scored = torch.from_numpy(margins[0]).to(reference).nan_to_num(neginf=0.0)  # no answer, as in the scene
+    moved = float((scored - reference).abs().max()) / largest
     finding = f"Margins of perturbed inputs move by at most {moved:.1e} of the largest one when scored."
-    return judged(ASKED_ALIKE, moved <= ALIKE, finding, moved=moved)
+    return judged(ANSWERS_ALIKE, moved <= ALIKE, finding, moved=moved)
 
 
-EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told from those of honest networks
+EXAMPLES = 32  # inputs of the scene: enough to distinguish shares of a quarter from those of honest networks
 FEWEST = 16  # of large images, each of which costs some seventy forwards: one of them is below every share
 UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
 SECONDS = 1800.0  # a subject that takes longer for some seventy forwards of EXAMPLES inputs hangs
@@ -88,9 +88,9 @@ def selftest_subject(
         with time_limit(seconds):
             results = run_all(scene)
             results += tried(
-                ASKED_ALIKE,
+                ANSWERS_ALIKE,
                 "The defence fails when it is scored",
-                lambda: (asked_alike(scene, defence, seed, batches),),
+                lambda: (answers_alike(scene, defence, seed, batches),),
             )
             if subject.batch_dependent:
                 smaller = small_batches(
@@ -131,7 +131,7 @@ def _scene(
     if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)
-    # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
+    # Batches of their own, far from those that are evaluated, whose draws are not used here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
         target.Target(defence, k, seed, batches),
@@ -143,7 +143,7 @@ def _scene(
     )
 
 
-VERSION = 9  # of the self-tests: another one asks again
+VERSION = 9  # of the self-tests: another version repeats them
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")
 
 

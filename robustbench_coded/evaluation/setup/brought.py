@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.extensions import load
 
@@ -42,5 +42,5 @@ def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
     defence = load("processes", "cmd")(spec.strip(), None)
     if defence.defence.process.declared.get("base"):
         raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
-    model = Alone(defence, config.batch_size[0])
+    model = DefenceAsModel(defence, config.batch_size[0])
     return replace(config, standard=False), InMemory(models={defence.name: model})

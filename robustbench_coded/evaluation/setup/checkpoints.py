@@ -98,29 +98,29 @@ def from_file(
     Raises:
         InputError: nothing decides what it is, or it answers as by chance.
     """
-    found = recognised(checkpoint, config, data, device)
-    if found.refusal:
-        raise found.refused(checkpoint)
-    sentence = "; ".join([found.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
+    choice = recognised(checkpoint, config, data, device)
+    if choice.refusal:
+        raise choice.refused(checkpoint)
+    sentence = "; ".join([choice.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
     sentence += checkpoint.hint if checkpoint.arch_source == "guessed" else ""
     loaded = _loaded(
         config,
-        found.candidate.normalisation,
-        found.by[1],
+        choice.candidate.normalisation,
+        choice.by[1],
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
-        arch=found.candidate.arch,
+        arch=choice.candidate.arch,
         classes=checkpoint.classes,
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
-        recognition=found.as_data() | {"sentence": sentence},
-        guessed=found.by[0] == "--guess",
+        recognition=choice.as_data() | {"sentence": sentence},
+        guessed=choice.by[0] == "--guess",
     )
     # Workers load the variant; where it is the usual one, as before.
-    usual = found.candidate.arch == checkpoint.arch
-    loaded = replace(loaded, arch=config.arch if usual else found.candidate.arch)
-    warned = [f"warning: {reason}" for reason in found.warnings[:1]]
+    usual = choice.candidate.arch == checkpoint.arch
+    loaded = replace(loaded, arch=config.arch if usual else choice.candidate.arch)
+    warned = [f"warning: {reason}" for reason in choice.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
 
 
@@ -183,7 +183,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
 
     Args:
         checkpoint: as loaded.
-        recognition: what images said about it; None where none were looked at.
+        recognition: evidence from images; None if no images were used.
     """
     layout, taken = checkpoint.layout, checkpoint.normalisation
     notes, source = [*checkpoint.notes], str(checkpoint.normalisation_source)

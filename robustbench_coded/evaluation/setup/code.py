@@ -11,7 +11,7 @@ from attacks.adapters.third_party import DISTRIBUTION
 from attacks.adapters.user_modules import Code, digest_of, files_of, forget_changed
 from robustbench_coded.code_identity import code_in_memory, code_of_command
 from robustbench_coded.defences.options import DEFENCES, GIVEN, PIPED, installed, parse_defence
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import code_names
 from robustbench_coded.schema.manifest import CodeFacts
@@ -19,23 +19,23 @@ from robustbench_coded.schema.manifest import CodeFacts
 
 def named_code(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     """The code that options name by text, by `code_names`; files that have changed are loaded anew."""
-    found: dict[str, Code] = {}
+    codes: dict[str, Code] = {}
     files = [name for name, _ in config.checkpoints]
     if config.arch is not None:
         code = files_of(config.arch.rpartition(":")[0])
-        found |= {code_names(checkpoint)[0]: code for checkpoint in files}
+        codes |= {code_names(checkpoint)[0]: code for checkpoint in files}
     for spec in config.defences:
         code = _of_defence(spec)
-        found |= {code_names(checkpoint, spec)[1]: code for checkpoint in (*files, *in_memory.models)}
+        codes |= {code_names(checkpoint, spec)[1]: code for checkpoint in (*files, *in_memory.models)}
     for attack in config.attacks:
         name = naming.parse(attack)
         module = name.algorithm.rpartition(":")[0]
         package = DISTRIBUTION.get(name.third_party or "", name.third_party)
         if package and module != IN_MEMORY.__name__:
-            found[code_names("", "", attack)[2]] = files_of(module or package)
-    for code in found.values():
+            codes[code_names("", "", attack)[2]] = files_of(module or package)
+    for code in codes.values():
         forget_changed(code)
-    return {name: code for name, code in found.items() if code.parts or code.unknown}
+    return {name: code for name, code in codes.items() if code.parts or code.unknown}
 
 
 def _of_defence(spec: str) -> Code:
@@ -46,26 +46,26 @@ def _of_defence(spec: str) -> Code:
     if target:
         return files_of(target.rpartition(":")[0])
     extension = None if parsed.kind in DEFENCES else type(installed()[parsed.kind]).__module__
-    found = files_of(extension or "")
-    return Code({} if found.files else found.parts)  # of a package by its version
+    code = files_of(extension or "")
+    return Code({} if code.files else code.parts)  # of a package by its version
 
 
 def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     """The code of what is in memory, as it is now, by `code_names`."""
-    found = {
+    codes = {
         code_names(name)[0]: code_in_memory(model, modes=False)  # it is asked in evaluation mode
         for name, model in in_memory.models.items()
-        if not isinstance(model, Alone)  # a defence, which counts as such
+        if not isinstance(model, DefenceAsModel)  # a defence, which counts as such
     }
     for name, defence in in_memory.defences.items():
         code = code_in_memory(defence)
         for checkpoint in (*(name for name, _ in config.checkpoints), *in_memory.models):
-            found[code_names(checkpoint, GIVEN + name)[1]] = code
+            codes[code_names(checkpoint, GIVEN + name)[1]] = code
     for attack in config.attacks:
         place, _, name = naming.parse(attack).algorithm.rpartition(":")
         if place == IN_MEMORY.__name__:
-            found[code_names("", "", attack)[2]] = code_in_memory(vars(IN_MEMORY)[name])
-    return found
+            codes[code_names("", "", attack)[2]] = code_in_memory(vars(IN_MEMORY)[name])
+    return codes
 
 
 def code_facts(codes: Mapping[str, Code], arrays: Mapping[str, Code], run: str) -> dict[str, CodeFacts]:
@@ -79,9 +79,9 @@ def code_facts(codes: Mapping[str, Code], arrays: Mapping[str, Code], run: str) 
     for name in sorted({**codes, **arrays}):
         code, built = codes.get(name, Code({})), arrays.get(name, Code({}))
         parts = dict(sorted((code.parts | built.parts).items()))
-        said = json.dumps([parts, *([code.unknown, run] if code.unknown else [])])
+        text = json.dumps([parts, *([code.unknown, run] if code.unknown else [])])
         if parts or code.unknown:
-            facts[name] = CodeFacts(digest=digest_of(said.encode()), parts=parts, unknown=code.unknown)
+            facts[name] = CodeFacts(digest=digest_of(text.encode()), parts=parts, unknown=code.unknown)
     return facts
 
 

@@ -18,11 +18,7 @@ from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import (
-    check_claimed_eps,
-    check_effect,
-    check_options,
-)
+from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_effect, check_options
 from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
@@ -34,17 +30,8 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import (
-    STRATIFIED,
-    batches_at,
-    scored_slots,
-    victims_at,
-)
-from robustbench_coded.evaluation.setup.checkpoints import (
-    checkpoint_in_memory,
-    from_file,
-    with_gradients,
-)
+from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
@@ -108,7 +95,7 @@ def folder_name(prepared: "PreparedEvaluation") -> str:
     # A process alone is its own network.
     spec = prepared.config.defences[0] if not checkpoints[0].path and prepared.config.defences else ""
     behind = [prepared.code.get(name) for name in cases.code_names(checkpoints[0].name, spec)[:2]]
-    code = {"code": told} if (told := [one.digest for one in behind if one and not one.unknown]) else {}
+    code = {"code": digests} if (digests := [c.digest for c in behind if c and not c.unknown]) else {}
     content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256, **code}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
@@ -129,7 +116,7 @@ class PreparedEvaluation:
         setup: what workers need.
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
-        probes: what the probe of each subject found.
+        probes: the probe's results for each subject.
         requested: which attacks are asked for, and how far they may go.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
@@ -167,12 +154,12 @@ class PreparedEvaluation:
         if self.config.threads is None:
             threads = before.threads or threads
         group_images = before.group_images or self.setup.group_images
-        kept = {"threads": threads, "group_images": group_images}
+        settings = {"threads": threads, "group_images": group_images}
         self.context.setup = replace(self.setup, threads=threads, group_images=group_images)
         return replace(
             self,
             setup=self.context.setup,
-            fixed={**self.fixed, **kept},
+            fixed={**self.fixed, **settings},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
@@ -211,7 +198,7 @@ def prepare(
         config: the options.
         in_memory: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
-        say: is told what is going to be probed, which takes a while with many checkpoints.
+        say: receives each subject before its probe, which takes a while with many checkpoints.
 
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.

@@ -24,7 +24,7 @@ from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.reports.text.formatting import hiding_text
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
-# Share of inputs without a gradient from which on the relaxed one is tried, whatever was met.
+# Share of inputs without a gradient from which on the relaxed one is tried, whatever the operators.
 ZERO_SHARE = 0.1
 LARGEST = 16  # inputs asked about
 
@@ -36,25 +36,25 @@ class HiddenGradients:
     Attributes:
         operators: those that most of the gradient vanishes in, as plain data: operator, calls, cut, scale.
         without: why torch's own gradient does not exist, a clause; empty where it does.
-        found: whether there is a gradient with the operators relaxed.
+        relaxable: whether there is a gradient with the operators relaxed.
     """
 
     operators: tuple[dict[str, Any], ...] = ()
     without: str = ""
-    found: bool = True
+    relaxable: bool = True
 
     @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
-        said = [f"{hiding_text(met)}; the relaxed- attacks smooth it" for met in self.operators]
+        sentences = [f"{hiding_text(op)}; the relaxed- attacks smooth it" for op in self.operators]
         if self.without:
-            said.append(f"{self.without}: attacks on torch's own gradients are left out")
-        if not self.found:
-            said.append(
+            sentences.append(f"{self.without}: attacks on torch's own gradients are left out")
+        if not self.relaxable:
+            sentences.append(
                 "with smooth operators there is no gradient either: attacks by queries and transfer are run, "
                 "which find less than gradients would"
             )
-        return said
+        return sentences
 
 
 def hidden_gradients(
@@ -68,8 +68,8 @@ def hidden_gradients(
     x, y = _batch(defence, x), _batch(defence, y)
     draw = defence.sample(stream(seed, -1, "probe", 1), len(x))
     relaxation = Relaxation(measuring=True)
-    found = bool(_gradient(defence, x, y, draw, relaxation).any())
-    return HiddenGradients(tuple(met.plain() for met in relaxation.record.hiding()), without, found)
+    relaxable = bool(_gradient(defence, x, y, draw, relaxation).any())
+    return HiddenGradients(tuple(op.plain() for op in relaxation.record.hiding()), without, relaxable)
 
 
 def _batch(defence: Defence, values: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def _batch(defence: Defence, values: Tensor) -> Tensor:
 def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Relaxation) -> Tensor:
     """Of the cross-entropy, [k, pixels]; zero where there is none."""
 
-    def asked() -> Tensor:
+    def gradient() -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
             answer = gradients.recorded(lambda x: defence.logits(x, draw), leaf.clone())
@@ -88,7 +88,7 @@ def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Re
             loss = functional.cross_entropy(logits, y, reduction="sum")
         return gradients.gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
 
-    return torch.nan_to_num(relaxation.attempt(asked)).flatten(1)
+    return torch.nan_to_num(relaxation.attempt(gradient)).flatten(1)
 
 
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
@@ -196,10 +196,10 @@ def probed(
     contradicted = probe_findings.contradictions(defence, result)
     if remembers is not None and not contradicted:
         contradicted += probe_findings.unanswering_base(defence, x, result.shape[1])
-    found = (*state, *contradicted)
+    contradictions = (*state, *contradicted)
     # No gradient and no attack could be asked for the missing classes, so that this is no mere finding.
-    if not found and (wrong := too_few_classes(defence, result.shape[1], highest)):
+    if not contradictions and (wrong := too_few_classes(defence, result.shape[1], highest)):
         raise InputError(f"{defence.name} {wrong}")
     return Probed(
-        asdict(result), found, (*probe_findings.warnings(defence, result), *stated_protocol(defence))
+        asdict(result), contradictions, (*probe_findings.warnings(defence, result), *stated_protocol(defence))
     )

@@ -97,15 +97,15 @@ def _subject(
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     x, y = context.data.batch([i % len(context.data) for i in range(k)])
     x, y = x.to(context.device), y.to(context.device)
-    found = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
-    refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
-    if found.contradictions and refuse:
+    result = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
+    refusal = f"{defence.name} is not evaluated: it {'; it '.join(result.contradictions)}"
+    if result.contradictions and refuse:
         raise InputError(refusal)
     try:
         shows = ours and isinstance(defence, Standard | Coded)
-        figures, hidden, taken = _gradients(defence, x, y, config.seed, found, shows=shows)
+        figures, hidden, taken = _gradients(defence, x, y, config.seed, result, shows=shows)
     except InputError as error:
-        if found.contradictions:  # it is asked all the same, and they say why it fails
+        if result.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
     label, n = _name(defence, spec, k)
@@ -123,7 +123,7 @@ def _subject(
         sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=not hidden.without,
-        relaxable=hidden.found,
+        relaxable=hidden.relaxable,
     )
     taken *= k / (2 if defence.randomised else 1)
     # A forward alone is a third of what is remembered.
@@ -132,11 +132,11 @@ def _subject(
         context.keep(subject, defence)
     record = ProbeRecord(
         subject=subject.subject,
-        figures=found.figures,
+        figures=result.figures,
         gradients=figures,
         hidden_by=hidden.operators,
-        warnings=(*found.warnings, *hidden.sentences),
-        contradictions=found.contradictions,
+        warnings=(*result.warnings, *hidden.sentences),
+        contradictions=result.contradictions,
     )
     return subject, record
 
@@ -157,12 +157,12 @@ def _defence(
 
 
 def _gradients(
-    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, found: probing.Probed, *, shows: bool
+    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, result: probing.Probed, *, shows: bool
 ) -> tuple[dict[str, Any], probing.HiddenGradients, float]:
     """Figures of a defence's gradients, what hides them, and the seconds that an input took.
 
     Args:
-        found: what the probe found before.
+        result: of the probe.
         shows: True if nothing inside can hide a gradient that is there.
     """
     hidden = probing.HiddenGradients()
@@ -171,7 +171,7 @@ def _gradients(
     taken = (time.perf_counter() - began) / len(x)
     if not shows or figures["zero_share"]:
         with probe.blamed_on(defence, x):
-            without = found.figures["no_gradient"]
+            without = result.figures["no_gradient"]
             hidden = probing.hidden_gradients(defence, x, y, seed, without=without)
     return figures, hidden, taken
 
@@ -207,7 +207,7 @@ def _probed(
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
-ASKED = 64  # examples that a model in memory is asked, to see whether it was trained at all
+SAMPLE = 64  # examples that a model in memory is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
@@ -236,7 +236,7 @@ def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterato
 @torch.no_grad()
 def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator[str]:
     """A sentence where a model in memory answers as by chance."""
-    x, y = context.data.batch(range(min(ASKED, len(context.data))))
+    x, y = context.data.batch(range(min(SAMPLE, len(context.data))))
     with accelerator.random_states_kept():  # it may sample
         answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
     right = int((answers == y).sum())

@@ -28,7 +28,7 @@ from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 
-_INFERENCES = {parse_defence(found.spec).kind: found for found in PUBLISHED.values() if found.spec}
+_INFERENCES = {parse_defence(record.spec).kind: record for record in PUBLISHED.values() if record.spec}
 
 
 def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperRecord | None:
@@ -39,17 +39,17 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
         return _INFERENCES.get(subject.defence.partition("[")[0])
     if checkpoint is None:
         return None
-    # A network that was trained behind another defence and is asked without it is no defence of its own.
+    # A network that was trained behind another defence and is evaluated without it is no defence of its own.
     recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
     arch = checkpoint.arch or ""
-    for found in PUBLISHED.values():
-        if (found.recipe and found.recipe == recipe) or (found.arch and arch.startswith(found.arch)):
-            return found
+    for record in PUBLISHED.values():
+        if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):
+            return record
     return None
 
 
 class Account(NamedTuple):
-    """The lowest share that a suite says is left, the suite, and of how many inputs."""
+    """The lowest robust accuracy that a suite reports, the suite, and its number of inputs."""
 
     share: float
     attack: str
@@ -64,14 +64,14 @@ class Accounts:
     """
 
     def __init__(self, runs: Iterable[Run]):
-        self._found: dict[tuple[Any, ...], Account] = {}
+        self._by_key: dict[tuple[Any, ...], Account] = {}
         self._of_run: dict[tuple[Any, ...], Account] = {}
         for run in runs:
             for row in run.rows:
                 account = _account(run, row)
                 if account is not None:
                     at = _place(run, row)
-                    self._found[at] = min(account, self._found.get(at, account))
+                    self._by_key[at] = min(account, self._by_key.get(at, account))
                     self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
 
     def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
@@ -84,7 +84,7 @@ class Accounts:
         if attacked is None:
             return None
         at = _place(run, attacked)
-        return self._of_run.get((run.path, *at), self._found.get(at))
+        return self._of_run.get((run.path, *at), self._by_key.get(at))
 
 
 def only_accounts(run: Run, subject: Subject) -> bool:
@@ -180,18 +180,18 @@ def _entry(
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
     certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
-    told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
-    if told.get("reported") is None and verdict.claim is not None:
-        told["reported"] = verdict.claim.value
+    columns = _statements(known, source.entry, _trained_behind(checkpoint, planned.spec))
+    if columns.get("reported") is None and verdict.claim is not None:
+        columns["reported"] = verdict.claim.value
     if sequence := planned.sequence:
         each = (planned.batch_size or 0) // sequence
-        told["name"] += ", persistent state"
-        told["footnote"] += f"; over sequences of {sequence} batches of {each}"
+        columns["name"] += ", persistent state"
+        columns["footnote"] += f"; over sequences of {sequence} batches of {each}"
     # A break by others outweighs that these attacks found no failure.
-    verdict = decide(replace(verdict, breaks=tuple(found.source for found in told["breaks"])))
+    verdict = decide(replace(verdict, breaks=tuple(entry.source for entry in columns["breaks"])))
     return BoardEntry(
         id=entry_id(run, subject),
-        **told,
+        **columns,
         dataset=_data_name(run),
         architecture=None if checkpoint is None else checkpoint.arch,
         **structs.asdict(judgement.case.subject),
@@ -230,26 +230,26 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
         return ""
     start, epochs = str(metadata.get("start") or "").partition(" ")[0], metadata.get("epoch")
     length = formatting.counted(epochs or 0, "epoch")
-    said = f"the network was trained behind it ({metadata.get('recipe')}, {length}"
-    return f"{said} from {start})" if start else f"{said})"
+    text = f"the network was trained behind it ({metadata.get('recipe')}, {length}"
+    return f"{text} from {start})" if start else f"{text})"
 
 
-def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
-    """What is said of a defence and not measured: by its submitter, else by its record.
+def _statements(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+    """Statements about a defence that are not measured: its submitter's, else its record's.
 
     Args:
         trained: how the network was trained behind the defence; empty where it was not.
     """
     if submitted is not None:
-        said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
-        said |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
+        data = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
+        data |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
         breaks, lowered = submitted.breaks, tuple[tuple[str, str], ...]()
-        said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
+        data |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
     else:
         assert known is not None
         on_arxiv = known.arxiv[:1].isdigit()
         breaks, lowered = known.breaks, known.lowered
-        said = {
+        data = {
             "name": known.label,
             "link": f"https://arxiv.org/abs/{known.arxiv}" if on_arxiv else None,
             "venue": known.venue,
@@ -259,9 +259,9 @@ def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: 
             "claim": known.claim,
             "footnote": "; ".join(filter(None, (known.setting, trained or known.untrained))),
         }
-    found = {"breaks": breaks, "lowered": lowered}
-    said["disputes"] = () if known is None or submitted else tuple(Dispute(*one) for one in known.disputes)
-    return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
+    groups = {"breaks": breaks, "lowered": lowered}
+    data["disputes"] = () if known is None or submitted else tuple(Dispute(*row) for row in known.disputes)
+    return {**data, **{name: tuple(Break(*item) for item in those) for name, those in groups.items()}}
 
 
 def _data_name(run: Run) -> str:
@@ -275,5 +275,5 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
     return min(measured, key=lambda row: row.accuracy or 0.0, default=None)
 
 
-def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
-    return None if found is None else Figure(found.estimate, found.low, found.high, found.kind)
+def _figure(interval: intervals.Interval | paired.Difference | None) -> Figure | None:
+    return None if interval is None else Figure(interval.estimate, interval.low, interval.high, interval.kind)

@@ -30,10 +30,10 @@ class _Sourced(Struct, frozen=True):
     @property
     def link(self) -> str | None:
         """The page of an arXiv id, or of an issue as OWNER/REPOSITORY#NUMBER; None for other sources."""
-        if found := re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source):
-            return f"https://arxiv.org/abs/{found[1]}"
-        found = re.fullmatch(r"([\w.-]+/[\w.-]+)#(\d+)", self.source, re.ASCII)
-        return f"https://github.com/{found[1]}/issues/{found[2]}" if found else None
+        if match := re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source):
+            return f"https://arxiv.org/abs/{match[1]}"
+        match = re.fullmatch(r"([\w.-]+/[\w.-]+)#(\d+)", self.source, re.ASCII)
+        return f"https://github.com/{match[1]}/issues/{match[2]}" if match else None
 
 
 class Break(_Sourced, frozen=True):
@@ -61,7 +61,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         claim: what the paper claims, in words.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
         usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
-        autoattack_acc, autoattack, autoattack_examples: the share that AutoAttack says is left, by its own
+        autoattack_acc, autoattack, autoattack_examples: the robust accuracy under AutoAttack, by its own
             rules (one wrong answer in one draw counts); which of its suites; of how many inputs.
         ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
         certified: lower bound on robust accuracy under this threat model.
@@ -150,7 +150,7 @@ def schema() -> bytes:
 def _dedented(part: Any) -> Any:
     """The same with descriptions as Python 3.13 has docstrings: without the indentation of the code."""
     if isinstance(part, list):
-        return [_dedented(one) for one in part]
+        return [_dedented(item) for item in part]
     if not isinstance(part, dict):
         return part
     return {

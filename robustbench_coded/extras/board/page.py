@@ -109,10 +109,10 @@ def _choice(entry: BoardEntry, name: str) -> str:
 
 
 def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
-    asked = run.manifest.judged_perturbations
+    judged = run.manifest.judged_perturbations
     # The base model beside it: what the defence adds is what lies between them.
     shown = (subject, Subject(subject.checkpoint, "standard", None, None))
-    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in asked)]
+    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in judged)]
     with style.styled():
         drawn = curves.draw_ladder(lines)
     return [] if drawn is None else [drawn]

@@ -123,8 +123,8 @@ def check_hashes(folder: Path) -> None:
         listed = (folder / HASHES).read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} has no {HASHES}; write the entry with csrobust submit") from error
-    found = hashes_of(folder).splitlines()
-    if changed := sorted({line[66:] for line in set(listed) ^ set(found)}):
+    actual = hashes_of(folder).splitlines()
+    if changed := sorted({line[66:] for line in set(listed) ^ set(actual)}):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise InputError(
             f"{folder}: {changed[0]}{more} is not as it was submitted ({HASHES}); submit the run again"

@@ -48,14 +48,14 @@ class Bend:
         """
         either = (low < 0) & (high > 0)
         # As tensors: `where` would round a number to float32.
-        one, slope = torch.ones_like(low), torch.full_like(low, self.slope)
-        settled = torch.where(low >= 0, one, slope)
+        unit, slope = torch.ones_like(low), torch.full_like(low, self.slope)
+        settled = torch.where(low >= 0, unit, slope)
         width = torch.where(either, high - low, 1.0)
         chord = torch.where(either, (high - self.slope * low) / width, settled)
         # f(low) = slope * low on the left: the chord starts there.
         offset = torch.where(either, (self.slope - chord) * low, 0.0)
         # A line through the origin lies below max(x, slope x) for any slope between the two branches'.
-        nearer = torch.where(high > -low, one, slope)
+        nearer = torch.where(high > -low, unit, slope)
         below = torch.where(either, chord if parallel else nearer, settled)
         return Lines(below, chord, offset)
 

@@ -76,11 +76,11 @@ class Region:
 
         In l2 the larger of the least over the ball and the least over the box.
         """
-        found = times(a, (self.high + self.low) / 2) - times(a.abs(), (self.high - self.low) / 2)
+        lower = times(a, (self.high + self.low) / 2) - times(a.abs(), (self.high - self.low) / 2)
         if self.l2 is None:
-            return found
+            return lower
         length = (a * self.unit).flatten(2).norm(dim=2)
-        return torch.maximum(found, times(a, self.centre) - self.l2.unsqueeze(1) * length)
+        return torch.maximum(lower, times(a, self.centre) - self.l2.unsqueeze(1) * length)
 
 
 def times(a: Tensor, value: Tensor) -> Tensor:
@@ -106,18 +106,18 @@ def intervals(graph: Graph, region: Region) -> list[Interval]:
     return steps_from(graph, [(region.low, region.high)])
 
 
-def steps_from(graph: Graph, found: list[Interval]) -> list[Interval]:
+def steps_from(graph: Graph, bounds: list[Interval]) -> list[Interval]:
     """The intervals of all values, from those of the first ones."""
-    found = list(found)
-    for step in graph.steps[len(found) - 1 :]:
-        ends = [found[i] for i in step.inputs]
+    bounds = list(bounds)
+    for step in graph.steps[len(bounds) - 1 :]:
+        ends = [bounds[i] for i in step.inputs]
         if isinstance(step.op, Bend | Rising):
-            found.append(step.op.interval(*ends[0]))
+            bounds.append(step.op.interval(*ends[0]))
         else:
             middle = step.op.forward(*((low + high) / 2 for low, high in ends))
             radius = step.op.spread(*((high - low) / 2 for low, high in ends))
-            found.append((middle - radius, middle + radius))
-    return found
+            bounds.append((middle - radius, middle + radius))
+    return bounds
 
 
 def margins_from_logits(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
@@ -189,22 +189,22 @@ def backward(
 
 def least(graph: Graph, region: Region, bounds: Sequence[Interval], value: int, a: Tensor) -> Tensor:
     """The least [n, S] that coefficients ``a`` [n, S, *shape] of a value can come to, by either slope."""
-    found = None
+    best = None
     for parallel in (False, True):
         bound = backward(graph, bounds, value, a, parallel=parallel)
         this = region.least(bound.a) + bound.constant
-        found = this if found is None else torch.maximum(found, this)
-    assert found is not None
-    return found
+        best = this if best is None else torch.maximum(best, this)
+    assert best is not None
+    return best
 
 
 def refined(graph: Graph, region: Region) -> list[Interval]:
     """Intervals of every value, those of bends' inputs from linear bounds where their sign is open."""
-    found: list[Interval] = [(region.low, region.high)]
+    bounds: list[Interval] = [(region.low, region.high)]
     for value in sorted(graph.bent):
-        found = steps_from(Graph(graph.steps[:value], graph.in_shape), found)
-        found[value] = _refined(graph, region, found, value)
-    return steps_from(graph, found)
+        bounds = steps_from(Graph(graph.steps[:value], graph.in_shape), bounds)
+        bounds[value] = _refined(graph, region, bounds, value)
+    return steps_from(graph, bounds)
 
 
 def _refined(graph: Graph, region: Region, bounds: Sequence[Interval], value: int) -> Interval:
@@ -236,15 +236,15 @@ def _both_ends(
 
 def ahead(y: Tensor, classes: int) -> Tensor:
     """Coefficients [n, classes, classes] of class y's lead over each class; zeros for its own row."""
-    one = torch.eye(classes, dtype=torch.float64, device=y.device)
-    return one[y].unsqueeze(1) - one
+    identity = torch.eye(classes, dtype=torch.float64, device=y.device)
+    return identity[y].unsqueeze(1) - identity
 
 
 def margins(graph: Graph, region: Region, bounds: Sequence[Interval], y: Tensor) -> Tensor:
     """Lower bounds [n, classes] on how far class y is ahead of each; infinite for y itself."""
     last = len(graph.steps)
-    found = least(graph, region, bounds, last, ahead(y, graph.shape(last).numel()))
-    return found.scatter(1, y[:, None], torch.inf)
+    leads = least(graph, region, bounds, last, ahead(y, graph.shape(last).numel()))
+    return leads.scatter(1, y[:, None], torch.inf)
 
 
 FOLLOWED = 20_000  # numbers before bends, up to which each whose sign is open is followed back
@@ -273,15 +273,15 @@ def follows_all(graph: Graph) -> bool:
 def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
     bounds = intervals(graph, region)
     logits = graph.logits(region.centre)
-    found = margins_from_logits(*bounds[-1], y)
+    leads = margins_from_logits(*bounds[-1], y)
     off = off_by_rounding(logits)
-    found = (found - off).scatter(1, y[:, None], torch.inf)
+    leads = (leads - off).scatter(1, y[:, None], torch.inf)
     right = logits.argmax(1) == y
-    left = (right & (found.amin(1) <= 0)).nonzero().squeeze(1)
-    if len(left):
-        followed = _followed(graph, region[left], y[left]) - off[left]
-        found[left] = torch.maximum(found[left], followed)
-    return found
+    rows = (right & (leads.amin(1) <= 0)).nonzero().squeeze(1)
+    if len(rows):
+        followed = _followed(graph, region[rows], y[rows]) - off[rows]
+        leads[rows] = torch.maximum(leads[rows], followed)
+    return leads
 
 
 def _followed(graph: Graph, region: Region, y: Tensor) -> Tensor:

@@ -56,14 +56,14 @@ def count_right(
         model: pixels -> logits. x: [n, C, H, W]; y: labels [n].
         generator: a CPU generator, so that the counts are the same on every device.
     """
-    found = torch.zeros(len(x), dtype=torch.int64)
+    counts = torch.zeros(len(x), dtype=torch.int64)
     together = max(1, IMAGES // len(x))
     for start in range(0, samples, together):
         copies = min(together, samples - start)
         noise = torch.randn(copies, *x.shape, generator=generator).to(x)
         answers = model((x + sigma * noise).flatten(0, 1)).argmax(-1).view(copies, -1)
-        found += (answers == y).sum(0).cpu()
-    return found
+        counts += (answers == y).sum(0).cpu()
+    return counts
 
 
 def probability(right: Tensor, samples: int, alpha: float) -> Tensor:
@@ -104,10 +104,10 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     if kind in ALONE:
         return [StandardCertifier(graph_of(defence.model, images))]  # type: ignore[attr-defined]
     if isinstance(defence, GaussianNoise) and kind is GaussianNoise:
-        found: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
+        certifiers: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
         with suppress(NotCertifiable):
-            found.append(StandardCertifier(graph_of(defence.model, images), defence.sigma))
-        return found
+            certifiers.append(StandardCertifier(graph_of(defence.model, images), defence.sigma))
+        return certifiers
     if kind in SMOOTHED:
         of_votes: Any = defence
         return [Smoothing(of_votes.model, of_votes.sigma, of_votes.votes)]
@@ -207,12 +207,12 @@ def _certificate(
         group, labels = context.group([batch])
         x, y = group[0], labels[0]
         region = bounds.Region.around(x, perturbation.norm, perturbation.eps, unit)
-        found = []
+        hits = []
         for index in draws:
             (draw,) = draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)
             own = streams.stream(conditions.seed, batch.index, "certificate", index)
-            found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
-        right += torch.stack(found, dim=1).tolist()
+            hits.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
+        right += torch.stack(hits, dim=1).tolist()
         numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]
         of_batch += [batch.index] * batch.scored
     return Certificate(

@@ -225,10 +225,10 @@ class Graph:
 
     def values(self, x: Tensor) -> list[Tensor]:
         """The images and what every step makes of them."""
-        found = [x]
+        values = [x]
         for step in self.steps:
-            found.append(step.op.forward(*(found[i] for i in step.inputs)))
-        return found
+            values.append(step.op.forward(*(values[i] for i in step.inputs)))
+        return values
 
     def logits(self, x: Tensor) -> Tensor:
         return self.values(x)[-1]
@@ -283,11 +283,11 @@ def _check(graph: Graph, model: nn.Module, images: Tensor) -> None:
     # Others than those it was read with: what the trace took for a constant would be right on those.
     x = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
     with _refused("its trace holds for no other images"):
-        expected, found = model(x).double(), graph.logits(x.double())
+        expected, logits = model(x).double(), graph.logits(x.double())
         alone = graph.logits(x[1:2].double())
-    if found.ndim != 2 or found.shape != expected.shape:
-        raise NotCertifiable(f"its trace answers {list(found.shape)}, not {list(expected.shape)}")
-    difference = torch.maximum((found - expected).abs().max(), (found[1:2] - alone).abs().max())
+    if logits.ndim != 2 or logits.shape != expected.shape:
+        raise NotCertifiable(f"its trace answers {list(logits.shape)}, not {list(expected.shape)}")
+    difference = torch.maximum((logits - expected).abs().max(), (logits[1:2] - alone).abs().max())
     if not bool(difference <= AGREEMENT * expected.abs().max() + 1e-6):  # NaN doesn't pass
         raise NotCertifiable(
             f"the trace of its network answers otherwise than the network, by up to {float(difference):.2g}"

@@ -56,7 +56,7 @@ class WouldDownload(Exception):
 
 @contextmanager
 def nothing_downloaded() -> Iterator[None]:
-    """Inside, torch's own downloads fail at once, and Hugging Face's client is told that it is offline."""
+    """Inside, torch's own downloads fail at once, and Hugging Face's client is set offline."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise WouldDownload
@@ -239,12 +239,12 @@ def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
 SAME_LOGITS = 1e-6
 
 
-def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
+def _same_logits(own: nn.Module, other: nn.Module, definition: Definition) -> bool:
     """True if two networks of the same weights answer one image alike."""
     side = definition.image_size or 224
     image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return bool((one(image) - other(image)).abs().max() <= SAME_LOGITS)
+        return bool((own(image) - other(image)).abs().max() <= SAME_LOGITS)
 
 
 def fitted(

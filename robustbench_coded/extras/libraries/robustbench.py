@@ -66,7 +66,7 @@ def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]
     Raises:
         InputError: the package is not installed, or has no such definition.
     """
-    found: dict[str, tuple[int, Callable[[], Any]]] = {}
+    by_path: dict[str, tuple[int, Callable[[], Any]]] = {}
     names = set()
     for dataset, threats in zoo().items():
         for threat in THREATS:
@@ -74,14 +74,14 @@ def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]
                 names.add(known)
                 path = f"{dataset}/{threat}/{known}"
                 if name in (known, path):
-                    found[path] = CLASSES[dataset], constructor
-    if not found:
+                    by_path[path] = CLASSES[dataset], constructor
+    if not by_path:
         near = get_close_matches(name.rpartition("/")[2], names, n=3) or sorted(names)[:3]
         raise InputError(
             f"--arch robustbench:{name}: its zoo has no such definition; closest: {', '.join(near)}"
         )
-    fitting = [(path, build) for path, (answers, build) in found.items() if answers == classes]
-    return fitting or [(path, build) for path, (_, build) in found.items()]
+    fitting = [(path, build) for path, (answers, build) in by_path.items() if answers == classes]
+    return fitting or [(path, build) for path, (_, build) in by_path.items()]
 
 
 def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definition:
@@ -166,7 +166,7 @@ def _zoo_module() -> ModuleType:
 
 @contextmanager
 def _timm_without_weights() -> Iterator[None]:
-    """Inside, timm builds networks without pretrained weights, whatever it is asked for."""
+    """Inside, timm builds networks without pretrained weights, whatever its arguments."""
     timm = sys.modules.get("timm")
     if timm is None:
         yield

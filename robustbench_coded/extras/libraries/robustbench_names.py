@@ -33,7 +33,7 @@ def own_definitions(name: str, classes: int | None) -> list[Named]:
         name: ``NAME`` or ``DATASET/THREAT/NAME``.
         classes: number of classes of the weights; None where unknown.
     """
-    found: dict[tuple[str, str], Named] = {}
+    named: dict[tuple[str, str], Named] = {}
     for dataset, threats in _table().items():
         for threat, members in threats.items():
             short = name.rpartition("/")[2]
@@ -42,8 +42,8 @@ def own_definitions(name: str, classes: int | None) -> list[Named]:
             if short not in members or not meant:
                 continue
             arch, text = members[short]
-            found.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
-    return list(found.values())
+            named.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
+    return list(named.values())
 
 
 @cache

@@ -1,4 +1,4 @@
-"""``csrobust power``: what the attacks of a run would have found."""
+"""``csrobust power``: the power of a run's attacks against planted weaknesses."""
 
 import json
 from pathlib import Path
@@ -47,6 +47,6 @@ def power_command(*, run: Path, images: int, quiet: bool, as_json: bool, **optio
     for power in measured:
         print(f"{power.about}: {power.seen} of {len(power.found)} planted weaknesses were found")
         print(f"  {power.control:>5.0%}  nothing planted, of {power.images} images that stayed right")
-        for found in power.found:
-            print(f"  {found.share:>5.0%}  {found.weakness} ({found.what})")
+        for row in power.found:
+            print(f"  {row.share:>5.0%}  {row.weakness} ({row.what})")
     return 0

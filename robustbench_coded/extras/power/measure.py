@@ -38,7 +38,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.extras.power.report import STORED, Found, Power
+from robustbench_coded.extras.power.report import STORED, Detection, Power
 from robustbench_coded.extras.verification.verify_run import rebuilt_bench, rebuilt_row
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run, load_run
@@ -180,7 +180,7 @@ def measure(
         path: the run folder.
         images: how many images get a weakness, at most.
         checkpoints, defences, arch, data_dir: as in `verify_run`.
-        say: is told what runs.
+        say: receives progress as text.
 
     Raises:
         InputError: not a run folder, nothing stands in it, or data, weights or code are not those of the run.
@@ -236,14 +236,16 @@ def _power(
         say(f"{weakness.name} in {len(stood)} images of {setting.subject.defence}")
         planted = _planted(context, case, weakness, chosen[: len(stood)], chosen)
         names = [key.attack for key in own]
-        shares.append(round(_share_found(context, case, planted, names, chosen, len(stood)), 4))
-    found = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
+        shares.append(round(_share_detected(context, case, planted, names, chosen, len(stood)), 4))
+    items = [
+        Detection(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)
+    ]
     seconds = round(time.monotonic() - start, 1)
     about = (
         f"{setting.subject.defence} on {setting.subject.checkpoint}, {setting.perturbation.norm}, eps "
         f"{setting.perturbation.eps:.4g}"
     )
-    return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
+    return Power(about, len(stood), len(own), seconds, shares[0], tuple(items))
 
 
 def _can_run(attack: str) -> bool:
@@ -269,7 +271,7 @@ def _planted(
     return PlantedWeakness(defence, weakness, x, clean, budget_of(context, case))
 
 
-def _share_found(
+def _share_detected(
     context: WorkerContext,
     case: PlannedCase,
     planted: PlantedWeakness,

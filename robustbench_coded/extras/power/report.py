@@ -10,8 +10,8 @@ from robustbench_coded.reports.text.formatting import TextTable
 STORED = "power.json"
 
 
-class Found(Struct, frozen=True):
-    """A planted weakness: its name, what hides it, and the share of images in which it was found."""
+class Detection(Struct, frozen=True):
+    """A planted weakness: its name, what hides it, and the share of images in which attacks detect it."""
 
     weakness: str
     what: str
@@ -19,7 +19,7 @@ class Found(Struct, frozen=True):
 
 
 class Power(Struct, frozen=True):
-    """Shares of planted weaknesses found in one defence.
+    """Shares of planted weaknesses that attacks detect in one defence.
 
     Attributes:
         about: the defence and its setting, in words.
@@ -35,12 +35,12 @@ class Power(Struct, frozen=True):
     attacks: int
     seconds: float
     control: float
-    found: tuple[Found, ...]
+    found: tuple[Detection, ...]
 
     @property
     def seen(self) -> int:
-        """Weaknesses that were found in half of the images or more that do not fall by themselves."""
-        return sum(found.share >= (1 + self.control) / 2 for found in self.found)
+        """Weaknesses detected in at least half of the images that do not fall by themselves."""
+        return sum(row.share >= (1 + self.control) / 2 for row in self.found)
 
 
 def sections(run: Run) -> list[Section]:
@@ -55,9 +55,9 @@ def sections(run: Run) -> list[Section]:
                 TextTable.of(
                     power.found,
                     {
-                        "planted weakness": lambda found: found.weakness,
-                        "what hides it": lambda found: found.what,
-                        "found in": lambda found: f"{100 * found.share:.0f}%",
+                        "planted weakness": lambda row: row.weakness,
+                        "what hides it": lambda row: row.what,
+                        "found in": lambda row: f"{100 * row.share:.0f}%",
                     },
                 ),
                 Legend(

@@ -69,8 +69,8 @@ WINNERS = 0.2
 def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0) -> Tensor:
     """Activations [k, ...] with all but the largest ``SHARE`` of each example set to 0."""
     flat = a.flatten(1)
-    kept = max(1, round(WINNERS * flat.shape[1]))
-    least = flat.topk(kept, dim=1).values[:, -1:]
+    count = max(1, round(WINNERS * flat.shape[1]))
+    least = flat.topk(count, dim=1).values[:, -1:]
     return (flat * (flat >= least)).view_as(a)
 
 
@@ -102,9 +102,9 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
     at = torch.rand(len(flat), samples, generator=generator).to(flat)
     with torch.no_grad():
         drawn = torch.searchsorted(p.cumsum(1), at).clamp(max=flat.shape[1] - 1)
-        kept = torch.zeros_like(flat).scatter_(1, drawn, 1.0) * (flat != 0)
+        mask = torch.zeros_like(flat).scatter_(1, drawn, 1.0) * (flat != 0)
     survives = -torch.expm1(samples * torch.log1p(-p.clamp(max=1 - 1e-6)))
-    return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
+    return (flat * mask / survives.clamp(min=1e-6)).view_as(a)
 
 
 class StochasticActivationPruning(ChangedLayers, Seeded):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.defences.inferences import standard_normal
-from robustbench_coded.defences.protocol import Around, Seeded
+from robustbench_coded.defences.protocol import Seeded, WrappedNetwork
 from robustbench_coded.extras.published.activations import ChangedLayers
 from robustbench_coded.extras.published.registry import PaperRecord
 
@@ -23,7 +23,7 @@ RANDOM_NOISE_DEFENCE = PaperRecord(
 ON_INPUT = 0.05
 
 
-class RandomNoiseDefence(Around, Seeded):
+class RandomNoiseDefence(WrappedNetwork, Seeded):
     """The network's answer to the input plus small noise."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:

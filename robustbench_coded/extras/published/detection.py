@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Around, Deterministic
+from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 from robustbench_coded.extras.published.input_transformations import rounded
 from robustbench_coded.extras.published.registry import PaperRecord
 
@@ -22,7 +22,7 @@ BITS, WINDOW = 4, 2
 REJECTED = 0.05  # of clean images
 
 
-class FeatureSqueezing(Around, Deterministic):
+class FeatureSqueezing(WrappedNetwork, Deterministic):
     """Rejects where the probabilities of the squeezed input are far from those of the input, in l1."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
@@ -70,7 +70,7 @@ STATEFUL_DETECTION = PaperRecord(
 CLOSE_PAIRS = 0.001  # of pairs of clean images are closer than the threshold
 
 
-class StatefulDetection(Around, Deterministic):
+class StatefulDetection(WrappedNetwork, Deterministic):
     """Rejects an input that is closer to an earlier query than clean images are to each other."""
 
     batch_dependent = True

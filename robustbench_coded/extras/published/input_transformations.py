@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
 from robustbench_coded.extras.published.registry import PaperRecord
 
 BIT_DEPTH = PaperRecord(
@@ -25,7 +25,7 @@ BIT_DEPTH = PaperRecord(
 BITS = 3
 
 
-class BitDepth(Around, Deterministic):
+class BitDepth(WrappedNetwork, Deterministic):
     """Rounds every pixel to a multiple of 1/7."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -54,7 +54,7 @@ THERMOMETER = PaperRecord(
 LEVELS = 15
 
 
-class Thermometer(Around, Deterministic):
+class Thermometer(WrappedNetwork, Deterministic):
     """The network sees how many of ``LEVELS`` thresholds a pixel exceeds, as a share of them."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -88,7 +88,7 @@ LUMINANCE = (
 )  # fmt: skip
 
 
-class Jpeg(Around, Deterministic):
+class Jpeg(WrappedNetwork, Deterministic):
     """The network sees the image as JPEG at quality 75 would give it back, but for colour conversion."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -103,8 +103,8 @@ def compressed(x: Tensor) -> Tensor:
     blocks = padded.unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK)  # [k, C, rows, columns, 8, 8]
     cosines, table = _cosines().to(x), _table().to(x)
     coefficients = cosines @ (255 * blocks - 128) @ cosines.T
-    found = cosines.T @ ((coefficients / table).round() * table) @ cosines
-    image = ((found + 128) / 255).clamp(0, 1).permute(0, 1, 2, 4, 3, 5).reshape(padded.shape)
+    pixels = cosines.T @ ((coefficients / table).round() * table) @ cosines
+    image = ((pixels + 128) / 255).clamp(0, 1).permute(0, 1, 2, 4, 3, 5).reshape(padded.shape)
     return image[..., :height, :width]
 
 
@@ -137,31 +137,31 @@ SWEEPS = 10
 SMOOTH = 1e-3  # added under the root of the variation
 
 
-class TotalVariation(Around, Seeded):
-    """The network sees the smoothest image that agrees with the pixels that were kept."""
+class TotalVariation(WrappedNetwork, Seeded):
+    """The network sees the smoothest image that agrees with the pixels of the mask."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         generator = torch.Generator().manual_seed(draw)
-        kept = (torch.rand(len(x), 1, *x.shape[2:], generator=generator) >= DROPPED).to(x)
-        return self.model(minimised(x, kept))
+        mask = (torch.rand(len(x), 1, *x.shape[2:], generator=generator) >= DROPPED).to(x)
+        return self.model(minimised(x, mask))
 
 
-def minimised(x: Tensor, kept: Tensor) -> Tensor:
-    """The z that minimises |kept (z - x)|^2 / 2 + weight TV(z), nearly.
+def minimised(x: Tensor, mask: Tensor) -> Tensor:
+    """The z that minimises |mask (z - x)|^2 / 2 + weight TV(z), nearly.
 
-    Dropped pixels begin as the mean of the kept ones around them. Every sweep then solves for each pixel with
+    Dropped pixels begin as the mean of the others around them. Every sweep then solves for each pixel with
     its neighbours and the weights 1 / |difference| held fixed (lagged diffusivity).
     """
-    data = kept * x
-    around = functional.avg_pool2d(data, 3, 1, 1) / functional.avg_pool2d(kept, 3, 1, 1).clamp(min=SMOOTH)
-    z = torch.where(kept > 0, x, around)
+    data = mask * x
+    around = functional.avg_pool2d(data, 3, 1, 1) / functional.avg_pool2d(mask, 3, 1, 1).clamp(min=SMOOTH)
+    z = torch.where(mask > 0, x, around)
     for _ in range(SWEEPS):
         differences = z.diff(dim=-1), z.diff(dim=-2)
-        across, down = (WEIGHT * (found.square() + SMOOTH).rsqrt() for found in differences)
+        across, down = (WEIGHT * (slope.square() + SMOOTH).rsqrt() for slope in differences)
         flow = _to_next(across * differences[0], -1) + _to_next(down * differences[1], -2)
-        whole = kept + _to_both(across, -1) + _to_both(down, -2)
-        z = z + (data - kept * z + flow) / whole
+        whole = mask + _to_both(across, -1) + _to_both(down, -2)
+        z = z + (data - mask * z + flow) / whole
     return z.clamp(0, 1)
 
 
@@ -196,7 +196,7 @@ PIXEL_DEFLECTION = PaperRecord(
 SHARE, REACH = 0.1, 2
 
 
-class PixelDeflection(Around, Seeded):
+class PixelDeflection(WrappedNetwork, Seeded):
     """The network sees the image with a tenth of its pixels taken from at most two pixels away."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -238,7 +238,7 @@ RANDOM_TRANSFORMS = PaperRecord(
 CHANCE = 0.5  # that an input goes through a transform
 
 
-class RandomTransforms(Around, Seeded):
+class RandomTransforms(WrappedNetwork, Seeded):
     """Six transforms in a random order; each input goes through each with probability a half."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:

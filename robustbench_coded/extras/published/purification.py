@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
 from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.defences.sampling import seeded_globally
 from robustbench_coded.extras.published.registry import PaperRecord
@@ -90,7 +90,7 @@ SCORE_STEPS = 8
 SHRINKS = 0.7  # the share of the noise that a step leaves
 
 
-class ScorePurification(Around, Seeded):
+class ScorePurification(WrappedNetwork, Seeded):
     """Denoises in ``SCORE_STEPS`` steps, through which gradients are exact (`recompute`)."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
@@ -130,7 +130,7 @@ FLOW_STEPS = 10  # between them
 KERNEL_WIDTH = 0.2  # deviation of each kernel of the density
 
 
-class DiffusionPurification(Around, Seeded):
+class DiffusionPurification(WrappedNetwork, Seeded):
     """Follows the probability flow from noise of deviation 0.3 to 0.03; gradients through it are exact.
 
     For a density that is a sum of Gaussian kernels around images, the expected clean image is known in
@@ -179,7 +179,7 @@ MOVES = 2
 MOVE = 0.15
 
 
-class AntiAdversary(Around, Deterministic):
+class AntiAdversary(WrappedNetwork, Deterministic):
     """Answers f(x + g), where g takes two signed steps down the loss of the network's own prediction."""
 
     def images(self, k: int) -> int:
@@ -226,7 +226,7 @@ DEFENDED = {1: 0.1}  # eps in linf, by channels
 DEFENDED_COLOUR = 8 / 255
 
 
-class Et3(Around, Deterministic):
+class Et3(WrappedNetwork, Deterministic):
     """Answers f(x + g), where g descends the energy in ``DESCENTS`` normalised steps, within the ball."""
 
     def images(self, k: int) -> int:
@@ -279,7 +279,7 @@ PURIFY_STEPS = 8
 RENOISED = 1.03  # the ratio by which noise rises before each strong step; three of the authors' 1,000 times
 
 
-class HeterogeneousNoise(Around, Seeded):
+class HeterogeneousNoise(WrappedNetwork, Seeded):
     """Denoises pixels that the network looks at from ``STRONG``, and all others from ``WEAK`` on.
 
     Until the noise has fallen to ``WEAK``, the others are the input under noise as strong as at the step.

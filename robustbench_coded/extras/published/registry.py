@@ -107,7 +107,7 @@ class PaperRecord:
         return self.spec
 
     def build(self, model: Any, pool: Any = None) -> Any:
-        """The defence around a model, told of every batch."""
+        """The defence around a model, which sees every batch before its queries."""
         from robustbench_coded.defences.per_batch import per_batch
         from robustbench_coded.defences.sampling import seeded_globally
 
@@ -128,7 +128,7 @@ def _read(path: Path) -> list[PaperRecord]:
     """The defences of a file: its assignments ``NAME = PaperRecord(...)``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    found = []
+    records = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("PaperRecord("):
             assert isinstance(node.value, ast.Call)
@@ -138,13 +138,13 @@ def _read(path: Path) -> list[PaperRecord]:
             pooled = kind is not None and any(
                 isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
             )
-            found.append(PaperRecord(**values, name=name, file=path.stem, pooled=pooled))
-    return found
+            records.append(PaperRecord(**values, name=name, file=path.stem, pooled=pooled))
+    return records
 
 
 def _all() -> dict[str, PaperRecord]:
-    found = [defence for path in Path(__file__).parent.glob("*.py") for defence in _read(path)]
-    return {defence.name: defence for defence in sorted(found, key=lambda defence: defence.name)}
+    records = [defence for path in Path(__file__).parent.glob("*.py") for defence in _read(path)]
+    return {defence.name: defence for defence in sorted(records, key=lambda defence: defence.name)}
 
 
 PUBLISHED: dict[str, PaperRecord] = _all()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, one_hot, pad
 
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
 from robustbench_coded.extras.published.registry import PaperRecord
 from robustbench_coded.models.pixel_model import blocks_of
 
@@ -29,7 +29,7 @@ RIDGE = 0.01  # of the mean of the squares
 SIDE = 4  # of the features that a head sees
 
 
-class EnsembleEverything(Around, Seeded):
+class EnsembleEverything(WrappedNetwork, Seeded):
     """Heads on the outputs of all convolutions at three resolutions, aggregated by CrossMax."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
@@ -95,7 +95,7 @@ SRLE = PaperRecord(
 FARTHEST = 1  # pixels
 
 
-class Srle(Around, Deterministic):
+class Srle(WrappedNetwork, Deterministic):
     """Features of every translated input, moved back at the size of the image and averaged.
 
     The last block of the network answers the mean. A network that is a single block is translated as a whole,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustbench_coded.defences.inferences import standard_normal
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.published.activations import LAYERS, ChangedLayers
 from robustbench_coded.extras.published.registry import PaperRecord
@@ -27,7 +27,7 @@ RANDOMISED_SMOOTHING = PaperRecord(
 SIGMA, VOTES = 0.25, 25
 
 
-class RandomisedSmoothing(Around, Seeded):
+class RandomisedSmoothing(WrappedNetwork, Seeded):
     """Counts the classes of noisy copies. A count has no gradient; the mean probabilities lend theirs."""
 
     def __init__(self, model: nn.Module, sigma: float = SIGMA, votes: int = VOTES):
@@ -98,7 +98,7 @@ PARAMETRIC_NOISE = PaperRecord(
 SCALE = 0.25  # of the deviation of a layer's weights
 
 
-class ParametricNoise(Around, Seeded):
+class ParametricNoise(WrappedNetwork, Seeded):
     """Every answer is that of the network with weights w + 0.25 std(w) n, n normal and drawn anew."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -126,7 +126,7 @@ ROBUST = 0.6  # weight of the robust network; from a half on, its margins can pr
 SHIPPED = {1: "digits-pgd-at", 3: "cifar10-pgd-at-resnet20"}  # by channels
 
 
-class AdaptiveSmoothing(Around, Deterministic):
+class AdaptiveSmoothing(WrappedNetwork, Deterministic):
     """Logits are log(0.4 p + 0.6 q), p of the given network and q of the robust one."""
 
     def __init__(self, model: nn.Module):
@@ -138,11 +138,11 @@ class AdaptiveSmoothing(Around, Deterministic):
                 f"published:adaptive-smoothing has a robust network for digits and CIFAR-10 alone, not for "
                 f"images of {channels} channels and {classes} classes; give a checkpoint of one of these"
             )
-        found = load_checkpoint(SHIPPED[channels])
-        assert found.normalisation is not None
+        saved = load_checkpoint(SHIPPED[channels])
+        assert saved.normalisation is not None
         device = next(model.parameters()).device
-        mean, std = found.normalisation.mean, found.normalisation.std
-        self.robust = PixelModel(found.network, mean, std, classes=found.classes, arch=found.arch).to(device)
+        mean, std = saved.normalisation.mean, saved.normalisation.std
+        self.robust = PixelModel(saved.network, mean, std, classes=saved.classes, arch=saved.arch).to(device)
 
     def images(self, k: int) -> int:
         """Images through a network for a batch of ``k``."""
@@ -171,7 +171,7 @@ ON_THE_SPHERE = 0.25  # deviation of the noise, as a share of that of a feature 
 COSINES = 16.0
 
 
-class Dsgn(Around, Seeded):
+class Dsgn(WrappedNetwork, Seeded):
     """The network whose last linear layer answers with cosines between noisy features and noisy weights."""
 
     def __init__(self, model: nn.Module):

@@ -170,7 +170,7 @@ def _scored(
         x[0, slots] = given.x[[place[batch.members[s]] for s in slots]].to(x.device)
         faulty += int(outside(x, clean, budget)[0, slots].sum())
         furthest = max(furthest, float(budget.around(clean).distance(x)[0, slots].max()))
-        for images, found in ((x, right), ((x * 255).round() / 255, rounded)):
+        for images, rows in ((x, right), ((x * 255).round() / 255, rounded)):
             labels, _ = predictions(
                 defence,
                 images,
@@ -182,7 +182,7 @@ def _scored(
                 draws=draws,
                 group_images=context.setup.group_images,
             )
-            found.append((labels[:, 0, slots] == y[0, slots].cpu().numpy()).T)
+            rows.append((labels[:, 0, slots] == y[0, slots].cpu().numpy()).T)
         unit += [batch.index] * len(slots)
     correct = np.concatenate(right)
     interval = accuracy_interval(correct, np.asarray(unit), batch_dependent=subject.batch_dependent)

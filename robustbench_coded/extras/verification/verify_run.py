@@ -1,5 +1,5 @@
 """Scores a run's stored perturbed inputs again behind its own models and data, rebuilt from run.json,
-measures whether they keep to the budget, and lists what was found.
+measures whether they keep to the budget, and lists the differences.
 """
 
 from collections import Counter
@@ -110,8 +110,8 @@ def rebuilt_bench(
     return context
 
 
-def _text(found: object) -> str | None:
-    return found if isinstance(found, str) else None
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def rebuilt_row(
@@ -292,15 +292,15 @@ def _verify_unit(
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
                 recorded = scoring.reindex(wanted)
-                found, rounded = (a[d, g, list(slots)] for a in answers)
+                predicted, rounded = (a[d, g, list(slots)] for a in answers)
                 labels = recorded.label.to_numpy()
-                differs = (found != recorded.prediction.to_numpy()) & ~(
+                differs = (predicted != recorded.prediction.to_numpy()) & ~(
                     recorded.margin.abs() < TIE
                 ).to_numpy()
-                tally["outcomes"] += len(found)
+                tally["outcomes"] += len(predicted)
                 tally["differing"] += int(differs.sum())
                 tally["recorded"] += int((recorded.prediction.to_numpy() == labels).sum())
-                tally["accuracy"] += int((found == labels).sum())
+                tally["accuracy"] += int((predicted == labels).sum())
                 tally["accuracy_8bit"] += int((rounded == labels).sum())
 
 

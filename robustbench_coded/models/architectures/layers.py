@@ -71,8 +71,8 @@ class Dropout(nn.Module):
             return x
         if self.generator is None:
             raise ValueError("expected seed_dropout(network, generator) before training with dropout")
-        kept = torch.rand(x.shape, generator=self.generator, device=self.generator.device) >= self.probability
-        return x * kept.to(x.device, x.dtype) / (1 - self.probability)
+        mask = torch.rand(x.shape, generator=self.generator, device=self.generator.device) >= self.probability
+        return x * mask.to(x.device, x.dtype) / (1 - self.probability)
 
 
 def seed_dropout(network: nn.Module, generator: torch.Generator) -> None:

@@ -81,8 +81,8 @@ def numbered(shapes: refusal.Shapes, stated: str | None = None) -> dict[str, str
     scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in shapes))
     layers = [scope.rpartition(".")[2] for scope in scopes]
     tried = [name for name, known in published_stacks().items() if known.get("layers", "").split() == layers]
-    kept = all(name.endswith(("weight", "bias")) for name in shapes)
-    if kept and all(len(shapes.get(f"{scope}.weight".strip("."), ())) == 2 for scope in scopes):
+    affine = all(name.endswith(("weight", "bias")) for name in shapes)
+    if affine and all(len(shapes.get(f"{scope}.weight".strip("."), ())) == 2 for scope in scopes):
         tried.append("")
     if stated is not None and tokens_of(name := stated.partition("[")[0]):
         tried = [name]
@@ -93,8 +93,8 @@ def numbered(shapes: refusal.Shapes, stated: str | None = None) -> dict[str, str
             continue
         number_of = dict(zip(scopes, numbers, strict=True))
         names = {name: f"{number_of[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in shapes}
-        found = sequential_name({names[name]: shape for name, shape in shapes.items()})
-        if found is not None and stack in ("", found):
+        arch = sequential_name({names[name]: shape for name, shape in shapes.items()})
+        if arch is not None and stack in ("", arch):
             return names
     return None
 
@@ -261,8 +261,8 @@ def inactive(tokens: Sequence[re.Match[str]]) -> dict[str, tuple[int, ...]]:
     """
     every = tuple(number for number, token in enumerate(tokens) if token[0] == "a")
     first = next((number for number, token in enumerate(tokens) if token["linear"]), len(tokens))
-    names = {every: "all", tuple(one for one in every if one > first): "linear", every[-1:]: "last"}
-    return {name: left for left, name in reversed(names.items()) if left}
+    names = {every: "all", tuple(place for place in every if place > first): "linear", every[-1:]: "last"}
+    return {name: places for places, name in reversed(names.items()) if places}
 
 
 def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:

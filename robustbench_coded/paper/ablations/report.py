@@ -91,10 +91,10 @@ def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laborator
         for inference in study.inferences:
             rows = laboratory.figures(point, inference)
             for attack in ("clean", *inference.attacks):
-                asked = [row for row in rows if row.attack == attack]
+                of_attack = [row for row in rows if row.attack == attack]
                 plain = inference.n is None and attack == "clean"
                 for figure in ("accuracy", "loss") if plain else ("accuracy",):
-                    values = [getattr(row, figure) for row in asked if row.accuracy is not None]
+                    values = [getattr(row, figure) for row in of_attack if row.accuracy is not None]
                     paper = papers_figure(study, point, laboratory.settings, figure) if plain else None
                     results.append(
                         StudyResult(
@@ -105,7 +105,7 @@ def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laborator
                             statistics.fmean(values) if values else None,
                             statistics.stdev(values) if len(values) > 1 else None,
                             len(values),
-                            len(asked) - len(values),
+                            len(of_attack) - len(values),
                             paper,
                         )
                     )
@@ -273,14 +273,14 @@ def write_studies(
 
     The report has the sections of all studies that the folder holds, also of those made by other calls.
     """
-    folder, found = laboratory.folder, {}
+    folder, by_study = laboratory.folder, {}
     for study, points in studies:
         results = results_of(study, points, laboratory)
         write_text(folder / f"{study.name}.csv", table_csv(study, results))
         write_text(folder / f"{study.name}.md", section(study, results, laboratory.settings))
         draw(study, results).write(folder / "figures")
-        found[study.name] = results
+        by_study[study.name] = results
     sections = [folder / f"{name}.md" for name in STUDIES]
     texts = [path.read_text(encoding="utf-8") for path in sections if path.is_file()]
     write_text(folder / "report.md", "\n".join([preamble(laboratory.settings), *texts]))
-    return found
+    return by_study

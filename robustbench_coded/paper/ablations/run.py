@@ -98,7 +98,7 @@ class Bench:
             if attack != "clean":
                 x = self._perturbed(defence, attack, x, y, group)
             draws = range(self._draws if defence.randomised else 1)
-            found, _ = predictions(
+            answers, _ = predictions(
                 defence,
                 x,
                 y,
@@ -108,7 +108,7 @@ class Bench:
                 draws=draws,
                 group_images=_IMAGES,
             )
-            hits = found == y.cpu().numpy()
+            hits = answers == y.cpu().numpy()
             for position, batch in enumerate(group):
                 right += int(hits[:, position, : batch.scored].sum())
                 scored += len(draws) * batch.scored
@@ -145,7 +145,7 @@ class Job:
 class Laboratory:
     """Runs and measurements in one folder, each made once.
 
-    ``measurements.csv`` and ``history.csv`` are what was found; ``checkpoints/`` holds the networks, which
+    ``measurements.csv`` and ``history.csv`` are the results; ``checkpoints/`` holds the networks, which
     may be removed when nothing more is to be asked of them.
 
     Args:
@@ -227,15 +227,15 @@ class Laboratory:
     def _measure(self, config: TrainConfig, inferences: Sequence[Inference], title: str) -> None:
         path, score = self.train(config, title)
         known = {row.key for row in self.measurements.rows}
-        asked = [(i, row) for i in inferences for row in self._rows(config, i) if row.key not in known]
+        missing = [(i, row) for i in inferences for row in self._rows(config, i) if row.key not in known]
         if score is None:
-            self.measurements.add(row for _, row in asked)
+            self.measurements.add(row for _, row in missing)
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
         bench = Bench(model, data, self.settings, self._device)
         rows = []
-        for inference, row in asked:
+        for inference, row in missing:
             if row.attack == "clean" and inference.n is None:
                 row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
             else:
@@ -265,9 +265,9 @@ class Laboratory:
 
     def figures(self, point: StudyPoint, inference: Inference) -> list[Measurement]:
         """The measurements of a point under one inference, over its seeds."""
-        found = {row.key: row for row in self.measurements.rows}
+        known = {row.key: row for row in self.measurements.rows}
         keys = [row.key for config in self.seeded(point) for row in self._rows(config, inference)]
-        return [found[key] for key in keys if key in found]
+        return [known[key] for key in keys if key in known]
 
 
 def _rounded(value: float | None) -> float | None:

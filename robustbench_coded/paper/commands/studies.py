@@ -77,7 +77,7 @@ def ablate_command(
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
-        print(json.dumps({name: [r.as_columns() for r in found] for name, found in results.items()}))
+        print(json.dumps({name: [r.as_columns() for r in rows] for name, rows in results.items()}))
         return 0
     from rich.console import Console
 
@@ -95,7 +95,7 @@ def _plain(data: str) -> str:
     return Path(data.partition(":")[2] or data).stem
 
 
-AGAIN = "the same command goes on"
+RESUME = "the same command goes on"
 
 
 @help.examples(
@@ -143,7 +143,7 @@ def gan_command(
         with training_options.made_for(out):
             study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
-        LOG.warning(f"stopped; {out} holds what was measured; {AGAIN}")
+        LOG.warning(f"stopped; {out} holds what was measured; {RESUME}")
         return process.INTERRUPTED
     ends = last_points(write_gan_report(out))
     if as_json:

@@ -44,19 +44,19 @@ def errors(f: Function, batches: Sequence[Tensor], n: int) -> list[float]:
         f: ``[b, ...]`` -> ``[b, m]``.
         batches: ``[K, ...]`` each.
     """
-    found = []
+    values = []
     for x in batches:
         with torch.no_grad():
             exact = f(x)
             estimate = codec.Codec(len(x), n).smoothed(x[None], f)[0]
-        found.append(float((estimate - exact).square().mean() / exact.square().mean()))
-    return found
+        values.append(float((estimate - exact).square().mean() / exact.square().mean()))
+    return values
 
 
 def slope(sizes: Sequence[int], means: Sequence[float]) -> float:
     """Exponent of the power law fitted to the errors from ``8 K`` on."""
-    kept = [(n, e) for n, e in zip(sizes, means, strict=True) if n >= _FITTED and e > 0]
-    n, e = (np.log(values) for values in zip(*kept, strict=True))
+    points = [(n, e) for n, e in zip(sizes, means, strict=True) if n >= _FITTED and e > 0]
+    n, e = (np.log(values) for values in zip(*points, strict=True))
     return float(np.polyfit(n, e, 1)[0])
 
 

@@ -121,8 +121,8 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
     with styled():
         figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
         x, y = spirals(POINTS, loader.stream(seed, "split"))
-        for axes, one in zip(figure.subplots(1, len(shown)), shown, strict=True):
-            _panel(axes, one, x.numpy(), y.numpy(), [f for f in fits if f.recipe == one.recipe])
+        for axes, net in zip(figure.subplots(1, len(shown)), shown, strict=True):
+            _panel(axes, net, x.numpy(), y.numpy(), [f for f in fits if f.recipe == net.recipe])
         caption = (
             "Probability of one class over the plane and the boundary between the two; lengths and "
             "accuracies of fresh points are means over seeds."
@@ -136,25 +136,25 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
 def spiral_summary(fits: Sequence[TrainingFit]) -> TextTable:
     """Means over seeds."""
     lines = []
-    for recipe in dict.fromkeys(one.recipe for one in fits):
-        here = [one for one in fits if one.recipe == recipe]
-        columns = zip(*((one.accuracy, one.boundary_length, one.margin_mean) for one in here), strict=True)
+    for recipe in dict.fromkeys(net.recipe for net in fits):
+        here = [net for net in fits if net.recipe == recipe]
+        columns = zip(*((net.accuracy, net.boundary_length, net.margin_mean) for net in here), strict=True)
         lines.append((recipe, str(len(here)), *(f"{np.mean(values):.3f}" for values in columns)))
     heads = ("Training", "Seeds", "Accuracy", "Boundary length", "Mean margin")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
-def _panel(axes: Axes, one: TrainingFit, x: np.ndarray, y: np.ndarray, fits: Sequence[TrainingFit]) -> None:
+def _panel(axes: Axes, net: TrainingFit, x: np.ndarray, y: np.ndarray, fits: Sequence[TrainingFit]) -> None:
     axis = np.linspace(-EXTENT, EXTENT, GRID)
     # As pixels, not as areas: the SVG is a tenth as large.
     frame = (-EXTENT, EXTENT, -EXTENT, EXTENT)
-    axes.imshow(one.grid, extent=frame, origin="lower", vmin=0, vmax=1, cmap="coolwarm", alpha=0.6)
-    axes.contour(axis, axis, one.grid, levels=[0.5], colors="black", linewidths=1.0)
+    axes.imshow(net.grid, extent=frame, origin="lower", vmin=0, vmax=1, cmap="coolwarm", alpha=0.6)
+    axes.contour(axis, axis, net.grid, levels=[0.5], colors="black", linewidths=1.0)
     for label, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
         axes.scatter(x[y == label, 0], x[y == label, 1], s=3, color=colour, rasterized=True)
     accuracy = 100 * np.mean([f.accuracy for f in fits])
     length = np.mean([f.boundary_length for f in fits])
-    axes.set_title(f"{one.recipe}: {accuracy:.1f}%, length {length:.1f}")
+    axes.set_title(f"{net.recipe}: {accuracy:.1f}%, length {length:.1f}")
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])

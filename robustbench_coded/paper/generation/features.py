@@ -31,24 +31,24 @@ class Moments(NamedTuple):
 
 def moments(features: NDArray[np.floating]) -> Moments:
     """Of features [n, d], n at least 2."""
-    found = np.asarray(features, np.float64)
-    mean = found.mean(axis=0)
-    root = (found - mean) / np.sqrt(len(found) - 1)
+    array = np.asarray(features, np.float64)
+    mean = array.mean(axis=0)
+    root = (array - mean) / np.sqrt(len(array) - 1)
     if len(root) > root.shape[1]:
         values, vectors = np.linalg.eigh(root.T @ root)
         root = (vectors * np.sqrt(np.clip(values, 0, None))).T
     return Moments(mean, root)
 
 
-def frechet_distance(one: Moments, other: Moments) -> float:
+def frechet_distance(own: Moments, other: Moments) -> float:
     """Squared 2-Wasserstein distance of the normal distributions with these moments.
 
     The trace of the root of the product of two covariances is the sum of the singular values of the product
     of their roots. Equal to torch-fidelity's FID, which takes eigenvalues of a product that is not symmetric.
     """
-    gap = one.mean - other.mean
-    cross = np.linalg.svd(one.root @ other.root.T, compute_uv=False).sum()
-    return float(max(gap @ gap + (one.root**2).sum() + (other.root**2).sum() - 2 * cross, 0.0))
+    gap = own.mean - other.mean
+    cross = np.linalg.svd(own.root @ other.root.T, compute_uv=False).sum()
+    return float(max(gap @ gap + (own.root**2).sum() + (other.root**2).sum() - 2 * cross, 0.0))
 
 
 def inception_score(probabilities: NDArray[np.floating]) -> float:

@@ -100,8 +100,8 @@ def beside_plain(
 ) -> SeedSpread | None:
     """A variant's figure less plain's, seed by seed, or its ratio to it; None without common seeds."""
     coded, plain = ends[variant], ends.get(PLAIN, {})
-    found = [apart(of(coded[seed]), of(plain[seed])) for seed in sorted(coded.keys() & plain.keys())]
-    return spread(found) if variant != PLAIN and found else None
+    gaps = [apart(of(coded[seed]), of(plain[seed])) for seed in sorted(coded.keys() & plain.keys())]
+    return spread(gaps) if variant != PLAIN and gaps else None
 
 
 def _table(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str]) -> TextTable:
@@ -127,8 +127,8 @@ def _cost(ends: dict[str, dict[int, GeneratorPoint]]) -> TextTable:
         steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
         whole = spread([1000 * (p.generator_seconds + p.critic_seconds) for p in of_seed.values()])
         shares = (_generator_share, _iteration_share)
-        found = [beside_plain(ends, variant, of, operator.truediv) for of in shares]
-        ratios = ["" if one is None else one.text() for one in found]
+        spreads = [beside_plain(ends, variant, of, operator.truediv) for of in shares]
+        ratios = ["" if cell is None else cell.text() for cell in spreads]
         lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
     heads = ("Generator", "Generator step, ms", "Ratio to plain", "Iteration, ms", "Ratio to plain of it")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
@@ -180,24 +180,24 @@ def _samples(folder: Path, ends: dict[str, dict[int, GeneratorPoint]]) -> Drawin
 
 
 def _opening(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str], real: float) -> list[str]:
-    said = []
+    sentences = []
     for variant in ends:
         less, more = beside_plain(ends, variant, DISTANCE), beside_plain(ends, variant, SCORE)
         if less is None or more is None:
             continue
-        found = [
+        parts = [
             f"{name} {figure.text(3, '+')} ({_word(figure, lower=lower)})"
             for name, figure, lower in ((names[0], less, True), (names[1], more, False))
         ]
-        said.append(f"{variant} less plain, {counted(less.seeds, 'seed')}: {', '.join(found)}.")
+        sentences.append(f"{variant} less plain, {counted(less.seeds, 'seed')}: {', '.join(parts)}.")
     nearest = min((p.distance for of_seed in ends.values() for p in of_seed.values()), default=0.0)
     if nearest > FAR * real:
-        said.append(
+        sentences.append(
             f"Training is far from its end: the best generator has {_short(names[0])} {nearest:.2f}, "
             f"test images {real:.2f}. "
             "What is compared is how fast training begins, not what it leads to."
         )
-    return said
+    return sentences
 
 
 def _standing(ends: dict[str, dict[int, GeneratorPoint]]) -> str:

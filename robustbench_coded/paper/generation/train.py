@@ -213,8 +213,8 @@ class Training:
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        for kept, now in zip(self.mean.parameters(), self.generator.parameters(), strict=True):
-            kept.lerp_(now, 1 - decay)
+        for mean, now in zip(self.mean.parameters(), self.generator.parameters(), strict=True):
+            mean.lerp_(now, 1 - decay)
         for copied, source in zip(self.mean.buffers(), self.generator.buffers(), strict=True):
             copied.copy_(source)
 
@@ -239,7 +239,7 @@ def train(
     Args:
         measure: of generated images; asked every ``config.every`` iterations and at the end.
         folder: holds history.csv, the state and the images shown last.
-        bar: is told of every iteration and measurement.
+        bar: shows every iteration and measurement.
 
     Raises:
         InputError: the folder holds another training, or its state is damaged.

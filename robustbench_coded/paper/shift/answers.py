@@ -16,12 +16,7 @@ from robustbench_coded.judge import correlation, outcomes
 from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import (
-    CaseRecord,
-    ManifestError,
-    RunManifest,
-    manifest_from,
-)
+from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
 
 _CHUNK = 1000  # images read at a time
 
@@ -61,14 +56,14 @@ def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
 
 def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
     """Reads every image once."""
-    found = []
-    for one, start in zip(sets, block_starts([len(one) for one in sets], k)):
+    facts = []
+    for shift, start in zip(sets, block_starts([len(shift) for shift in sets], k)):
         digest = hashlib.sha256()
-        for rows in np.array_split(one.rows, -(-len(one) // _CHUNK)):
-            digest.update(np.ascontiguousarray(one.images[rows]).tobytes())
-        about = (one.collection, one.name, one.severity, int(start), len(one))
-        found.append(SetFacts(*about, digest.hexdigest()))
-    return tuple(found)
+        for rows in np.array_split(shift.rows, -(-len(shift) // _CHUNK)):
+            digest.update(np.ascontiguousarray(shift.images[rows]).tobytes())
+        about = (shift.collection, shift.name, shift.severity, int(start), len(shift))
+        facts.append(SetFacts(*about, digest.hexdigest()))
+    return tuple(facts)
 
 
 def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
@@ -111,14 +106,14 @@ class Answers:
 
     def of(self, sets: list[SetFacts]) -> NDArray[np.bool_]:
         """[examples, sets x draws], of sets of one collection."""
-        return np.concatenate([self.right[one] for one in sets], axis=1)
+        return np.concatenate([self.right[facts] for facts in sets], axis=1)
 
     @cached_property
     def correlation(self) -> correlation.Correlation:
         """Of two answers of a batch, as all sets show it; shifted images take the place of attacked ones."""
         of = {True: [], False: []}  # type: dict[bool, list]
-        for one, right in self.right.items():
-            of[one.severity > 0].append((right, self.batches(len(right))))
+        for facts, right in self.right.items():
+            of[facts.severity > 0].append((right, self.batches(len(right))))
         return correlation.pooled(of[True] or of[False], of[False])
 
     def batches(self, examples: int) -> NDArray[np.int64]:
@@ -148,11 +143,11 @@ class ShiftRun:
 
     @property
     def collections(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.collection for one in self.facts.sets))
+        return tuple(dict.fromkeys(facts.collection for facts in self.facts.sets))
 
     def sets(self, collection: str) -> list[SetFacts]:
         """The sets of a collection, in their order."""
-        return [one for one in self.facts.sets if one.collection == collection]
+        return [facts for facts in self.facts.sets if facts.collection == collection]
 
 
 def load_shift(path: Path) -> ShiftRun:
@@ -163,10 +158,10 @@ def load_shift(path: Path) -> ShiftRun:
     """
     facts, manifest = from_data(read_manifest(path, SHIFT), f"{path}/{SHIFT}")
     frame, _, _ = read_run(path, manifest.unit_ids)
-    found = {} if frame.empty else outcomes.cells(frame)
+    cells = {} if frame.empty else outcomes.cells(frame)
     answers, missing = [], []
     for case in manifest.cases:
-        right = _right(case, facts, found)
+        right = _right(case, facts, cells)
         if right is None:
             missing.append(case.case.subject)
         else:
@@ -177,21 +172,21 @@ def load_shift(path: Path) -> ShiftRun:
     return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing))
 
 
-def _right(case: CaseRecord, facts: ShiftFacts, found: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
+def _right(case: CaseRecord, facts: ShiftFacts, cells: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
     """Both kinds of draws side by side; None where answers are missing."""
     parts = [
-        found[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in found
+        cells[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in cells
     ]
     if len(parts) != (2 if case.randomised else 1):
         return None
     right = {}
-    for one in facts.sets:
-        wanted = np.arange(one.start, one.start + one.examples)
+    for shift in facts.sets:
+        wanted = np.arange(shift.start, shift.start + shift.examples)
         pieces = []
         for cell in parts:
             rows = np.searchsorted(cell.example, wanted)
             if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
                 return None
             pieces.append(cell.correct[rows])
-        right[one] = np.concatenate(pieces, axis=1)
+        right[shift] = np.concatenate(pieces, axis=1)
     return right

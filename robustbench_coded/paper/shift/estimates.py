@@ -39,8 +39,8 @@ def accuracy(answers: Answers, sets: list[SetFacts]) -> ShiftEstimate:
         low, high = intervals.clustered_interval(correct, batch, intervals.TAIL, answers.correlation)
         return ShiftEstimate(float(correct.mean()), low, high)
     if len(sets) == 1:
-        found = intervals.accuracy_interval(correct, batch, batch_dependent=False)
-        return ShiftEstimate(found.estimate, found.low, found.high)
+        interval = intervals.accuracy_interval(correct, batch, batch_dependent=False)
+        return ShiftEstimate(interval.estimate, interval.low, interval.high)
     return _share(correct.mean(axis=1))
 
 
@@ -60,7 +60,7 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> ShiftE
         intervals.TAIL,
         left_clustered=answers.clustered,
         right_clustered=other.clustered,
-        correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
+        correlation=max(answers.correlation, other.correlation, key=lambda c: c.high),
     )
     return ShiftEstimate(float(left.mean() - right.mean()), low, high)
 
@@ -73,8 +73,8 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         error to divide by.
     """
     by_name: dict[str, list[SetFacts]] = {}
-    for one in sets:
-        by_name.setdefault(one.name, []).append(one)
+    for facts in sets:
+        by_name.setdefault(facts.name, []).append(facts)
     ratios, slopes, scales = [], [], []
     for chosen in by_name.values():
         errors = 1 - answers.of(chosen).mean(axis=1)
@@ -99,10 +99,10 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
     return ShiftEstimate(value, max(value + slope.low, 0.0), value + slope.high)
 
 
-def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
+def _units(own: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
     """[examples]: single examples where neither side's answers depend on a batch, else the smallest groups
     that are whole batches on every side whose answers do."""
-    sizes = [side.k for side in (one, other) if side.clustered]
+    sizes = [side.k for side in (own, other) if side.clustered]
     return np.arange(examples) // math.lcm(*sizes)
 
 

@@ -20,7 +20,7 @@ from robustbench_coded.paper.shift.corruptions import VERSION, corrupt
 from robustbench_coded.paper.shift.sets import SEVERITIES, ShiftSet, StoredArray
 from robustbench_coded.runs.atomic import write_bytes
 
-# Corrupted sets of our own: made once, kept in the user's cache under a hash of all that decides them.
+# Corrupted sets of our own: made once, cached for the user under a hash of all that decides them.
 #
 # XDG_CACHE_HOME/csrobust/shift/HASH/clean.npy, fog-3.npy ...
 
@@ -46,7 +46,7 @@ def cached_sets(
             random numbers of each image.
         wanted: (corruption, severity).
         cache: folder of all such sets. workers: processes that make them.
-        listener: is told what is made, and set by set how many are.
+        listener: receives what is made, and set by set how many are.
 
     Raises:
         InputError: the cache can't be written.
@@ -66,8 +66,8 @@ def cached_sets(
         context = multiprocessing.get_context("forkserver")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             made = [pool.submit(_make, clean, files[pair], numbers, *pair, seed) for pair in missing]
-            for number, one in enumerate(as_completed(made), 1):
-                one.result()
+            for number, future in enumerate(as_completed(made), 1):
+                future.result()
                 listener.preparing(f"{MAKING}: {number} of {len(missing)}")
     except OSError as error:
         raise InputError(
@@ -129,14 +129,14 @@ def published_sets(
         sets = _cifar102(folder)
     if not sets:
         raise InputError(f"{kind}:{folder}: nothing to evaluate there; it should hold {WHERE[kind]}")
-    return [_part(one, limit, first, seed) for one in sets]
+    return [_part(shift, limit, first, seed) for shift in sets]
 
 
-def _part(one: ShiftSet, limit: int | None, first: bool, seed: int) -> ShiftSet:
-    if limit is None or limit >= len(one):
-        return one
-    chosen = np.arange(limit) if first else stratified_rows(one.labels, limit, stream(seed, -1, "examples"))
-    return ShiftSet(one.collection, one.name, one.severity, one.images, one.rows[chosen], one.labels[chosen])
+def _part(s: ShiftSet, limit: int | None, first: bool, seed: int) -> ShiftSet:
+    if limit is None or limit >= len(s):
+        return s
+    chosen = np.arange(limit) if first else stratified_rows(s.labels, limit, stream(seed, -1, "examples"))
+    return ShiftSet(s.collection, s.name, s.severity, s.images, s.rows[chosen], s.labels[chosen])
 
 
 def _cifar10c(folder: Path, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> list[ShiftSet]:

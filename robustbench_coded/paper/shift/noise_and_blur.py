@@ -73,16 +73,16 @@ def zoom_matrix(size: int, factor: float) -> Floats:
     The middle ceil(size / factor) pixels are stretched so that the first and last stay where they are, and
     what is too long then is cut off on both sides.
     """
-    kept = int(np.ceil(size / factor))
-    start, length = (size - kept) // 2, round(kept * factor)
+    crop = int(np.ceil(size / factor))
+    start, length = (size - crop) // 2, round(crop * factor)
     trimmed = (length - size) // 2
-    places = (np.arange(size) + trimmed) * ((kept - 1) / max(length - 1, 1))
+    places = (np.arange(size) + trimmed) * ((crop - 1) / max(length - 1, 1))
     matrix = np.zeros((size, size))
-    low = np.minimum(np.floor(places).astype(np.int64), max(kept - 2, 0))
+    low = np.minimum(np.floor(places).astype(np.int64), max(crop - 2, 0))
     share = places - low
     lines = np.arange(size)
     matrix[lines, start + low] += 1 - share
-    matrix[lines, start + np.minimum(low + 1, kept - 1)] += share
+    matrix[lines, start + np.minimum(low + 1, crop - 1)] += share
     return matrix
 
 

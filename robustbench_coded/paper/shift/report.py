@@ -11,14 +11,7 @@ from robustbench_coded.paper.shift.answers import ShiftRun, load_shift
 from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.paper.studies.plain_report import write_plain
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.render.sections import (
-    Block,
-    Bullets,
-    Commands,
-    Figures,
-    Legend,
-    Section,
-)
+from robustbench_coded.reports.render.sections import Block, Bullets, Commands, Figures, Legend, Section
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
 from robustbench_coded.runs.atomic import write_text
@@ -117,31 +110,31 @@ def write_shift_report(path: Path) -> ShiftRun:
 
 def opening(run: ShiftRun, rows: list[tables.Row]) -> list[str]:
     """Sentences on the measurement and on the result of each subject."""
-    found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
-    said = []
+    by_key = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
+    sentences = []
     for collection in run.collections:
         overs = [r.over for r in rows if r.collection == collection and r.over.startswith("mean")]
-        natural = [one.name for one in run.sets(collection) if not one.severity]
+        natural = [facts.name for facts in run.sets(collection) if not facts.severity]
         over = tables.MEAN_19 if tables.MEAN_19 in overs else (overs or natural)[-1]
         parts = []
         for answers in run.answers:
             if answers.subject.defence != run.answers[0].subject.defence:
                 continue
-            row = found.get((answers.subject, collection, over, "accuracy"))
+            row = by_key.get((answers.subject, collection, over, "accuracy"))
             if row is None:
                 continue
-            beside = found.get((answers.subject, collection, over, "difference"))
+            beside = by_key.get((answers.subject, collection, over, "difference"))
             less = f" ({tables.points_text(beside)} points beside the baseline)" if beside else ""
             parts.append(f"{answers.subject.checkpoint} {tables.row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
-        said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
-    corrupted = sum(1 for one in run.facts.sets if one.severity)
+        sentences.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
+    corrupted = sum(1 for facts in run.facts.sets if facts.severity)
     what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
-    said.append(
+    sentences.append(
         f"{what}, of {tables.sizes_text(run)} images each. Nothing was attacked: this "
         "says how accuracy changes under shift, and nothing of robustness against an adversary."
     )
-    return said
+    return sentences
 
 
 def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
@@ -153,7 +146,7 @@ def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
         blocks.append(Legend(tables.BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]
     for number, collection in enumerate(run.collections):
-        if not any(one.severity for one in run.sets(collection)):
+        if not any(facts.severity for facts in run.sets(collection)):
             continue
         blocks = []
         figures = figures_of(rows, collection)
@@ -173,30 +166,30 @@ def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
 
 def _methodology(run: ShiftRun) -> list[str]:
     facts, baseline = run.facts, tables.baseline_of(run)
-    said = []
-    if any("(ours)" in one.collection for one in facts.sets):
-        said.append(OURS)
+    body = []
+    if any("(ours)" in part.collection for part in facts.sets):
+        body.append(OURS)
     if facts.limit is not None:
         how = "a random part, stratified by class" if facts.subset else "the first images"
-        said.append(f"Limited to {facts.limit} images a set (--limit): {how}, the same of every corruption.")
-    said.append(
+        body.append(f"Limited to {facts.limit} images a set (--limit): {how}, the same of every corruption.")
+    body.append(
         f"Batches of K = {facts.k} images of one set, the same images in every corruption; the last batch is "
         "filled up with images that are not counted. Seed "
         f"{facts.seed}."
     )
     draws = sorted({right.shape[1] for answers in run.answers for right in answers.right.values()})
     if draws and draws[-1] > 1:
-        said.append(f"Inference that is random: {draws[-1]} draws for every batch.")
+        body.append(f"Inference that is random: {draws[-1]} draws for every batch.")
     if baseline is None:
-        said.append(f"No differences and no mCE: the standard inference of {facts.baseline} is not complete.")
+        body.append(f"No differences and no mCE: the standard inference of {facts.baseline} is not complete.")
     else:
-        said.append(f"Baseline: standard inference of {facts.baseline}.")
-    said += [
+        body.append(f"Baseline: standard inference of {facts.baseline}.")
+    body += [
         f"{subject_text(subject)} is incomplete and left out; the same command completes it."
         for subject in run.missing
     ]
-    said += [f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in run.manifest.checkpoints]
-    said += list(run.manifest.notes)
+    body += [f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in run.manifest.checkpoints]
+    body += list(run.manifest.notes)
     versions = run.manifest.last.versions
-    said.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
-    return said
+    body.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
+    return body

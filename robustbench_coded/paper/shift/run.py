@@ -32,12 +32,7 @@ from robustbench_coded.evaluation.session.manifest import (
 from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.images import facts_of
-from robustbench_coded.evaluation.setup.prepare import (
-    PreparedEvaluation,
-    fixed_facts,
-    folder_name,
-    prepare,
-)
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, fixed_facts, folder_name, prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import answers, corruptions, report
 from robustbench_coded.paper.shift.images import WHERE, cached_sets, published_sets
@@ -118,15 +113,15 @@ class SetBlocks:
     def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
         """Images [len(places), H, W, C] of these places."""
         block = np.searchsorted(self._starts, places, side="right") - 1
-        found = None
+        stack = None
         for number in np.unique(block):
             here = block == number
             images, rows = self._sets[number]
             pixels = images[rows[(places[here] - self._starts[number]) % len(rows)]]
-            if found is None:
-                found = np.empty((len(places), *pixels.shape[1:]), dtype=pixels.dtype)
-            found[here] = pixels
-        return np.empty((0, *self.shape[1:]), dtype=np.uint8) if found is None else found
+            if stack is None:
+                stack = np.empty((len(places), *pixels.shape[1:]), dtype=pixels.dtype)
+            stack[here] = pixels
+        return np.empty((0, *self.shape[1:]), dtype=np.uint8) if stack is None else stack
 
 
 def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, like: Dataset) -> Dataset:
@@ -135,14 +130,14 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, like: Dataset)
     Raises:
         InputError: sets of images of different shapes.
     """
-    shapes = {one.collection: tuple(one.images.shape[1:]) for one in sets}
+    shapes = {shift.collection: tuple(shift.images.shape[1:]) for shift in sets}
     if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
-        raise InputError(f"the images have different shapes ({told}); evaluate them one after the other")
-    labels = [one.labels[np.arange(-(-len(one) // k) * k) % len(one)] for one in sets]
+        sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
+        raise InputError(f"the images have different shapes ({sizes}); evaluate them one after the other")
+    labels = [shift.labels[np.arange(-(-len(shift) // k) * k) % len(shift)] for shift in sets]
     return Dataset(
-        name="+".join(dict.fromkeys(one.collection for one in sets)),
-        images=SetBlocks([(one.images, one.rows) for one in sets], k),
+        name="+".join(dict.fromkeys(shift.collection for shift in sets)),
+        images=SetBlocks([(shift.images, shift.rows) for shift in sets], k),
         scale=255.0,
         labels=np.concatenate(labels).astype(np.int64),
         classes=classes,
@@ -183,12 +178,12 @@ def chosen_sets(
             )  # fmt: skip
             classes = max(classes, 10)
             continue
-        like, found = _loaded(config, spec, listener)
+        like, loaded = _loaded(config, spec, listener)
         classes = max(classes, like.classes)
-        sets += found
+        sets += loaded
     if like is not None and like.outputs is not None and len(config.data) > 1:
         raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
-    keys = Counter((one.collection, one.name, one.severity) for one in sets)
+    keys = Counter((shift.collection, shift.name, shift.severity) for shift in sets)
     if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
         raise InputError(f"--data: {twice} is given twice")
     k = config.evaluation.batch_size[0]
@@ -201,12 +196,12 @@ def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Datas
     try:
         return load_data(_named(config), data_dir=config.evaluation.data_dir)
     except InputError:
-        natural = [one for one in sets if not one.severity]
+        natural = [shift for shift in sets if not shift.severity]
         if not natural and sets[0].collection.startswith("CIFAR"):
             raise
-    one = (natural or sets)[0]
-    images = SetBlocks([(one.images, one.rows)], 1)
-    return Dataset(one.collection, images, 255.0, one.labels, classes, (), "")
+    first = (natural or sets)[0]
+    images = SetBlocks([(first.images, first.rows)], 1)
+    return Dataset(first.collection, images, 255.0, first.labels, classes, (), "")
 
 
 def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[Dataset, list[ShiftSet]]:
@@ -220,10 +215,10 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
         return whole, [ShiftSet("ImageNet-R", "test", 0, part.images, np.arange(len(part)), part.labels)]
     channels = whole.image_shape[0]
     known = corruptions.corruptions_for(channels)
-    if missing := [one for one in config.corruptions if one not in known]:
+    if missing := [name for name in config.corruptions if name not in known]:
         raise InputError(f"--corruptions {missing[0]}: the images of {name} are grey and have no colours")
     names = config.corruptions or known
-    wanted = [(one, severity) for one in names for severity in config.severities]
+    wanted = [(name, severity) for name in names for severity in config.severities]
     files = cached_sets(
         _bytes(part),
         numbers,
@@ -236,8 +231,8 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
     title = _title(name, whole)
     rows = np.arange(len(part))
     made = [
-        ShiftSet(title, one, severity, StoredArray(path), rows, part.labels)
-        for (one, severity), path in sorted(files.items(), key=lambda pair: pair[0][0] != CLEAN)
+        ShiftSet(title, name, severity, StoredArray(path), rows, part.labels)
+        for (name, severity), path in sorted(files.items(), key=lambda pair: pair[0][0] != CLEAN)
     ]
     return whole, made
 

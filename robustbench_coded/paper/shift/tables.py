@@ -11,13 +11,7 @@ from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document
-from robustbench_coded.reports.text.formatting import (
-    Columns,
-    TextTable,
-    inference_text,
-    interval,
-    percent,
-)
+from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, interval, percent
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import STANDARD, IntervalKind
 
@@ -114,25 +108,25 @@ def baseline_of(run: ShiftRun) -> Answers | None:
 def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
     """Groups for means: the corruptions that the mean corruption error is defined on, all of them,
     each corruption, each severity. Parts that are not complete are called so."""
-    corrupted = [one for one in sets if one.severity]
+    corrupted = [facts for facts in sets if facts.severity]
     if not corrupted:
         return {}
-    names = list(dict.fromkeys(one.name for one in corrupted))
-    main = [one for one in corrupted if one.name in MAIN]
-    found = {}
+    names = list(dict.fromkeys(facts.name for facts in corrupted))
+    main = [facts for facts in corrupted if facts.name in MAIN]
+    means = {}
     if {*MAIN} <= {*names}:
-        found[MEAN_15] = main
+        means[MEAN_15] = main
     if {*MAIN, *EXTRA} <= {*names}:
-        found[MEAN_19] = corrupted
+        means[MEAN_19] = corrupted
     elif len(names) != len(MAIN) or not main:
-        found[f"mean of {len(names)}"] = corrupted
-    for name in names if len({one.severity for one in corrupted}) > 1 else ():
-        found[name] = [one for one in corrupted if one.name == name]
+        means[f"mean of {len(names)}"] = corrupted
+    for name in names if len({facts.severity for facts in corrupted}) > 1 else ():
+        means[name] = [facts for facts in corrupted if facts.name == name]
     for severity in SEVERITIES:
-        chosen = [one for one in corrupted if one.severity == severity]
+        chosen = [facts for facts in corrupted if facts.severity == severity]
         if chosen and len(names) > 1:
-            found[f"severity {severity}"] = chosen
-    return found
+            means[f"severity {severity}"] = chosen
+    return means
 
 
 def rows_beside(
@@ -157,10 +151,10 @@ def rows_beside(
             about = (answers.subject, collection, over, severity, figure)
             rows.append(Row(*about, estimate, of[0].examples, len(of), draws, paper))
 
-    for one in sets:
-        add(one.name, one.severity, "accuracy", accuracy(answers, [one]), [one])
-        if baseline is not None and baseline is not answers and not one.severity:
-            add(one.name, one.severity, "difference", difference(answers, baseline, [one]), [one])
+    for facts in sets:
+        add(facts.name, facts.severity, "accuracy", accuracy(answers, [facts]), [facts])
+        if baseline is not None and baseline is not answers and not facts.severity:
+            add(facts.name, facts.severity, "difference", difference(answers, baseline, [facts]), [facts])
     for over, chosen in means_of(sets).items():
         add(over, None, "accuracy", accuracy(answers, chosen), chosen)
         if baseline is not None and baseline is not answers:
@@ -236,7 +230,7 @@ def crossed(corner: str, cells: Mapping[tuple[str, str], str]) -> TextTable:
 
 def sizes_text(run: ShiftRun) -> str:
     """How many examples the sets of a run have: ``1,000 or 2,000``."""
-    return " or ".join(f"{size:,}" for size in sorted({one.examples for one in run.facts.sets}))
+    return " or ".join(f"{size:,}" for size in sorted({facts.examples for facts in run.facts.sets}))
 
 
 def row_text(row: Row) -> str:

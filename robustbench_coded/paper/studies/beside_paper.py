@@ -100,15 +100,15 @@ def paper_lines(run: Run) -> list[PaperLine]:
     if not papers_data(run.manifest):
         return []
     known = trainings(run.manifest)
-    found = []
+    lines = []
     for row in run.rows:
         training = known.get(row.subject.checkpoint)
         paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
         if paper is not None and training is not None and (measured := row.interval):
             ends = measured.population or (measured.low, measured.high)
             table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            found.append(PaperLine(table, training, row, paper, ends))
-    return found
+            lines.append(PaperLine(table, training, row, paper, ends))
+    return lines
 
 
 def paper_text_table(run: Run) -> TextTable:
@@ -137,24 +137,24 @@ def _eps(perturbation: Perturbation) -> str:
 
 def reasons(run: Run) -> list[str]:
     """Known or possible differences from the paper's setting."""
-    found = paper_lines(run)
-    if not found:
+    lines = paper_lines(run)
+    if not lines:
         return [
             "No row of this run has a setting of the paper: CIFAR-10, eps 8/255, K and N of Tables 3 and "
             "10, and a checkpoint whose metadata or name says how it was trained (erm, mixup, "
             "manifold-mixup, coded)."
         ]
-    names = {line.row.subject.checkpoint for line in found}
+    names = {line.row.subject.checkpoint for line in lines}
     networks = [
         f"{c.name}, {c.arch} after {c.metadata.get('epochs') or c.metadata.get('epoch') or 'unknown'} epochs"
         for c in run.manifest.checkpoints
         if c.name in names
     ]
-    attacked = [line.row for line in found if line.row.attack != "clean"]
+    attacked = [line.row for line in lines if line.row.attack != "clean"]
     spaces = sorted({row.perturbation.eps_space for row in attacked})
     steps = sorted({(r.attack, r.step_size) for r in attacked if r.step_size and r.attack != ONE_STEP})
     sizes = series([f"{attack} {pixels(size)}" for attack, size in steps])
-    counts, draws = ({str(getattr(line.row, of)) for line in found} for of in ("examples", "draws"))
+    counts, draws = ({str(getattr(line.row, of)) for line in lines} for of in ("examples", "draws"))
     return [
         f"Networks: {'; '.join(networks)} here, {paper_tables()['network']} after 350 epochs in the paper.",
         f"Space of eps: {series(spaces) or 'no attack'} here, not stated in the paper. Attacks after "

@@ -116,9 +116,9 @@ class SeedSpread(NamedTuple):
 
 def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL) -> SeedSpread:
     """Of one value for each seed; ``tail``: what the interval leaves out on either side."""
-    found = np.asarray(values, np.float64)
-    mean, seeds = float(found.mean()), len(found)
+    array = np.asarray(values, np.float64)
+    mean, seeds = float(array.mean()), len(array)
     if seeds < 2:
         return SeedSpread(mean, None, None, seeds)
-    reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
+    reach = float(stdtrit(seeds - 1, 1 - tail) * array.std(ddof=1) * np.sqrt(1 / seeds))
     return SeedSpread(mean, mean - reach, mean + reach, seeds)

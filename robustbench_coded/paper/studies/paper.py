@@ -46,7 +46,7 @@ def papers_data(manifest: RunManifest) -> bool:
 def trainings(manifest: RunManifest) -> dict[str, str]:
     """The paper's name for how each checkpoint was trained: by the file's metadata, else by the
     checkpoint's name. None of the paper's networks was trained behind a defence."""
-    found = {}
+    names = {}
     for checkpoint in manifest.checkpoints:
         if checkpoint.metadata.get("defence"):
             continue
@@ -54,8 +54,8 @@ def trainings(manifest: RunManifest) -> dict[str, str]:
         recipe = recipe.get("name") if isinstance(recipe, dict) else recipe
         training = _training(recipe if isinstance(recipe, str) else checkpoint.name)
         if training is not None:
-            found[checkpoint.name] = training
-    return found
+            names[checkpoint.name] = training
+    return names
 
 
 def accuracies(

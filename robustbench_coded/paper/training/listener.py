@@ -55,12 +55,12 @@ class ProgressBar:
         )
         self._title, self._unit = title, unit
         self._task: TaskID | None = None
-        self._said = self._began = 0.0  # when the last line was printed, and the epoch began
+        self._printed = self._began = 0.0  # when the last line was printed, and the epoch began
 
     def start(self, epochs: int, steps: int, first_epoch: int) -> None:
         """The run has ``epochs`` of ``steps`` each and starts at ``first_epoch`` (0 unless it goes on)."""
         self._epochs, self._steps = epochs, steps
-        self._said = self._began = monotonic()
+        self._printed = self._began = monotonic()
         self._progress.start()
         total = (epochs - first_epoch) * steps
         self._task = self._progress.add_task(self._title, total=total, at=self._at(first_epoch), figures="")
@@ -70,7 +70,7 @@ class ProgressBar:
         if self._task is not None:
             self._progress.update(self._task, advance=1, at=self._at(epoch + 1))
         # The last step is followed by its epoch's line, and so are those of epochs that are short.
-        if step + 1 < self._steps and self._silent_since(max(self._said, self._began)):
+        if step + 1 < self._steps and self._silent_since(max(self._printed, self._began)):
             self._say(f"{self._at(epoch + 1)}, step {step + 1}/{self._steps}")
 
     def done(self, epoch: int, figures: str) -> None:
@@ -78,7 +78,7 @@ class ProgressBar:
         if self._task is not None:
             self._progress.update(self._task, figures=figures)
         self._began = monotonic()
-        if self._silent_since(self._said) or (epoch == self._epochs and not self._console.is_terminal):
+        if self._silent_since(self._printed) or (epoch == self._epochs and not self._console.is_terminal):
             self._say(f"{self._at(epoch)}, {figures}")
 
     def stop(self) -> None:
@@ -94,4 +94,4 @@ class ProgressBar:
 
     def _say(self, line: str) -> None:
         self._console.print(f"{self._title}: {line}", markup=False, highlight=False, soft_wrap=True)
-        self._said = monotonic()
+        self._printed = monotonic()

@@ -78,7 +78,7 @@ def train(config: TrainConfig, out: Path, *, bar: ProgressBar | None = None) -> 
         config: everything that decides the result.
         out: a ``.safetensors`` file. With validation images it holds the best epoch, and
             ``NAME-last.safetensors`` beside it the last one.
-        bar: is told of every step and epoch; without one nothing is shown.
+        bar: shows every step and epoch; None shows nothing.
     Raises:
         InputError: unknown names, data that do not fit, the state of another run.
         Diverged: the loss is not finite.
@@ -298,7 +298,7 @@ def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = Tru
         InputError: as `train`, or a checkpoint made otherwise is there.
     """
     configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
-    # All of them are looked at first: a name that is taken is not to be found after the hours of the others.
+    # All names are checked first: a name that is taken must not surface after hours of training.
     paths = [seed_path(out, each.seed) for each in configs]
     done = [save.score_if_done(path, each) for path, each in zip(paths, configs)]
     runs = []

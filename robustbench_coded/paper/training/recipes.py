@@ -305,17 +305,17 @@ def checked(what: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
         InputError: a field that there is not, or a value of another type or out of range.
     """
     hints = get_type_hints(kind, include_extras=True)
-    found = {}
+    settings = {}
     for name, value in values.items():
         if name not in hints:
             raise InputError(f"{what} has no option {name!r}; it has {', '.join(hints) or 'none'}")
         try:
-            found[name] = msgspec.convert(value, hints[name])
+            settings[name] = msgspec.convert(value, hints[name])
         except msgspec.ValidationError as error:
             choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
             more = f"; give {', '.join(map(str, choices))}" if choices else ""
             raise InputError(f"{what}: {name} = {value!r}: {str(error).lower()}{more}") from error
-    return found
+    return settings
 
 
 def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:

@@ -1,1 +1,1 @@
-"""What is said of several runs side by side, and of their paired differences."""
+"""Sentences and tables about several runs side by side, and their paired differences."""

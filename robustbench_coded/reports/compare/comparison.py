@@ -124,14 +124,14 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
-    asked = {perturbation for run in runs.values() for perturbation in run.manifest.judged_perturbations}
-    found = dict.fromkeys(
-        line.perturbation for run in runs.values() for line in run.rows if line.perturbation in asked
+    judged = {perturbation for run in runs.values() for perturbation in run.manifest.judged_perturbations}
+    ordered = dict.fromkeys(
+        line.perturbation for run in runs.values() for line in run.rows if line.perturbation in judged
     )
     # Runs may have been made in any order; of each norm the smallest eps comes first.
-    kinds = list(dict.fromkeys((perturbation.norm, perturbation.eps_space) for perturbation in found))
+    kinds = list(dict.fromkeys((perturbation.norm, perturbation.eps_space) for perturbation in ordered))
     perturbations = sorted(
-        found,
+        ordered,
         key=lambda perturbation: (kinds.index((perturbation.norm, perturbation.eps_space)), perturbation.eps),
     )
     tables = [
@@ -185,7 +185,7 @@ def _table(
     pairing: Pairing,
 ) -> Table:
     lines = {name: run.rows for name, run in runs.items()}
-    under = [line for found in lines.values() for line in found if line.perturbation == perturbation]
+    under = [line for group in lines.values() for line in group if line.perturbation == perturbation]
     columns = columns_of(under)
     with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
     build = {name: TableBuilder(run, lines[name]) for name, run in runs.items()}

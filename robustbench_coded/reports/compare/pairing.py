@@ -104,9 +104,9 @@ def _of_defence(name: str, contenders: Sequence[Contender]) -> Counterpart:
 def _alone(there: Sequence[Contender], *ways: Callable[[Subject], bool]) -> Contender | None:
     """The one that is alike in the first of these ways in which any is; None where several are."""
     for alike in ways:
-        found = [c for c in there if alike(c.subject)]
-        if found:
-            return found[0] if len(found) == 1 else None
+        matches = [c for c in there if alike(c.subject)]
+        if matches:
+            return matches[0] if len(matches) == 1 else None
     return None
 
 
@@ -157,29 +157,29 @@ class Pairing:
             return None
 
     def _of_same_attacks(
-        self, one: str, first: CaseResult, other: str, second: CaseResult
+        self, own: str, first: CaseResult, other: str, second: CaseResult
     ) -> tuple[CaseResult | None, CaseResult | None]:
         """Two ensembles, made of the attacks that both runs have finished; None where there are none."""
         finished = [
             {(c.attack, c.step_size): c for c in whole.sources if self._results[run, c].complete}
-            for run, whole in ((one, first), (other, second))
+            for run, whole in ((own, first), (other, second))
         ]
         shared = finished[0].keys() & finished[1].keys()
         if finished[0].keys() != finished[1].keys():  # what is submitted of ensembles comes from all attacks
             shared = {key for key in shared if not key[0].startswith(PREFIX) or f"/{ENSEMBLE}" not in key[0]}
         named = [{name: None for name, _ in of if name not in CONTROLS} for of in (*finished, shared)]
-        only = [(other, [*named[1].keys() - named[2]]), (one, [*named[0].keys() - named[2]])]
+        only = [(other, [*named[1].keys() - named[2]]), (own, [*named[0].keys() - named[2]])]
         if any(names for _, names in only):
             listed = ((run, ", ".join(sorted(names))) for run, names in only if names)
             lacking = (f"ttacks that only {run} ran: {names}" for run, names in listed)
             compared = f"compared on: {', '.join(sorted(named[2])) or 'no attack'}"
             where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
-            told = self._other_attacks.setdefault(f"A{'; a'.join(lacking)}; {compared}", {})
-            told[f"{where}, {first.case.threat}"] = None
+            places = self._other_attacks.setdefault(f"A{'; a'.join(lacking)}; {compared}", {})
+            places[f"{where}, {first.case.threat}"] = None
         if not named[2]:
             return None, None
         parts = []
-        for run, whole, of in ((one, first, finished[0]), (other, second, finished[1])):
+        for run, whole, of in ((own, first, finished[0]), (other, second, finished[1])):
             equal = whole.complete and len(of) == len(shared)
             parts.append(whole if equal else self._made_of(run, whole, {of[key] for key in shared}))
         return parts[0], parts[1]
@@ -195,24 +195,24 @@ class Pairing:
         key = Case(contender.subject, threat, row.perturbation, row.attack, row.step_size)
         return self._results.get((contender.run, key))
 
-    def _other_data(self, one: str, other: str) -> str:
+    def _other_data(self, own: str, other: str) -> str:
         """Why examples of two runs are not the same ones; '' where they are."""
-        if one == other:
+        if own == other:
             return ""
-        pair = (one, other)
+        pair = (own, other)
         if pair not in self._same_data:
-            self._same_data[pair] = _other_data(self._runs[one], self._runs[other])
-        return self._same_data[pair] and f"{one} and {other}: {self._same_data[pair]}"
+            self._same_data[pair] = _other_data(self._runs[own], self._runs[other])
+        return self._same_data[pair] and f"{own} and {other}: {self._same_data[pair]}"
 
 
-def _other_data(one: Run, other: Run) -> str:
-    first, second = (run.manifest.identity.data_sha256 for run in (one, other))
+def _other_data(own: Run, other: Run) -> str:
+    first, second = (run.manifest.identity.data_sha256 for run in (own, other))
     if first == second and first is not None:
         return ""
-    names = [run.manifest.identity.data for run in (one, other)]
+    names = [run.manifest.identity.data for run in (own, other)]
     if names[0] != names[1]:
         return f"they use different data ({names[0]} and {names[1]}), so no difference is computed."
-    labels = [_labels(run) for run in (one, other)]
+    labels = [_labels(run) for run in (own, other)]
     shared = labels[0].keys() & labels[1].keys()
     if not shared or any(labels[0][example] != labels[1][example] for example in shared):
         return f"both use {names[0]}, but with different images or labels, so no difference is computed."

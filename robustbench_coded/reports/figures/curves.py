@@ -113,11 +113,11 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     for row in sorted(ensembles, key=lambda row: row.perturbation.eps):
         curves.setdefault(row.subject, []).append(row)
     alone = _cross(curves)
-    found: dict[str, list[Subject]] = {}
+    groups: dict[str, list[Subject]] = {}
     for subject in tables.subjects_of(ensembles):
         title = inference_text(subject, with_k=True) + "\n" if alone else ""
-        found.setdefault(title + subject.checkpoint, []).append(subject)
-    shown = dict(list(found.items())[: style.MOST_PANELS])
+        groups.setdefault(title + subject.checkpoint, []).append(subject)
+    shown = dict(list(groups.items())[: style.MOST_PANELS])
     figure, axes = style.panels(len(shown))
     methods = list(dict.fromkeys(s.inference for s in tables.subjects_of(ensembles)))
     for panel, (title, subjects) in zip(axes, shown.items(), strict=True):
@@ -134,16 +134,16 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     style.legend(figure, axes)
     caption = (
         f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs. {style.INTERVALS}"
-    ) + style.first_of(len(shown), len(found), "subjects" if alone else "checkpoints")
+    ) + style.first_of(len(shown), len(groups), "subjects" if alone else "checkpoints")
     return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
 
 
 def _cross(curves: Mapping[Subject, Sequence[SummaryRow]]) -> bool:
     """True if two defences on one checkpoint change places from one eps to the next."""
-    for one, other in combinations(curves, 2):
+    for own, other in combinations(curves, 2):
         there = {row.perturbation: row.accuracy or 0.0 for row in curves[other]}
-        apart = [(r.accuracy or 0.0) - there[r.perturbation] for r in curves[one] if r.perturbation in there]
-        if one.checkpoint == other.checkpoint and apart and min(apart) < 0 < max(apart):
+        apart = [(r.accuracy or 0.0) - there[r.perturbation] for r in curves[own] if r.perturbation in there]
+        if own.checkpoint == other.checkpoint and apart and min(apart) < 0 < max(apart):
             return True
     return False
 
@@ -156,17 +156,17 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         usable = row.accuracy is not None and row.subject.k is not None
         if usable and row.threat == THREAT and row.attack not in ("strongest", "naive-min"):
             swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
-    swept = {pair: found for pair, found in swept.items() if len({row.subject.k for row in found}) > 1}
+    swept = {pair: group for pair, group in swept.items() if len({row.subject.k for row in group}) > 1}
     if perturbation is None or not swept:
         return None
     shown = list(swept.items())[: style.MOST_PANELS]
     figure, axes = style.panels(len(shown), 3.0)
-    names = list(dict.fromkeys(_line(row) for _, found in shown for row in found))
-    for panel, (_, found) in zip(axes, shown, strict=True):
+    names = list(dict.fromkeys(_line(row) for _, group in shown for row in group))
+    for panel, (_, group) in zip(axes, shown, strict=True):
         for name in names:
             of_name = [
                 row
-                for row in found
+                for row in group
                 if _line(row) == name and (row.attack == "clean" or row.perturbation == perturbation)
             ]
             # Of inputs perturbed elsewhere the line has the lowest at each size.
@@ -174,9 +174,9 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
             sizes = sorted(k for k in curve if k is not None)
             dashes = "--" if name.startswith("ensemble") else "-"
             style.plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
-        first = found[0].subject
+        first = group[0].subject
         panel.set_xscale("log", base=2)
-        sizes = sorted({row.subject.k for row in found if row.subject.k is not None})
+        sizes = sorted({row.subject.k for row in group if row.subject.k is not None})
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
         panel.set_xlabel("batch size K")
@@ -229,16 +229,16 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     if perturbation is None:
         return None
     rungs = {subject: _rungs(rows, subject, perturbation) for subject in subjects_of(rows)}
-    names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
+    names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
     checkpoints = checkpoints_of(rows)
     shown = checkpoints[: style.MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
     methods = list(dict.fromkeys(subject.inference for subject in rungs))
     for panel, checkpoint in zip(axes, shown, strict=True):
-        for subject, found in rungs.items():
+        for subject, points in rungs.items():
             if subject.checkpoint == checkpoint:
-                _dots(panel, found, names, methods.index(subject.inference), len(methods), subject)
+                _dots(panel, points, names, methods.index(subject.inference), len(methods), subject)
         panel.set_title(style.label(checkpoint))
         panel.set_yticks(range(len(names)), names, fontsize=8)
         panel.set_ylim(len(names) - 0.5, -0.5)
@@ -255,7 +255,7 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
 
 def _dots(
     panel: Axes,
-    found: dict[str, SummaryRow],
+    points: dict[str, SummaryRow],
     names: Sequence[str],
     number: int,
     styles: int,
@@ -263,7 +263,7 @@ def _dots(
 ) -> None:
     """One subject's accuracies; subjects of one rung stand a little apart."""
     apart = 0.6 / styles * (number - (styles - 1) / 2)
-    rungs = sorted(((names.index(name), row) for name, row in found.items()), key=lambda pair: pair[0])
+    rungs = sorted(((names.index(name), row) for name, row in points.items()), key=lambda pair: pair[0])
     places, accuracies, bars = style.with_bars([rung + apart for rung, _ in rungs], [row for _, row in rungs])
     look = style.style_of(number, inference_text(subject, with_k=True))
     panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
@@ -271,16 +271,16 @@ def _dots(
 
 def _rungs(rows: Sequence[SummaryRow], subject: Subject, perturbation: Perturbation) -> dict[str, SummaryRow]:
     """The lowest row of each rung."""
-    found: dict[str, SummaryRow] = {}
+    points: dict[str, SummaryRow] = {}
     for row in rows:
         name = _rung(row)
         if name is None or row.subject != subject or row.accuracy is None:
             continue
         if row.attack != CLEAN and row.perturbation != perturbation:
             continue
-        if name not in found or row.accuracy < (found[name].accuracy or 0.0):
-            found[name] = row
-    return found
+        if name not in points or row.accuracy < (points[name].accuracy or 0.0):
+            points[name] = row
+    return points
 
 
 def _rung(row: SummaryRow) -> str | None:

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.reports.compare.comparison import (
-    LEGEND,
-    RunComparison,
-    comparison_csv,
-    run_text_table,
-)
+from robustbench_coded.reports.compare.comparison import LEGEND, RunComparison, comparison_csv, run_text_table
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 
@@ -25,10 +20,10 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
         return comparison_csv(comparison)
     if name == "latex":
         return "\n".join([latex.PACKAGE, *map(latex.latex_table, comparison.tables)])
-    said, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
+    notes, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
     if name == "md":
-        return markdown.plain_markdown(TITLE, said, sections)
-    return html.plain_html(TITLE, said, sections)
+        return markdown.plain_markdown(TITLE, notes, sections)
+    return html.plain_html(TITLE, notes, sections)
 
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:

@@ -110,8 +110,8 @@ def _chip(text: str) -> Markup:
 
 def _whole_intervals(text: str) -> Markup:
     """One element around all of it, because each part of a cell of a card is set apart from the others."""
-    marked, found = _INTERVAL.subn(r'<span class="whole">\g<0></span>', str(_with_joints(text)))
-    return Markup(f"<span>{marked}</span>" if found else marked)
+    marked, count = _INTERVAL.subn(r'<span class="whole">\g<0></span>', str(_with_joints(text)))
+    return Markup(f"<span>{marked}</span>" if count else marked)
 
 
 def _with_joints(text: str) -> Markup:

@@ -117,17 +117,17 @@ def _caption(table: Table, threats: Sequence[object]) -> str:
     if len(attackers) == 1:
         attackers = [f"Threat model {attackers[0]}"]
     cells = [cell for row in table.rows for cell in row.cells if cell is not None]
-    said = [
+    sentences = [
         f"{table.title}. Percent of {table.examples:,} test images{batches}, with 95% intervals",
         *attackers,
         "Bold: the strongest single attack" + (" of its threat model" if len(attackers) > 1 else ""),
     ]
     if any(column.attack == "ensemble" for column in table.columns):
-        said.append("Ensemble: for each image the strongest attack on other draws")
+        sentences.append("Ensemble: for each image the strongest attack on other draws")
     if any(cell.difference for cell in cells):
-        said.append("Signed: paired difference from the baseline in points, bold where it is not chance")
-    said += [table.kinds.rstrip(".")] if table.kinds else []
-    return ". ".join(said) + "."
+        sentences.append("Signed: paired difference from the baseline in points, bold where it is not chance")
+    sentences += [table.kinds.rstrip(".")] if table.kinds else []
+    return ". ".join(sentences) + "."
 
 
 def _parts(table: Table, *, several: bool) -> list[Table]:
@@ -215,11 +215,11 @@ def _head(column: Column, *, several: bool) -> list[str]:
 
 def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
     """The lines of a cell, and which are bold; the interval of a difference has a line of its own."""
-    found = []
+    lines = []
     for text, bold in cell.texts(examples):
         figure, bracket, ends = text.partition(" [")
-        found += [(figure, bold), (bracket.strip() + ends, False)] if bracket else [(text, bold)]
-    return found
+        lines += [(figure, bold), (bracket.strip() + ends, False)] if bracket else [(text, bold)]
+    return lines
 
 
 def _text(shown: tuple[str, bool] | None) -> str:

@@ -21,16 +21,16 @@ from robustbench_coded.reports.text.escape import markdown, markdown_block
 def markdown_report(report: Report) -> str:
     """The answer, and what qualifies it, in GitHub's Markdown; the rest is named at its end."""
     opening, picture = report.opening, report.picture
-    parts = [f"# {markdown(report.title)}", markdown(opening.asked)]
-    parts += [f"**{markdown(verdict)}.** {markdown(found)}".rstrip() for verdict, found in opening.answers]
+    parts = [f"# {markdown(report.title)}", markdown(opening.question)]
+    parts += [f"**{markdown(verdict)}.** {markdown(text)}".rstrip() for verdict, text in opening.answers]
     parts += [f"![{markdown(picture.title)}](figures/{picture.name}.svg)"] if picture else []
     parts += [markdown(text) for text in (*opening.others, opening.certainty, opening.next)]
     parts += [markdown_block(opening.next.command)] if opening.next.command else []
     parts += [bullets(report.remarks)] if report.remarks else []
     for section in report.sections:
         parts += [] if section.detail else _section(section)
-    left = [section.title for section in report.sections if section.detail]
-    parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(left))}."]
+    titles = [section.title for section in report.sections if section.detail]
+    parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(titles))}."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

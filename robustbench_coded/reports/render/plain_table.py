@@ -73,18 +73,18 @@ class PlainTable:
 def _parts(table: TextTable, width: int) -> Iterator[list[_Column]]:
     """The whole table where it fits, else tables of as many columns of figures as fit."""
     figures = [place for place, head in enumerate(table.heads) if head in table.numbers]
-    found = _first_that_fits(table, _WAYS, width)
-    if found is not None or len(figures) < 2:
-        yield found or _columns(table, _WAYS[-1])
+    columns = _first_that_fits(table, _WAYS, width)
+    if columns is not None or len(figures) < 2:
+        yield columns or _columns(table, _WAYS[-1])
         return
     names = set(range(len(table.heads))).difference(figures)
     while figures:
         for count in range(len(figures), 0, -1):
             part = table.with_columns([i in names or i in figures[:count] for i in range(len(table.heads))])
             part = replace(part, rows=tuple(row for row in part.rows if _says(part, row)))
-            found = _first_that_fits(part, _WAYS[:1] if count > 1 else _WAYS, width)
-            if found is not None or count == 1:
-                yield found or _columns(part, _WAYS[-1])
+            columns = _first_that_fits(part, _WAYS[:1] if count > 1 else _WAYS, width)
+            if columns is not None or count == 1:
+                yield columns or _columns(part, _WAYS[-1])
                 figures = figures[count:]
                 break
 
@@ -104,11 +104,11 @@ def _first_that_fits(
 
 
 def _columns(table: TextTable, way: Callable[[str], str]) -> list[_Column]:
-    found = []
+    columns = []
     for place, head in enumerate(table.heads):
         texts, number = [shortened(row[place], NAME_WIDTH) for row in table.rows], head in table.numbers
-        found.append(_Column(shortened(head, NAME_WIDTH), [*map(way, texts)] if number else texts, number))
-    return found
+        columns.append(_Column(shortened(head, NAME_WIDTH), [*map(way, texts)] if number else texts, number))
+    return columns
 
 
 def _room(columns: Sequence[_Column], width: int) -> int:

@@ -113,7 +113,7 @@ def report_of(
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
-        worst: the examples that fell furthest, and a PNG for each; None where its images were not kept.
+        worst: the examples that fell furthest, and a PNG for each; None if its images were not stored.
         title: in place of the folder's name.
     """
     kinds = kinds_text({row.interval_kind for row in run.rows})

@@ -29,8 +29,8 @@ class Sentence:
 
 def wrapped(text: str, width: int) -> list[str]:
     """Lines of at most ``width`` characters, broken at spaces, but not within a figure and its interval."""
-    kept = _UNBROKEN.sub(lambda found: found[0].replace(" ", _KEPT), text)
-    lines = textwrap.wrap(kept, width, break_on_hyphens=False)
+    joined = _UNBROKEN.sub(lambda match: match[0].replace(" ", _KEPT), text)
+    lines = textwrap.wrap(joined, width, break_on_hyphens=False)
     return [line.replace(_KEPT, " ") for line in lines]
 
 

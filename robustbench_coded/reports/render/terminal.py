@@ -31,29 +31,29 @@ def result(run: Run) -> Group:
 def answer(run: Run) -> Group:
     """The first screen: the same in the same order as in report.html, the bars as a table."""
     opening = opening_of(run)
-    said = [*opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
-    first = " ".join(filter(None, (opening.asked, *map(str, opening.answers))))
+    sentences = [*opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
+    first = " ".join(filter(None, (opening.question, *map(str, opening.answers))))
     return Group(
         _sentence(first),
         *([PlainTable("", bars_text_table(opening))] if opening.bars else []),
-        *map(_sentence, filter(None, (*said, *findings.remarks_on(run)))),
+        *map(_sentence, filter(None, (*sentences, *findings.remarks_on(run)))),
     )
 
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    found = tables.tables_of(run)
-    parts: list[Any] = [PlainTable(table.title, table.by_attack()) for table in found]
-    if any(None in row.cells for table in found for row in table.rows):
+    run_tables = tables.tables_of(run)
+    parts: list[Any] = [PlainTable(table.title, table.by_attack()) for table in run_tables]
+    if any(None in row.cells for table in run_tables for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
-    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in found)))
+    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _open(run)), *certified)
 
 
 def run_table(run: Run) -> Group:
-    """Description of a run, its tables, what is open, and what it found."""
+    """Description of a run, its tables, open points and findings."""
     return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 
@@ -133,12 +133,12 @@ def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterato
         points = {x: result.shown} if over != "submissions" else {m: survival(result, m) for m in submissions}
         where = "" if over == "eps" else f", eps {eps}"
         title = f"{formatting.subject_text(case.subject, with_k=True)}, {case.threat}, {family}{where}"
-        for x, left in points.items():
-            if left is not None and family:
+        for x, interval in points.items():
+            if interval is not None and family:
                 shown = eps if over == "eps" else f"{x:g}"
-                curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(left)}"
+                curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(interval)}"
                 alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
-                alike.setdefault(title, {})[x] = left.estimate
+                alike.setdefault(title, {})[x] = interval.estimate
     for title, lines in curves.items():
         if len(lines) > 1:
             yield one_line(f"{title} over {over}:")

@@ -33,9 +33,9 @@ def picture_file(run: Path, units: list[str], example: int) -> tuple[Path, Image
     """The file of one of the units that holds the example, its clean and its perturbed image."""
     for unit in units:
         path = run / FOLDER / f"{unit}.safetensors"
-        found = read_picture(path, example) if _UNIT.fullmatch(unit) and path.is_file() else None
-        if found is not None:
-            return path, *found
+        pair = read_picture(path, example) if _UNIT.fullmatch(unit) and path.is_file() else None
+        if pair is not None:
+            return path, *pair
     return None
 
 
@@ -86,16 +86,16 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
     """
-    asked = run.manifest.judged_perturbations
-    main = main_perturbation([row for row in run.rows if row.perturbation in asked])
+    judged = run.manifest.judged_perturbations
+    main = main_perturbation([row for row in run.rows if row.perturbation in judged])
     strongest = [r for r in run.results if r.case.attack == STRONGEST and r.case.threat == WHOLE_BATCH]
     usable = [r for r in strongest if r.case.perturbation == main and r.cell is not None and r.clean]
     defended = [r for r in usable if r.case.subject.defence != STANDARD] or usable
-    found: list[WorstExample] = []
+    examples: list[WorstExample] = []
     for i, result in enumerate(defended):
-        share = (count - len(found)) // (len(defended) - i)
-        found += _of_result(run, result, share)
-    return found
+        share = (count - len(examples)) // (len(defended) - i)
+        examples += _of_result(run, result, share)
+    return examples
 
 
 def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
@@ -133,15 +133,15 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
 
 
 def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
-    """A PNG each: clean image, perturbation and perturbed image; None where none was kept."""
-    found = (picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples)
-    return [None if picture is None else triptych(*picture[1:]) for picture in found]
+    """A PNG each: clean image, perturbation and perturbed image; None if none was stored."""
+    pictures = (picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples)
+    return [None if picture is None else triptych(*picture[1:]) for picture in pictures]
 
 
 def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
     """Removes pictures of units none of which is shown: while a run goes on, it is unknown which will be."""
-    found = [picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples]
-    shown = {picture[0] for picture in found if picture is not None}
+    pictures = [picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples]
+    shown = {picture[0] for picture in pictures if picture is not None}
     for path in (run.path / FOLDER).glob("*.safetensors"):
         if path not in shown:
             path.unlink()
@@ -181,19 +181,19 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
     if not scored:
         raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
     figures: formatting.Columns[tuple[Any, int]] = {
-        "Label": lambda found: found[0].cell.label[found[1]],
-        "Right": lambda found: f"{found[0].cell.correct[found[1]].sum()} of {len(found[0].cell.draw)}",
-        "Answers": lambda found: answer_text(answers(found[0].cell, found[1])),
-        "Margin": lambda found: f"{outcomes_of(outcomes, found[0].case)['margin'].mean():.2f}",
+        "Label": lambda entry: entry[0].cell.label[entry[1]],
+        "Right": lambda entry: f"{entry[0].cell.correct[entry[1]].sum()} of {len(entry[0].cell.draw)}",
+        "Answers": lambda entry: answer_text(answers(entry[0].cell, entry[1])),
+        "Margin": lambda entry: f"{outcomes_of(outcomes, entry[0].case)['margin'].mean():.2f}",
     }
     about = formatting.of_part(
-        {**formatting.SUBJECT, **formatting.THREAT, **formatting.ATTACKED_BY}, lambda found: found[0].case
+        {**formatting.SUBJECT, **formatting.THREAT, **formatting.ATTACKED_BY}, lambda entry: entry[0].case
     )
     return formatting.TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
 
 
 def _known(run: Run, example: int) -> str:
-    """Which examples a run has: all where they follow one another, else those around the one asked for."""
+    """Which examples a run has: all if they are consecutive, else those around the requested example."""
     known = sorted({int(i) for result in run.results if result.cell is not None for i in result.cell.example})
     if not known:
         return "its examples are none yet"

@@ -66,7 +66,7 @@ COLLATERAL_LEGEND = (
 
 def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """A row per ensemble with malicious inputs; no rows without any."""
-    found = [
+    rows = [
         row for row in lines if row.threat.malicious and row.attack == ENSEMBLE and row.accuracy is not None
     ]
     draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
@@ -76,7 +76,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
         "Accuracy": lambda row: with_interval(row.interval),
     }
     moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
-    return TextTable.of(found, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
+    return TextTable.of(rows, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
 
 
 # What attacks of other packages say of themselves, by what they counted.
@@ -89,20 +89,20 @@ _OWN = {
 
 def findings_of(run: Run) -> list[str]:
     """Statements that attacks of other packages say of themselves, beside what they leave on fresh draws."""
-    told = []
+    sentences = []
     for line in run.rows:
         counts = run.counts_of(line.case) if line.accuracy is not None and is_peers(line.attack) else {}
         for name, sentence in _OWN.items():
             if counts.get(name):
-                said = sentence.format(
+                text = sentence.format(
                     who=f"{subject_text(line.subject, with_k=True)}: {line.attack}",
                     where=f"{line.threat}, {perturbation_text(line.perturbation)}",
                     inputs=counts[name],
                     own=percent(counts.get("third_party_standing", 0.0) / counts[name]),
                     left=f"{percent(line.accuracy)}% {interval(line.low, line.high, line.interval_kind)}",
                 )
-                told.append(said)
-    return told
+                sentences.append(text)
+    return sentences
 
 
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
@@ -110,22 +110,22 @@ LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through n
 
 def remarks_on(run: Run) -> list[str]:
     """Sentences that stand below the answer."""
-    said = [*_guesses(run.manifest), *_mismatches(run.manifest)]
+    remarks = [*_guesses(run.manifest), *_mismatches(run.manifest)]
     if not run.manifest.finished:
-        said.append("The run was stopped before its end; the same command resumes it.")
+        remarks.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
-        said.append(
+        remarks.append(
             f"{run.missing}, so some rows are incomplete, and so is the ensemble. "
             "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
             "all commands of this folder stand under 'Run it again'."
         )
-    said += hidden_gradients(run.manifest)
+    remarks += hidden_gradients(run.manifest)
     if (mix := run.manifest.identity.class_mix) and any(row.batch_dependent for row in run.results):
-        said.append(
+        remarks.append(
             f"Images came {MIXES[mix]} (--class-mix {mix}), and answers depend on the batch: figures are "
             "about such batches alone, and none were scored in random ones, as --class-mix shuffled does."
         )
-    return said
+    return remarks
 
 
 def failures_of(run: Run) -> list[str]:
@@ -158,10 +158,10 @@ def faulty(run: Run) -> list[str]:
 def left_out(run: Run) -> list[str]:
     """Rows that did not fit, a sentence per row: its price and the option that runs it."""
     return [
-        f"{one.case}: left out; it costs {one.images:,} gradients, about {duration(one.seconds)}; "
-        f"{one.option} runs it"
-        for one in run.manifest.outlook
-        if one.purpose == LEFT_OUT
+        f"{entry.case}: left out; it costs {entry.images:,} gradients, about {duration(entry.seconds)}; "
+        f"{entry.option} runs it"
+        for entry in run.manifest.outlook
+        if entry.purpose == LEFT_OUT
     ]
 
 
@@ -172,31 +172,31 @@ def commands_of(run: Run) -> list[str]:
 
 def hidden_gradients(manifest: RunManifest) -> list[str]:
     """Where each defence's gradient is lost, as its probe recorded it."""
-    said: dict[str, None] = {}
+    sentences: dict[str, None] = {}
     for probe in manifest.probes:
         causes = _causes(probe)
         if causes:
             who = f"{probe.subject.defence} on {probe.subject.checkpoint}"
-            said[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
-    return list(said)
+            sentences[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
+    return list(sentences)
 
 
 def _causes(probe: ProbeRecord) -> list[str]:
-    met = [one for one in probe.hidden_by if _usable(one)]
-    names = {one["operator"] for one in met}
+    operators = [operator for operator in probe.hidden_by if _usable(operator)]
+    names = {operator["operator"] for operator in operators}
     if LEAVES in names:  # an image is detached on its way there
-        met = [one for one in met if one["operator"] not in (LEAVES, "detach")]
-        return ["its answers leave torch through numpy, where gradients end", *map(hiding_text, met)]
-    if not met and probe.figures.get("no_gradient") is True:
+        operators = [operator for operator in operators if operator["operator"] not in (LEAVES, "detach")]
+        return ["its answers leave torch through numpy, where gradients end", *map(hiding_text, operators)]
+    if not operators and probe.figures.get("no_gradient") is True:
         return ["its answers leave torch, through numpy or other code, and have no gradient in the input"]
-    return [hiding_text(one) for one in met]
+    return [hiding_text(operator) for operator in operators]
 
 
-def _usable(met: dict[str, Any]) -> bool:
-    scale = met.get("scale")
+def _usable(operator: dict[str, Any]) -> bool:
+    scale = operator.get("scale")
     return (
-        isinstance(met.get("operator"), str)
-        and type(met.get("calls")) is int
+        isinstance(operator.get("operator"), str)
+        and type(operator.get("calls")) is int
         and (scale is None or type(scale) in (int, float))
     )
 
@@ -204,21 +204,21 @@ def _usable(met: dict[str, Any]) -> bool:
 def _guesses(manifest: RunManifest) -> list[str]:
     """What was evaluated although nothing says that it is the network of the file."""
     return [
-        f"Architecture and normalisation were guessed (--guess): {one.name} is evaluated as {one.arch} with "
-        f"normalisation {one.normalisation.get('name')}, which its labels prefer and which may be wrong."
-        for one in manifest.checkpoints
-        if one.guessed
+        f"Architecture and normalisation were guessed (--guess): {c.name} is evaluated as {c.arch} with "
+        f"normalisation {c.normalisation.get('name')}, which its labels prefer and which may be wrong."
+        for c in manifest.checkpoints
+        if c.guessed
     ]
 
 
 def _mismatches(manifest: RunManifest) -> list[str]:
     """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
-    said = []
+    sentences = []
     for checkpoint in manifest.checkpoints:
-        found = checkpoint.recognition.get("contradictions")
-        if isinstance(found, list) and found:
-            said.append(
+        clauses = checkpoint.recognition.get("contradictions")
+        if isinstance(clauses, list) and clauses:
+            sentences.append(
                 f"{checkpoint.name} is evaluated as {checkpoint.arch}, and may be another network: "
-                f"{'; '.join(str(clause) for clause in found)}."
+                f"{'; '.join(str(clause) for clause in clauses)}."
             )
-    return said
+    return sentences

@@ -62,8 +62,8 @@ _CHOICES = {
 def _choice(manifest: RunManifest) -> list[str]:
     data = manifest.data
     subset = "drawn" if manifest.identity.subset is not None else "first"
-    found = _CHOICES["all" if data.examples == data.available else subset]
-    return [text.format(taken=data.examples, all=data.available, name=data.name) for text in found]
+    texts = _CHOICES["all" if data.examples == data.available else subset]
+    return [text.format(taken=data.examples, all=data.available, name=data.name) for text in texts]
 
 
 _NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model."
@@ -93,7 +93,7 @@ def limits_of(run: Run) -> list[str]:
         "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
         f"attack may leave less. {bounds}.",
         "The intervals do not cover other attacks, other training runs or shifted data.",
-        *(said for said, not_so in unless.items() if not not_so),
+        *(limit for limit, not_so in unless.items() if not not_so),
     ]
 
 
@@ -168,12 +168,12 @@ def _data(manifest: RunManifest) -> str:
 
 
 def _checkpoint(checkpoint: CheckpointFacts) -> str:
-    said = f"{checkpoint.name}: {checkpoint.arch}, sha256 {checkpoint.sha256[:16]}; normalisation "
+    start = f"{checkpoint.name}: {checkpoint.arch}, sha256 {checkpoint.sha256[:16]}; normalisation "
     choice = checkpoint.normalisation
     if not choice:
-        return said + "unknown."
+        return start + "unknown."
     figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
-    return f"{said}{choice.get('source')}: {choice.get('name', 'custom')} ({figures})."
+    return f"{start}{choice.get('source')}: {choice.get('name', 'custom')} ({figures})."
 
 
 def _recognition(checkpoint: CheckpointFacts) -> str:
@@ -181,9 +181,9 @@ def _recognition(checkpoint: CheckpointFacts) -> str:
     was scored is always the original model.
     """
     recognised, attacked = checkpoint.recognition.get("sentence"), checkpoint.gradients.get("sentence")
-    said = [f"{recognised[:1].upper()}{recognised[1:]}."] if isinstance(recognised, str) else []
-    said += [f"Scored in float32 by the original model; attacked with {attacked}."] if attacked else []
-    return f"{checkpoint.name}: {' '.join(said)}" if said else ""
+    parts = [f"{recognised[:1].upper()}{recognised[1:]}."] if isinstance(recognised, str) else []
+    parts += [f"Scored in float32 by the original model; attacked with {attacked}."] if attacked else []
+    return f"{checkpoint.name}: {' '.join(parts)}" if parts else ""
 
 
 def _numbers(values: Any) -> str:
@@ -196,11 +196,11 @@ def _examples(rows: Sequence[SummaryRow]) -> str:
     counts: dict[int, set[ThreatModel]] = defaultdict(set)
     for row in rows:
         counts[row.examples_planned].add(row.threat)
-    said = "; ".join(
+    text = "; ".join(
         f"{count} under {series(sorted(map(str, threats)))}" for count, threats in counts.items()
     )
     missing = sum(1 for row in rows if row.measured and not row.done)
-    return f"{said}." + (f" {missing} cases are incomplete." if missing else "")
+    return f"{text}." + (f" {missing} cases are incomplete." if missing else "")
 
 
 _SPACES = {
@@ -210,11 +210,11 @@ _SPACES = {
 
 
 def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
-    found = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
-    spaces = {perturbation.eps_space for perturbation in found}
-    if found:
-        said = "; ".join(text for space, text in _SPACES.items() if space in spaces)
-        yield f"{series(list(map(perturbation_text, found)))}. {said}. Perturbed images stay in [0, 1]."
+    budgets = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
+    spaces = {perturbation.eps_space for perturbation in budgets}
+    if budgets:
+        texts = "; ".join(text for space, text in _SPACES.items() if space in spaces)
+        yield f"{series(list(map(perturbation_text, budgets)))}. {texts}. Perturbed images stay in [0, 1]."
 
 
 _SUBMITTED = {
@@ -232,10 +232,10 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
     for row in rows:
         groups[row.attack].append(row)
     submitted = [attack for attack in groups if is_submitted(attack)]
-    for attack, found in sorted(groups.items(), key=lambda entry: entry[0] in COMBINED):
+    for attack, group in sorted(groups.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or attack in submitted:
             continue
-        steps = list(dict.fromkeys(row.step_size for row in found if row.step_size is not None))
+        steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
         yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
     yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
 
@@ -266,18 +266,18 @@ def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
     }
     if not any(case.randomised or case.case.threat.draw_known for case in cases):
         return "every defence here is deterministic: it has one answer."
-    told = (text.format(series(list(map(str, sorted(found))))) for text, found in counts.items() if found)  # type: ignore[type-var]
-    return f"{'; '.join(told)}."
+    parts = (text.format(series(list(map(str, sorted(draws))))) for text, draws in counts.items() if draws)  # type: ignore[type-var]
+    return f"{'; '.join(parts)}."
 
 
 def _versions(manifest: RunManifest) -> Iterator[str]:
     for invocation in manifest.invocations:
         git, machine, threads = invocation.git, invocation.machine, invocation.resolved.threads
-        said = [", ".join(f"{name} {version}" for name, version in invocation.versions.items())]
-        said += [f"commit {git.commit[:12]}{' with changes' if git.dirty else ''}"] if git.commit else []
+        parts = [", ".join(f"{name} {version}" for name, version in invocation.versions.items())]
+        parts += [f"commit {git.commit[:12]}{' with changes' if git.dirty else ''}"] if git.commit else []
         gpu = f" ({machine.gpu})" if machine.gpu else ""
-        said.append(f"device {machine.device}{gpu} on {machine.system} {machine.processor}")
-        yield "; ".join(said) + (f", CPU threads: {threads}." if threads else ".")
+        parts.append(f"device {machine.device}{gpu} on {machine.system} {machine.processor}")
+        yield "; ".join(parts) + (f", CPU threads: {threads}." if threads else ".")
 
 
 GLOSSARY = "docs/glossary.md"

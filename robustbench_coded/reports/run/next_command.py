@@ -21,7 +21,7 @@ NOTHING = "No further run on these images is expected to change this."
 
 
 class NextCommand(NamedTuple):
-    """A command and what it brings; without one where nothing is left to do.
+    """A command and what it brings; no command if the run is settled.
 
     Attributes:
         purpose: empty where nothing would change the answer.
@@ -52,7 +52,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
-    outlook = {one.purpose: one for one in manifest.outlook}
+    outlook = {entry.purpose: entry for entry in manifest.outlook}
     everything = None
     if whole := outlook.get("all"):
         everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
@@ -64,7 +64,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         return NextCommand("")  # what has fallen stays where it is
     if everything is not None:
         return everything
-    # Weaknesses are planted where nothing was found.
+    # Weaknesses are planted where no attack succeeded.
     planted = any(j.case.threat.inputs == "batch" and not j.case.threat.draw_known for j in praised)
     if planted and manifest.last.command and not (run.path / "power.json").is_file():
         return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")

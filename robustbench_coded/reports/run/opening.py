@@ -1,4 +1,4 @@
-"""The first screen of a report: what was asked; a sentence for each verdict; bars; what other attackers
+"""The first screen of a report: the question; a sentence for each verdict; bars; what other attackers
 reach; what the intervals are about; and what would change the answer.
 
     opening_of(run) -> Opening
@@ -40,7 +40,7 @@ NO_VERDICT = "No verdict yet"
 ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_FOUND = "Robust accuracy {left}{bare}{claim}{decided}."
+_SENTENCE = "Robust accuracy {left}{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
 _BRACKETS = "In brackets: 95% intervals, measured on {images} images. {kinds}"
 _BESIDE = (
@@ -50,7 +50,7 @@ _BESIDE = (
 
 
 class Span(NamedTuple):
-    """Accuracies of one or several subjects as fractions: the least and the most that is kept, and for each
+    """Accuracies of one or several subjects as fractions: the least and the largest, and for each
     kind of their intervals how far those of that kind reach.
     """
 
@@ -59,16 +59,16 @@ class Span(NamedTuple):
     ends: tuple[tuple[IntervalKind, float, float], ...]
 
     @staticmethod
-    def of(found: Iterable[Interval | None]) -> "Span | None":
+    def of(intervals: Iterable[Interval | None]) -> "Span | None":
         """None where none of them was measured."""
-        kept = [one for one in found if one is not None]
-        if not kept:
+        known = [ci for ci in intervals if ci is not None]
+        if not known:
             return None
         kinds: dict[IntervalKind, list[Interval]] = {}
-        for one in kept:
-            kinds.setdefault(one.kind, []).append(one)
-        middle = [one.estimate for one in kept]
-        ends = ((kind, min(one.low for one in of), max(one.high for one in of)) for kind, of in kinds.items())
+        for ci in known:
+            kinds.setdefault(ci.kind, []).append(ci)
+        middle = [ci.estimate for ci in known]
+        ends = ((kind, min(ci.low for ci in of), max(ci.high for ci in of)) for kind, of in kinds.items())
         return Span(min(middle), max(middle), tuple(ends))
 
     def __str__(self) -> str:
@@ -78,13 +78,13 @@ class Span(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A verdict with those that it is about, and what was found, '' before anything was."""
+    """A verdict with those that it is about, and the sentence that states it (empty before any)."""
 
     verdict: str
-    found: str
+    sentence: str
 
     def __str__(self) -> str:
-        return f"{self.verdict}. {self.found}".rstrip()
+        return f"{self.verdict}. {self.sentence}".rstrip()
 
 
 class OpeningBars(NamedTuple):
@@ -100,7 +100,7 @@ class Opening:
     """The first screen.
 
     Attributes:
-        asked: a question; empty where nothing was judged.
+        question: empty if nothing was judged.
         answers: a sentence for each verdict.
         others: what attackers of other threat models reach.
         certainty: what the intervals are about.
@@ -110,7 +110,7 @@ class Opening:
         verdicts: the answers' verdicts by name, for labels beside the title.
     """
 
-    asked: str
+    question: str
     answers: tuple[Answer, ...]
     others: tuple[str, ...]
     certainty: str
@@ -125,7 +125,7 @@ def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
     judged = opens_with(run.judgements)
     unsettled = [
-        [j for j in found if j.verdict.name == VerdictName.NOT_SETTLED] for found in (judged, run.judgements)
+        [j for j in group if j.verdict.name == VerdictName.NOT_SETTLED] for group in (judged, run.judgements)
     ]
     following = next_command(run, unsettled[0] or unsettled[1])
     if run.manifest.finished and not unsettled[0] and unsettled[1]:
@@ -140,7 +140,7 @@ def opening_of(run: Run) -> Opening:
     ):
         groups.setdefault(judgement.verdict.name, []).append(judgement)
     return Opening(
-        asked=_asked(subjects, judged[0].perturbation, judged[0].verdict.claim),
+        question=_question(subjects, judged[0].perturbation, judged[0].verdict.claim),
         answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
         others=tuple(_others(run, judged)),
         certainty=_certainty(run, judged),
@@ -176,7 +176,7 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
-def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
+def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
     """The question: whether a defence protects, a network withstands, or a claim holds."""
     verb, named = ("Does ", "") if len(subjects) == 1 else ("Do ", "the ")
     named += _named(subjects)
@@ -233,7 +233,7 @@ def _listed(judgements: Sequence[Judgement]) -> str:
         networks.setdefault(inference, []).append(shortened(subject.checkpoint, NAME_WIDTH))
     for inference, names in networks.items():
         inferences.setdefault(series(names), []).append(inference)
-    return "; ".join(f"{series(found)} on {names}" for names, found in inferences.items())
+    return "; ".join(f"{series(methods)} on {names}" for names, methods in inferences.items())
 
 
 def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> Answer:
@@ -249,33 +249,33 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     }
     who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
-    left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))
-    if left is None:
+    robust, bare = (Span.of(j.verdict.accuracy for j in side) for side in (group, _bare(run, group)))
+    if robust is None:
         return Answer(named, "")
     attacks = list(dict.fromkeys(attack_in_words(j.attack) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
     strongest = "strongest attack" if len(attacks) == 1 else "strongest attacks"
-    found = _FOUND.format(
-        left=left,
+    sentence = _SENTENCE.format(
+        left=robust,
         bare=f" (base model {bare})" if bare else "",
         claim=_of_claim(group[0]),
         decided=f"; {strongest}: {decided}" if attacks else "",
     )
-    return Answer(named, found)
+    return Answer(named, sentence)
 
 
 def _of_claim(judgement: Judgement) -> str:
     """Where the claim lies, and what refutes it."""
     verdict = judgement.verdict
-    claim, left = verdict.claim, verdict.claimed or verdict.accuracy
-    if claim is None or left is None:
+    claim, robust = verdict.claim, verdict.claimed or verdict.accuracy
+    if claim is None or robust is None:
         return ""
-    voted = f"{_of_what(claim)}, of which {Span.of([left])} are right" if claim.votes > 1 else ""
-    stands = f", which stands so far {left.kind.phrase}"
-    stands = stands if left.low >= claim.value else ", which the interval contains"
+    voted = f"{_of_what(claim)}, of which {Span.of([robust])} are right" if claim.votes > 1 else ""
+    stands = f", which stands so far {robust.kind.phrase}"
+    stands = stands if robust.low >= claim.value else ", which the interval contains"
     why = f", refuted {verdict.refuted_for}" if verdict.refuted_for else ""
     why += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
-    return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{why}"
+    return f", claimed are {percent(claim.value)}%{voted}{stands if robust.high >= claim.value else ''}{why}"
 
 
 def _of_what(claim: Claim) -> str:
@@ -292,11 +292,11 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
         if j.verdict.name != about[j.subject].verdict.name:
             groups.setdefault(j.threat, {}).setdefault(j.verdict.name, []).append(j)
     for threat, verdicts in groups.items():
-        told = [
+        texts = [
             f"{name} for {_listed(group)} ({Span.of(j.verdict.accuracy for j in group) or 'no outcomes'})"
             for name, group in verdicts.items()
         ]
-        yield _OTHER.format(does=attacker_text(threat), threat=threat, verdicts="; ".join(told))
+        yield _OTHER.format(does=attacker_text(threat), threat=threat, verdicts="; ".join(texts))
     if beside and not groups:
         threats = series(list(dict.fromkeys(str(j.threat) for j in beside)))
         yield f"Other attackers ({threats}): the same verdicts."
@@ -311,11 +311,11 @@ def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
     kinds = {kind for span in spans for kind, _, _ in span.ends}
     beside = [a.population for j in judged if (a := j.verdict.accuracy) is not None and a.population]
-    said = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
+    text = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
     if not beside:
-        return said
+        return text
     low, high = min(low for low, _ in beside), max(high for _, high in beside)
-    return said + _BESIDE.format(ends=interval(low, high, IntervalKind.POPULATION))
+    return text + _BESIDE.format(ends=interval(low, high, IntervalKind.POPULATION))
 
 
 def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:

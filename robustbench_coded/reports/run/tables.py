@@ -65,13 +65,13 @@ def lowest_of_papers(
     rows: Iterable[SummaryRow], subject: Subject, perturbation: Perturbation
 ) -> SummaryRow | None:
     """The lowest of the paper's attacks on a subject."""
-    found = [
+    candidates = [
         row
         for row in attacked(rows)
         if (row.subject, row.perturbation, row.threat) == (subject, perturbation, WHOLE_BATCH)
         and papers_attack(row.attack)
     ]
-    return min(found, key=lambda row: row.accuracy or 0.0, default=None)
+    return min(candidates, key=lambda row: row.accuracy or 0.0, default=None)
 
 
 def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
@@ -120,20 +120,20 @@ class TableCell:
         number of examples where it is not ``examples``, the difference, and the paper's accuracy.
         """
         line = self.line
-        found = [(percent(line.accuracy), self.strongest)]
+        parts = [(percent(line.accuracy), self.strongest)]
         if line.low is not None:
-            found.append((interval(line.low, line.high, line.interval_kind), False))
+            parts.append((interval(line.low, line.high, line.interval_kind), False))
         if not line.done:
-            found.append((incomplete_text(line.examples, line.examples_planned), False))
+            parts.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
-            found.append((f"n = {line.examples:,}", False))
+            parts.append((f"n = {line.examples:,}", False))
         if line.faulty:
-            found.append((f"{line.faulty:,} faulty", False))
+            parts.append((f"{line.faulty:,} faulty", False))
         if self.difference is not None:
-            found.append((difference_text(self.difference), settled(self.difference)))
+            parts.append((difference_text(self.difference), settled(self.difference)))
         if self.paper is not None:
-            found.append((f"paper {percent(self.paper)}", False))
-        return found
+            parts.append((f"paper {percent(self.paper)}", False))
+        return parts
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class Table:
     def kinds(self) -> str:
         """A legend of the kinds of its intervals, those of differences included."""
         cells = [cell for row in self.rows for cell in row.cells if cell is not None]
-        found = {cell.line.interval_kind for cell in cells}
-        return kinds_text(found.union(cell.difference.kind for cell in cells if cell.difference))
+        kinds = {cell.line.interval_kind for cell in cells}
+        return kinds_text(kinds.union(cell.difference.kind for cell in cells if cell.difference))
 
     @property
     def has_paper(self) -> bool:
@@ -198,8 +198,8 @@ class Table:
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every perturbation, then Table 10 for every defence that was run at several batch sizes."""
     rows = [row for row in run.rows if row.threat.malicious is None]
-    asked = run.manifest.judged_perturbations
-    perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in asked))
+    judged = run.manifest.judged_perturbations
+    perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in judged))
     perturbations = perturbations or list(dict.fromkeys(row.perturbation for row in rows))
     subjects = list(dict.fromkeys(row.subject for row in rows))
     swept = {
@@ -274,12 +274,12 @@ class TableBuilder:
         self, subject: Subject, perturbation: Perturbation, threat: ThreatModel
     ) -> SummaryRow | None:
         """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
-        found = [
+        candidates = [
             row
             for key, row in self._lines.items()
             if key[:3] == (subject, perturbation, threat) and is_submitted(row.attack)
         ]
-        return min(found, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
+        return min(candidates, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
 
 
 def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
@@ -294,12 +294,12 @@ def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
         controls.append(Column(words.RANDOM_SIGN, WHOLE_BATCH))
     threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
     threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)
-    found = controls
+    columns = controls
     for threat in threats:
         of_threat = [c for c in attacks if c.threat == threat]
-        found += sorted(of_threat, key=lambda c: (papers_attack(c.attack) is None, c.attack == SUBMITTED))
-        found.append(Column(words.ENSEMBLE, threat))
-    return tuple(found)
+        columns += sorted(of_threat, key=lambda c: (papers_attack(c.attack) is None, c.attack == SUBMITTED))
+        columns.append(Column(words.ENSEMBLE, threat))
+    return tuple(columns)
 
 
 def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
@@ -325,9 +325,9 @@ WIDTH = 9  # columns of accuracies
 def narrowed(table: Table) -> Table:
     """Clean inputs beside the ensembles, then random signs, the paper's attacks and the strongest ones."""
     ranks = {column: _rank(table, column) for column in table.columns}
-    kept = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
-    kept = [column for column in kept if ranks[column] <= _LAST]
-    return table.of_columns([table.columns.index(column) for column in kept])
+    columns = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
+    columns = [column for column in columns if ranks[column] <= _LAST]
+    return table.of_columns([table.columns.index(column) for column in columns])
 
 
 _LAST = 4  # the rank of the strongest attacks; others are left out

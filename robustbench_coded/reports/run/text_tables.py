@@ -43,10 +43,10 @@ def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
         "Clean": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
         GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
     }
-    told: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
+    columns: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
     measured = {head: _if_measured(of) for head, of in figures.items()}
     numbers = {"Images", *figures} - {"Strongest attack"}
-    return TextTable.of(judgements, {**SUBJECT, **PERTURBATION, **THREAT, **told, **measured}, numbers)
+    return TextTable.of(judgements, {**SUBJECT, **PERTURBATION, **THREAT, **columns, **measured}, numbers)
 
 
 def _verdict(j: Judgement) -> str:

@@ -1,1 +1,1 @@
-"""How everything is said: numbers, names and threat models as text, plain tables, escaping."""
+"""Wording: numbers, names and threat models as text, plain tables, escaping."""

@@ -24,11 +24,11 @@ def paper_name(attack: str) -> str:
     algorithm = _WRITTEN.get(name.algorithm, name.algorithm.capitalize())
     steps = f"-{name.steps}" if name.steps else ""
     size = name.text.partition("+")[0].partition("@")[2]
-    said = [f"step {size}"] if size else []
+    parts = [f"step {size}"] if size else []
     for option, value in name.options:
         shown = paper_name(value) if option == "init" else value
-        said.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
-    bracket = f" ({', '.join(said)})" if said else ""
+        parts.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
+    bracket = f" ({', '.join(parts)})" if parts else ""
     return f"{'Relaxed ' if name.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"
 
 

@@ -53,7 +53,7 @@ class TextTable:
     def with_columns(self, shown: Sequence[bool]) -> "TextTable":
         """The table with those of its columns that are shown."""
         heads, *rows = (
-            tuple(text for text, kept in zip(row, shown, strict=True) if kept)
+            tuple(text for text, show in zip(row, shown, strict=True) if show)
             for row in (self.heads, *self.rows)
         )
         return TextTable(heads, tuple(rows), self.numbers & {*heads})
@@ -74,12 +74,12 @@ class TextTable:
         same = [
             len(set(column)) == 1 and not (single and column[0]) for column in zip(*self.rows, strict=True)
         ]
-        said = [
+        parts = [
             f"{head}: {text}"
             for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
             if drop and text
         ]
-        return self.with_columns([not drop for drop in same]), "; ".join(said)
+        return self.with_columns([not drop for drop in same]), "; ".join(parts)
 
 
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
@@ -111,15 +111,15 @@ _ESTIMATORS = {
 }
 
 
-def hiding_text(met: Mapping[str, Any]) -> str:
+def hiding_text(operator: Mapping[str, Any]) -> str:
     """A clause about a hiding operator: "gradients vanish in softmax at scale 150 (32 calls)".
 
     Args:
-        met: ``operator``, ``calls`` and ``scale``, as ``attacks.relaxation.record.Met.plain`` has them.
+        operator: ``operator``, ``calls`` and ``scale``, from ``attacks.relaxation.record.Operator.plain``.
     """
-    scale, calls = met.get("scale"), met.get("calls", 0)
+    scale, calls = operator.get("scale"), operator.get("calls", 0)
     at = "" if scale is None else f" at scale {scale:.3g}"
-    return f"gradients vanish in {met['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
+    return f"gradients vanish in {operator['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
 
 
 def threat_text(threat: ThreatModel) -> str:
@@ -270,15 +270,15 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return f"{parsed.algorithm}, a user-defined attack" + _options(parsed)
     if parsed.third_party is not None:
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
-    said = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
+    parts = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
     if parsed.steps:
-        said.append(f"{parsed.steps} {'queries' if parsed.asks_answers_alone else 'steps'}")
+        parts.append(f"{parsed.steps} {'queries' if parsed.asks_answers_alone else 'steps'}")
     if step_sizes:
-        said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
+        parts.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if parsed.traits.plain and "init" not in dict(parsed.options):
-        said.append("random start")
+        parts.append("random start")
     smooth = "; smooth backward pass for operators that hide the gradient" if parsed.relaxed else ""
-    return ", ".join(said) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
+    return ", ".join(parts) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
 
 
 @lru_cache(maxsize=4096)
@@ -326,9 +326,9 @@ def _options(name: AttackName) -> str:
     return "".join(f"; {option} {value}" for option, value in name.options)
 
 
-def counted(count: int, one: str) -> str:
+def counted(count: int, noun: str) -> str:
     """``1 unit``, ``2 units``."""
-    return f"{count} {one}" if count == 1 else f"{count} {one}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(seconds: float) -> str:

@@ -52,7 +52,7 @@ def test_the_answer_is_kept_and_its_gradient_lowers_the_score_of_the_label(defen
     relaxation = Relaxation(measuring=True)
     out, grad = relaxed_gradient(defence, X, y, relaxation)
     assert torch.equal(out, defence(X))
-    assert relaxation.level == 0 and relaxation.record.met
+    assert relaxation.level == 0 and relaxation.record.operators
 
     # A step along it costs the label more than half of what the bare scores' own gradient costs it.
     bare = X.clone().requires_grad_()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attacks.relaxation import Relaxation
-from attacks.relaxation.record import Met
+from attacks.relaxation.record import Operator
 from attacks.relaxation.stop_gradients import noted
 
 
@@ -120,7 +120,7 @@ def test_random_numbers_are_drawn_as_without_it():
 
 
 def test_a_gradient_that_is_not_defined_has_not_flowed():
-    met = Met("no_grad")
+    met = Operator("no_grad")
     for grad in (None, torch.zeros(2), torch.tensor([0.0, 1.0])):
         noted(met, grad)
     assert met.flowed == 1

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.evaluation.session.selftesting import asked_alike
+from robustbench_coded.evaluation.session.selftesting import answers_alike
 from tests.evaluation.selftests.conftest import EXAMPLES, Plain
 from tests.evaluation.selftests.test_liars import HONEST
 
 
 def result(world, defence, k=EXAMPLES):
-    return asked_alike(world.scene(defence, k), defence, 0, list(range(EXAMPLES // k)))
+    return answers_alike(world.scene(defence, k), defence, 0, list(range(EXAMPLES // k)))
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -25,7 +25,7 @@ def test_honest_defences_answer_both_alike(world, name):
 
 def test_another_draw_would_be_seen(world):
     defence = RCI(world.model, EXAMPLES, 48)
-    assert asked_alike(world.scene(defence), defence, 1, [0]).outcome == "failed"
+    assert answers_alike(world.scene(defence), defence, 1, [0]).outcome == "failed"
 
 
 def called_by_scoring(x):
