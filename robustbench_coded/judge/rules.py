@@ -188,7 +188,7 @@ RULES = (
             "The upper end of the accuracy that a claim is about is below the claim, and no outcomes are "
             "missing."
         ),
-        why="One attack that leaves less refutes it, whatever the others leave.",
+        why="A single attack is enough to refute a claim.",
     ),
     Rule(
         "below its base",
@@ -198,10 +198,7 @@ RULES = (
             "The upper end of the gain is below 0, and the base model met what the defence met, or the "
             "defence keeps less than the margin."
         ),
-        why=(
-            "A successful attack is its own proof. One that only the defence met would make it look worse "
-            "than it is."
-        ),
+        why="A successful attack is its own proof, but a fair comparison needs it on both sides.",
     ),
     Rule(
         "gain below the margin",
@@ -211,10 +208,7 @@ RULES = (
             "The upper end of the gain is below the margin, and the base model met what the defence met; "
             "or the upper end of the accuracy itself is below the margin."
         ),
-        why=(
-            "A smaller gain does not matter. What keeps less than the margin gains no more, whatever its "
-            "base keeps."
-        ),
+        why="A smaller gain is not meaningful. A defence that retains less cannot gain more.",
     ),
     Rule(
         "next to nothing left",
@@ -225,7 +219,7 @@ RULES = (
             "and this threshold is below the lower end of the clean accuracy, which images of one class "
             "never satisfy."
         ),
-        why="Under attack the answers are worth no more than a constant one, however large the gain.",
+        why="Under attack, predictions are no more accurate than a constant answer.",
     ),
     Rule(
         "constant answers",
@@ -246,14 +240,14 @@ RULES = (
             "Outcomes of an attack are missing, on the defence or on its base model, an attack gave "
             "results that are not finite or outside ball or box, or the run was stopped."
         ),
-        why="They might be the worst. What the complete attacks decide is decided above.",
+        why="The missing outcomes might lower the accuracy.",
     ),
     Rule(
         "base model not attacked",
         VerdictName.NOT_SETTLED,
         _base_not_attacked,
         when="The defence names a base model that was not attacked.",
-        why="A gain is a difference.",
+        why="A gain requires the robust accuracy of the base model.",
     ),
     Rule(
         "base model spared",
@@ -263,7 +257,7 @@ RULES = (
             "The upper end of the gain is below the margin, but the base model did not meet an attack "
             "that the defence met."
         ),
-        why="That attack might leave less of the base model, and the gain would be larger.",
+        why="That attack might lower the accuracy of the base model and so raise the gain.",
         brief="its base model met weaker attacks",
     ),
     Rule(
@@ -274,10 +268,7 @@ RULES = (
             "The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the "
             "lower end of the accuracy is not above them."
         ),
-        why=(
-            "Where a constant answer is correct on nearly everything, a robust defence looks like a "
-            "broken one."
-        ),
+        why="If a constant answer is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
     ),
     Rule(
@@ -318,7 +309,7 @@ RULES = (
             "A self-test of the gradient did not pass, and no attack by relaxed gradients or by labels "
             "comes close to the ensemble."
         ),
-        why="A gradient that says nothing silences attacks. It makes nothing robust.",
+        why="An uninformative gradient stops attacks but is not robustness.",
         brief="its gradients say nothing",
     ),
     Rule(
@@ -329,14 +320,14 @@ RULES = (
             "Another self-test did not pass: answers change with the caller, the kind of query or its "
             "purpose."
         ),
-        why="What is attacked must be what is scored, and what is scored what is used.",
+        why="The defence must behave the same when attacked, scored and used.",
     ),
     Rule(
         "published break",
         VerdictName.NOT_SETTLED,
         _published_break,
         when="A break of the defence is published (the board alone knows).",
-        why="Others have broken it with attacks that did not run here.",
+        why="Published attacks that did not run here broke the defence.",
         brief="a break of it is published",
     ),
     Rule(

@@ -272,8 +272,8 @@ def test_an_opening_keeps_the_kinds_apart(mixed):
     assert ends[IntervalKind.POPULATION] == (0.0, max(judged[32].high, judged[None].high))
     low, high = judged[48].population
     assert opening.certainty == (
-        f"In brackets: 95% intervals, measured on 128 images. {' '.join(LEGENDS)} For the population, "
-        f"the verdicts' intervals marked † are [{100 * low:.1f}, {100 * high:.1f}], because few separate "
+        f"Brackets: 95% confidence intervals from 128 images. {' '.join(LEGENDS)} For the population, "
+        f"the intervals of these verdicts span [{100 * low:.1f}, {100 * high:.1f}], because few disjoint "
         "batches were attacked."
     )
 

@@ -103,7 +103,7 @@ def test_what_another_attacker_reaches_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
-        "An attacker who perturbs one input of a batch within eps (victim/unknown): broken for RCI (K = "
+        "If the attacker perturbs a single input of a batch within eps (victim/unknown): broken for RCI (K = "
         "128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
@@ -112,7 +112,7 @@ def test_what_another_attacker_reaches_is_named():
 
 
 def test_the_intervals_say_which_images_they_are_about():
-    measured = "In brackets: 95% intervals, measured on 640 images."
+    measured = "Brackets: 95% confidence intervals from 640 images."
     assert opened(STANDARD).certainty == f"{measured} Intervals are for the population."
     scored_again = judgement(VerdictName.NO_GAIN, 0.01, population=(0.0, 0.27))
     batches = opened(scored_again)
@@ -268,7 +268,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
-    needed = "None here. About 3,931 victims would be needed, and there are 128."
+    needed = "None with these data: about 3,931 victims are needed, the data set has 128."
     assert str(found) == f"Next step for victim/unknown: {needed}"
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next

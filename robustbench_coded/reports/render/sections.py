@@ -14,7 +14,7 @@ from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 
 ACCURACY_LEGEND = (
     "In percent on fresh draws of the defence, with pointwise 95% intervals. Bold: the strongest single "
-    "attack of its threat model, if it is one of that threat model's own."
+    "attack of its threat model, unless it was made under another one."
 )
 EMPTY_LEGEND = (
     "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch) or "
@@ -189,7 +189,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
 
 
 def _accuracies(table: Table) -> Section:
-    legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
+    legend = f"{table.examples:,} images unless n is given. {ACCURACY_LEGEND}"
     legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
     legend += f" {table.kinds}" if table.kinds else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
@@ -202,7 +202,7 @@ def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Sec
     for block in blocks:
         if isinstance(block, TextTable):
             table, same = block.without_constants()
-            shown += [table, *([Legend(f"In every row: {same}.")] if same else [])]
+            shown += [table, *([Legend(f"All rows: {same}.")] if same else [])]
         else:
             shown.append(block)
     return Section(name, title, tuple(shown), detail)

@@ -66,7 +66,7 @@ def _choice(manifest: RunManifest) -> list[str]:
     return [text.format(taken=data.examples, all=data.available, name=data.name) for text in texts]
 
 
-_NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model."
+_NOT_TRIED = "Attackers {} were not evaluated (no row under a {} threat model)."
 
 
 def limits_of(run: Run) -> list[str]:
@@ -82,16 +82,13 @@ def limits_of(run: Run) -> list[str]:
         "Only certified accuracies are lower bounds" if run.certified else "Nothing here is a certificate"
     )
     unless = {
-        _NOT_TRIED.format("who knows the defence's draw", "known"): any(
-            row.threat.draw_known for row in rows
-        ),
+        _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
         _NOT_TRIED.format("with one victim among clean inputs", "victim"): alone or "victim" in inputs,
         _NOT_TRIED.format("with chosen co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
-        "No attack without gradients of the defence was tried (transfer, Square, SPSA).": blind,
+        "No attack without gradients of the defence ran (transfer, Square, SPSA).": blind,
     }
     return [
-        "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
-        f"attack may leave less. {bounds}.",
+        f"An accuracy under attack is an upper bound: stronger attacks may lower it. {bounds}.",
         "The intervals do not cover other attacks, other training runs or shifted data.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]

@@ -160,7 +160,8 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
             continue
         if wanted > (most or 0):
             beyond = (
-                beyond or f"None here. About {wanted:,} {what} would be needed, and there are {most or 0:,}"
+                beyond
+                or f"None with these data: about {wanted:,} {what} are needed, the data set has {most or 0:,}"
             )
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]

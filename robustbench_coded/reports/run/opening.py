@@ -41,10 +41,10 @@ ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
 _SENTENCE = "Robust accuracy {left}{bare}{claim}{decided}."
-_OTHER = "An attacker who {does} ({threat}): {verdicts}."
-_BRACKETS = "In brackets: 95% intervals, measured on {images} images. {kinds}"
+_OTHER = "If the attacker {does} ({threat}): {verdicts}."
+_BRACKETS = "Brackets: 95% confidence intervals from {images} images. {kinds}"
 _BESIDE = (
-    " For the population, the verdicts' intervals marked † are {ends}, because few separate batches were "
+    " For the population, the intervals of these verdicts span {ends}, because few disjoint batches were "
     "attacked."
 )
 

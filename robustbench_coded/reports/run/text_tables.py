@@ -26,10 +26,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.words import IntervalKind
 
-VERDICT_LEGEND = (
-    "Percentages with pointwise 95% intervals: of twenty intervals, one is expected to miss the truth. "
-    f"{kinds_text(DECIDING)} Terms: see 'Terms'."
-)
+VERDICT_LEGEND = f"Percentages with pointwise 95% intervals. {kinds_text(DECIDING)}"
 GIVEN_UP = "Clean-accuracy cost, points"
 
 

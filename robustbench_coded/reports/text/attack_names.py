@@ -43,4 +43,4 @@ def attack_in_words(attack: str) -> str:
     sized = f" (N = {size})" if size else ""
     kind = INFERENCE.get(defence, defence)
     kind = kind[:1].lower() + kind[1:] if defence == STANDARD else kind
-    return f"{paper_name(name)}, made against {kind}{sized}"
+    return f"{paper_name(name)}, transferred from {kind}{sized}"

@@ -86,7 +86,7 @@ INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded infer
 
 _INPUTS = {
     "batch": "perturbs all K inputs of a batch, each within eps",
-    "victim": "perturbs one input of a batch within eps, the other K - 1 are clean",
+    "victim": "perturbs a single input of a batch within eps, the other K - 1 are clean",
     "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
 _RANDOMNESS = {
@@ -135,7 +135,7 @@ def threat_text(threat: ThreatModel) -> str:
 
 
 def attacker_text(threat: ThreatModel) -> str:
-    """Action of the attacker of a threat model does, in a few words."""
+    """The attacker's action under a threat model, in a few words."""
     return f"{_INPUTS[threat.inputs].partition(',')[0]}{' and knows the draw' if threat.draw_known else ''}"
 
 
