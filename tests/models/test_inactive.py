@@ -90,7 +90,7 @@ def test_the_question_about_a_published_definition_names_a_form_that_explains_th
 
     def asked(**entries):
         found = recognise_network(load_checkpoint(saved(**entries)), x, y)
-        return found.refusal, [one.candidate.arch for one in found.question.asked]
+        return found.refusal, [one.candidate.arch for one in found.question.choices]
 
     why, archs = asked(test_acc=own)
     assert why.startswith(f"its file says test_acc {own:.2%}, which {right} without normalisation reaches (")
