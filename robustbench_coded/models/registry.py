@@ -89,15 +89,24 @@ class Architecture:
 
 # Names alone: importing the functions would import torch.
 BESIDE_RELU = (
-    "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "softplus",
-    "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
+    "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "quick-gelu", "softplus",
+    "softplus-10", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
 )  # fmt: skip
-PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",)}
+PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",)}
+STEM = {"stem": ("stride-2", "max-pool")}
 
 
-CIFAR_OPTION_A = {"activation": BESIDE_RELU, "subsampling": ("mean",), "new_channels": ("behind",)}
+CIFAR_OPTION_A = {
+    "activation": BESIDE_RELU,
+    "after_sum": ("raw",),
+    "residual": ("identities", "none"),
+    "subsampling": ("stride-odd", "mean", "mean-3", "max"),
+    "new_channels": ("behind", "before", "repeat"),
+}
 
-BESIDE_SILU = {"activation": ("relu", *(name for name in BESIDE_RELU if name != "silu"))}
+BESIDE_SILU = {
+    "activation": ("relu", *(name for name in BESIDE_RELU if name != "silu")),
+}
 
 
 def _projected(option: str, where: str) -> Architecture:
@@ -108,7 +117,7 @@ def _projected(option: str, where: str) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
-        variants={"activation": BESIDE_RELU},
+        variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
     )
 
 
@@ -117,7 +126,7 @@ _ARCHITECTURES = (
         "digits-cnn",
         "three small convolutions for 8x8 digits",
         "digits_cnn:DigitsCNN",
-        variants={"activation": BESIDE_RELU},
+        variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
     *(
         Architecture(
@@ -133,14 +142,14 @@ _ARCHITECTURES = (
         "preact-resnet18",
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
         "resnet:PreActResNet18",
-        variants=PREACT,
+        variants={**STEM, **PREACT},
     ),
     Architecture(
         "preact-resnet18-bn",
         "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
         "resnet:PreActResNet18",
         {"final_bn": True},
-        variants=PREACT,
+        variants={**STEM, **PREACT},
     ),
     *(
         Architecture(
@@ -148,7 +157,12 @@ _ARCHITECTURES = (
             f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
             "resnet:ResNet",
             {"depth": depth},
-            variants={"activation": BESIDE_RELU},
+            variants={
+                **STEM,
+                "activation": BESIDE_RELU,
+                "after_sum": ("raw",),
+                **({"stride_at": ("conv1",)} if depth == 50 else {}),
+            },
         )
         for depth in (18, 34, 50)
     ),
@@ -157,7 +171,7 @@ _ARCHITECTURES = (
         "wide ResNet of Zagoruyko & Komodakis 2016 (arXiv 1605.07146); any wrn-DEPTH-WIDTH",
         "wide_resnet:WideResNet",
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
-        variants=PREACT,
+        variants={**STEM, **PREACT},
     ),
     Architecture(
         "lwta-wrn-34-1",
@@ -226,7 +240,7 @@ _ARCHITECTURES = (
         takes_image_size=True,
         variants={
             "heads": (1, 2, 3, 4, 6, 8, 12, 16),
-            "activation": ("gelu-tanh", "relu", "silu"),
+            "activation": ("gelu-tanh", "quick-gelu", "relu", "silu"),
             "pooling": ("mean",),
         },
     ),
@@ -266,8 +280,6 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
             numbers = {group: int(value) for group, value in match.groupdict().items()}
             return architecture, {**architecture.parameters, **numbers, **_forms(architecture, parts)}
-    if name.endswith(".py"):
-        raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
     near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "

@@ -118,7 +118,7 @@ def test_the_intervals_say_which_images_they_are_about():
     batches = opened(scored_again)
     assert batches.certainty == (
         f"{measured} Unmarked intervals are for the population. Intervals marked † are for the evaluated "
-        "images. For the population, the verdicts' intervals marked † are [0.0, 27.0], because few separate "
+        "images. For the population, the intervals of these verdicts span [0.0, 27.0], because few disjoint "
         "batches were attacked."
     )
     assert batches.answers[0].sentence.startswith("Robust accuracy 1.0% [0.0, 6.0]†")

@@ -12,6 +12,10 @@ from torch.nn import functional as F
 Activation = Callable[[Tensor], Tensor]
 
 
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
 # Functions that torch.fx traces and pickle sends. CELU is ELU at alpha = 1, swish is silu.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": F.relu,
@@ -21,7 +25,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
+    "quick-gelu": _quick_gelu,
     "softplus": F.softplus,
+    "softplus-10": partial(F.softplus, beta=10.0),
     "elu": F.elu,
     "selu": F.selu,
     "mish": F.mish,
@@ -142,6 +148,25 @@ def blocks_of_wide(depth: int, width: int) -> int:
     return (depth - 4) // 6
 
 
+STEMS = ("plain", "stride-2", "max-pool")
+
+
+def stem_stride(stem: str) -> int:
+    """The stride of the stem's convolution.
+
+    Raises:
+        ValueError: no such stem.
+    """
+    if stem not in STEMS:
+        raise ValueError(f"expected a stem of {', '.join(STEMS)}, got {stem}")
+    return 2 if stem == "stride-2" else 1
+
+
+def enter(x: Tensor, stem: str) -> Tensor:
+    """x [n, C, H, W] after the stem's convolution and activation, as the first stage takes it."""
+    return F.max_pool2d(x, 3, 2, padding=1) if stem == "max-pool" else x
+
+
 @dataclass(frozen=True)
 class PreactParts:
     """Parts without weights of a network whose blocks begin with batch-norm and activation.
@@ -149,10 +174,16 @@ class PreactParts:
     Attributes:
         activation: one of ``activations.ACTIVATIONS``.
         shortcut: what a shortcut's convolution sees, the ``active`` tensor or the ``raw`` input of the block.
+        identity: what an identity passes on, likewise.
     """
 
     activation: str = "relu"
     shortcut: str = "active"
+    identity: str = "raw"
+
+    def __post_init__(self) -> None:
+        activation_named(self.activation)
+        check_forms(self, shortcut=("active", "raw"), identity=("active", "raw"))
 
 
 class PreActBlock(nn.Module):
@@ -160,7 +191,6 @@ class PreActBlock(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
         super().__init__()
-        check_forms(parts, shortcut=("active", "raw"))
         self.parts = parts
         self.activation = activation_named(parts.activation)
         self.bn1 = nn.BatchNorm2d(in_planes)
@@ -182,7 +212,9 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = self._activated(self.bn1(x), 0)
         projection = self._projection()
-        seen = x if self.parts.shortcut == "raw" else active
-        shortcut = x if projection is None else projection(seen)
+        if projection is None:
+            shortcut = active if self.parts.identity == "active" else x
+        else:
+            shortcut = projection(x if self.parts.shortcut == "raw" else active)
         out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
         return self.conv2(out) + shortcut
