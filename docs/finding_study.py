@@ -1,7 +1,7 @@
 """The study behind docs/finding.md: what RCI gains over its base model, by perturbation budget.
 
 python docs/finding_study.py          runs every cell in runs/rci, or goes on where it stopped (`make study`)
-python docs/finding_study.py table    (`make study-table`) writes the table of docs/finding.md from the committed runs
+python docs/finding_study.py table    writes the table of docs/finding.md from the runs (`make study-table`)
 """
 
 import csv

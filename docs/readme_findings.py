@@ -115,6 +115,13 @@ def bias() -> str:
         positive, open_ = words.count("no failure found"), words.count("not settled")
         counts = [positive, len(words) - positive - open_, open_]
         rows.append(_verdicts(f"generated: {side}", MAIN, counts))
+    for broken, side in (("False", "good"), ("True", "broken")):
+        pairs = _matching(_rows("pairs/pairs.csv"), {"broken": broken, "threat": MAIN})
+        words = [row["verdict"] for row in pairs]
+        positive, open_ = words.count("no failure found"), words.count("not settled")
+        rows.append(
+            _verdicts(f"certified pairs: {side}", MAIN, [positive, len(words) - positive - open_, open_])
+        )
     entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
     for broken in ("False", "True"):
         for threat in ("batch/unknown", "batch/known", "victim/unknown"):

@@ -7,7 +7,7 @@ Both are linear in the batch, so each is one small matrix: E ``[N, K]`` and D ``
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from numbers import Integral
 
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.coding import sizes, spline
+
+NEGLIGIBLE = 1e-8  # share of the weights of an estimate; float32 rounds at 6e-8
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,33 @@ class Codec:
         if values.shape[:1] != (len(x) * self.n,):
             raise ValueError(f"expected f to return {len(x) * self.n} rows, got {tuple(values.shape)}")
         return self.decode(values.unflatten(0, coded.shape[:2]), perm)
+
+    def smoothed_at(
+        self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None, positions: Tensor
+    ) -> Tensor:
+        """`smoothed` at one input of each batch, ``[G, *out]``: equal up to rounding, by fewer rows of f.
+
+        A spline forgets: what a coded input weighs in an estimate falls exponentially with its distance.
+
+        Args:
+            x, f, perm: as in `smoothed`; each batch sends `reach` coded inputs through f.
+            positions: which input of each batch, ``[G]`` int64.
+        """
+        rows = torch.arange(len(x), device=x.device)
+        slots = positions if perm is None else self._slots(perm).to(x.device)[rows, positions]
+        weights = self.decoder(dtype=x.dtype, device=x.device)[slots]  # [G, n]
+        nearest = weights.abs().topk(self.reach, dim=1).indices
+        encoder = self.encoder(perm, dtype=x.dtype, device=x.device)
+        coded = _combine(encoder[nearest] if perm is None else encoder[rows[:, None], nearest], x)
+        values = f(coded.flatten(0, 1)).unflatten(0, coded.shape[:2])
+        return _combine(weights.gather(1, nearest)[:, None].to(values.dtype), values)[:, 0]
+
+    @cached_property
+    def reach(self) -> int:
+        """How many coded inputs decide an estimate: the others weigh less than rounding errors in it."""
+        weights = self.decoder(dtype=torch.float64).abs().sort(dim=1, descending=True).values
+        rest = 1 - weights.cumsum(1) / weights.sum(1, keepdim=True)
+        return min(self.n, int((rest > NEGLIGIBLE).sum(1).max()) + 1)
 
     def _slots(self, perm: Tensor) -> Tensor:
         """The slot each input is in, ``[G, k]``: the inverse permutations."""

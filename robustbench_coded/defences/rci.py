@@ -110,6 +110,26 @@ class Coded:
         """[G, K, C, H, W] -> [G, K, classes] in one forward."""
         return self._answered(x, None)
 
+    def logits_at(self, x: Tensor, draws: Sequence[Draw], positions: Tensor) -> Tensor:
+        """One answer of each batch, [G, K, C, H, W] and int64 [G] -> [G, classes]: through the coded inputs
+        that decide it, where the whole network is coded.
+        """
+        return self._answered_at(x, None, positions)
+
+    def images_at(self, k: int) -> int:
+        """Images through the network for one answer of a batch of ``k``."""
+        codec = self.codec_for(k)
+        return self.images(k) * codec.reach // codec.n if self._is_whole else self.images(k)
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self._runs) == 1
+
+    def _answered_at(self, x: Tensor, perm: Tensor | None, positions: Tensor) -> Tensor:
+        if not self._is_whole:
+            return self._answered(x, perm)[torch.arange(len(x)), positions]
+        return self.codec_for(x.shape[1]).smoothed_at(x, self._runs[0].f, perm, positions)
+
     def _answered(self, x: Tensor, perm: Tensor | None) -> Tensor:
         """The logits [G, K, classes] of x [G, K, C, H, W], each run in one forward.
 
@@ -163,3 +183,9 @@ class RCI(Coded):
             return self._answered(x, perm)
         answers = self._answered(x.repeat_interleave(self.average, dim=0), perm.flatten(0, 1))
         return answers.unflatten(0, perm.shape[:2]).mean(dim=1)
+
+    def logits_at(self, x: Tensor, draws: Sequence[Tensor], positions: Tensor) -> Tensor:
+        """As `Coded.logits_at`, under each batch's permutations."""
+        perm = torch.stack(list(draws)).reshape(-1, x.shape[1])
+        x, positions = (given.repeat_interleave(self.average, dim=0) for given in (x, positions))
+        return self._answered_at(x, perm, positions).unflatten(0, (-1, self.average)).mean(dim=1)

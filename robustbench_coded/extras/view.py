@@ -183,7 +183,7 @@ def view_page(folder: Path, out: Path) -> str:
         perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
         between=lambda figure: formatting.interval(figure.low, figure.high, figure.kind),
         kinds=formatting.kinds_text(tuple(IntervalKind)),
-        signed=lambda figure: f"{100 * figure.estimate:+.1f}",
+        signed=lambda figure: f"{100 * figure.estimate:+z.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
         command=lambda entry: escape.shell([str(entry.run)]),
     )

@@ -154,7 +154,7 @@ class Difference:
     kind: IntervalKind = IntervalKind.POPULATION
 
     def __str__(self) -> str:
-        low, estimate, high = (f"{100 * value:+.1f}" for value in (self.low, self.estimate, self.high))
+        low, estimate, high = (f"{100 * value:+z.1f}" for value in (self.low, self.estimate, self.high))
         return f"{estimate} points ({low} to {high} {self.kind.phrase})"
 
 

@@ -208,3 +208,47 @@ def test_permutations_come_from_the_generator_alone(model):
     assert not torch.equal(one, rci.sample(torch.Generator().manual_seed(8), K))
     rci.logits(batches(1)[0], one)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda m: Coded(m, 64, 96),
+        lambda m: RCI(m, 64, 96),
+        lambda m: RCI(m, 64, 64, average=2),
+        lambda m: RCI(m, 64, 96, blocks={1}),
+        lambda m: RCI(m, 64, 96, smoothing_decoder=1e-3),
+    ],
+)
+def test_one_answer_of_a_batch_and_its_gradients_are_those_of_the_whole_batch(model, build):
+    defence = build(model)
+    x = torch.rand(3, 64, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draws = [defence.sample(torch.Generator().manual_seed(seed), 64) for seed in range(3)]
+    at, rows = torch.tensor([0, 17, 63]), torch.arange(3)
+
+    def answers(ask):
+        leaf = x.clone().requires_grad_()
+        logits = ask(leaf)
+        return logits, torch.autograd.grad((logits * torch.arange(logits.shape[1])).sum(), leaf)[0]
+
+    whole, its_gradient = answers(lambda leaf: defence.logits_grouped(leaf, draws)[rows, at])
+    alone, gradient = answers(lambda leaf: defence.logits_at(leaf, draws, at))
+    # Float32 rounds at 6e-8; these are what a share of 1e-8 of the weights leaves out.
+    assert float((alone - whole).detach().abs().max() / whole.detach().abs().max()) < 5e-8
+    assert float((gradient - its_gradient).abs().max() / its_gradient.abs().max()) < 5e-8
+
+
+def test_a_coded_answer_rests_on_a_few_coded_inputs(model):
+    assert Coded(model, 128, 190).images_at(128) == 31
+    assert RCI(model, 128, 190, average=3).images_at(128) == 93
+    assert RCI(model, K, N, blocks={1}).images_at(K) == N  # blocks between share what they are coded from
+
+
+def test_one_answer_of_a_batch_comes_in_the_precision_of_the_network():
+    x = torch.rand(2, 16, 1, 4, 4)
+    whole = RCI(lambda images: images.flatten(1).bfloat16(), 16, 24)
+    draws = [whole.sample(torch.Generator().manual_seed(seed), 16) for seed in range(2)]
+    at = torch.tensor([0, 9])
+    alone, every = whole.logits_at(x, draws, at), whole.logits_grouped(x, draws)[torch.arange(2), at]
+    assert alone.dtype == every.dtype == torch.bfloat16
+    torch.testing.assert_close(alone, every, rtol=2e-2, atol=2e-2)

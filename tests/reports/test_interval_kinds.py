@@ -12,6 +12,7 @@ from rich.console import Console
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board
 from robustbench_coded.extras.view import entries_below, view_page
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.comparison import comparison_document
@@ -19,7 +20,13 @@ from robustbench_coded.reports.render.latex import latex_table
 from robustbench_coded.reports.render.terminal import curve_lines, summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
-from robustbench_coded.reports.text.formatting import MARKS, inference_text, kinds_text, with_interval
+from robustbench_coded.reports.text.formatting import (
+    MARKS,
+    difference_text,
+    inference_text,
+    kinds_text,
+    with_interval,
+)
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import IntervalKind
@@ -278,3 +285,9 @@ def test_a_curve_has_the_intervals_of_the_tables(make_run):
     rows = [row for row in run.rows if row.attack.startswith("pgd")]
     assert {f"{row.attack[4:]}: {with_interval(row.interval)}" for row in rows} <= points
     assert {row.interval_kind for row in rows} == set(IntervalKind)
+
+
+def test_a_difference_of_next_to_nothing_has_no_negative_zero():
+    difference = Difference(-0.0004, -0.02, 0.0004, first=0.5, second=0.5004, examples=100, units=100)
+    assert difference_text(difference).startswith("+0.0 [-2.0, +0.0]")
+    assert str(difference).startswith("+0.0 points (-2.0 to +0.0 ")

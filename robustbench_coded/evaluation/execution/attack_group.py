@@ -210,7 +210,8 @@ def perturbed(
     theirs = is_user_defence(case.subject.spec)
     if theirs and base is not None:
         base = BaseOrNan(base, x.flatten(0, 1))
-    target = Target(defence, group.k, conditions.seed, group.indices, x if theirs else None)
+    failing, victims = x if theirs else None, group.victims if roles is not None else ()
+    target = Target(defence, group.k, conditions.seed, group.indices, failing, victims)
     inputs = AttackInputs(
         target=target,
         base=base,

@@ -118,13 +118,17 @@ def draws_of(
     return [defence.sample(stream(seed, batch, purpose, index), k) for batch in batches]
 
 
-def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
+def images_of(defence: Defence | torch.nn.Module, k: int, *, victim: bool = False) -> int:
     """Images through the network for one answered batch of ``k``; a module without a say takes ``k``.
+
+    Args:
+        victim: for the answer to one input of the batch, where that takes fewer.
 
     Raises:
         InputError: it says that there are none.
     """
-    declared = getattr(defence, "images", None)
+    declared = getattr(defence, "images_at", None) if victim else None
+    declared = declared or getattr(defence, "images", None)
     if not callable(declared):
         return k
     images = int(declared(k))
@@ -134,6 +138,11 @@ def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
     return images
 
 
+def has_logits_at(defence: Any) -> bool:
+    """True if it answers one input of a batch by itself (``Coded.logits_at``)."""
+    return callable(getattr(defence, "logits_at", None))
+
+
 class Target:
     """The defence behind one group of batches, seen from the attacker's side (an ``attacks`` oracle).
 
@@ -141,10 +150,17 @@ class Target:
         defence, k, seed, batches: who answers batches of which size, and what names its draws.
         clean: unperturbed inputs [G, K, C, H, W]. Where the defence answers them but raises an exception at
             perturbed ones, the answer to these is NaN; None lets the exception through.
+        victims: the one position in each batch whose answer counts; empty where all do.
     """
 
     def __init__(
-        self, defence: Defence, k: int, seed: int, batches: Sequence[int], clean: Tensor | None = None
+        self,
+        defence: Defence,
+        k: int,
+        seed: int,
+        batches: Sequence[int],
+        clean: Tensor | None = None,
+        victims: Sequence[int] = (),
     ):
         self.randomised = defence.randomised
         self.coupled = defence.batch_dependent
@@ -155,6 +171,8 @@ class Target:
         self._seed = seed
         self._batches = batches
         self._clean = clean
+        # What is asked of user code is its whole answer.
+        self._victims = victims if clean is None and has_logits_at(defence) else ()
 
     def draws(self, index: int) -> list[Any]:
         """The attacker's ``index``-th draw for each of the G batches."""
@@ -162,8 +180,10 @@ class Target:
 
     def only(self, position: int) -> "Target":
         """The same for one of the batches."""
-        clean = None if self._clean is None else self._clean[position : position + 1]
-        return Target(self._defence, self._k, self._seed, [self._batches[position]], clean)
+        part = slice(position, position + 1)
+        clean = None if self._clean is None else self._clean[part]
+        batches, victims = self._batches[part], self._victims[part]
+        return Target(self._defence, self._k, self._seed, batches, clean, victims)
 
     def answer(self, x: Tensor, index: int) -> Tensor:
         """Answers inputs [B, C, H, W] as a batch of B, under the ``index``-th draw for that size."""
@@ -186,11 +206,20 @@ class Target:
         x = x.clone() if self._clean is not None else x
         if self.independent:  # any inputs in any batch; some of a group's may have been dropped
             return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
+        if self._victims:
+            return self._answers_of_victims(x, draws)
         return logits_grouped(self._defence, x, draws)
+
+    def _answers_of_victims(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        """Logits [G, K, classes], zeros at the positions that nobody asks for."""
+        positions = torch.tensor(self._victims, device=x.device).repeat(len(x) // len(self._victims))
+        logits = self._defence.logits_at(x, draws, positions)  # type: ignore[attr-defined]
+        others = torch.zeros(*x.shape[:2], logits.shape[-1], device=x.device, dtype=logits.dtype)
+        return others.index_put((torch.arange(len(x), device=x.device), positions), logits)
 
     def images(self, x: Tensor) -> int:
         """Images through the network for one forward of x [G, K, ...]."""
-        return x.shape[0] * images_of(self._defence, x.shape[1])
+        return x.shape[0] * images_of(self._defence, x.shape[1], victim=bool(self._victims))
 
 
 class RawView(ThirdPartyView):
@@ -245,6 +274,7 @@ class TargetedDefence:
         self.name, self.randomised = defence.name, defence.randomised
         self.batch_dependent = defence.batch_dependent
         self.abstain = None
+        self.logits_at = self._logits_at if has_logits_at(defence) else None
         base = defence.base if base is None else base
         self.base: nn.Module | None = None if base is None else _Base(base, target)
 
@@ -259,6 +289,9 @@ class TargetedDefence:
 
     def logits_grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         return two_classes(logits_grouped(self.defence, x, draws), self.target)
+
+    def _logits_at(self, x: Tensor, draws: Sequence[Draw], positions: Tensor) -> Tensor:
+        return two_classes(self.defence.logits_at(x, draws, positions), self.target)  # type: ignore[attr-defined]
 
 
 class _Base(nn.Module):

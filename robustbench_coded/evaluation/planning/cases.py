@@ -57,6 +57,7 @@ class ProbedSubject:
         spec: the defence's specification as text.
         k: size of the batches that the data are cut into.
         images: images through the network for one answered batch.
+        images_of_victim: for the answer to one input of a batch; 0 where that takes as many.
         sequence: batches of ``k`` inputs in all, over which its memory is kept; 0 where it is emptied before
             each batch.
         hides_gradient: whether operators inside leave most of the gradient out, or all of it.
@@ -75,6 +76,7 @@ class ProbedSubject:
     hides_gradient: bool = False
     differentiable: bool = True
     relaxable: bool = True
+    images_of_victim: int = 0
 
     @property
     def checkpoint(self) -> str:
@@ -136,6 +138,12 @@ class PlannedCase:
     @property
     def perturbation(self) -> Perturbation:
         return self.case.perturbation
+
+    @property
+    def images_per_query(self) -> int:
+        """Images through the network for what an attack asks of one batch."""
+        subject = self.subject
+        return (self.threat.one_victim and subject.images_of_victim) or subject.images
 
     @property
     def attack(self) -> str:
@@ -230,7 +238,7 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
             "randomised": subject.randomised,
             "batch_dependent": subject.batch_dependent,
             "has_base": subject.has_base,
-            "images": subject.images,
+            "images": planned.images_per_query,
             **({"sequence": subject.sequence} if subject.sequence else {}),
         },
         "submission": submission

@@ -57,7 +57,7 @@ def stopped(conditions: Conditions, case: PlannedCase) -> bool:
     if conditions.query_budget is None or case.attack in CONTROLS or case.submission is not None:
         return False
     name, subject = naming.parse(case.attack), case.subject
-    per_query = subject.images / (1 if case.threat.one_victim else subject.k)
+    per_query = case.images_per_query / (1 if case.threat.one_victim else subject.k)
     if name.estimator == "transfer":
         per_query = 1
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget

@@ -153,7 +153,8 @@ def _no_sense(
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
         return None
-    images = subject.images / (1 if threat.one_victim else subject.k)
+    victim = subject.images_of_victim or subject.images
+    images = victim if threat.one_victim else subject.images / subject.k
     cost = images_per_query(
         name,
         1 if name.estimator == "transfer" else images,
@@ -254,7 +255,7 @@ class UnitMaker:
             name = naming.parse(case.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
-            per_query = inputs if name.estimator == "transfer" else subject.images
+            per_query = inputs if name.estimator == "transfer" else case.images_per_query
             members = len(members_of(case.perturbation.norm))
             cost = separate * members * per_query * (forwards + 2 * backwards) // 3
             if conditions.query_budget is not None:

@@ -31,8 +31,8 @@ from robustbench_coded.schema.words import BEFORE_PRAISE, CONTROLS, DOUBLING, ST
 # left to the user. Twice the steps and the draws of that attack are within it.
 DEAREST = 4
 # Attacks by labels alone are the last resort where gradients fail, and never as cheap as those. They may cost
-# as much as everything planned on that defence together, or so many images an example where a defence answers
-# inputs one by one: enough for 1,600 queries of five draws each.
+# as much as everything planned on that defence together, or so many answers an example: enough for 1,600
+# queries of five draws each.
 MOST_DECISIONS = 3000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
@@ -115,7 +115,7 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     most = DEAREST * max(planned)
     if parse(case.attack).traits.family != "decision":
         return most
-    return max(most, sum(planned), 0 if case.subject.batch_dependent else MOST_DECISIONS * size)
+    return max(most, sum(planned), MOST_DECISIONS * size * case.subject.images // case.subject.k)
 
 
 def asked_for(

@@ -20,7 +20,7 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.target import has_logits_at, images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, code_names
@@ -119,6 +119,7 @@ def _subject(
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,
         images=images_of(defence, k),
+        images_of_victim=images_of(defence, k, victim=True) if has_logits_at(defence) and not theirs else 0,
         sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=not hidden.without,

@@ -244,7 +244,7 @@ def points_text(row: Row | None) -> str:
     if row is None:
         return ""
     ends = interval(row.estimate.low, row.estimate.high, IntervalKind.POPULATION)
-    return f"{100 * row.estimate.value:+.1f} {ends}".strip()
+    return f"{100 * row.estimate.value:+z.1f} {ends}".strip()
 
 
 def inferences_of(rows: Sequence[Row]) -> list[Subject]:

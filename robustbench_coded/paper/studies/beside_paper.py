@@ -125,7 +125,7 @@ def paper_text_table(run: Run) -> TextTable:
         "Paper": lambda line: percent(line.paper),
         "Measured": lambda line: with_interval(line.row.interval),
         "Population": lambda line: interval(*line.population, IntervalKind.POPULATION),
-        "Difference": lambda line: f"{100 * ((line.row.accuracy or 0.0) - line.paper):+.1f}",
+        "Difference": lambda line: f"{100 * ((line.row.accuracy or 0.0) - line.paper):+z.1f}",
     }
     mark: Columns[PaperLine] = {"Agreement": lambda line: line.agreement}
     return TextTable.of(paper_lines(run), {**about, **numbers, **mark}, numbers)

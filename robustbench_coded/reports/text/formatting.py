@@ -176,7 +176,7 @@ def with_interval(figure: Interval | None, missing: str = "") -> str:
 def difference_text(difference: Difference) -> str:
     """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign."""
     estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
-    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]{MARKS[difference.kind]}"
+    return f"{estimate:+z.1f} [{low:+z.1f}, {high:+z.1f}]{MARKS[difference.kind]}"
 
 
 def settled(difference: Difference) -> bool:
