@@ -45,11 +45,11 @@ class Rule:
 def decide(figures: Verdict) -> Verdict:
     """The verdict of the first rule that applies to these figures."""
     for rule in RULES:
-        if said := rule.says(figures):
-            reason = f"{rule.name.capitalize()}: {said}."
+        if text := rule.says(figures):
+            reason = f"{rule.name.capitalize()}: {text}."
             if beside := figures.beside:
-                kept = f"{beside.second:.1%}: {beside}"
-                reason += f" It names no base model; its checkpoint alone keeps {kept}."
+                numbers = f"{beside.second:.1%}: {beside}"
+                reason += f" It names no base model; its checkpoint alone keeps {numbers}."
             if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
                 reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {told(figures.claimed)} is left."
             brief = rule.brief or rule.name
@@ -64,8 +64,8 @@ def _no_outcomes(v: Verdict) -> str:
 def _below_claim(v: Verdict) -> str:
     if v.claim is None or v.claimed is None or not v.refuted_for:
         return ""
-    said = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
-    return "; ".join(filter(None, (f"{said}, {told(v.claimed)} is left", v.refuted_by)))
+    clause = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
+    return "; ".join(filter(None, (f"{clause}, {told(v.claimed)} is left", v.refuted_by)))
 
 
 def _below_base(v: Verdict) -> str:
@@ -119,8 +119,8 @@ def _base_spared(v: Verdict) -> str:
 def _few_classes(v: Verdict) -> str:
     if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
         return ""
-    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
-    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
+    clause = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{clause}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -356,8 +356,8 @@ def _objection(v: Verdict, concerned: Collection[str]) -> str:
     unpassed = [check for check in v.checks if not check.passed]
     named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
     steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_TOLD]
-    told = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
-    return f"{_kept(v)}, but not every check passed: {named}{told}"
+    advice = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_kept(v)}, but not every check passed: {named}{advice}"
 
 
 def _kept(v: Verdict) -> str:
@@ -365,7 +365,7 @@ def _kept(v: Verdict) -> str:
     missing = " (attacks with missing outcomes do not count)" if v.missing else ""
     if v.gain is not None:
         defence, base = v.gain.first, v.gain.second
-        kept = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"
-        return f"{kept}{missing}: {v.gain}"
+        clause = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"
+        return f"{clause}{missing}: {v.gain}"
     assert v.accuracy is not None  # the first rule
     return f"robust accuracy is {told(v.accuracy)}{missing}"

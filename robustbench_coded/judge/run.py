@@ -189,14 +189,14 @@ class Run:
             raise InputError(
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
-        found = []
+        failures = []
         for key, unit in ((of.case, unit) for of in self.manifest.cases for unit in of.all_units or ("",)):
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
             reason = "its outcome file is damaged" if damaged else "it has not run yet"
-            found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
-        return tuple(found)
+            failures.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
+        return tuple(failures)
 
     @property
     def missing(self) -> str:
@@ -231,12 +231,12 @@ class Run:
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """Counts of the units of one case, summed."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
                 if type(count) in (int, float):
-                    found[name] = found.get(name, 0.0) + _amount(count)
-        return found
+                    counts[name] = counts.get(name, 0.0) + _amount(count)
+        return counts
 
     def units_of(self, key: Case) -> list[str]:
         """The ids of the units of one case."""

@@ -43,13 +43,13 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     estimate = outcomes.accuracy_submissions(cell, submissions)
     blocks = cell.correct.shape[1] // submissions
     tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
-    found = accuracy_interval(
+    interval = accuracy_interval(
         np.asarray(tried.all(axis=2)),
         cell.batch,
         batch_dependent=result.batch_dependent,
         tail=tail / max(result.looks, 1),
     )
-    return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
+    return Interval(estimate, min(interval.low, estimate), max(interval.high, estimate))
 
 
 def reached(result: CaseResult) -> Interval | None:
@@ -268,8 +268,8 @@ def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None)
 
 
 def _clean_survival(result: CaseResult, submissions: int) -> float | None:
-    left = survival(replace(result, cell=result.clean), submissions)
-    return _rounded(left.estimate if left else None)
+    interval = survival(replace(result, cell=result.clean), submissions)
+    return _rounded(interval.estimate if interval else None)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -91,14 +91,14 @@ class Verdict:
     @property
     def refuted_for(self) -> str:
         """Which images a claim is refuted for, as a clause; '' where it stands."""
-        claim, left = self.claim, self.claimed
-        if claim is None or left is None or left.high >= claim.value:
+        claim, accuracy = self.claim, self.claimed
+        if claim is None or accuracy is None or accuracy.high >= claim.value:
             return ""
-        if left.population is None:
-            return left.kind.phrase
-        low, high = left.population
+        if accuracy.population is None:
+            return accuracy.kind.phrase
+        low, high = accuracy.population
         beside = "and" if high < claim.value else "and open for"
-        return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+        return f"{accuracy.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
 
     @property
     def tells(self) -> bool:

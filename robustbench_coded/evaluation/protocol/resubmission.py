@@ -107,7 +107,7 @@ def _measured(evidence: Evidence, size: int) -> Measured:
         if evidence.sizes[case] >= size and case in evidence.outcomes:
             at = measured.setdefault((case.subject, case.perturbation), [])
             at.append(MeasuredAttack(case, evidence.outcomes[case]))
-    return {key: sorted(attacks, key=lambda one: one.outcome.share) for key, attacks in measured.items()}
+    return {key: sorted(attacks, key=lambda row: row.outcome.share) for key, attacks in measured.items()}
 
 
 def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:

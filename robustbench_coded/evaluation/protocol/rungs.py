@@ -151,15 +151,15 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
     """Special attacks; then the attacks of open checks, at any radius; then crossover."""
     open_ = open_comparisons(plan, evidence, victims)
     praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
-    concerned = [c for c in open_ if any(c in plan.with_base(one) for one in praised)]
-    kept = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
+    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in praised)]
+    deferred = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
     reason = "costly attacks before a positive verdict"
-    if step := _step(PRAISE, reason, affordable(plan, evidence, kept)):
+    if step := _step(PRAISE, reason, affordable(plan, evidence, deferred)):
         return step
     if plan.checks and [step.reason for step in evidence.lately].count(ASKED) < CHECK_ROUNDS:
         about = {(c.subject, c.inputs) for c in open_}
-        asked = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
-        if step := _step(PRAISE, ASKED, affordable(plan, evidence, asked)):
+        cases = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
+        if step := _step(PRAISE, ASKED, affordable(plan, evidence, cases)):
             return step
     crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
     reason = "results close to the boundary, recombined"
