@@ -38,9 +38,9 @@ from robustbench_coded.judge.checks import (
     lowest,
     name_of,
     not_run,
-    nothing_left,
     on_another_loss,
     passed,
+    passed_at_zero,
     run_attacks,
     usable_by,
 )
@@ -115,7 +115,7 @@ def _at_its_end(
         wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
         return not_run(name, f"No attack has {number} to double.", wanted)
     best = lowest(attacks)
-    if check := nothing_left(name, best):
+    if check := passed_at_zero(name, best):
         return check
     if number == "draws" and name_of(best).traits.chooses_draws:
         return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
@@ -217,7 +217,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
         )
     best = lowest(adaptive)
-    if check := nothing_left(name, best):
+    if check := passed_at_zero(name, best):
         return check
     signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
     made_here = [result for result in others if name_of(result).estimator != "submitted"]
@@ -335,7 +335,7 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
         return passed(name, "Asked where whole batches are attacked, and in norms that PGD knows.")
     if not any(is_adaptive(name_of(result)) for result in own):
         return passed(name, "No attack had its gradients, to follow from other starts.")
-    if check := nothing_left(name, lowest(own)):
+    if check := passed_at_zero(name, lowest(own)):
         return check
     restarted = [result for result in own if name_of(result).traits.restarts and result.complete]
     if not restarted:

@@ -236,7 +236,7 @@ def not_run(name: str, finding: str, *run_next: str) -> Check:
     return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(*run_next))
 
 
-def nothing_left(name: CheckName, best: CaseResult) -> Check | None:
+def passed_at_zero(name: CheckName, best: CaseResult) -> Check | None:
     """The check, passed because the strongest attack concerned leaves half a point or less; else None."""
     accuracy, attack = accuracy_of(best), best.case.attack
     if accuracy > WORTH:

@@ -29,7 +29,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.rules import decide
-from robustbench_coded.judge.verdict import Verdict, told
+from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 
@@ -229,10 +229,10 @@ def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) 
     clauses = []
     if strongest := accuracies.get(whole.combination.strongest_attack):
         how = "refutes it alone and" if strongest.high < claim.value else "does not refute it alone and"
-        clauses.append(f"{whole.combination.strongest_attack} {how} leaves {told(strongest)}")
+        clauses.append(f"{whole.combination.strongest_attack} {how} leaves {accuracy_text(strongest)}")
     if claim.attack is not None and claim.attack != whole.combination.strongest_attack:
         named = accuracies.get(claim.attack)
-        clause = "did not run here" if named is None else f"leaves {told(named)}"
+        clause = "did not run here" if named is None else f"leaves {accuracy_text(named)}"
         clauses.append(f"{claim.attack}, under which it was claimed, {clause}")
     return "; ".join(clauses)
 

@@ -114,8 +114,8 @@ class Judgement:
     examples: int = 0
 
     def __str__(self) -> str:
-        """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, and `left`."""
-        known = "" if self.verdict.accuracy is None else f", {self.left}"
+        """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, accuracy."""
+        known = "" if self.verdict.accuracy is None else f", {self.accuracy_text}"
         return f"{self.name}: {self.verdict.name}{known}"
 
     @property
@@ -132,7 +132,7 @@ class Judgement:
         return ", ".join((subject.checkpoint, inference, str(self.threat), budget))
 
     @property
-    def left(self) -> str:
+    def accuracy_text(self) -> str:
         """``0.0% [0.0%, 5.6%] right under attack for the population``, or ``nothing is known``."""
         if (a := self.verdict.accuracy) is None:
             return "nothing is known"

@@ -150,6 +150,6 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
 
 
-def told(accuracy: Interval) -> str:
+def accuracy_text(accuracy: Interval) -> str:
     """``54.2% (51.0% to 57.3% for the population)``"""
     return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"
