@@ -50,7 +50,7 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
     known = {case.case for case in evidence.sizes}
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
-    for check, case in _asked(plan, evidence):
+    for check, case in _requests(plan, evidence):
         where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if case.case in known or case.case in wanted:
             continue
@@ -66,7 +66,7 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
     return list(wanted.values()), list(left_out)
 
 
-def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
+def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
     """Every attack of every open check, in the order of the plan."""
     own = [case for case in evidence.sizes if case.attack not in CONTROLS and case.submission is None]
     rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
@@ -80,7 +80,7 @@ def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck
                 continue
             if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
-            for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
+            for case in follow_ups_of(check, standing.unbounded_eps, like, list(evidence.sizes)):
                 if not _costliest(case) or _nearly_praised(plan, evidence, standing, case):
                     yield check, case
 
@@ -118,7 +118,7 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     return max(most, sum(planned), MOST_DECISIONS * size * case.subject.images // case.subject.k)
 
 
-def asked_for(
+def follow_ups_of(
     check: OpenCheck, unbounded_eps: float, like: PlannedCase, cases: list[PlannedCase]
 ) -> list[PlannedCase]:
     """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one

@@ -37,7 +37,7 @@ CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
 # about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
-ASKED = "attacks that open checks ask for"
+BY_CHECKS = "attacks that open checks ask for"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 PRAISEABLE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
@@ -152,14 +152,14 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
     open_ = open_comparisons(plan, evidence, victims)
     praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
     concerned = [c for c in open_ if any(c in plan.with_base(other) for other in praised)]
-    deferred = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
+    deferred = [case for c in concerned for case in waiting(plan, evidence, c, deferred=True)]
     reason = "costly attacks before a positive verdict"
     if step := _step(PRAISE, reason, affordable(plan, evidence, deferred)):
         return step
-    if plan.checks and [step.reason for step in evidence.lately].count(ASKED) < CHECK_ROUNDS:
+    if plan.checks and [step.reason for step in evidence.lately].count(BY_CHECKS) < CHECK_ROUNDS:
         about = {(c.subject, c.inputs) for c in open_}
         cases = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
-        if step := _step(PRAISE, ASKED, affordable(plan, evidence, cases)):
+        if step := _step(PRAISE, BY_CHECKS, affordable(plan, evidence, cases)):
             return step
     crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
     reason = "results close to the boundary, recombined"
@@ -225,7 +225,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung(PRAISE, _doubt,
          "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
          "what would be praised, and its base", "figures rule praise out",
-         "Attacks that stopped early or looked elsewhere.", presets.KEPT, presets.KEPT),
+         "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
          "intervals that contain the bar", "all images ran", "Verdicts by chance."),
 )  # fmt: skip

@@ -46,7 +46,7 @@ class EvaluationPlan:
         start: the sample size that verdicts start at.
         images: what a case costs at a sample size.
         rows: the cases that run whatever the others find, on ``start`` examples.
-        kept: the attacks that only what would be praised pays for.
+        deferred: the attacks that run only before a positive verdict.
         everything: True if every row runs on all examples.
         rungs: the names of the rungs that may run; empty for all.
         checks: True if attacks of the checks may run.
@@ -65,7 +65,7 @@ class EvaluationPlan:
     start: int
     images: Callable[[PlannedCase, int], int]
     rows: frozenset[PlannedCase] = frozenset()
-    kept: frozenset[PlannedCase] = frozenset()
+    deferred: frozenset[PlannedCase] = frozenset()
     ceilings: Ceilings = field(default_factory=Ceilings)
     everything: bool = False
     rungs: tuple[str, ...] = ()
@@ -286,13 +286,11 @@ def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) ->
 
 
 def waiting(
-    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, kept: bool = False
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, deferred: bool = False
 ) -> list[PlannedCase]:
-    """The attacks planned on a comparison that have not run on its examples; ``kept``: those kept for praise,
-    else the others.
-    """
+    """The attacks planned on a comparison that have not run on its examples: the ``deferred``, or the others."""
     size, planned = size_of(plan, evidence, comparison), plan.attacks[comparison]
-    return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
+    return [c for c in planned if evidence.sizes.get(c, 0) < size and (c in plan.deferred) == deferred]
 
 
 def mixes_starts(case: PlannedCase) -> bool:

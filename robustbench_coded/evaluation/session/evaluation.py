@@ -166,7 +166,9 @@ class Evaluation:
         in_steps = self.sequential is not None and not self.plan.everything
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
         begun = self.begun(steps)
-        waiting = [c for c in self.plan.cases if planned and c not in ran.sizes and c not in self.plan.kept]
+        waiting = [
+            c for c in self.plan.cases if planned and c not in ran.sizes and c not in self.plan.deferred
+        ]
         fresh = new_manifest(
             self.prepared,
             replace(begun, cases=(*begun.cases, *waiting)),

@@ -250,7 +250,7 @@ KEPT = tuple(case("parts-60", subject) for subject in (STANDARD, RCI))
 
 
 def test_an_open_verdict_meets_everything_before_praise():
-    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, kept=frozenset(KEPT), relus=lambda checkpoint: 100)
+    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT), relus=lambda checkpoint: 100)
     evidence = simulate(plan, 0.9, lambda steps: {DEFENDED: ASKED, BASE: CHECKED})
     order = list(dict.fromkeys(rungs(evidence)))
     assert order == ["clean", "quick", "adaptive", SELF_TESTS, "cross-examination", PRAISE, MORE]
@@ -260,7 +260,7 @@ def test_an_open_verdict_meets_everything_before_praise():
 
 
 def test_only_what_would_be_praised_pays_for_special_attacks():
-    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, kept=frozenset(KEPT))
+    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT))
     for standing in (Standing(VerdictName.BROKEN), Standing(VerdictName.NO_GAIN)):
         both = {DEFENDED: standing._replace(could_fall=False), BASE: BROKEN}
         assert PRAISE not in rungs(simulate(plan, 0.9, lambda steps, both=both: both))
@@ -442,7 +442,7 @@ def test_a_step_says_what_it_costs_and_why():
 
 def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_own():
     deep = case("pgd-10+loss=margin", threat=VICTIM)
-    plan = plan_of(*ON_RCI, ON_VICTIM, deep, kept=frozenset({deep}))
+    plan = plan_of(*ON_RCI, ON_VICTIM, deep, deferred=frozenset({deep}))
     praised = Standing(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
     settings = {DEFENDED: praised, VICTIMS: praised}
     evidence = simulate(plan, lambda c: 0.5 if c.attack == "pgd-100" else 0.9, lambda steps: settings)
