@@ -15,10 +15,10 @@ from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
 from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     ScheduledRandomBatches,
-    Sized,
     Step,
     affordable,
     at_size,
@@ -84,7 +84,7 @@ def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool
 
 def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """One attack on each open verdict, whatever it costs."""
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for comparison in open_comparisons(plan, evidence, victims):
         attacks = plan.attacks[comparison]
         if attacks and not any(case in evidence.sizes for case in attacks):
@@ -114,7 +114,7 @@ def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
 
     None where random batches are about to settle it, nor where only its base model may still change it.
     """
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
         by_base = all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings)
@@ -256,7 +256,7 @@ def _in_order(comparison: Comparison, cases: Sequence[PlannedCase]) -> list[Plan
     return sorted(cases, key=lambda c: order.index(c.attack) if c.attack in order else len(order))
 
 
-def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Sized]:
+def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[CaseAtSize]:
     """The first in order that fits, or none."""
     size, late = size_of(plan, evidence, comparison), waiting(plan, evidence, comparison)
     parts = at_size(plan, evidence, _in_order(comparison, late), size)
@@ -303,7 +303,7 @@ def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison)
 
 
 def _step(
-    rung: str, reason: str, cases: Iterable[Sized], random: Iterable[ScheduledRandomBatches] = ()
+    rung: str, reason: str, cases: Iterable[CaseAtSize], random: Iterable[ScheduledRandomBatches] = ()
 ) -> Step | None:
     """The step, or None where nothing is in it."""
     step = Step(rung, reason, tuple(cases), tuple(random))

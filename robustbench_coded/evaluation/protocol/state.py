@@ -107,7 +107,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class Sized:
+class CaseAtSize:
     """A case on its first so many examples; ``images``: what that adds to what ran before."""
 
     case: PlannedCase
@@ -137,7 +137,7 @@ class Step:
 
     rung: str
     reason: str
-    cases: tuple[Sized, ...] = ()
+    cases: tuple[CaseAtSize, ...] = ()
     random: tuple[ScheduledRandomBatches, ...] = ()
     reached: tuple[tuple[Comparison, int], ...] = ()
 
@@ -154,7 +154,7 @@ class Step:
         return sum(part.images for part in self.parts)
 
     @property
-    def parts(self) -> list[Sized | ScheduledRandomBatches]:
+    def parts(self) -> list[CaseAtSize | ScheduledRandomBatches]:
         return [*self.cases, *self.random]
 
 
@@ -221,7 +221,7 @@ class Evidence:
     standings: Mapping[Case, Standing] = field(default_factory=dict)
 
     @property
-    def parts(self) -> list[Sized | ScheduledRandomBatches]:
+    def parts(self) -> list[CaseAtSize | ScheduledRandomBatches]:
         return [part for step in self.steps for part in step.parts]
 
     @cached_property
@@ -319,9 +319,9 @@ def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
     return sum(part.images for part in extra) + cost <= plan.ceilings.extras
 
 
-def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:
+def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[CaseAtSize]:
     """Cases that have not run, each in its order while its comparison and all extras have room for it."""
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for case in cases:
         own = comparison_of(case)
         ahead = evidence.after(Step("", "", tuple(chosen)))
@@ -333,11 +333,13 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
     return chosen
 
 
-def at_size(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int) -> list[Sized]:
+def at_size(
+    plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int
+) -> list[CaseAtSize]:
     """Those of the cases that have not come so far, and what that costs."""
     before = {case: evidence.sizes.get(case, 0) for case in cases}
     spent = {case: plan.images(case, at) if at else 0 for case, at in before.items()}
-    return [Sized(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
+    return [CaseAtSize(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
 
 
 def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> int:

@@ -16,11 +16,11 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubje
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_step
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     OpenCheck,
     Outcome,
-    Sized,
     Standing,
     Step,
 )
@@ -155,7 +155,7 @@ def _costs(
     for step in steps:
         for part in step.parts:
             maker = evaluation.maker(part.size)
-            if isinstance(part, Sized):
+            if isinstance(part, CaseAtSize):
                 units = maker.units(part.case)
             else:
                 units = random_units(part.case, maker, part.batches)

@@ -6,10 +6,10 @@ from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_c
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.protocol.follow_up import follow_up, follow_ups_of
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     OpenCheck,
-    Sized,
     Standing,
     Step,
 )
@@ -35,7 +35,7 @@ def wanted(like, check, *others, images, beside=(), standing=None):
     judged = {comparison_of(case): (case.case.setting,) for case in cases}
     sizes = (SIZE,)
     plan = EvaluationPlan(cases, judged, sizes, SIZE, images)
-    ran = Evidence((Step("quick", "because", tuple(Sized(case, SIZE, 1) for case in cases)),))
+    ran = Evidence((Step("quick", "because", tuple(CaseAtSize(case, SIZE, 1) for case in cases)),))
     standing = standing or Standing(checks=(check, *others))
     rows, left_out = follow_up(plan, Evidence(ran.steps, {}, {like.case.setting: standing}))
     return [row.attack for row in rows], len(left_out)
