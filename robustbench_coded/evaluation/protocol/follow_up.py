@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
     OpenCheck,
-    Standing,
+    SettingStatus,
     mixes_starts,
     size_of,
 )
@@ -72,7 +72,7 @@ def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCh
     rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
     judged = {setting for settings in plan.judged.values() for setting in settings}
     for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
-        like, standing = rows[setting], evidence.standings.get(setting, Standing())
+        like, standing = rows[setting], evidence.standings.get(setting, SettingStatus())
         for check in standing.checks:
             # Much more may be left to find where an attack without gradients did better than those with.
             misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
@@ -90,7 +90,9 @@ def _costliest(case: PlannedCase) -> bool:
     return case.attack == RECOMBINED or mixes_starts(case)
 
 
-def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing, case: PlannedCase) -> bool:
+def _nearly_praised(
+    plan: EvaluationPlan, evidence: Evidence, standing: SettingStatus, case: PlannedCase
+) -> bool:
     """True if nothing else is open, or the costliest have begun there. A base model that serves as a
     comparison is not recombined.
     """

@@ -166,7 +166,7 @@ class OpenCheck(NamedTuple):
     attacks: tuple[str, ...]
 
 
-class Standing(NamedTuple):
+class SettingStatus(NamedTuple):
     """The judgement of the outcomes under one setting.
 
     Attributes:
@@ -218,7 +218,7 @@ class Evidence:
 
     steps: tuple[Step, ...] = ()
     outcomes: Mapping[PlannedCase, Outcome] = field(default_factory=dict)
-    standings: Mapping[Case, Standing] = field(default_factory=dict)
+    standings: Mapping[Case, SettingStatus] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[CaseAtSize | ScheduledRandomBatches]:
@@ -351,6 +351,6 @@ def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) ->
     return max(same, default=plan.start)
 
 
-def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Standing]:
+def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[SettingStatus]:
     """By the settings of the comparison."""
-    return [evidence.standings.get(setting, Standing()) for setting in plan.judged[comparison]]
+    return [evidence.standings.get(setting, SettingStatus()) for setting in plan.judged[comparison]]

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.protocol.state import (
     Evidence,
     OpenCheck,
     Outcome,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.evaluation.session.manifest import new_manifest
@@ -211,11 +211,11 @@ class Evaluation:
         }
         return replace(ran, outcomes=outcomes, standings=standings)
 
-    def _standing(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> Standing:
+    def _standing(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> SettingStatus:
         verdict = judgement.verdict
         final = is_final(verdict, low_of_base, self.prepared.setup.examples)
         open_checks = (check for check in verdict.checks if tested and not check.passed)
-        return Standing(
+        return SettingStatus(
             verdict.name,
             verdict.above_the_bar,
             final,

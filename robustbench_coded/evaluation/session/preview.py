@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.protocol.state import (
     Evidence,
     OpenCheck,
     Outcome,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.evaluation.session.evaluate import made_ready
@@ -136,15 +136,15 @@ def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
     return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0
 
 
-def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> Standing:
+def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> SettingStatus:
     if praised:
         if _is_base(plan, comparison.subject):
-            return Standing(VerdictName.BROKEN, final=True, could_fall=False)
-        return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
+            return SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)
+        return SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
     scored = any(case in ran.random for case in plan.attacks[comparison])
     in_batches = comparison.subject.batch_dependent and comparison.inputs in ("batch", "victim")
     proven = scored or not in_batches or not plan.random_batches
-    return Standing(VerdictName.BROKEN, final=True) if proven else Standing()
+    return SettingStatus(VerdictName.BROKEN, final=True) if proven else SettingStatus()
 
 
 def _costs(

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
     OpenCheck,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
@@ -36,7 +36,7 @@ def wanted(like, check, *others, images, beside=(), standing=None):
     sizes = (SIZE,)
     plan = EvaluationPlan(cases, judged, sizes, SIZE, images)
     ran = Evidence((Step("quick", "because", tuple(CaseAtSize(case, SIZE, 1) for case in cases)),))
-    standing = standing or Standing(checks=(check, *others))
+    standing = standing or SettingStatus(checks=(check, *others))
     rows, left_out = follow_up(plan, Evidence(ran.steps, {}, {like.case.setting: standing}))
     return [row.attack for row in rows], len(left_out)
 
@@ -104,7 +104,7 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
 def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expected):
     like = case_of("pgd-10", **ALONE)
     check = OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, failed, ("square-1000",))
-    fallen = Standing(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
+    fallen = SettingStatus(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
     assert wanted(like, check, images=lambda case, size: 1, standing=fallen)[0] == expected
 
 
