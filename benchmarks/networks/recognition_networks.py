@@ -27,15 +27,14 @@ SHARED = Path(__file__).parents[3] / "shared"
 
 DIGITS = (
     "relu", "silu", "gelu", "leaky-relu-0.1", "leaky-relu", "elu", "softplus", "tanh", "mish", "hardswish",
-    "sigmoid", "leaky-relu-0.2", "selu", "square", "relu,pooling=max", "silu,pooling=max",
-    "leaky-relu-0.1,pooling=max", "elu,pooling=max", "gelu,pooling=max", "tanh,pooling=max",
+    "sigmoid", "leaky-relu-0.2", "selu", "square",
     "relu,input=per-image", "silu,input=per-image", "gelu,input=per-image", "mish,input=per-image",
 )  # fmt: skip
 CIFAR_QUICK = (
     ("resnet20[activation=silu,subsampling=mean,new_channels=behind]", "cifar10-2023"),
     ("wrn-10-1[activation=silu,shortcut=raw]", "none"),
     ("wrn-10-1[input=per-image]", "none"),
-    ("resnet20[activation=leaky-relu-0.1,new_channels=before]", "imagenet"),
+    ("resnet20[activation=leaky-relu-0.1,new_channels=behind]", "imagenet"),
 )
 # Without batch-norms, on MNIST and on digits: the stack, its parts that are not as usual, the normalisation.
 LENET = "sequential-28-c6k5-a-m-c16k5-a-m-f256-l64-a-l"

@@ -39,7 +39,7 @@ Count = int | None
 AsJson = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run folder.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
-DataDirText = Annotated[Text, typer.Option("--data-dir", help="Folder in which to look for data sets.")]
+DataDirText = Annotated[Text, typer.Option("--data-dir", help="Folder to search for data sets.")]
 
 
 def seconds(text: str, option: str) -> float:
@@ -201,7 +201,7 @@ SHARED: dict[str, Option] = {
         list[str],
         "--defence",
         help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
-        "'cmd: COMMAND' for one in an environment of its own.",
+        "'cmd: COMMAND' for one in another environment.",
         default=[],
     ),
     "attacks": attacks_option(",".join(DEFAULT)),

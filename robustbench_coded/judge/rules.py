@@ -51,9 +51,8 @@ def decide(figures: Verdict) -> Verdict:
                 numbers = f"{beside.second:.1%}: {beside}"
                 reason += f" It names no base model; its checkpoint alone keeps {numbers}."
             if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
-                reason += (
-                    f" Claimed: {claim.value:.1%} {claim.of_what}; {accuracy_text(figures.claimed)} is left."
-                )
+                claimed = accuracy_text(figures.claimed)
+                reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {claimed} is left."
             brief = rule.brief or rule.name
             return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
     raise AssertionError("the last rule always applies")

@@ -20,7 +20,7 @@ from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import OtherInput, PixelModel, multiplications
-from robustbench_coded.models.registry import INPUT, changed, find, split_variant, unchanged
+from robustbench_coded.models.registry import INACTIVE, INPUT, changed, find, split_variant, unchanged
 
 ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster than 128
 
@@ -260,6 +260,7 @@ def question(
     parts: Sequence[str],
     normalisations: Sequence[Normalisation],
     budget: Callable[[tuple[float, ...]], PerturbationBudget],
+    accuracy: tuple[str, float] | None = None,
 ) -> Question:
     """Orders candidates by labelled accuracy and attacks the first ones.
 
@@ -269,11 +270,24 @@ def question(
         parts: those that are open; of the others the form stays.
         normalisations: those that come into question, the most usual first.
         budget: from the deviations of a normalisation to the perturbation budget.
+        accuracy: what the file states, by the entry's name.
     """
     usual = Candidate(arch, normalisations[0])
     if assembly.labels is None:
         return Question(why, (), 0, (), budget(usual.normalisation.std))
     choices = _shown(_compared(assembly, usual, parts, normalisations))
+    if (form := _with_fewer_activations(assembly, choices)) is not None:
+        own, *others = (assembly.labelled(choice.candidate) for choice in (form, *choices))
+        if accuracy and _reaches(own, accuracy[1]) and not any(_reaches(row, accuracy[1]) for row in others):
+            most = max(row.accuracy for row in others)
+            why = (
+                f"its file says {accuracy[0]} {accuracy[1]:.2%}, which {form.candidate} reaches "
+                f"({own.accuracy:.2%} of {len(own.rightly)} images) and no usual form does (at most "
+                f"{most:.2%}); {why}"
+            )
+            choices = [form, *choices[: LINES - 1]]
+        else:
+            choices = [*choices[: LINES - 1], form]
     cost = 3 * PGD_STEPS * len(choices)  # a step is a forward pass, and a backward pass of twice its cost
     count = min(assembly.affordable(ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS, cost), len(assembly.images))
     x, y = assembly.images[:count].to(assembly.device), assembly.labels[:count].to(assembly.device)
@@ -297,6 +311,25 @@ def _compared(
     candidates = [Candidate(arch, normalisation) for arch in archs for normalisation in normalisations]
     count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(candidates))
     return [assembly.labelled(candidate, count) for candidate in candidates]
+
+
+def _with_fewer_activations(assembly: Assembly, choices: Sequence[Labelled]) -> Labelled | None:
+    """The most accurate form without some of its activations; None unless it beats all choices.
+
+    A published definition decides the activations, and people edit it.
+    """
+    if INACTIVE not in assembly.parts or any(INACTIVE in choice.candidate.arch for choice in choices):
+        return None
+    forms = assembly.forms(choices[0].candidate.arch, INACTIVE)[1:]
+    tried = [Candidate(form, choice.candidate.normalisation) for form in forms for choice in choices]
+    count = len(choices[0].rightly)
+    best = max((assembly.labelled(c, count) for c in tried), key=lambda row: row.accuracy)
+    return best if best.accuracy > choices[0].accuracy else None
+
+
+def _reaches(labelled: Labelled, accuracy: float) -> bool:
+    """True within a standard error: it chooses among the lines of a question, and decides nothing."""
+    return labelled.accuracy + labelled.error / 3 >= accuracy
 
 
 def _screened(assembly: Assembly, tried: Sequence[Candidate]) -> list[Candidate]:

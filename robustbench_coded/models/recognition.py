@@ -197,7 +197,8 @@ class _Decision:
             behind = self.normalisations if stated is None else [stated]
             if stated is not None and stated.name == "none":  # of pixels from 0 to 1, or from 0 to 255?
                 behind.append(KNOWN[len(stated.mean)]["bytes"])
-            ambiguity = question(self.assembly, self.open, candidate.arch, self.parts, behind, self.budget)
+            about = self.assembly, self.open, candidate.arch, self.parts, behind
+            ambiguity = question(*about, self.budget, self.accuracy)
             candidate = ambiguity.choices[0].candidate if ambiguity.choices else candidate
             self.batch_norms = None
         labelled, refusal = self._confirmed(candidate), "" if ambiguity is None else ambiguity.heading
@@ -300,7 +301,11 @@ class _Decision:
         better = [rival for rival in others if own.beaten_by(rival)]
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy < value - allowed_shortfall(name, value, len(own.rightly)):
-            mend = better[0].candidate.flags if better else "another --arch, --normalize or --data"
+            # That the file's figure is missed is the evidence: a form need not be better beyond chance.
+            forms = [row for row in others if row.candidate.normalisation == candidate.normalisation]
+            nearer = [row for row in forms[:1] if int(row.rightly.sum()) > int(own.rightly[:count].sum())]
+            flags = (row.candidate.flags for row in [*better, *nearer])
+            mend = next(flags, "another --arch, --normalize or --data")
             self.warnings.append(
                 f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
                 f"{value:.2%}: a part without weights is wrong, or that was on other images; try {mend}"

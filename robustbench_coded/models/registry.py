@@ -89,19 +89,17 @@ class Architecture:
 
 # Names alone: importing the functions would import torch.
 BESIDE_RELU = (
-    "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "quick-gelu", "softplus",
-    "softplus-10", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
+    "leaky-relu", "leaky-relu-0.1", "leaky-relu-0.2", "silu", "gelu", "gelu-tanh", "softplus",
+    "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
 )  # fmt: skip
-PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",), "identity": ("active",)}
-STEM = {"stem": ("stride-2", "max-pool")}
+PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",)}
+STEM = {"stem": ("stride-2",)}
 
 
 CIFAR_OPTION_A = {
     "activation": BESIDE_RELU,
-    "after_sum": ("raw",),
-    "residual": ("identities", "none"),
-    "subsampling": ("stride-odd", "mean", "mean-3", "max"),
-    "new_channels": ("behind", "before", "repeat"),
+    "subsampling": ("mean",),
+    "new_channels": ("behind",),
 }
 
 BESIDE_SILU = {
@@ -117,7 +115,7 @@ def _projected(option: str, where: str) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
-        variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
+        variants={"activation": BESIDE_RELU},
     )
 
 
@@ -126,7 +124,7 @@ _ARCHITECTURES = (
         "digits-cnn",
         "three small convolutions for 8x8 digits",
         "digits_cnn:DigitsCNN",
-        variants={"activation": BESIDE_RELU, "pooling": ("max",)},
+        variants={"activation": BESIDE_RELU},
     ),
     *(
         Architecture(
@@ -160,8 +158,6 @@ _ARCHITECTURES = (
             variants={
                 **STEM,
                 "activation": BESIDE_RELU,
-                "after_sum": ("raw",),
-                **({"stride_at": ("conv1",)} if depth == 50 else {}),
             },
         )
         for depth in (18, 34, 50)
@@ -240,7 +236,7 @@ _ARCHITECTURES = (
         takes_image_size=True,
         variants={
             "heads": (1, 2, 3, 4, 6, 8, 12, 16),
-            "activation": ("gelu-tanh", "quick-gelu", "relu", "silu"),
+            "activation": ("gelu-tanh", "relu", "silu"),
             "pooling": ("mean",),
         },
     ),
@@ -280,6 +276,8 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
             numbers = {group: int(value) for group, value in match.groupdict().items()}
             return architecture, {**architecture.parameters, **numbers, **_forms(architecture, parts)}
+    if name.endswith(".py"):
+        raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
     near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "

@@ -48,6 +48,10 @@ TABLE = [
     ([*E, "--data", "text"], "known: auto, digits, cifar10"),
     ([*E, "--normalize", "imagnet"], "did you mean imagenet?"),
     ([*E, "--arch", "resnet21"], "expected depth 6 n + 2"),
+    (
+        [*E, "--arch", "net.py"],
+        "--arch net.py: name the function in it that returns the network: net.py:build",
+    ),
     ([*E, "--device", "gpu"], "write cpu, cuda"),
     ([*E, "--state", "full"], "choose reset or persistent"),
     ([*E, "--until", "done"], "choose settled"),

@@ -51,8 +51,8 @@ NUMBERS = {
         f"half of it staked at c = {anytime.SHARES[anytime.CAPITAL == 0.5][0]:g}, the rest {staked()}"
     ),
     "batches that refute the margin": lambda: (
-        f"If no answer is right, {anytime.values_needed(0.0, judge.MARGIN, intervals.TAIL)} batches show "
-        f"that less than {percent(judge.MARGIN)}% is left"
+        f"If every answer is wrong, {anytime.values_needed(0.0, judge.MARGIN, intervals.TAIL)} batches show "
+        f"an accuracy below {percent(judge.MARGIN)}%"
     ),
     "near the strongest": lambda: (
         f"if every attack within {percent(case_results.CLOSE)} points of the strongest "
@@ -85,7 +85,7 @@ NUMBERS = {
     ),
     "sample sizes": lambda: (
         f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
-        f"all; verdicts are first asked for at {comparisons.FIRST_LOOK}"
+        f"all; the first verdict is computed at {comparisons.FIRST_LOOK}"
     ),
     "the first look": lambda: (
         f"has {'half' if comparisons.looks((128, 256, 512, 1024), 256) == 2 else 'some'} of the error, the "
@@ -96,7 +96,7 @@ NUMBERS = {
     ),
 }
 VERDICTS = {
-    "margin": lambda: f"the **margin**: {percent(judge.MARGIN)} points, or what `--margin` says",
+    "margin": lambda: f"the **margin**, {percent(judge.MARGIN)} points unless `--margin` changes it",
     "error of an end": lambda: f"Each end of an interval errs with at most {percent(intervals.TAIL)}%",
     "pointwise": lambda: (
         "Verdicts are pointwise: each has its own error, valid at any look at which the run may stop, and "

@@ -107,6 +107,8 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"defences": {"8/255": Jitter}}, "defences: '8/255' names"),
         ({"defences": 3}, "defences: .* got int"),
         ({"defences": {"mine": Unbuildable}}, r"does not build a defence around the model \(TypeError"),
+        ({"rci": "N=190"}, "there is no option 'rci'; write defences='rci:N=190'"),
+        ({"defence": "resize-pad"}, "there is no option 'defence'; write defences='resize-pad'"),
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
         ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
         ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
+from robustbench_coded.models import detect
 from robustbench_coded.models.architectures.sequential_names import inactive, tokens_of
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
@@ -80,6 +81,24 @@ def test_it_is_among_the_candidates(saved, test_images):
     assert f"{STACK}[inactive=last]" in [one.candidate.arch for one in found.question.choices]
 
 
+def test_the_question_about_a_published_definition_names_a_form_that_explains_the_files_accuracy(
+    network, saved, test_images, monkeypatch
+):
+    x, y = test_images
+    monkeypatch.setattr(detect, "published_stacks", lambda: {STACK: {"definition": "an example"}})
+    right, own = f"{STACK}[inactive=last]", float((network(x).argmax(1) == y).float().mean())
+
+    def asked(**entries):
+        found = recognise_network(load_checkpoint(saved(**entries)), x, y)
+        return found.refusal, [one.candidate.arch for one in found.question.asked]
+
+    why, archs = asked(test_acc=own)
+    assert why.startswith(f"its file says test_acc {own:.2%}, which {right} without normalisation reaches (")
+    assert "and no usual form does (at most" in why and archs == [right, *[STACK] * 4]
+    why, archs = asked(test_acc=0.3)  # which the usual form reaches, too
+    assert why.startswith("neither its weights") and archs == [*[STACK] * 4, right]
+
+
 def test_labels_and_the_files_own_accuracy_contradict_the_usual_form(network, saved, test_images):
     x, y = test_images
     own = float((network(x).argmax(1) == y).float().mean())
@@ -90,6 +109,16 @@ def test_labels_and_the_files_own_accuracy_contradict_the_usual_form(network, sa
     assert "its labelled images contradict" in labels and labels.endswith(f"; try {right}")
     stated = load_checkpoint(saved(test_acc=own), arch=f"{STACK}[inactive=last]", normalize="none")
     assert recognise_network(stated, x, y).warnings == ()
+
+
+def test_a_missed_accuracy_names_the_form_that_is_more_accurate_be_it_by_chance(network, saved, test_images):
+    x, _ = test_images
+    usual = load_checkpoint(saved(test_acc=1.0), arch=STACK, normalize="none")
+    y = network(x).argmax(1)
+    agrees = usual.network(x).argmax(1) == y
+    some = torch.cat([agrees.nonzero()[:300, 0], (~agrees).nonzero()[:6, 0]])
+    (missed,) = recognise_network(usual, x[some], y[some]).warnings
+    assert missed.endswith(f"; try --arch '{STACK}[inactive=last]' --normalize none")
 
 
 def test_an_accuracy_that_is_missed_by_three_standard_errors_is_said(network, saved, test_images):

@@ -34,9 +34,9 @@ GATE = {
     "fail_on": option(
         str | None,
         "--fail-on",
-        help="Verdicts that give exit code 3: broken, no-gain, worse-than-base, claim-refuted, not-settled.",
+        help="Exit with code 3 on verdicts: broken, no-gain, worse-than-base, claim-refuted, not-settled.",
     ),
-    "junit": option(Path | None, "--junit", help="File for the verdicts as test cases, in JUnit's XML."),
+    "junit": option(Path | None, "--junit", help="Write the verdicts to this file as JUnit test cases."),
 }
 
 
@@ -52,8 +52,8 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Evaluates every checkpoint with standard inference and with each named defence. The protocol
-    (docs/protocol.md) runs the attacks that verdicts need first. --all continues in the same folder with
+    Evaluates each checkpoint with standard inference and with each named defence. The protocol
+    (docs/protocol.md) first runs the attacks that decide verdicts. --all continues in the same folder with
     every attack on every example.
     """
     chosen = config_from(**options)

@@ -76,23 +76,23 @@ class EvalConfig:
     """
 
     checkpoints: tuple[tuple[str, str], ...]
-    arch: str | None = option(None, "Architecture, or package.module:function.")
-    normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
+    arch: str | None = option(None, "Architecture by name, or package.module:function that returns it.")
+    normalize: str | None = option(None, "Normalisation: none, cifar10, cifar10-2023, imagenet, m,m,m/s,s,s.")
     guess: bool = option(
         False, "If the network is ambiguous, use the candidate with the best labelled accuracy."
     )
-    data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
-    data_dir: str | None = option(None, "Folder in which to look for data sets.")
+    data: str = option("auto", "Data set: auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
+    data_dir: str | None = option(None, "Folder to search for data sets.")
     limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())
-    all: bool = option(False, "Run every row on every example, however long that takes.")
-    first: bool = option(False, "Take examples in their own order instead of a random sample.")
+    all: bool = option(False, "Run every attack on every example, regardless of cost.")
+    first: bool = option(False, "Use examples in the order of the data set instead of a random sample.")
     class_mix: str | None = option(
         None,
-        "Order of the images, and so the classes of a batch: balanced, shuffled (default) or data.",
+        "Order of the images, which decides the classes in a batch: balanced, shuffled (default) or data.",
         one_of(*CLASS_MIXES),
     )
     batch_size: tuple[int, ...] = option(
-        (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH)
+        (128,), "Inputs answered together (K), or several sizes: 8,16,32.", count(most=LARGEST_BATCH)
     )
     standard: bool = option(True, "Also evaluate standard inference.")
     defences: tuple[str, ...] = ()
@@ -102,7 +102,7 @@ class EvalConfig:
     second_attacks: tuple[str, ...] = ()
     norm: str = option(
         "linf",
-        "linf, l2, l1, l0 (pixels); linf-low8 or l2-low8 (low frequencies); linf:8/255+l2:0.5 (a union).",
+        "Norm: linf, l2, l1, l0 (pixels), linf-low8 or l2-low8 (low frequencies), linf:8/255+l2:0.5 (union).",
         known_norm,
     )
     eps: tuple[float, ...] | None = option(
@@ -110,7 +110,7 @@ class EvalConfig:
     )
     eps_space: str = option(
         "pixel",
-        "pixel ([0, 1]) or normalized (times each channel's deviation).",
+        "Unit of eps: pixel ([0, 1]) or normalized (times each channel's deviation).",
         one_of("pixel", "normalized"),
     )
     query_budget: int | None = option(
@@ -128,7 +128,7 @@ class EvalConfig:
         None, "Also report accuracy under N submissions of each perturbed input.", count()
     )
     last_batch: str = option(
-        "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
+        "pad", "Rule for a last batch that is not full: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
     )
     early_stop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
     attack_precision: str = option(
@@ -136,9 +136,9 @@ class EvalConfig:
         "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
     )
-    device: str | None = option(None, "cpu, cuda, mps, xpu, cuda:1 ...; default the accelerator.")
+    device: str | None = option(None, "Device: cpu, cuda, mps, xpu, cuda:1 ...; by default the accelerator.")
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
-    engine: str = option("local", "local or ray.", one_of("local", "ray"))
+    engine: str = option("local", "Where workers run: local or ray.", one_of("local", "ray"))
     workers: int | None = option(
         None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
     )
@@ -148,12 +148,12 @@ class EvalConfig:
     )
     time: float | None = option(
         None,
-        "Stop cleanly after this time (90s, 30m, 2h) and report what is done; the same command goes on.",
+        "Stop cleanly after this time (90s, 30m, 2h) and report what is done; the same command resumes.",
         number(0, above=True),
     )
     until: str | None = option(
         None,
-        "settled: skip attacks that can no longer change the verdict.",
+        "Stop at: settled, which skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
     certify: bool = option(
@@ -177,7 +177,7 @@ class EvalConfig:
     claim_votes: int | None = option(
         None, "Test the claim for the majority vote over this many draws, not their mean.", count(2, 10_000)
     )
-    claim_attack: str | None = option(None, "Attack under which it was claimed; it is added to --attacks.")
+    claim_attack: str | None = option(None, "Attack of the claimed accuracy; it is added to --attacks.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)

@@ -72,16 +72,16 @@ def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCh
     rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
     judged = {setting for settings in plan.judged.values() for setting in settings}
     for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
-        like, standing = rows[setting], evidence.standings.get(setting, SettingStatus())
-        for check in standing.checks:
+        like, status = rows[setting], evidence.standings.get(setting, SettingStatus())
+        for check in status.checks:
             # Much more may be left to find where an attack without gradients did better than those with.
-            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
-            if not (standing.could_fall or misled):
+            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and status.keeps
+            if not (status.could_fall or misled):
                 continue
             if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
-            for case in follow_ups_of(check, standing.unbounded_eps, like, list(evidence.sizes)):
-                if not _costliest(case) or _nearly_praised(plan, evidence, standing, case):
+            for case in follow_ups_of(check, status.unbounded_eps, like, list(evidence.sizes)):
+                if not _costliest(case) or _nearly_praised(plan, evidence, status, case):
                     yield check, case
 
 
@@ -91,7 +91,7 @@ def _costliest(case: PlannedCase) -> bool:
 
 
 def _nearly_praised(
-    plan: EvaluationPlan, evidence: Evidence, standing: SettingStatus, case: PlannedCase
+    plan: EvaluationPlan, evidence: Evidence, status: SettingStatus, case: PlannedCase
 ) -> bool:
     """True if nothing else is open, or the costliest have begun there. A base model that serves as a
     comparison is not recombined.
@@ -100,7 +100,7 @@ def _nearly_praised(
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
     begun = any(_costliest(other) and other.case.setting == case.case.setting for other in evidence.sizes)
-    return begun or BEFORE_PRAISE.issuperset(check.name for check in standing.checks)
+    return begun or BEFORE_PRAISE.issuperset(check.name for check in status.checks)
 
 
 def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:

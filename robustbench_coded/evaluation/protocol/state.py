@@ -288,7 +288,7 @@ def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) ->
 def waiting(
     plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, deferred: bool = False
 ) -> list[PlannedCase]:
-    """The attacks planned on a comparison that have not run on its examples: the ``deferred``, or the others."""
+    """The attacks planned on a comparison that have not run on them: the ``deferred``, or all others."""
     size, planned = size_of(plan, evidence, comparison), plan.attacks[comparison]
     return [c for c in planned if evidence.sizes.get(c, 0) < size and (c in plan.deferred) == deferred]
 

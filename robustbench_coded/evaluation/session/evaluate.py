@@ -128,6 +128,10 @@ def evaluate(
             listener.note(f"goes on with the run in {path}, which holds {units}")
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
+        if fresh and old is None and type(listener) is not Listener:
+            from robustbench_coded.evaluation.session.preview import outlook  # which imports this module
+
+            listener.note(outlook(evaluation))
         done, store = recorder.done, recorder.store
         try:
             evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))

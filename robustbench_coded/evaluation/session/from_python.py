@@ -59,38 +59,38 @@ def evaluate(
     listener: Listener | None = None,
     **options: Unpack[EvaluateOptions],
 ) -> Run:
-    """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
+    """Evaluates models behind defences and writes a run folder, like ``csrobust eval``.
 
-    docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
-    here, whatever mode the caller is in. Without ``out`` the run has a folder of its
-    own among the system's temporary ones.
+    docs/in-memory.md lists the accepted forms of models, images and defences. Gradients are enabled whatever
+    the caller's grad mode. Without ``out``, the run is written to a new temporary folder.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
-            its normalisation inside; or a checkpoint's path; or several of these by name. None where a
-            defence of the zoo brings its own.
-        data: what ``--data`` takes (``"digits"``, ``"npz:FILE"`` ...), or labelled images: a data set or a
+            which includes its normalisation; a checkpoint's path; or a dictionary of these by name. None for
+            a defence of the zoo that includes its network.
+        data: a value of ``--data`` (``"digits"``, ``"npz:FILE"`` ...), or labelled images: a data set or a
             DataLoader of torch, a data set of Hugging Face, a pair (x, y) of tensors or arrays, a list of
-            pairs; images uint8 or in [0, 1].
-        labels: y, where ``data`` is x alone.
-        defences: one, several, or several by name: what ``--defence`` takes as text (``"rci:N=1.5K"``,
-            ``"noise:sigma=0.1"``); a defence (docs/your-defence.md); a module or function from pixels to
-            logits that may sample; or a function or class that builds one of these around a model.
+            pairs. Images are uint8 or in [0, 1].
+        labels: y, if ``data`` is x.
+        defences: one defence, a list, or a dictionary by name. Each is a value of ``--defence``
+            (``"rci:N=1.5K"``, ``"noise:sigma=0.1"``), a defence (docs/your-defence.md), a module or function
+            from pixels to logits that may sample, or a function or class that builds one around a model.
             Standard inference is evaluated, too, unless ``standard=False``.
-        attacks: names and presets, comma-separated or one by one, and functions
+        attacks: names and presets, comma-separated or as a list, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
-        checks: run the attacks of the checks even without an adaptive preset.
-        listener: receives events. None shows progress on standard error; ``Listener()`` shows nothing.
+        checks: also run the attacks that the checks need, without an adaptive preset.
+        listener: receives the events of the run. None shows progress on standard error, ``Listener()``
+            nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
     Returns:
-        the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts;
-        ``.plot()`` draws the answer; ``.again(draws=20)`` evaluates the same things again with other options.
+        the run. ``.summary`` is a pandas frame with a row per attack, ``.judgements`` are the verdicts,
+        ``.plot()`` draws the result, and ``.again(draws=20)`` repeats the evaluation with other options.
 
     Raises:
-        InputError: something given is not usable; nothing was computed.
-        IncompleteRun: some units failed; everything else is in the folder.
+        InputError: an argument is invalid; nothing was computed.
+        IncompleteRun: some units failed; all other results are in the folder.
     """
     given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
@@ -212,8 +212,11 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
     options = {SPELT.get(name, name): value for name, value in options.items()}
-    for name in options:
+    for name, value in options.items():
         if name not in known:
+            if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
+                spec = value if name == "defence" else f"{name}:{value}"
+                raise InputError(f"there is no option {name!r}; write defences={spec!r}")
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")

@@ -29,6 +29,7 @@ from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
@@ -108,6 +109,19 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     return Preview(path, broken, praised, tuple(notes))
 
 
+def outlook(evaluation: Evaluation) -> str:
+    """How long a new evaluation takes on this machine, a sentence."""
+    rates = Rates(evaluation.prepared)
+    least, most = (
+        Preview.total(_costs(evaluation, forecast(evaluation.plan, praised=praised), frozenset(), rates))
+        for praised in (False, True)
+    )
+    return (
+        f"Takes about {duration(least.seconds)} if the first attacks succeed and {duration(most.seconds)} if "
+        "none does"
+    )
+
+
 def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
     """The steps of an evaluation in which everything falls to its first attack, or nothing falls."""
     evidence = Evidence()
@@ -116,7 +130,7 @@ def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
         outcomes = {case: Outcome(_share(plan, case, praised=praised)) for case in ran.sizes}
         ran = replace(ran, outcomes=outcomes)
         standings = {
-            setting: _standing(plan, ran, comparison, praised=praised)
+            setting: _status_of(plan, ran, comparison, praised=praised)
             for comparison, settings in plan.judged.items()
             for setting in settings
             if any(case in ran.sizes for case in plan.attacks[comparison])
@@ -136,7 +150,9 @@ def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
     return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0
 
 
-def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> SettingStatus:
+def _status_of(
+    plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool
+) -> SettingStatus:
     if praised:
         if _is_base(plan, comparison.subject):
             return SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)

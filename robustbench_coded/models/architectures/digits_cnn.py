@@ -17,7 +17,6 @@ class DigitsCNN(BlockNetwork):
         width: channels after the first convolution; doubled by each further one.
         dropout: probability after the second batch-norm.
         activation: one of ``activations.ACTIVATIONS``.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     def __init__(
@@ -27,13 +26,9 @@ class DigitsCNN(BlockNetwork):
         width: int = 16,
         dropout: float = 0.0,
         activation: str = "relu",
-        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        if pooling not in ("mean", "max"):
-            raise ValueError(f"expected pooling mean or max, got {pooling}")
         self.activation = layers.activation_named(activation)
-        self.pooling = pooling
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
@@ -50,8 +45,7 @@ class DigitsCNN(BlockNetwork):
         return self.activation(self.dropout(self.bn2(self.conv2(x))))
 
     def _last(self, x: Tensor) -> Tensor:
-        x = self.activation(self.bn3(self.conv3(x)))
-        return self.linear(x.mean((2, 3)) if self.pooling == "mean" else x.amax((2, 3)))
+        return self.linear(self.activation(self.bn3(self.conv3(x))).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Three functions whose composition is the network."""

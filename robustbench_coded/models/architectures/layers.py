@@ -12,10 +12,6 @@ from torch.nn import functional as F
 Activation = Callable[[Tensor], Tensor]
 
 
-def _quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
-
-
 # Functions that torch.fx traces and pickle sends. CELU is ELU at alpha = 1, swish is silu.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": F.relu,
@@ -25,9 +21,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu-tanh": partial(F.gelu, approximate="tanh"),
-    "quick-gelu": _quick_gelu,
     "softplus": F.softplus,
-    "softplus-10": partial(F.softplus, beta=10.0),
     "elu": F.elu,
     "selu": F.selu,
     "mish": F.mish,
@@ -148,7 +142,7 @@ def blocks_of_wide(depth: int, width: int) -> int:
     return (depth - 4) // 6
 
 
-STEMS = ("plain", "stride-2", "max-pool")
+STEMS = ("plain", "stride-2")
 
 
 def stem_stride(stem: str) -> int:
@@ -162,11 +156,6 @@ def stem_stride(stem: str) -> int:
     return 2 if stem == "stride-2" else 1
 
 
-def enter(x: Tensor, stem: str) -> Tensor:
-    """x [n, C, H, W] after the stem's convolution and activation, as the first stage takes it."""
-    return F.max_pool2d(x, 3, 2, padding=1) if stem == "max-pool" else x
-
-
 @dataclass(frozen=True)
 class PreactParts:
     """Parts without weights of a network whose blocks begin with batch-norm and activation.
@@ -174,16 +163,14 @@ class PreactParts:
     Attributes:
         activation: one of ``activations.ACTIVATIONS``.
         shortcut: what a shortcut's convolution sees, the ``active`` tensor or the ``raw`` input of the block.
-        identity: what an identity passes on, likewise.
     """
 
     activation: str = "relu"
     shortcut: str = "active"
-    identity: str = "raw"
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
-        check_forms(self, shortcut=("active", "raw"), identity=("active", "raw"))
+        check_forms(self, shortcut=("active", "raw"))
 
 
 class PreActBlock(nn.Module):
@@ -212,9 +199,7 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = self._activated(self.bn1(x), 0)
         projection = self._projection()
-        if projection is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = projection(x if self.parts.shortcut == "raw" else active)
+        seen = x if self.parts.shortcut == "raw" else active
+        shortcut = x if projection is None else projection(seen)
         out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
         return self.conv2(out) + shortcut

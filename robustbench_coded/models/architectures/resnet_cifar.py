@@ -10,27 +10,18 @@ from torch.nn import functional as F
 from robustbench_coded.models import pixel_model, refusal
 from robustbench_coded.models.architectures.layers import Dropout, activation_named, check_forms, stage
 
-# How a shortcut halves the image: every second pixel, from the first or the second one on; means or maxima.
-SUBSAMPLINGS = ("stride", "stride-odd", "mean", "mean-3", "max")
-
-# Where it puts the channels that are new: on both sides of the old ones, behind or before them; or instead
-# of zeros the old ones again.
-NEW_CHANNELS = ("both", "behind", "before", "repeat")
+# How a shortcut halves the image, by every second pixel or by means, and where it puts new channels: on both
+# sides of the old ones, or behind them.
+SUBSAMPLINGS = ("stride", "mean")
+NEW_CHANNELS = ("both", "behind")
 
 
 def subsampled(x: Tensor, stride: int, how: str) -> Tensor:
     """x [n, C, H, W] as [n, C, ceil(H / stride), ceil(W / stride)], as a padded 3x3 convolution leaves it."""
     if stride == 1:
         return x
-    if how == "stride-odd":
-        # The last odd row of an odd height does not exist: the one before it stands in.
-        return F.pad(x, (0, 1, 0, 1), mode="replicate")[:, :, 1::stride, 1::stride]
     if how == "mean":
         return F.avg_pool2d(x, stride, ceil_mode=True)
-    if how == "mean-3":
-        return F.avg_pool2d(x, 3, stride, padding=1)
-    if how == "max":
-        return F.max_pool2d(x, stride, ceil_mode=True)
     return x[:, :, ::stride, ::stride]
 
 
@@ -38,9 +29,7 @@ def widened(x: Tensor, new: int, where: str) -> Tensor:
     """x [n, C, H, W] with ``new`` further channels."""
     if new == 0:
         return x
-    if where == "repeat":
-        return x.repeat(1, -(-new // x.shape[1]) + 1, 1, 1)[:, : x.shape[1] + new]
-    before = {"both": new // 2, "behind": 0, "before": new}[where]
+    before = new // 2 if where == "both" else 0
     return F.pad(x, (0, 0, 0, 0, before, new - before))
 
 
@@ -54,21 +43,16 @@ class CifarParts:
 
     Attributes:
         activation: one of ``activations.ACTIVATIONS``.
-        subsampling, new_channels: of the shortcut; see ``shortcuts``.
-        residual: which blocks have a shortcut: ``all``, the ``identities`` (where the shape stays), ``none``.
-        after_sum: ``activated``, or ``raw`` where nothing follows the sum.
+        subsampling, new_channels: of the shortcut.
     """
 
     activation: str = "relu"
     subsampling: str = "stride"
     new_channels: str = "both"
-    residual: str = "all"
-    after_sum: str = "activated"
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
         check_forms(self, subsampling=SUBSAMPLINGS, new_channels=NEW_CHANNELS)
-        check_forms(self, residual=("all", "identities", "none"), after_sum=("activated", "raw"))
 
 
 class CifarBlock(nn.Module):
@@ -101,10 +85,8 @@ class CifarBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.activation(self.bn1(self.conv1(x)))
-        out = self.dropout(self.bn2(self.conv2(out)))
-        if self.parts.residual == "all" or (self.parts.residual == "identities" and self.new_planes == 0):
-            out = out + self._shortcut(x)
-        return out if self.parts.after_sum == "raw" else self.activation(out)
+        out = self.dropout(self.bn2(self.conv2(out))) + self._shortcut(x)
+        return self.activation(out)
 
 
 class ResNetCifar(pixel_model.BlockNetwork):

@@ -47,7 +47,7 @@ class WideResNet(pixel_model.BlockNetwork):
         depth: 6 n + 4.
         width: factor on the channels.
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or what halves the image there; see ``stem``.
+        stem: ``plain``, or ``stride-2``, which halves the image.
         parts: as in :class:`PreactParts`.
     """
 
@@ -67,7 +67,6 @@ class WideResNet(pixel_model.BlockNetwork):
         n = layers.blocks_of_wide(depth, width)
         self.parts = layers.PreactParts(**parts)
         self.activation = layers.activation_named(self.parts.activation)
-        self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
         block = partial(self.block, dropout=dropout, parts=self.parts)
         self.block1 = WideStage(block, 16, 16 * width, n, 1)
@@ -82,12 +81,9 @@ class WideResNet(pixel_model.BlockNetwork):
     def _last(self, x: Tensor) -> Tensor:
         return self.fc(self._activated(self.bn1(self.block3(x))).mean((2, 3)))
 
-    def _stem(self, x: Tensor) -> Tensor:
-        return layers.enter(self.conv1(x), self.stem)
-
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
-        return [self._stem, self.block1, self.block2, self._last]
+        return [self.conv1, self.block1, self.block2, self._last]
 
 
 def wide_resnet_name(shapes: refusal.Shapes) -> str | None:

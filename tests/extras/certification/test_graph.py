@@ -26,8 +26,12 @@ class Calls(nn.Module):
 
 NETWORKS = {
     "resnet": lambda: ResNetCifar(classes=4, depth=8),
-    "resnet-mean": lambda: ResNetCifar(classes=4, depth=8, subsampling="mean-3", new_channels="repeat"),
-    "resnet-odd": lambda: ResNetCifar(classes=4, depth=8, subsampling="stride-odd"),
+    "resnet-mean": lambda: ResNetCifar(classes=4, depth=8, subsampling="mean", new_channels="behind"),
+    "edges": lambda: Calls(
+        lambda x: (
+            F.pad(x, (0, 1, 0, 1), mode="replicate")[:, :, 1::4, 1::4].repeat(1, 2, 1, 1).flatten(1)[:, 8:12]
+        )
+    ),
     "preact": lambda: PreActResNet18(classes=4),
     "wide": lambda: WideResNet(classes=4, depth=10, width=1),
     "views": lambda: Calls(lambda x: (x.view(x.size(0), -1)[:, :4] * 3 - 1) / 2),
