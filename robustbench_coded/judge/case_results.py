@@ -23,17 +23,11 @@ from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import (
-    CLEAN,
-    COMBINED,
-    CONTROLS,
-    ENSEMBLE,
-    IntervalKind,
-)
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 Cells = dict[tuple[Case, str], Cell]
 
-CLOSE = 0.03  # attacks that come so close to one another found the same
+CLOSE = 0.03  # attacks with accuracies this close count as equally strong
 # Of the error, what random batches have where a row's own answers, of victims, speak of the same images; the
 # tighter end counts.
 OF_RANDOM = 0.9

@@ -104,7 +104,7 @@ class CertifiedRow:
         certified: share of answers that stay right whatever is done; None where there is no bound.
         ensemble: what its attacks leave; None while there are no outcomes.
         examples, draws: what ``certified`` is counted over.
-        method: how it was found; ``missing``: why it was not.
+        method: of the certificate; ``missing``: why there is none.
     """
 
     case: Case

@@ -131,7 +131,7 @@ class NextStep:
     """Attacks to run, or something else to do.
 
     Attributes:
-        do: what to do where no attack is asked for, as "run it again".
+        do: what to do if no attack is needed, as "run it again".
         attacks: names, in order.
         how: how the attacks are to be run, as "at that eps"; empty for the settings of the run.
     """

@@ -7,7 +7,7 @@ lengths, of which the longer finds at most half a point more, and one of these h
 
 * relaxed gradients: the same self-tests passed with the operators of the defence relaxed, and the strongest
   relaxed attack leaves at most 3 points more than the ensemble. Where each query is answered by chance, a
-  decision-based attack is too dear for what it says, and none is asked for here;
+  decision-based attack is too dear for what it says, and none is needed here;
 * labels and scores alone: the strongest attack without gradients leaves at most 3 points more than the
   ensemble, and at most 3 less than the strongest of the others. It may be as weak as the gradients are
   otherwise, and then its silence is no evidence.

@@ -150,7 +150,7 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
-        stopped: True if the run was stopped before every rung of the protocol was asked.
+        stopped: True if the run was stopped before every rung of the protocol had run.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)

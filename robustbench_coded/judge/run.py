@@ -20,12 +20,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
-from robustbench_coded.judge.judgements import (
-    Judgement,
-    judgements_of,
-    selftest_checks,
-    selftest_results,
-)
+from robustbench_coded.judge.judgements import Judgement, judgements_of, selftest_checks, selftest_results
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
@@ -118,7 +113,7 @@ def load_run(path: str | Path) -> "Run":
     """Reads a run folder, finished or not.
 
     The folder may come from anybody: nothing in it is executed, and names in it never become paths. Tables
-    are not taken from summary.csv but counted from the outcomes when they are first asked for.
+    are not taken from summary.csv but counted from the outcomes on first access.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.

@@ -30,7 +30,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     draws, of which the blocks are some; the interval is widened to hold it.
 
     Returns:
-        of a deterministic defence the accuracy: asking again changes nothing. None without outcomes, for
+        of a deterministic defence the accuracy: a second query changes nothing. None without outcomes, for
         fewer draws than submissions, and where the draw is known: each attack then meets one draw.
     """
     cell = result.cell
@@ -95,7 +95,7 @@ class SummaryRow:
         unit: of the interval, ``batch`` or ``example``.
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
-        submissions: M of an attacker who submits M times; None where it was not asked for.
+        submissions: M of an attacker who submits M times; None if not requested.
         faulty: results that were no perturbed inputs; the clean ones were scored in their place.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
         survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.

@@ -38,7 +38,7 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
-        stopped: True if the run was stopped before every rung of the protocol was asked.
+        stopped: True if the run was stopped before every rung of the protocol had run.
         faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.

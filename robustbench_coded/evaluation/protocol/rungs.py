@@ -74,7 +74,7 @@ def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     return next((step for step in steps if step is not None), None)
 
 
-# The rungs. Each is asked where those before it have no step.
+# The rungs. Each proposes steps if those before it have none.
 
 
 def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -132,7 +132,7 @@ def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Again after every attack since, which may have found something else."""
+    """Repeated after every attack since, which may have other results."""
     latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
     if latest == SUBMISSIONS:
         return None

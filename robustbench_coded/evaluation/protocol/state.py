@@ -27,7 +27,7 @@ class Ceilings(NamedTuple):
     Attributes:
         verdict: on each open verdict.
         extras: where attacks are named, on random batches, submissions and checks together.
-        victims: on each open verdict on victims that nobody asked for, where ``verdict`` has no limit.
+        victims: on each open verdict on victims that was not requested, where ``verdict`` has no limit.
     """
 
     verdict: int | None = None
@@ -89,7 +89,7 @@ class EvaluationPlan:
         return attacks
 
     def tail(self, size: int) -> float:
-        """The error of each end of an interval where a verdict is asked for on so many examples."""
+        """The error of each end of an interval where a verdict is decided on so many examples."""
         return TAIL / looks(self.sizes, size)
 
     def base(self, comparison: Comparison) -> Comparison | None:
@@ -249,7 +249,7 @@ class Evidence:
 
     @cached_property
     def lately(self) -> tuple[Step, ...]:
-        """The steps since a verdict was last asked for on more examples."""
+        """The steps since a verdict was last decided on more examples."""
         last = max((i for i, step in enumerate(self.steps) if step.reached), default=0)
         return self.steps[last:]
 
