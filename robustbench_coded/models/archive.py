@@ -111,7 +111,8 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = safetensors.torch.load(data)  # holds every shape and place against the bytes that are there
         header = json.loads(data[8 : 8 + length])
     except (SafetensorError, ValueError, RuntimeError, OverflowError, KeyError, RecursionError) as error:
-        raise Refused(f"truncated or damaged safetensors file ({str(error).splitlines()[0][:120]})") from None
+        why = str(error).splitlines()[0][:120]
+        raise Refused(f"truncated or damaged safetensors file ({why}); copy or download it again") from None
     metadata = header.pop("__metadata__", {})
     if len(header) > MAX_TENSORS:
         raise Refused(f"more than {MAX_TENSORS} tensors")

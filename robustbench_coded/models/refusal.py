@@ -93,13 +93,9 @@ STRANGERS = (
     (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
-    (b"GGUF", "a GGUF file; only PyTorch's weights are read"),
     (b"\x89PNG", "a picture; --data takes folders of them"),
     (b"\xff\xd8\xff", "a picture; --data takes folders of them"),
     (b"{", "text in JSON, as a server's answer; download the checkpoint itself"),
-    (b"404", "a server's answer (not found); download the checkpoint itself"),
-    (b"7z\xbc\xaf", "compressed with 7-Zip; unpack it first"),
-    (b"Rar!", "compressed with RAR; unpack it first"),
 )
 TAR = 257, b"ustar"  # where a tar archive says so
 

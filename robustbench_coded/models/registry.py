@@ -93,18 +93,11 @@ BESIDE_RELU = (
     "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid", "square",
 )  # fmt: skip
 PREACT = {"activation": BESIDE_RELU, "shortcut": ("raw",)}
-STEM = {"stem": ("stride-2",)}
 
 
-CIFAR_OPTION_A = {
-    "activation": BESIDE_RELU,
-    "subsampling": ("mean",),
-    "new_channels": ("behind",),
-}
+CIFAR_OPTION_A = {"activation": BESIDE_RELU, "subsampling": ("mean",), "new_channels": ("behind",)}
 
-BESIDE_SILU = {
-    "activation": ("relu", *(name for name in BESIDE_RELU if name != "silu")),
-}
+BESIDE_SILU = {"activation": ("relu", *(name for name in BESIDE_RELU if name != "silu"))}
 
 
 def _projected(option: str, where: str) -> Architecture:
@@ -140,14 +133,14 @@ _ARCHITECTURES = (
         "preact-resnet18",
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
         "resnet:PreActResNet18",
-        variants={**STEM, **PREACT},
+        variants=PREACT,
     ),
     Architecture(
         "preact-resnet18-bn",
         "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
         "resnet:PreActResNet18",
         {"final_bn": True},
-        variants={**STEM, **PREACT},
+        variants=PREACT,
     ),
     *(
         Architecture(
@@ -155,10 +148,7 @@ _ARCHITECTURES = (
             f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
             "resnet:ResNet",
             {"depth": depth},
-            variants={
-                **STEM,
-                "activation": BESIDE_RELU,
-            },
+            variants={"activation": BESIDE_RELU},
         )
         for depth in (18, 34, 50)
     ),
@@ -167,7 +157,7 @@ _ARCHITECTURES = (
         "wide ResNet of Zagoruyko & Komodakis 2016 (arXiv 1605.07146); any wrn-DEPTH-WIDTH",
         "wide_resnet:WideResNet",
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
-        variants={**STEM, **PREACT},
+        variants=PREACT,
     ),
     Architecture(
         "lwta-wrn-34-1",

@@ -100,7 +100,8 @@ def _read_legacy(data: bytes, sources: dict[str, str]) -> Any:
         nonlocal free
         free -= nbytes
         if free < 0:
-            raise Refused(f"truncated or damaged: its storages claim {len(data) - free} bytes of {len(data)}")
+            claimed = f"its storages claim {len(data) - free} bytes of {len(data)}"
+            raise Refused(f"truncated or damaged: {claimed}; copy or download it again")
         return storages.setdefault(key, torch.zeros(nbytes, dtype=torch.uint8))
 
     # Magic number, protocol, the writer's machine, the object and the order of its storages.

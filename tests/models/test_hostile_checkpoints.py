@@ -332,8 +332,14 @@ HOSTILE = {
         "truncated, damaged .*CRC",
     ),
     "legacy cut": (bottom(LEGACY, 5), "truncated, damaged .*could not broadcast"),
-    "legacy cut in its pickle": (LEGACY[:600], r"truncated or damaged: its storages claim \d+ bytes of 600"),
-    "safetensors cut": (bottom(SAFE, 5), "truncated or damaged safetensors file"),
+    "legacy cut in its pickle": (
+        LEGACY[:600],
+        r"truncated or damaged: its storages claim \d+ bytes of 600; copy or download it again",
+    ),
+    "safetensors cut": (
+        bottom(SAFE, 5),
+        "truncated or damaged safetensors file .*; copy or download it again",
+    ),
     # weights
     "no weights": (saved({"epoch": 3}), "no weights in it; expected a state dict, alone or under state_dict"),
     "NumPy arrays": (

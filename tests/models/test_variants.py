@@ -89,7 +89,6 @@ def test_activations_are_sent_and_traced(name):
         ("resnet20[new_channels=above]", "expected new_channels of both, behind, got above"),
         ("resnet20[residual=none]", "has no part 'residual' to choose; it has activation, subsampling"),
         ("preact-resnet18[shortcut=maybe]", "expected shortcut of active, raw, got maybe"),
-        ("resnet18[stem=wide]", "expected a stem of plain, stride-2, got wide"),
         ("vit-4-24-2-3[heads=5]", "a dim that is a multiple of the heads"),
     ],
 )

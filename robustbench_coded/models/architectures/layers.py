@@ -142,20 +142,6 @@ def blocks_of_wide(depth: int, width: int) -> int:
     return (depth - 4) // 6
 
 
-STEMS = ("plain", "stride-2")
-
-
-def stem_stride(stem: str) -> int:
-    """The stride of the stem's convolution.
-
-    Raises:
-        ValueError: no such stem.
-    """
-    if stem not in STEMS:
-        raise ValueError(f"expected a stem of {', '.join(STEMS)}, got {stem}")
-    return 2 if stem == "stride-2" else 1
-
-
 @dataclass(frozen=True)
 class PreactParts:
     """Parts without weights of a network whose blocks begin with batch-norm and activation.
@@ -168,16 +154,13 @@ class PreactParts:
     activation: str = "relu"
     shortcut: str = "active"
 
-    def __post_init__(self) -> None:
-        activation_named(self.activation)
-        check_forms(self, shortcut=("active", "raw"))
-
 
 class PreActBlock(nn.Module):
     """Batch-norm and activation before each 3x3 convolution; a 1x1 shortcut where the shape changes."""
 
     def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
         super().__init__()
+        check_forms(parts, shortcut=("active", "raw"))
         self.parts = parts
         self.activation = activation_named(parts.activation)
         self.bn1 = nn.BatchNorm2d(in_planes)

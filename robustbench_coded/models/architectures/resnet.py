@@ -75,7 +75,6 @@ class ResNet(BlockNetwork):
         in_channels: channels of the image.
         depth: 18, 34 or 50.
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or ``stride-2``, which halves the image.
         activation: one of ``layers.ACTIVATIONS``.
     """
 
@@ -85,7 +84,6 @@ class ResNet(BlockNetwork):
         in_channels: int = 3,
         depth: int = 18,
         dropout: float = 0.0,
-        stem: str = "plain",
         activation: str = "relu",
     ) -> None:
         super().__init__()
@@ -93,7 +91,7 @@ class ResNet(BlockNetwork):
             raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
         block, counts = STAGES[depth]
         self.activation = layers.activation_named(activation)
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         make = partial(block, dropout=dropout, activation=activation)
         stages = layers.four_stages(make, counts, block.expansion)
@@ -119,7 +117,6 @@ class PreActResNet18(BlockNetwork):
         in_channels: channels of the image.
         final_bn: batch-norm and ReLU before the pooling (weights ``bn.*``).
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or ``stride-2``, which halves the image.
         parts: as in :class:`PreactParts`.
     """
 
@@ -129,13 +126,12 @@ class PreActResNet18(BlockNetwork):
         in_channels: int = 3,
         final_bn: bool = False,
         dropout: float = 0.0,
-        stem: str = "plain",
         **parts: str,
     ) -> None:
         super().__init__()
         self.parts = layers.PreactParts(**parts)
         self.activation = layers.activation_named(self.parts.activation)
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         block = partial(layers.PreActBlock, dropout=dropout, parts=self.parts)
         self.layer1, self.layer2, self.layer3, self.layer4 = layers.four_stages(block, (2, 2, 2, 2))
         self.bn = nn.BatchNorm2d(512) if final_bn else None

@@ -50,10 +50,6 @@ class CifarParts:
     subsampling: str = "stride"
     new_channels: str = "both"
 
-    def __post_init__(self) -> None:
-        activation_named(self.activation)
-        check_forms(self, subsampling=SUBSAMPLINGS, new_channels=NEW_CHANNELS)
-
 
 class CifarBlock(nn.Module):
     """Two 3x3 convolutions; a shortcut of option ``a``, ``b`` or ``c``."""
@@ -115,6 +111,7 @@ class ResNetCifar(pixel_model.BlockNetwork):
             raise ValueError(f"expected depth 6 n + 2, as in resnet20 and resnet32, got {depth}")
         n = (depth - 2) // 6
         self.parts = CifarParts(**parts)
+        check_forms(self.parts, subsampling=SUBSAMPLINGS, new_channels=NEW_CHANNELS)
         self.activation = activation_named(self.parts.activation)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)

@@ -47,7 +47,6 @@ class WideResNet(pixel_model.BlockNetwork):
         depth: 6 n + 4.
         width: factor on the channels.
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or ``stride-2``, which halves the image.
         parts: as in :class:`PreactParts`.
     """
 
@@ -60,14 +59,13 @@ class WideResNet(pixel_model.BlockNetwork):
         depth: int = 28,
         width: int = 10,
         dropout: float = 0.0,
-        stem: str = "plain",
         **parts: str,
     ) -> None:
         super().__init__()
         n = layers.blocks_of_wide(depth, width)
         self.parts = layers.PreactParts(**parts)
         self.activation = layers.activation_named(self.parts.activation)
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         block = partial(self.block, dropout=dropout, parts=self.parts)
         self.block1 = WideStage(block, 16, 16 * width, n, 1)
         self.block2 = WideStage(block, 16 * width, 32 * width, n, 2)
