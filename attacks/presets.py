@@ -48,11 +48,11 @@ ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
 # Before praise. Values that move one way, or in one place: what notices that they moved both ways, or
 # everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves: what
 # switches without any margin falling.
-KEPT = ("parts-60", "growing-48", "switch-20")
+DEFERRED = ("parts-60", "growing-48", "switch-20")
 # On victims: through the base model first, before praise through the defence with its draw unknown and known.
 ON_VICTIMS = (TRANSFER, "pgd-10+loss=margin+momentum=1", "aware-pgd-10+loss=margin")
 # Of presets, what only an open verdict needs.
-SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *KEPT, *ADAPTIVE_HIDDEN)
+SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
 
 # What checks ask for.
 ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
@@ -93,7 +93,7 @@ STUDIED = ("pgd-10", TRANSFER)  # in ablations
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": NAMED[:3],
-    "adaptive": (*NAMED[3:], *ADAPTIVE, *KEPT, *ADAPTIVE_HIDDEN),
+    "adaptive": (*NAMED[3:], *ADAPTIVE, *DEFERRED, *ADAPTIVE_HIDDEN),
     # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/peers/robust_bench.md).
     "aa": ("aa-100",),
 }

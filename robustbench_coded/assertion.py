@@ -47,7 +47,7 @@ def assert_accuracy_under_attack(
         judgements = run.judgements
     defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
     for judgement in defended or judgements:
-        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.left}"
+        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.accuracy_text}"
         if accuracy is None:
             raise InputError(f"{place}; name an attack, for example attacks='pgd-10'")
         if accuracy.high < at_least:

@@ -140,7 +140,7 @@ class Watch(Listener):
     def __init__(self) -> None:
         self.planned_at = 0.0
 
-    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
+    def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
         self.planned_at = self.planned_at or time.perf_counter()
 
 

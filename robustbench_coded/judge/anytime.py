@@ -75,8 +75,8 @@ def _upper(s: Floats, n: Floats, tail: float) -> Floats:
     low, high = s / n, np.ones_like(n)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        kept = log_ratio(s, n, middle) < -np.log(tail)
-        low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+        inside = log_ratio(s, n, middle) < -np.log(tail)
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return high
 
 
@@ -129,13 +129,13 @@ def _log_capital(values: NDArray[np.float64], counts: NDArray[np.integer], mean:
     return float(np.logaddexp.reduce(grown))
 
 
-def values_needed(left: float, bar: float, tail: float) -> int | None:
-    """How many values in [0, 1], all of them ``left``, show that their mean is below ``bar``; None where
+def values_needed(accuracy: float, bar: float, tail: float) -> int | None:
+    """How many values in [0, 1], all of them ``accuracy``, show that their mean is below ``bar``; None where
     none do.
     """
-    if left >= bar:
+    if accuracy >= bar:
         return None
-    value = np.array([left])
+    value = np.array([accuracy])
     few, many = 0, 1
     while _log_capital(value, np.array([many]), bar, 1.0) < -math.log(tail):
         few, many = many, 2 * many

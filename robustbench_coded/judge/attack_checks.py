@@ -38,9 +38,9 @@ from robustbench_coded.judge.checks import (
     lowest,
     name_of,
     not_run,
-    nothing_left,
     on_another_loss,
     passed,
+    passed_at_zero,
     run_attacks,
     usable_by,
 )
@@ -115,14 +115,14 @@ def _at_its_end(
         wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
         return not_run(name, f"No attack has {number} to double.", wanted)
     best = lowest(attacks)
-    if check := nothing_left(name, best):
+    if check := passed_at_zero(name, best):
         return check
     if number == "draws" and name_of(best).traits.chooses_draws:
         return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
 
     def count(result: CaseResult) -> int:
-        found: int = getattr(name_of(result), number)
-        return found
+        amount: int = getattr(name_of(result), number)
+        return amount
 
     as_strong = [result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH]
     for attack in sorted(as_strong, key=accuracy_of):
@@ -138,8 +138,8 @@ def _at_its_end(
         return not_run(
             name, f"{best.case.attack} did not run with a different number of {number}.", doubled(best)
         )
-    said = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]
-    finding = f"{said[0]}, and {said[1]} with more {number}."
+    parts = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]
+    finding = f"{parts[0]}, and {parts[1]} with more {number}."
     return _unless_stopped(passed(name, finding, fewer.case.attack, more.case.attack), stopped)
 
 
@@ -190,10 +190,10 @@ def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     relaxed = [result for result in adaptive if name_of(result).relaxed]
     shown = [result for result in adaptive if not name_of(result).relaxed]
     hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
-    found = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
-    if found:
-        best, left = lowest(found).case.attack, accuracy_of(lowest(found))
-        return passed(name, f"{best} leaves {left:.1%}.", best)
+    candidates = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
+    if candidates:
+        best, accuracy = lowest(candidates).case.attack, accuracy_of(lowest(candidates))
+        return passed(name, f"{best} leaves {accuracy:.1%}.", best)
     finding = (
         f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
         "find what cross-entropy misses."
@@ -217,7 +217,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
         )
     best = lowest(adaptive)
-    if check := nothing_left(name, best):
+    if check := passed_at_zero(name, best):
         return check
     signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
     made_here = [result for result in others if name_of(result).estimator != "submitted"]
@@ -244,9 +244,9 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     name = CheckName.FALLS_WITH_EPS
     if ensemble.clean is None:
         return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
-    floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
-    if left <= max(floor, WORTH):
-        finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
+    floor, accuracy = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
+    if accuracy <= max(floor, WORTH):
+        finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.combination.strongest_attack)
     usable = usable_by(results, ensemble)
     parts = [result for result in usable if name_of(result).traits.partial]
@@ -310,10 +310,10 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     if not own:
         return passed(name, "No attack ran that could disagree.")
     best = lowest(own)
-    left, together = accuracy_of(best), accuracy_of(ensemble)
-    finding = f"{best.case.attack} leaves {left:.1%}, all attacks together {together:.1%}"
+    accuracy, together = accuracy_of(best), accuracy_of(ensemble)
+    finding = f"{best.case.attack} leaves {accuracy:.1%}, all attacks together {together:.1%}"
     check = passed(name, f"{finding}.", best.case.attack)
-    if left - together < DISAGREE or not is_adaptive(name_of(best)):
+    if accuracy - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
     one_by_one = not (ensemble.randomised or ensemble.batch_dependent)
     if restarts.passed and not one_by_one:
@@ -335,7 +335,7 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
         return passed(name, "Asked where whole batches are attacked, and in norms that PGD knows.")
     if not any(is_adaptive(name_of(result)) for result in own):
         return passed(name, "No attack had its gradients, to follow from other starts.")
-    if check := nothing_left(name, lowest(own)):
+    if check := passed_at_zero(name, lowest(own)):
         return check
     restarted = [result for result in own if name_of(result).traits.restarts and result.complete]
     if not restarted:

@@ -23,17 +23,11 @@ from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import (
-    CLEAN,
-    COMBINED,
-    CONTROLS,
-    ENSEMBLE,
-    IntervalKind,
-)
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 Cells = dict[tuple[Case, str], Cell]
 
-CLOSE = 0.03  # attacks that come so close to one another found the same
+CLOSE = 0.03  # attacks with accuracies this close count as equally strong
 # Of the error, what random batches have where a row's own answers, of victims, speak of the same images; the
 # tighter end counts.
 OF_RANDOM = 0.9
@@ -282,14 +276,14 @@ def correlations(results: Sequence[CaseResult]) -> dict[tuple[Subject, str], Cor
     shows: dict[tuple[Subject, str], list[tuple[int, Shown]]] = defaultdict(list)
     for result in results:
         if result.cell is not None and result.batch_dependent and result.cell.correct.size:
-            said = shown(result.cell.correct, result.cell.batch, attacked=result.case.attack not in CONTROLS)
-            shows[result.case.subject, result.case.threat.inputs].append((len(result.cell.example), said))
+            row = shown(result.cell.correct, result.cell.batch, attacked=result.case.attack not in CONTROLS)
+            shows[result.case.subject, result.case.threat.inputs].append((len(result.cell.example), row))
     pooled = {}
     for (subject, inputs), of in shows.items():
         whole = [] if inputs == "batch" else shows.get((subject, "batch"), [])
         most = max(examples for examples, _ in of)
-        own = [said for examples, said in of if 2 * examples >= most]
-        pooled[subject, inputs] = pooled_of(own + [said for _, said in whole])
+        own = [row for examples, row in of if 2 * examples >= most]
+        pooled[subject, inputs] = pooled_of(own + [row for _, row in whole])
     return pooled
 
 

@@ -47,8 +47,8 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
     fewer right answers than they leave a chance of ``FALSE_ALARM``, split over examples and attacks. The row
     `naive-min` is left out: it mixes the draws of several attacks.
     """
-    met = [r for r in results if r.cell is not None and _concerns(certificate, r.case)]
-    for result in met:
+    relevant = [r for r in results if r.cell is not None and _concerns(certificate, r.case)]
+    for result in relevant:
         cell = result.cell
         assert cell is not None
         rows, examples = _matching(certificate.example, cell.example)
@@ -58,16 +58,16 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
         correct = cell.correct[examples]
         if certificate.chance:
             chance = bdtr(correct.sum(1), correct.shape[1], bound[:, 0])
-            wrong = chance < FALSE_ALARM / (len(certificate.example) * len(met))
-            said = [f"right with probability {p:.4g} at least" for p in bound[:, 0]]
+            wrong = chance < FALSE_ALARM / (len(certificate.example) * len(relevant))
+            claims = [f"right with probability {p:.4g} at least" for p in bound[:, 0]]
         else:
             columns, draws = _matching(certificate.draw, cell.draw)
             if not len(columns):
                 continue
             wrong = ((bound[:, columns] > 0) & ~correct[:, draws]).any(1)
-            said = ["right whatever an attack does"] * len(rows)
+            claims = ["right whatever an attack does"] * len(rows)
         for i in np.flatnonzero(wrong):
-            yield Contradiction(result.case, int(certificate.example[rows[i]]), said[i])
+            yield Contradiction(result.case, int(certificate.example[rows[i]]), claims[i])
 
 
 def _concerns(certificate: Certificate, key: Case) -> bool:
@@ -104,7 +104,7 @@ class CertifiedRow:
         certified: share of answers that stay right whatever is done; None where there is no bound.
         ensemble: what its attacks leave; None while there are no outcomes.
         examples, draws: what ``certified`` is counted over.
-        method: how it was found; ``missing``: why it was not.
+        method: of the certificate; ``missing``: why there is none.
     """
 
     case: Case
@@ -135,12 +135,12 @@ def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseRe
         CertificateContradicted: an attack did what a bound rules out.
     """
     for certificate in certificates:
-        for found in contradictions(certificate, results):
+        for c in contradictions(certificate, results):
             raise CertificateContradicted(
-                f"example {found.example} is certified ({certificate.method}: {found.bound}) for "
+                f"example {c.example} is certified ({certificate.method}: {c.bound}) for "
                 f"{certificate.subject.defence} on {certificate.subject.checkpoint} at "
                 f"{certificate.perturbation.norm} eps {certificate.perturbation.eps:g}, and "
-                f"{found.attack.attack} under {found.attack.threat} broke it; the "
+                f"{c.attack.attack} under {c.attack.threat} broke it; the "
                 "bound or the outcome is wrong: no figure of this run can be trusted"
             )
     rows = [
@@ -159,7 +159,7 @@ def certified_frame(rows: Sequence[CertifiedRow]) -> pd.DataFrame:
 
 def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRow | None:
     of = result.case.subject, result.case.perturbation
-    certificates = [found for found in certificates if (found.subject, found.perturbation) == of]
+    certificates = [c for c in certificates if (c.subject, c.perturbation) == of]
     if not certificates:
         return None
     ensemble = result.interval()
@@ -167,9 +167,9 @@ def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRo
     for certificate in certificates:
         if certificate.missing or not certificate.covers(result.case.threat):
             continue
-        found = certified_interval(certificate, batch_dependent=result.batch_dependent)
-        if best is None or found.estimate > best[0].estimate:
-            best = found, certificate
+        interval = certified_interval(certificate, batch_dependent=result.batch_dependent)
+        if best is None or interval.estimate > best[0].estimate:
+            best = interval, certificate
     if best is None:
         missing = next(
             (c.missing for c in certificates if c.missing), "no bound holds under this threat model"

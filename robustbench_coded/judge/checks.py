@@ -92,10 +92,10 @@ def _loss(name: AttackName) -> str | None:
     return dict(name.options).get("loss", name.traits.loss)
 
 
-def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
+def differs_only_in(first: AttackName, other: AttackName, *fields: str) -> bool:
     """True if two attacks are the same but for the named fields."""
     same = {field: getattr(other, field) for field in (*fields, "text")}
-    return replace(one, **same) == other
+    return replace(first, **same) == other
 
 
 def guesses_draw(ensemble: CaseResult) -> bool:
@@ -131,7 +131,7 @@ class NextStep:
     """Attacks to run, or something else to do.
 
     Attributes:
-        do: what to do where no attack is asked for, as "run it again".
+        do: what to do if no attack is needed, as "run it again".
         attacks: names, in order.
         how: how the attacks are to be run, as "at that eps"; empty for the settings of the run.
     """
@@ -236,12 +236,12 @@ def not_run(name: str, finding: str, *run_next: str) -> Check:
     return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(*run_next))
 
 
-def nothing_left(name: CheckName, best: CaseResult) -> Check | None:
+def passed_at_zero(name: CheckName, best: CaseResult) -> Check | None:
     """The check, passed because the strongest attack concerned leaves half a point or less; else None."""
-    left, attack = accuracy_of(best), best.case.attack
-    if left > WORTH:
+    accuracy, attack = accuracy_of(best), best.case.attack
+    if accuracy > WORTH:
         return None
-    return passed(name, f"{attack} leaves {left:.1%}: nothing is left to find.", attack)
+    return passed(name, f"{attack} leaves {accuracy:.1%}: nothing is left to find.", attack)
 
 
 def compared(
@@ -266,23 +266,23 @@ def compared(
         None where the two results have nothing in common.
     """
     try:
-        one, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
-        difference = paired_difference(one, other)
+        first, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
+        difference = paired_difference(first, other)
     except NotPaired:
         return None
     attacks = (larger.case.attack, smaller.case.attack)
-    left = f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}"
-    finding = f"{left}: {difference}"
-    found = passed(name, f"{finding}.", *attacks)
+    accuracies = f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}"
+    finding = f"{accuracies}: {difference}"
+    check = passed(name, f"{finding}.", *attacks)
     if difference.low > 0 and difference.estimate >= WORTH:
         step, finding = run_attacks(*run_next), f"{finding}: {fault}."
-        return replace(found, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+        return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
     if larger.case.threat.one_victim:  # each costs a batch: few, so that the difference seen has to do
         if difference.estimate <= WORTH:
-            return found
-        return replace(found, outcome=CheckOutcome.NOT_RUN, next_step=run_attacks(*run_next))
+            return check
+        return replace(check, outcome=CheckOutcome.NOT_RUN, next_step=run_attacks(*run_next))
     if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
         step = NextStep(MORE_EXAMPLES)
-        return replace(found, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
-    return found
+        return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
+    return check

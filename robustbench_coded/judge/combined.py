@@ -128,8 +128,8 @@ def _combined(
     if all(result.complete for result in made) or all(result.complete for result in everything):
         return made
     whole = [result for result in everything if result.complete]
-    again = _combined([result for result in results if result.complete], whole, outcomes)
-    of_complete = next((r for r in again if r.case.attack == ENSEMBLE and r.complete), None)
+    recombined = _combined([result for result in results if result.complete], whole, outcomes)
+    of_complete = next((r for r in recombined if r.case.attack == ENSEMBLE and r.complete), None)
     return [
         replace(result, combination=combination._replace(of_complete=of_complete))
         if result.case.attack == ENSEMBLE
@@ -155,8 +155,8 @@ def _combination(
     candidates: Sequence[PlayableAttack], best: int, outcomes: Outcomes, *, random: bool
 ) -> Combination:
     """How the rows were made; ``random``: whether something is random to the attacker."""
-    left = [candidate.selection.correct.mean() for candidate in candidates]
-    near = [c.case for c, share in zip(candidates, left) if share <= left[best] + CLOSE]
+    shares = [candidate.selection.correct.mean() for candidate in candidates]
+    near = [c.case for c, share in zip(candidates, shares) if share <= shares[best] + CLOSE]
     near = [case for case in near if case.attack not in CONTROLS]
     return Combination(
         candidates[best].case.attack,

@@ -90,10 +90,10 @@ def pooled_of(rows: Iterable[Shown]) -> Correlation:
     measuring = [row.correlation for row in rows if row.attacked and row.central]
     if not measuring:
         return UNMEASURED
-    upper = [sorted(found.high for found in measuring)[len(measuring) // 2]]
-    upper += [found.high for found in measuring if found.low > 0]
+    upper = [sorted(row.high for row in measuring)[len(measuring) // 2]]
+    upper += [row.high for row in measuring if row.low > 0]
     upper += [row.correlation.low for row in rows]
-    return Correlation(max(found.low for found in measuring), max(upper))
+    return Correlation(max(row.low for row in measuring), max(upper))
 
 
 def pooled(attacked: Iterable[Table], controls: Iterable[Table] = ()) -> Correlation:

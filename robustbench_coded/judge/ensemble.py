@@ -100,7 +100,7 @@ def worst_case(candidates: Sequence[PlayableAttack], *, by_batch: bool) -> Cell:
 
 
 def common(sets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Increasing values found in all of the increasing arrays."""
+    """Increasing values that all of the increasing arrays contain."""
     shared = sets[0]
     for values in sets[1:]:
         if len(values) != len(shared) or (values != shared).any():

@@ -7,7 +7,7 @@ lengths, of which the longer finds at most half a point more, and one of these h
 
 * relaxed gradients: the same self-tests passed with the operators of the defence relaxed, and the strongest
   relaxed attack leaves at most 3 points more than the ensemble. Where each query is answered by chance, a
-  decision-based attack is too dear for what it says, and none is asked for here;
+  decision-based attack is too dear for what it says, and none is needed here;
 * labels and scores alone: the strongest attack without gradients leaves at most 3 points more than the
   ensemble, and at most 3 less than the strongest of the others. It may be as weak as the gradients are
   otherwise, and then its silence is no evidence.
@@ -76,9 +76,9 @@ def answered(
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
-        kept = _as_its_network(results, usable, ensemble) or _of_two_kinds(results, usable, ensemble)
-        if not wanted and kept:
-            answer += f"; {kept}"
+        evidence = _as_its_network(results, usable, ensemble) or _of_two_kinds(results, usable, ensemble)
+        if not wanted and evidence:
+            answer += f"; {evidence}"
             blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
             open_ones += [check for check in checks if (check.name, check.outcome) == blind]
     if not wanted and _gained_by_length(usable):
@@ -105,12 +105,12 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     gained = _gained_by_length(others)
     if not relaxed or not others or (gained is None and not ensemble.randomised):
         return ""
-    best, rival, left = lowest(relaxed), lowest(others), accuracy_of(ensemble)
-    if (gained is not None and gained.more) or accuracy_of(best) - left > CLOSE:
+    best, rival, accuracy = lowest(relaxed), lowest(others), accuracy_of(ensemble)
+    if (gained is not None and gained.more) or accuracy_of(best) - accuracy > CLOSE:
         return ""
     return (
         f"answered by relaxed gradients: {best.case.attack} leaves {accuracy_of(best):.1%}, "
-        f"{rival.case.attack} {accuracy_of(rival):.1%} and the ensemble {left:.1%}"
+        f"{rival.case.attack} {accuracy_of(rival):.1%} and the ensemble {accuracy:.1%}"
     )
 
 
@@ -126,24 +126,24 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     decisions = [result for result in blind if name_of(result).traits.family == "decision"]
     if not decisions:
         return "without gradients: no attack by labels alone ran", presets.BY_LABELS
-    best, left = lowest(blind), accuracy_of(ensemble)
-    said = f"{best.case.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
+    best, accuracy = lowest(blind), accuracy_of(ensemble)
+    reason = f"{best.case.attack} leaves {accuracy_of(best):.1%} and the ensemble {accuracy:.1%}"
     wanted: list[str] = []
     gained = _gained_by_length(decisions)
     if gained is None:
-        said += ", but no attack by labels alone ran in two lengths"
+        reason += ", but no attack by labels alone ran in two lengths"
         wanted += presets.BY_LABELS
     elif gained.more:
-        said += f", but {gained.longest.case.attack} finds more than at half its length"
+        reason += f", but {gained.longest.case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained.longest))
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
-        said += ", but no attack with gradients comes close to it"
+        reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: name_of(result).steps or 0)))
-    if accuracy_of(best) - left > CLOSE:
-        said += ", but attacks without gradients are too weak here to answer for it"
+    if accuracy_of(best) - accuracy > CLOSE:
+        reason += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.BY_LABELS_STRONGER
-    return (f"{'' if wanted else 'answered '}without gradients: {said}", tuple(dict.fromkeys(wanted)))
+    return (f"{'' if wanted else 'answered '}without gradients: {reason}", tuple(dict.fromkeys(wanted)))
 
 
 def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
@@ -168,10 +168,10 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     best: dict[str, CaseResult] = {}
     for result in sorted(made_here, key=accuracy_of):
         best.setdefault(name_of(result).traits.family, result)
-    one, other, *_ = [*best.values(), None, None]
-    if one is None or other is None or accuracy_of(other) - accuracy_of(one) > CLOSE:
+    own, other, *_ = [*best.values(), None, None]
+    if own is None or other is None or accuracy_of(other) - accuracy_of(own) > CLOSE:
         return ""
-    return f"{one.case.attack} leaves {accuracy_of(one):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
+    return f"{own.case.attack} leaves {accuracy_of(own):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
 
 
 class _ByLength(NamedTuple):

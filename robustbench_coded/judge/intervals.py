@@ -1,7 +1,7 @@
 """95% intervals for an accuracy, for each way in which outcomes can depend on one another.
 
 The truth aimed at is the population accuracy over examples, batches and draws. Each end errs with
-probability 2.5%, unless another is asked for; docs/numbers.md has a table of how often
+probability 2.5%, unless another is given; docs/numbers.md has a table of how often
 (`benchmarks/errors/coverage.py`).
 
 One method serves both kinds of outcomes: Clopper and Pearson's interval with the effective number of
@@ -25,12 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from robustbench_coded.judge.correlation import (
-    CENTRAL,
-    UNMEASURED,
-    Correlation,
-    measured,
-)
+from robustbench_coded.judge.correlation import CENTRAL, UNMEASURED, Correlation, measured
 from robustbench_coded.judge.variance import (
     NOT_SHARED,
     SharedDraws,

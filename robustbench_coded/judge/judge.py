@@ -29,7 +29,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.rules import decide
-from robustbench_coded.judge.verdict import Verdict, told
+from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 
@@ -47,25 +47,25 @@ def what_broke_the_base(
     """
     name, on_base = CheckName.WHAT_BROKE_THE_BASE, _attacks_on(results, base)
     ran = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
-    on_defence = [found for found in ran if found.estimator not in ("transfer", SUBMITTED)]
+    on_defence = [name for name in ran if name.estimator not in ("transfer", SUBMITTED)]
     lacking = [
         result.case.attack
         for result in on_base
-        if not any(_at_least(met, checks.name_of(result)) for met in on_defence)
+        if not any(_at_least(name, checks.name_of(result)) for name in on_defence)
     ]
-    met = [result for result in on_base if result.case.attack not in lacking]
-    if not met:
+    common = [result for result in on_base if result.case.attack not in lacking]
+    if not common:
         wanted = lacking or [presets.ANOTHER_LOSS]
         return checks.not_run(name, "No attack on the base model ran on the defence, too.", *wanted)
-    together = _under_all(base, met)
-    for kept in (together, *on_base):
-        if kept is not together and not checks.informative(checks.name_of(kept)):
+    together = _under_all(base, common)
+    for result in (together, *on_base):
+        if result is not together and not checks.informative(checks.name_of(result)):
             continue
-        gain = checks.difference_of(ensemble, kept)
-        if gain is not None and (gain.low <= margin if kept is together else gain.high < margin):
-            said = "the attacks that both met" if kept is together else kept.case.attack
+        gain = checks.difference_of(ensemble, result)
+        if gain is not None and (gain.low <= margin if result is together else gain.high < margin):
+            attack = "the attacks that both met" if result is together else result.case.attack
             finding = (
-                f"Over the {gain.second:.1%} of the base model under {said}, the gain is {gain}: a larger "
+                f"Over the {gain.second:.1%} of the base model under {attack}, the gain is {gain}: a larger "
                 "one rests on attacks to which the base model alone fell."
             )
             step = checks.run_attacks(*lacking) or checks.NextStep("attack the defence in more ways")
@@ -104,16 +104,16 @@ def unmatched_attacks(
 
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
-    found = checks.usable_by(results, base)
-    ran = (result for result in found if result.complete and not result.faulty)
+    usable = checks.usable_by(results, base)
+    ran = (result for result in usable if result.complete and not result.faulty)
     return [result for result in ran if not result.case.attack.startswith(PREFIX)]
 
 
-def _at_least(found: AttackName, wanted: AttackName) -> bool:
+def _at_least(own: AttackName, wanted: AttackName) -> bool:
     """True if it is the same algorithm with as many gradients or queries."""
-    if found.algorithm.lower() != wanted.algorithm.lower() or found.third_party != wanted.third_party:
+    if own.algorithm.lower() != wanted.algorithm.lower() or own.third_party != wanted.third_party:
         return False
-    return wanted.steps is None or (found.steps or 0) * found.draws >= wanted.steps
+    return wanted.steps is None or (own.steps or 0) * own.draws >= wanted.steps
 
 
 def _under_all(base: CaseResult, attacks: Sequence[CaseResult]) -> CaseResult:
@@ -150,7 +150,7 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
-        stopped: True if the run was stopped before every rung of the protocol was asked.
+        stopped: True if the run was stopped before every rung of the protocol had run.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -172,10 +172,10 @@ def judge(
         return decide(figures)
     figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
-        asked = [another_loss(results, whole), *checks]
+        all_checks = [another_loss(results, whole), *checks]
         if whole_base is not None:
-            asked.append(what_broke_the_base(results, whole, whole_base, margin))
-        figures = replace(figures, checks=advised(asked, norm, ran))
+            all_checks.append(what_broke_the_base(results, whole, whole_base, margin))
+        figures = replace(figures, checks=advised(all_checks, norm, ran))
     return decide(figures)
 
 
@@ -220,21 +220,21 @@ def _measured(
 
 def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) -> str:
     """What the strongest attack leaves, and the one under which the claim was made, as a clause."""
-    left = {
+    accuracies = {
         result.case.attack: interval
         for result in results
         if result.case in whole.sources
         and (interval := result.of_majorities(claim.votes).interval()) is not None
     }
-    said = []
-    if strongest := left.get(whole.combination.strongest_attack):
+    clauses = []
+    if strongest := accuracies.get(whole.combination.strongest_attack):
         how = "refutes it alone and" if strongest.high < claim.value else "does not refute it alone and"
-        said.append(f"{whole.combination.strongest_attack} {how} leaves {told(strongest)}")
+        clauses.append(f"{whole.combination.strongest_attack} {how} leaves {accuracy_text(strongest)}")
     if claim.attack is not None and claim.attack != whole.combination.strongest_attack:
-        named = left.get(claim.attack)
-        found = "did not run here" if named is None else f"leaves {told(named)}"
-        said.append(f"{claim.attack}, under which it was claimed, {found}")
-    return "; ".join(said)
+        named = accuracies.get(claim.attack)
+        clause = "did not run here" if named is None else f"leaves {accuracy_text(named)}"
+        clauses.append(f"{claim.attack}, under which it was claimed, {clause}")
+    return "; ".join(clauses)
 
 
 def _complete(result: CaseResult | None) -> CaseResult | None:

@@ -114,8 +114,8 @@ class Judgement:
     examples: int = 0
 
     def __str__(self) -> str:
-        """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, and `left`."""
-        known = "" if self.verdict.accuracy is None else f", {self.left}"
+        """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, accuracy."""
+        known = "" if self.verdict.accuracy is None else f", {self.accuracy_text}"
         return f"{self.name}: {self.verdict.name}{known}"
 
     @property
@@ -132,7 +132,7 @@ class Judgement:
         return ", ".join((subject.checkpoint, inference, str(self.threat), budget))
 
     @property
-    def left(self) -> str:
+    def accuracy_text(self) -> str:
         """``0.0% [0.0%, 5.6%] right under attack for the population``, or ``nothing is known``."""
         if (a := self.verdict.accuracy) is None:
             return "nothing is known"
@@ -165,12 +165,12 @@ def judgements_of(
         selftests: the checks of each subject that came of its self-tests.
         small: what a short attack leaves in small batches.
     """
-    asked = manifest.judged_perturbations
+    judged = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
     for result in results:
         if (
             result.case.attack != words.ENSEMBLE
-            or result.case.perturbation not in asked
+            or result.case.perturbation not in judged
             or result.case.threat.collateral
         ):
             continue
@@ -184,11 +184,11 @@ def judgements_of(
             checks = (*checks, smaller_batches(result, in_small))
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
-        found = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
+        verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,
-            found,
+            verdict,
             unbounded,
             attack=_deciding(results, result),
             examples=len(result.cell.example) if result.cell is not None and attacked else 0,
@@ -200,9 +200,9 @@ def _deciding(results: Sequence[case_results.CaseResult], ensemble: case_results
 
     Perturbed inputs that were made elsewhere cost only forwards here; who made them paid for the rest.
     """
-    found = [result for result in usable_by(results, ensemble) if result.complete]
-    least = min(map(accuracy_of, found), default=0.0)
-    names = [name_of(result) for result in found if accuracy_of(result) <= least + WORTH]
+    usable = [result for result in usable_by(results, ensemble) if result.complete]
+    least = min(map(accuracy_of, usable), default=0.0)
+    names = [name_of(result) for result in usable if accuracy_of(result) <= least + WORTH]
     costs = [
         (name.estimator == "submitted", name.third_party is not None, (name.steps or 1) * name.draws)
         for name in names

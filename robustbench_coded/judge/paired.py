@@ -104,13 +104,13 @@ def _part(
     return _reach(correct, (low, min([high, *(_of_examples(whole, tail)[1] for whole in within)])))
 
 
-def _joined_ends(one: Reach, other: Reach, correlation: float) -> Reach:
-    return joined(one[0], other[1], correlation), joined(one[1], other[0], correlation)
+def _joined_ends(first: Reach, other: Reach, correlation: float) -> Reach:
+    return joined(first[0], other[1], correlation), joined(first[1], other[0], correlation)
 
 
-def joined(one: float, other: float, correlation: float) -> float:
-    """How far a difference may reach when its two terms reach ``one`` and ``other``."""
-    return float(np.sqrt(max(one**2 + other**2 - 2 * correlation * one * other, 0.0)))
+def joined(first: float, other: float, correlation: float) -> float:
+    """How far a difference may reach when its two terms reach ``first`` and ``other``."""
+    return float(np.sqrt(max(first**2 + other**2 - 2 * correlation * first * other, 0.0)))
 
 
 def _of_examples(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]:
@@ -120,14 +120,14 @@ def _of_examples(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]
 
 
 def correlation_of(
-    one: NDArray[np.generic],
+    own: NDArray[np.generic],
     other: NDArray[np.generic],
     batch: NDArray[np.integer],
     spread: Callable[[NDArray[np.generic], NDArray[np.integer]], Spread] = between_batches,
 ) -> float:
     """Of two estimated shares, from the variances of both and of their difference, as ``spread`` has them."""
-    apart = one.astype(np.int8) - other.astype(np.int8)
-    first, second, both = (spread(values, batch) for values in (one, other, apart))
+    apart = own.astype(np.int8) - other.astype(np.int8)
+    first, second, both = (spread(values, batch) for values in (own, other, apart))
     product = first.variance * second.variance
     # Two units are always in a line, up or down.
     if first.degrees < 1.5 or not 0 < product < np.inf:
@@ -167,15 +167,15 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     if first.cell is None or second.cell is None:
         raise NotPaired("a row without outcomes cannot be compared")
     tail /= max(first.looks, second.looks, 1)
-    one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
+    own, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     by_batch = first.batch_dependent or second.batch_dependent
-    left, right = one.correct, other.correct
+    left, right = own.correct, other.correct
     estimate = float(left.mean() - right.mean())
     of_victims = first.disjoint_batches or second.disjoint_batches
     kind = IntervalKind.EVALUATED_IMAGES if of_victims else IntervalKind.POPULATION
     tail, of_random = shared_error(tail, first, second)
     if by_batch:
-        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
+        of = [(cell, row) for cell, row in ((own, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
         low, high = clustered_difference(
             left,
@@ -187,8 +187,8 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
             correlation=max((row.correlation for _, row in of), key=lambda known: known.high),
         )
     else:
-        unit = one.example
-        low, high = independent_difference(left, right, one.batch, tail, (first.shared, second.shared))
+        unit = own.example
+        low, high = independent_difference(left, right, own.batch, tail, (first.shared, second.shared))
     if first.random_batches:
         scored = _on_these_images(first, second, intervals.Interval(estimate, low, high, kind), of_random)
         low, high, kind = scored.low, scored.high, scored.kind
@@ -201,7 +201,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
         max(high, estimate),
         float(left.mean()),
         float(right.mean()),
-        len(one.example),
+        len(own.example),
         len(np.unique(unit)),
         kind,
     )
@@ -260,17 +260,17 @@ def independent_difference(
     return max(estimate - below, -1.0), min(estimate + above, 1.0)
 
 
-def _shared(one: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:
-    example = common([one.example, other.example])
+def _shared(own: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:
+    example = common([own.example, other.example])
     if not len(example):
         raise NotPaired("they have no examples in common")
-    one, other = one.at_examples(example), other.at_examples(example)
+    own, other = own.at_examples(example), other.at_examples(example)
     if one_random and other_random:
-        draw = common([one.draw, other.draw])
+        draw = common([own.draw, other.draw])
         if not len(draw):
             raise NotPaired("they have no draws in common")
-        one, other = one.at_draws(draw), other.at_draws(draw)
-    return one, other
+        own, other = own.at_draws(draw), other.at_draws(draw)
+    return own, other
 
 
 def _units(batches: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.gradients import OF_THE_GRADIENT
-from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES, Verdict, told
+from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES, Verdict, accuracy_text
 from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
 
-NEXT_STEPS_TOLD = 3
+NEXT_STEPS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ class Rule:
 def decide(figures: Verdict) -> Verdict:
     """The verdict of the first rule that applies to these figures."""
     for rule in RULES:
-        if said := rule.says(figures):
-            reason = f"{rule.name.capitalize()}: {said}."
+        if text := rule.says(figures):
+            reason = f"{rule.name.capitalize()}: {text}."
             if beside := figures.beside:
-                kept = f"{beside.second:.1%}: {beside}"
-                reason += f" It names no base model; its checkpoint alone keeps {kept}."
+                numbers = f"{beside.second:.1%}: {beside}"
+                reason += f" It names no base model; its checkpoint alone keeps {numbers}."
             if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
-                reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {told(figures.claimed)} is left."
+                claimed = accuracy_text(figures.claimed)
+                reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {claimed} is left."
             brief = rule.brief or rule.name
             return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
     raise AssertionError("the last rule always applies")
@@ -64,53 +65,53 @@ def _no_outcomes(v: Verdict) -> str:
 def _below_claim(v: Verdict) -> str:
     if v.claim is None or v.claimed is None or not v.refuted_for:
         return ""
-    said = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
-    return "; ".join(filter(None, (f"{said}, {told(v.claimed)} is left", v.refuted_by)))
+    clause = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
+    return "; ".join(filter(None, (f"{clause}, {accuracy_text(v.claimed)} is left", v.refuted_by)))
 
 
 def _below_base(v: Verdict) -> str:
     if v.gain is None or v.gain.high >= 0 or (v.unmatched_attacks and not v.keeps_less_than_margin):
         return ""
-    return f"{_kept(v)}, a certain loss"
+    return f"{_gain(v)}, a certain loss"
 
 
 def _no_gain(v: Verdict) -> str:
     margin = f"the margin of {100 * v.bar:g} points"
     if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
-        return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
+        return f"{_gain(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
     if v.keeps_less_than_margin:
-        return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
+        return f"{_gain(v)}; that is less than {margin}, whatever its base model keeps"
     return ""
 
 
 def _next_to_nothing(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
-    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
+    return f"{_gain(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    return f"{_kept(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
+    return f"{_gain(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
 
 
 def _missing(v: Verdict) -> str:
     if v.missing:
-        return f"{_kept(v)}, but outcomes are missing; run it again"
+        return f"{_gain(v)}, but outcomes are missing; run it again"
     if v.faulty:
         faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
-        return f"{_kept(v)}, but {faulty}"
-    return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
+        return f"{_gain(v)}, but {faulty}"
+    return f"{_gain(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
 
 
 def _base_not_attacked(v: Verdict) -> str:
     if not v.compared or v.gain is not None:
         return ""
-    return f"{_kept(v)}, and its base model was not attacked: attack standard inference, too"
+    return f"{_gain(v)}, and its base model was not attacked: attack standard inference, too"
 
 
 def _base_spared(v: Verdict) -> str:
     return (
-        f"{_kept(v)}, but {v.unmatched_attacks}"
+        f"{_gain(v)}, but {v.unmatched_attacks}"
         if v.gain and v.gain.high < v.bar and v.unmatched_attacks
         else ""
     )
@@ -119,8 +120,8 @@ def _base_spared(v: Verdict) -> str:
 def _few_classes(v: Verdict) -> str:
     if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
         return ""
-    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
-    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
+    clause = f"{_gain(v)}, and clean inputs {accuracy_text(v.clean)}"
+    return f"{clause}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -131,8 +132,8 @@ def _contains_bar(v: Verdict) -> str:
     if images is not None:
         more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
-        return f"{_kept(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
-    return f"{_kept(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
+        return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
+    return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
 
 
 def _another_attack(v: Verdict) -> str:
@@ -163,12 +164,12 @@ def _published_break(v: Verdict) -> str:
         return ""
     sources = ", ".join(v.breaks)
     return (
-        f"{_kept(v)}, but a break of the defence is published ({sources}); these attacks do not outweigh it"
+        f"{_gain(v)}, but a break of the defence is published ({sources}); these attacks do not outweigh it"
     )
 
 
-def _nothing_found(v: Verdict) -> str:
-    return f"{_kept(v)}; every check passed: an upper bound, not a proof"
+def _no_failure(v: Verdict) -> str:
+    return f"{_gain(v)}; every check passed: an upper bound, not a proof"
 
 
 RULES = (
@@ -333,7 +334,7 @@ RULES = (
     Rule(
         "nothing found",
         VerdictName.NO_FAILURE_FOUND,
-        _nothing_found,
+        _no_failure,
         when="None of these.",
         why="An upper bound on robustness, never a proof.",
     ),
@@ -346,17 +347,17 @@ def _objection(v: Verdict, concerned: Collection[str]) -> str:
         return ""
     unpassed = [check for check in v.checks if not check.passed]
     named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_TOLD]
-    told = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
-    return f"{_kept(v)}, but not every check passed: {named}{told}"
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_SHOWN]
+    advice = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_gain(v)}, but not every check passed: {named}{advice}"
 
 
-def _kept(v: Verdict) -> str:
+def _gain(v: Verdict) -> str:
     """Robust accuracy, beside that of the base model where it was attacked."""
     missing = " (attacks with missing outcomes do not count)" if v.missing else ""
     if v.gain is not None:
         defence, base = v.gain.first, v.gain.second
-        kept = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"
-        return f"{kept}{missing}: {v.gain}"
+        clause = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"
+        return f"{clause}{missing}: {v.gain}"
     assert v.accuracy is not None  # the first rule
-    return f"robust accuracy is {told(v.accuracy)}{missing}"
+    return f"robust accuracy is {accuracy_text(v.accuracy)}{missing}"

@@ -20,12 +20,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
-from robustbench_coded.judge.judgements import (
-    Judgement,
-    judgements_of,
-    selftest_checks,
-    selftest_results,
-)
+from robustbench_coded.judge.judgements import Judgement, judgements_of, selftest_checks, selftest_results
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
@@ -118,7 +113,7 @@ def load_run(path: str | Path) -> "Run":
     """Reads a run folder, finished or not.
 
     The folder may come from anybody: nothing in it is executed, and names in it never become paths. Tables
-    are not taken from summary.csv but counted from the outcomes when they are first asked for.
+    are not taken from summary.csv but counted from the outcomes on first access.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
@@ -189,14 +184,14 @@ class Run:
             raise InputError(
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
-        found = []
+        failures = []
         for key, unit in ((of.case, unit) for of in self.manifest.cases for unit in of.all_units or ("",)):
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
             reason = "its outcome file is damaged" if damaged else "it has not run yet"
-            found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
-        return tuple(found)
+            failures.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
+        return tuple(failures)
 
     @property
     def missing(self) -> str:
@@ -231,12 +226,12 @@ class Run:
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """Counts of the units of one case, summed."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
                 if type(count) in (int, float):
-                    found[name] = found.get(name, 0.0) + _amount(count)
-        return found
+                    counts[name] = counts.get(name, 0.0) + _amount(count)
+        return counts
 
     def units_of(self, key: Case) -> list[str]:
         """The ids of the units of one case."""

@@ -30,15 +30,15 @@ class SmallBatches(Struct, frozen=True):
 
 def small_batches(path: Path, manifest: RunManifest) -> dict[Subject, SmallBatches]:
     """By batch-dependent subject; none of earlier versions' runs."""
-    found = {}
+    by_subject = {}
     for probe in manifest.probes:
         data = read_selftests(path, probe.selftests or "")
         try:
             small = {**data.get("small_batches", {}), "eps": data.get("eps")}
-            found[probe.subject] = convert(small, SmallBatches)
+            by_subject[probe.subject] = convert(small, SmallBatches)
         except (TypeError, ValidationError):
             continue
-    return found
+    return by_subject
 
 
 def smaller_batches(ensemble: CaseResult, small: SmallBatches) -> Check:

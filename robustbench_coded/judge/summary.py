@@ -30,7 +30,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     draws, of which the blocks are some; the interval is widened to hold it.
 
     Returns:
-        of a deterministic defence the accuracy: asking again changes nothing. None without outcomes, for
+        of a deterministic defence the accuracy: a second query changes nothing. None without outcomes, for
         fewer draws than submissions, and where the draw is known: each attack then meets one draw.
     """
     cell = result.cell
@@ -43,13 +43,13 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     estimate = outcomes.accuracy_submissions(cell, submissions)
     blocks = cell.correct.shape[1] // submissions
     tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
-    found = accuracy_interval(
+    interval = accuracy_interval(
         np.asarray(tried.all(axis=2)),
         cell.batch,
         batch_dependent=result.batch_dependent,
         tail=tail / max(result.looks, 1),
     )
-    return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
+    return Interval(estimate, min(interval.low, estimate), max(interval.high, estimate))
 
 
 def reached(result: CaseResult) -> Interval | None:
@@ -95,7 +95,7 @@ class SummaryRow:
         unit: of the interval, ``batch`` or ``example``.
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
-        submissions: M of an attacker who submits M times; None where it was not asked for.
+        submissions: M of an attacker who submits M times; None if not requested.
         faulty: results that were no perturbed inputs; the clean ones were scored in their place.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
         survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
@@ -268,8 +268,8 @@ def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None)
 
 
 def _clean_survival(result: CaseResult, submissions: int) -> float | None:
-    left = survival(replace(result, cell=result.clean), submissions)
-    return _rounded(left.estimate if left else None)
+    interval = survival(replace(result, cell=result.clean), submissions)
+    return _rounded(interval.estimate if interval else None)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -55,7 +55,7 @@ def by_batch(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Which batch each example is of [examples], how large each is [batches], sums [batches, draws]."""
     members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
-    return members, sizes, np.stack([np.bincount(members, weights=one) for one in values.T], axis=1)
+    return members, sizes, np.stack([np.bincount(members, weights=column) for column in values.T], axis=1)
 
 
 def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | None:
@@ -80,12 +80,12 @@ def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | Non
     binomial = mean * (1 - mean)
     if not binomial:
         return Drawn(0.0, 1.0, False, degrees)
-    left = int((sizes[sizes > 1] - 1).sum()) * (draws - 1)
-    of_draws, of_answers = float(between.mean()), float(max(within.sum(), 0.0)) * (draws - 1) / left
+    freedom = int((sizes[sizes > 1] - 1).sum()) * (draws - 1)
+    of_draws, of_answers = float(between.mean()), float(max(within.sum(), 0.0)) * (draws - 1) / freedom
     if not of_draws:  # nothing moved with the draws, and so nothing tells how much might
         return Drawn(0.0, 1.0, False, degrees)
-    least = of_draws / float(fdtri(degrees, left, 1 - FALSE_ALARM)) - of_answers
-    most = of_draws / float(fdtri(degrees, left, LIMIT_TAIL)) - of_answers
+    least = of_draws / float(fdtri(degrees, freedom, 1 - FALSE_ALARM)) - of_answers
+    most = of_draws / float(fdtri(degrees, freedom, LIMIT_TAIL)) - of_answers
     shares = np.clip(np.array([of_draws - of_answers, most]) / size / binomial, 0, 1)
     return Drawn(float(shares[0]), float(shares[1]), least > 1e-9, degrees)
 
@@ -95,14 +95,14 @@ def shared_of(rows: Iterable[Drawn | None]) -> SharedDraws:
 
     Where none is certain, and none has enough draws to be, the median of their upper limits.
     """
-    found = [row for row in rows if row is not None]
-    certain = [row for row in found if row.certain]
+    known = [row for row in rows if row is not None]
+    certain = [row for row in known if row.certain]
     if certain:
         largest = max(certain, key=lambda row: row.share)
         return SharedDraws(largest.share, largest.degrees)
-    if any(row.degrees >= ENOUGH for row in found):
+    if any(row.degrees >= ENOUGH for row in known):
         return NOT_SHARED
-    limits = sorted(row.high for row in found)
+    limits = sorted(row.high for row in known)
     return SharedDraws(limits[len(limits) // 2] if limits else 1.0, np.inf)
 
 

@@ -38,7 +38,7 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
-        stopped: True if the run was stopped before every rung of the protocol was asked.
+        stopped: True if the run was stopped before every rung of the protocol had run.
         faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
@@ -91,14 +91,14 @@ class Verdict:
     @property
     def refuted_for(self) -> str:
         """Which images a claim is refuted for, as a clause; '' where it stands."""
-        claim, left = self.claim, self.claimed
-        if claim is None or left is None or left.high >= claim.value:
+        claim, accuracy = self.claim, self.claimed
+        if claim is None or accuracy is None or accuracy.high >= claim.value:
             return ""
-        if left.population is None:
-            return left.kind.phrase
-        low, high = left.population
+        if accuracy.population is None:
+            return accuracy.kind.phrase
+        low, high = accuracy.population
         beside = "and" if high < claim.value else "and open for"
-        return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+        return f"{accuracy.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
 
     @property
     def tells(self) -> bool:
@@ -150,6 +150,6 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
 
 
-def told(accuracy: Interval) -> str:
+def accuracy_text(accuracy: Interval) -> str:
     """``54.2% (51.0% to 57.3% for the population)``"""
     return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"

@@ -47,7 +47,7 @@ class LimitedOncePlanned(Listener):
     def __init__(self, spare):
         self.spare = spare
 
-    def planned(self, plan, images, *, again=0):
+    def planned(self, plan, images, *, remade=0):
         State.limit_bytes = State.limit_bytes or State.allocated[0] + self.spare
 
     def preparing(self, text):

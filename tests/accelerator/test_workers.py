@@ -38,7 +38,7 @@ class OnceLost(Listener):
 
     lost = False
 
-    def planned(self, plan, images, *, again=0):
+    def planned(self, plan, images, *, remade=0):
         if not self.lost:
             self.lost = True
             Path("lost").touch()

@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
     OpenCheck,
-    Standing,
+    SettingStatus,
     mixes_starts,
     size_of,
 )
@@ -50,7 +50,7 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
     known = {case.case for case in evidence.sizes}
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
-    for check, case in _asked(plan, evidence):
+    for check, case in _requests(plan, evidence):
         where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if case.case in known or case.case in wanted:
             continue
@@ -66,22 +66,22 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
     return list(wanted.values()), list(left_out)
 
 
-def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
+def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
     """Every attack of every open check, in the order of the plan."""
     own = [case for case in evidence.sizes if case.attack not in CONTROLS and case.submission is None]
     rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
     judged = {setting for settings in plan.judged.values() for setting in settings}
     for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
-        like, standing = rows[setting], evidence.standings.get(setting, Standing())
-        for check in standing.checks:
+        like, status = rows[setting], evidence.standings.get(setting, SettingStatus())
+        for check in status.checks:
             # Much more may be left to find where an attack without gradients did better than those with.
-            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
-            if not (standing.could_fall or misled):
+            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and status.keeps
+            if not (status.could_fall or misled):
                 continue
             if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
-            for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
-                if not _costliest(case) or _nearly_praised(plan, evidence, standing, case):
+            for case in follow_ups_of(check, status.unbounded_eps, like, list(evidence.sizes)):
+                if not _costliest(case) or _nearly_praised(plan, evidence, status, case):
                     yield check, case
 
 
@@ -90,7 +90,9 @@ def _costliest(case: PlannedCase) -> bool:
     return case.attack == RECOMBINED or mixes_starts(case)
 
 
-def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing, case: PlannedCase) -> bool:
+def _nearly_praised(
+    plan: EvaluationPlan, evidence: Evidence, status: SettingStatus, case: PlannedCase
+) -> bool:
     """True if nothing else is open, or the costliest have begun there. A base model that serves as a
     comparison is not recombined.
     """
@@ -98,7 +100,7 @@ def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
     begun = any(_costliest(other) and other.case.setting == case.case.setting for other in evidence.sizes)
-    return begun or BEFORE_PRAISE.issuperset(check.name for check in standing.checks)
+    return begun or BEFORE_PRAISE.issuperset(check.name for check in status.checks)
 
 
 def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
@@ -118,7 +120,7 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     return max(most, sum(planned), MOST_DECISIONS * size * case.subject.images // case.subject.k)
 
 
-def asked_for(
+def follow_ups_of(
     check: OpenCheck, unbounded_eps: float, like: PlannedCase, cases: list[PlannedCase]
 ) -> list[PlannedCase]:
     """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one

@@ -57,7 +57,7 @@ Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]
 def resubmissions(
     plan: EvaluationPlan, evidence: Evidence, comparisons: Sequence[Comparison]
 ) -> list[PlannedCase]:
-    """The cases that submit what was found so far to these comparisons, and that have not run."""
+    """The cases that submit perturbed inputs so far to these comparisons, and that have not run."""
     sizes = [size_of(plan, evidence, comparison) for comparison in comparisons]
     measured = _measured(evidence, max(sizes, default=0))
     rows: dict[Case, PlannedCase] = {}
@@ -74,7 +74,7 @@ def resubmissions(
 
 
 def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[PlannedCase]:
-    """The cases that submit to these comparisons, one input at a time, what was found for whole batches."""
+    """The cases that submit to comparisons, one input at a time, perturbed inputs of whole batches."""
     measured = _measured(evidence, 0)
     rows = []
     for comparison in comparisons:
@@ -103,11 +103,11 @@ def _measured(evidence: Evidence, size: int) -> Measured:
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
         if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
-            continue  # its inputs follow its queries, which nobody else has asked
+            continue  # its inputs follow its queries, which no other attack makes
         if evidence.sizes[case] >= size and case in evidence.outcomes:
             at = measured.setdefault((case.subject, case.perturbation), [])
             at.append(MeasuredAttack(case, evidence.outcomes[case]))
-    return {key: sorted(attacks, key=lambda one: one.outcome.share) for key, attacks in measured.items()}
+    return {key: sorted(attacks, key=lambda row: row.outcome.share) for key, attacks in measured.items()}
 
 
 def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:

@@ -15,10 +15,10 @@ from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
 from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     ScheduledRandomBatches,
-    Sized,
     Step,
     affordable,
     at_size,
@@ -37,7 +37,7 @@ CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
 # about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
-ASKED = "attacks that open checks ask for"
+BY_CHECKS = "attacks that open checks ask for"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 PRAISEABLE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
@@ -74,7 +74,7 @@ def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     return next((step for step in steps if step is not None), None)
 
 
-# The rungs. Each is asked where those before it have no step.
+# The rungs. Each proposes steps if those before it have none.
 
 
 def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -84,7 +84,7 @@ def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool
 
 def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """One attack on each open verdict, whatever it costs."""
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for comparison in open_comparisons(plan, evidence, victims):
         attacks = plan.attacks[comparison]
         if attacks and not any(case in evidence.sizes for case in attacks):
@@ -114,7 +114,7 @@ def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
 
     None where random batches are about to settle it, nor where only its base model may still change it.
     """
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
         by_base = all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings)
@@ -132,7 +132,7 @@ def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Again after every attack since, which may have found something else."""
+    """Repeated after every attack since, which may have other results."""
     latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
     if latest == SUBMISSIONS:
         return None
@@ -151,15 +151,15 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
     """Special attacks; then the attacks of open checks, at any radius; then crossover."""
     open_ = open_comparisons(plan, evidence, victims)
     praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
-    concerned = [c for c in open_ if any(c in plan.with_base(one) for one in praised)]
-    kept = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
+    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in praised)]
+    deferred = [case for c in concerned for case in waiting(plan, evidence, c, deferred=True)]
     reason = "costly attacks before a positive verdict"
-    if step := _step(PRAISE, reason, affordable(plan, evidence, kept)):
+    if step := _step(PRAISE, reason, affordable(plan, evidence, deferred)):
         return step
-    if plan.checks and [step.reason for step in evidence.lately].count(ASKED) < CHECK_ROUNDS:
+    if plan.checks and [step.reason for step in evidence.lately].count(BY_CHECKS) < CHECK_ROUNDS:
         about = {(c.subject, c.inputs) for c in open_}
-        asked = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
-        if step := _step(PRAISE, ASKED, affordable(plan, evidence, asked)):
+        cases = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
+        if step := _step(PRAISE, BY_CHECKS, affordable(plan, evidence, cases)):
             return step
     crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
     reason = "results close to the boundary, recombined"
@@ -225,7 +225,7 @@ RUNGS: tuple[Rung, ...] = (
     Rung(PRAISE, _doubt,
          "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
          "what would be praised, and its base", "figures rule praise out",
-         "Attacks that stopped early or looked elsewhere.", presets.KEPT, presets.KEPT),
+         "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
          "intervals that contain the bar", "all images ran", "Verdicts by chance."),
 )  # fmt: skip
@@ -256,7 +256,7 @@ def _in_order(comparison: Comparison, cases: Sequence[PlannedCase]) -> list[Plan
     return sorted(cases, key=lambda c: order.index(c.attack) if c.attack in order else len(order))
 
 
-def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Sized]:
+def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[CaseAtSize]:
     """The first in order that fits, or none."""
     size, late = size_of(plan, evidence, comparison), waiting(plan, evidence, comparison)
     parts = at_size(plan, evidence, _in_order(comparison, late), size)
@@ -303,7 +303,7 @@ def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison)
 
 
 def _step(
-    rung: str, reason: str, cases: Iterable[Sized], random: Iterable[ScheduledRandomBatches] = ()
+    rung: str, reason: str, cases: Iterable[CaseAtSize], random: Iterable[ScheduledRandomBatches] = ()
 ) -> Step | None:
     """The step, or None where nothing is in it."""
     step = Step(rung, reason, tuple(cases), tuple(random))

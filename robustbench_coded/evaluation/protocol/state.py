@@ -27,7 +27,7 @@ class Ceilings(NamedTuple):
     Attributes:
         verdict: on each open verdict.
         extras: where attacks are named, on random batches, submissions and checks together.
-        victims: on each open verdict on victims that nobody asked for, where ``verdict`` has no limit.
+        victims: on each open verdict on victims that was not requested, where ``verdict`` has no limit.
     """
 
     verdict: int | None = None
@@ -46,7 +46,7 @@ class EvaluationPlan:
         start: the sample size that verdicts start at.
         images: what a case costs at a sample size.
         rows: the cases that run whatever the others find, on ``start`` examples.
-        kept: the attacks that only what would be praised pays for.
+        deferred: the attacks that run only before a positive verdict.
         everything: True if every row runs on all examples.
         rungs: the names of the rungs that may run; empty for all.
         checks: True if attacks of the checks may run.
@@ -65,7 +65,7 @@ class EvaluationPlan:
     start: int
     images: Callable[[PlannedCase, int], int]
     rows: frozenset[PlannedCase] = frozenset()
-    kept: frozenset[PlannedCase] = frozenset()
+    deferred: frozenset[PlannedCase] = frozenset()
     ceilings: Ceilings = field(default_factory=Ceilings)
     everything: bool = False
     rungs: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class EvaluationPlan:
         return attacks
 
     def tail(self, size: int) -> float:
-        """The error of each end of an interval where a verdict is asked for on so many examples."""
+        """The error of each end of an interval where a verdict is decided on so many examples."""
         return TAIL / looks(self.sizes, size)
 
     def base(self, comparison: Comparison) -> Comparison | None:
@@ -107,7 +107,7 @@ class EvaluationPlan:
 
 
 @dataclass(frozen=True)
-class Sized:
+class CaseAtSize:
     """A case on its first so many examples; ``images``: what that adds to what ran before."""
 
     case: PlannedCase
@@ -137,7 +137,7 @@ class Step:
 
     rung: str
     reason: str
-    cases: tuple[Sized, ...] = ()
+    cases: tuple[CaseAtSize, ...] = ()
     random: tuple[ScheduledRandomBatches, ...] = ()
     reached: tuple[tuple[Comparison, int], ...] = ()
 
@@ -154,7 +154,7 @@ class Step:
         return sum(part.images for part in self.parts)
 
     @property
-    def parts(self) -> list[Sized | ScheduledRandomBatches]:
+    def parts(self) -> list[CaseAtSize | ScheduledRandomBatches]:
         return [*self.cases, *self.random]
 
 
@@ -166,7 +166,7 @@ class OpenCheck(NamedTuple):
     attacks: tuple[str, ...]
 
 
-class Standing(NamedTuple):
+class SettingStatus(NamedTuple):
     """The judgement of the outcomes under one setting.
 
     Attributes:
@@ -218,10 +218,10 @@ class Evidence:
 
     steps: tuple[Step, ...] = ()
     outcomes: Mapping[PlannedCase, Outcome] = field(default_factory=dict)
-    standings: Mapping[Case, Standing] = field(default_factory=dict)
+    standings: Mapping[Case, SettingStatus] = field(default_factory=dict)
 
     @property
-    def parts(self) -> list[Sized | ScheduledRandomBatches]:
+    def parts(self) -> list[CaseAtSize | ScheduledRandomBatches]:
         return [part for step in self.steps for part in step.parts]
 
     @cached_property
@@ -249,7 +249,7 @@ class Evidence:
 
     @cached_property
     def lately(self) -> tuple[Step, ...]:
-        """The steps since a verdict was last asked for on more examples."""
+        """The steps since a verdict was last decided on more examples."""
         last = max((i for i, step in enumerate(self.steps) if step.reached), default=0)
         return self.steps[last:]
 
@@ -286,13 +286,11 @@ def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) ->
 
 
 def waiting(
-    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, kept: bool = False
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, deferred: bool = False
 ) -> list[PlannedCase]:
-    """The attacks planned on a comparison that have not run on its examples; ``kept``: those kept for praise,
-    else the others.
-    """
+    """The attacks planned on a comparison that have not run on them: the ``deferred``, or all others."""
     size, planned = size_of(plan, evidence, comparison), plan.attacks[comparison]
-    return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
+    return [c for c in planned if evidence.sizes.get(c, 0) < size and (c in plan.deferred) == deferred]
 
 
 def mixes_starts(case: PlannedCase) -> bool:
@@ -321,9 +319,9 @@ def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
     return sum(part.images for part in extra) + cost <= plan.ceilings.extras
 
 
-def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:
+def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[CaseAtSize]:
     """Cases that have not run, each in its order while its comparison and all extras have room for it."""
-    chosen: list[Sized] = []
+    chosen: list[CaseAtSize] = []
     for case in cases:
         own = comparison_of(case)
         ahead = evidence.after(Step("", "", tuple(chosen)))
@@ -335,11 +333,13 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
     return chosen
 
 
-def at_size(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int) -> list[Sized]:
+def at_size(
+    plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int
+) -> list[CaseAtSize]:
     """Those of the cases that have not come so far, and what that costs."""
     before = {case: evidence.sizes.get(case, 0) for case in cases}
     spent = {case: plan.images(case, at) if at else 0 for case, at in before.items()}
-    return [Sized(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
+    return [CaseAtSize(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
 
 
 def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> int:
@@ -351,6 +351,6 @@ def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) ->
     return max(same, default=plan.start)
 
 
-def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Standing]:
+def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[SettingStatus]:
     """By the settings of the comparison."""
-    return [evidence.standings.get(setting, Standing()) for setting in plan.judged[comparison]]
+    return [evidence.standings.get(setting, SettingStatus()) for setting in plan.judged[comparison]]

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.protocol.state import (
     Evidence,
     OpenCheck,
     Outcome,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.evaluation.session.manifest import new_manifest
@@ -166,7 +166,8 @@ class Evaluation:
         in_steps = self.sequential is not None and not self.plan.everything
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
         begun = self.begun(steps)
-        waiting = [c for c in self.plan.cases if planned and c not in ran.sizes and c not in self.plan.kept]
+        first = [case for case in self.plan.cases if case not in self.plan.deferred] if planned else []
+        waiting = [case for case in first if case not in ran.sizes]
         fresh = new_manifest(
             self.prepared,
             replace(begun, cases=(*begun.cases, *waiting)),
@@ -204,16 +205,16 @@ class Evaluation:
             if (base := self.plan.base(comparison)) is not None
         }
         standings = {
-            setting: self._standing(judgement, low_of_base.get(setting, 0.0), tested=tested)
+            setting: self._status_of(judgement, low_of_base.get(setting, 0.0), tested=tested)
             for setting, judgement in judgements.items()
         }
         return replace(ran, outcomes=outcomes, standings=standings)
 
-    def _standing(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> Standing:
+    def _status_of(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> SettingStatus:
         verdict = judgement.verdict
         final = is_final(verdict, low_of_base, self.prepared.setup.examples)
         open_checks = (check for check in verdict.checks if tested and not check.passed)
-        return Standing(
+        return SettingStatus(
             verdict.name,
             verdict.above_the_bar,
             final,

@@ -61,13 +61,13 @@ class Listener:
     def begun(self, step: Step) -> None:
         """This is what runs next, and why."""
 
-    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
+    def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
         """The units of a step are known and none has run yet.
 
         Args:
             images: image gradients of its units that are not committed yet, and of what runs after them
                 whatever comes out; an open verdict adds more.
-            again: units of an interrupted run whose perturbed inputs are made again first.
+            remade: units of an interrupted run whose perturbed inputs are made again first.
         """
 
     def inputs_made(self, unit: Unit, number: int) -> None:
@@ -181,10 +181,10 @@ class ProgressListener(Listener):
         self._end_status()
         self.note(str(step))
 
-    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
+    def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
         self._end_status()
         self._remaining.update((unit.case, bool(unit.random_batches)) for unit in plan.units)
-        self._remade = again
+        self._remade = remade
         self._began = self._began or self._clock()
         self._printed = self._printed or self._began
         self._total = self._done + images

@@ -134,7 +134,7 @@ def _plan(
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
     deferred, screen = (
         {naming.suited(name, config.norm) for name in names}
-        for names in ((*presets.KEPT, *presets.ON_VICTIMS[1:]), presets.SCREENED)
+        for names in ((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), presets.SCREENED)
     )
     return EvaluationPlan(
         cases=tuple(cases),
@@ -143,7 +143,7 @@ def _plan(
         start=start,
         images=images,
         rows=frozenset(rows),
-        kept=frozenset(case for case in cases if case.attack in deferred and case not in rows),
+        deferred=frozenset(case for case in cases if case.attack in deferred and case not in rows),
         ceilings=ceilings,
         everything=whole,
         rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),

@@ -16,12 +16,12 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubje
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_step
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     OpenCheck,
     Outcome,
-    Sized,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.evaluation.session.evaluate import made_ready
@@ -130,7 +130,7 @@ def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
         outcomes = {case: Outcome(_share(plan, case, praised=praised)) for case in ran.sizes}
         ran = replace(ran, outcomes=outcomes)
         standings = {
-            setting: _standing(plan, ran, comparison, praised=praised)
+            setting: _status_of(plan, ran, comparison, praised=praised)
             for comparison, settings in plan.judged.items()
             for setting in settings
             if any(case in ran.sizes for case in plan.attacks[comparison])
@@ -150,15 +150,17 @@ def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
     return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0
 
 
-def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> Standing:
+def _status_of(
+    plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool
+) -> SettingStatus:
     if praised:
         if _is_base(plan, comparison.subject):
-            return Standing(VerdictName.BROKEN, final=True, could_fall=False)
-        return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
+            return SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)
+        return SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
     scored = any(case in ran.random for case in plan.attacks[comparison])
     in_batches = comparison.subject.batch_dependent and comparison.inputs in ("batch", "victim")
     proven = scored or not in_batches or not plan.random_batches
-    return Standing(VerdictName.BROKEN, final=True) if proven else Standing()
+    return SettingStatus(VerdictName.BROKEN, final=True) if proven else SettingStatus()
 
 
 def _costs(
@@ -169,7 +171,7 @@ def _costs(
     for step in steps:
         for part in step.parts:
             maker = evaluation.maker(part.size)
-            if isinstance(part, Sized):
+            if isinstance(part, CaseAtSize):
                 units = maker.units(part.case)
             else:
                 units = random_units(part.case, maker, part.batches)

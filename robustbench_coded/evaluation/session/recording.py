@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, Standing, Step
+from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, SettingStatus, Step
 from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
@@ -124,4 +124,4 @@ class Decision(Struct, frozen=True, omit_defaults=True):
 
     step: Step | None
     outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()
-    standings: tuple[tuple[Case, Standing], ...] = ()
+    standings: tuple[tuple[Case, SettingStatus], ...] = ()

@@ -4,13 +4,13 @@ import pytest
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.evaluation.protocol.follow_up import asked_for, follow_up
+from robustbench_coded.evaluation.protocol.follow_up import follow_up, follow_ups_of
 from robustbench_coded.evaluation.protocol.state import (
+    CaseAtSize,
     EvaluationPlan,
     Evidence,
     OpenCheck,
-    Sized,
-    Standing,
+    SettingStatus,
     Step,
 )
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
@@ -35,8 +35,8 @@ def wanted(like, check, *others, images, beside=(), standing=None):
     judged = {comparison_of(case): (case.case.setting,) for case in cases}
     sizes = (SIZE,)
     plan = EvaluationPlan(cases, judged, sizes, SIZE, images)
-    ran = Evidence((Step("quick", "because", tuple(Sized(case, SIZE, 1) for case in cases)),))
-    standing = standing or Standing(checks=(check, *others))
+    ran = Evidence((Step("quick", "because", tuple(CaseAtSize(case, SIZE, 1) for case in cases)),))
+    standing = standing or SettingStatus(checks=(check, *others))
     rows, left_out = follow_up(plan, Evidence(ran.steps, {}, {like.case.setting: standing}))
     return [row.attack for row in rows], len(left_out)
 
@@ -55,17 +55,17 @@ SIZE = 8
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
     like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
     attacks = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
-    found = asked_for(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), 1.0, like, [like])
+    found = follow_ups_of(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), 1.0, like, [like])
     assert [row.attack for row in found] == expected
     # Where there are relaxed gradients alone, an attack follows those.
-    found = asked_for(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), 1.0, like, [like])
+    found = follow_ups_of(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), 1.0, like, [like])
     followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
     assert [row.attack for row in found] == followed[differentiable, relaxable]
 
 
 def test_a_check_may_ask_at_another_eps_which_is_not_judged():
     like = case_of("pgd-10", **ALONE)
-    (found,) = asked_for(OpenCheck(CheckName.FALLS_WITH_EPS, False, ("pgd-20",)), 1.0, like, [like])
+    (found,) = follow_ups_of(OpenCheck(CheckName.FALLS_WITH_EPS, False, ("pgd-20",)), 1.0, like, [like])
     assert (found.perturbation.eps, found.for_check) == (1.0, True)
 
 
@@ -104,7 +104,7 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
 def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expected):
     like = case_of("pgd-10", **ALONE)
     check = OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, failed, ("square-1000",))
-    fallen = Standing(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
+    fallen = SettingStatus(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
     assert wanted(like, check, images=lambda case, size: 1, standing=fallen)[0] == expected
 
 

@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.protocol.state import (
     Evidence,
     OpenCheck,
     Outcome,
-    Standing,
+    SettingStatus,
     Step,
     settled,
 )
@@ -38,11 +38,11 @@ SIZES = (128, 256, 512, 1024)
 PRICES = {"clean": 1, "random-sign": 1, "fgsm": 2, "pgd-10": 10, "transfer-pgd-20": 20, "pgd-100": 100}
 VICTIM = ThreatModel("victim", "unknown")
 ASKS = OpenCheck(CheckName.TWICE_THE_STEPS, False, ("pgd-200",))
-OPEN = Standing(could_fall=False)
-CHECKED = Standing(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)  # by checks alone
+OPEN = SettingStatus(could_fall=False)
+CHECKED = SettingStatus(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)  # by checks alone
 ASKED = CHECKED._replace(could_fall=True, checks=(ASKS,))
-BROKEN = Standing(VerdictName.BROKEN, final=True, could_fall=False)
-NO_GAIN = Standing(VerdictName.NO_GAIN, final=True, could_fall=False)
+BROKEN = SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)
+NO_GAIN = SettingStatus(VerdictName.NO_GAIN, final=True, could_fall=False)
 
 
 def case(attack, subject=RCI, threat=WHOLE_BATCH, **more):
@@ -190,7 +190,7 @@ def test_the_first_attack_is_paid_whatever_it_costs_and_so_are_its_first_random_
 
 def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
     def standings(steps):
-        return {DEFENDED: Standing(VerdictName.NO_GAIN, could_fall=False)}
+        return {DEFENDED: SettingStatus(VerdictName.NO_GAIN, could_fall=False)}
 
     steps = [step for step in simulate(plan_of(), 0.5, standings).steps if step.rung == "adaptive"]
     assert steps and {label for step in steps for label, _ in ran(step)} == {"standard"}
@@ -222,7 +222,7 @@ def test_next_to_nothing_is_proven_where_no_attack_is_left_that_shows_that_nothi
 
     def standings(steps):
         proven = any(step.random for step in steps)
-        return {DEFENDED: Standing(VerdictName.BROKEN, could_fall=False)} if proven else {}
+        return {DEFENDED: SettingStatus(VerdictName.BROKEN, could_fall=False)} if proven else {}
 
     # Broken means at most 5% above a tenth; no gain, 3 points above the base.
     share = {**left, "pgd-10": 0.01, "pgd-100": 0.01}
@@ -250,7 +250,7 @@ KEPT = tuple(case("parts-60", subject) for subject in (STANDARD, RCI))
 
 
 def test_an_open_verdict_meets_everything_before_praise():
-    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, kept=frozenset(KEPT), relus=lambda checkpoint: 100)
+    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT), relus=lambda checkpoint: 100)
     evidence = simulate(plan, 0.9, lambda steps: {DEFENDED: ASKED, BASE: CHECKED})
     order = list(dict.fromkeys(rungs(evidence)))
     assert order == ["clean", "quick", "adaptive", SELF_TESTS, "cross-examination", PRAISE, MORE]
@@ -260,8 +260,8 @@ def test_an_open_verdict_meets_everything_before_praise():
 
 
 def test_only_what_would_be_praised_pays_for_special_attacks():
-    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, kept=frozenset(KEPT))
-    for standing in (Standing(VerdictName.BROKEN), Standing(VerdictName.NO_GAIN)):
+    plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT))
+    for standing in (SettingStatus(VerdictName.BROKEN), SettingStatus(VerdictName.NO_GAIN)):
         both = {DEFENDED: standing._replace(could_fall=False), BASE: BROKEN}
         assert PRAISE not in rungs(simulate(plan, 0.9, lambda steps, both=both: both))
     # More examples come first, and where there are none it is asked all the same.
@@ -407,7 +407,7 @@ def test_named_rows_are_paid_whatever_the_ceiling_and_victims_come_behind_them()
 
 def test_a_verdict_that_rows_open_again_is_asked_for_again():
     """They measure how batches correlate, which may widen an interval."""
-    praised = Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, could_fall=False)
+    praised = SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, could_fall=False)
 
     def standings(steps):
         widened = any(step.random for step in steps) and not any(step.reached for step in steps)
@@ -442,14 +442,14 @@ def test_a_step_says_what_it_costs_and_why():
 
 def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_own():
     deep = case("pgd-10+loss=margin", threat=VICTIM)
-    plan = plan_of(*ON_RCI, ON_VICTIM, deep, kept=frozenset({deep}))
-    praised = Standing(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
+    plan = plan_of(*ON_RCI, ON_VICTIM, deep, deferred=frozenset({deep}))
+    praised = SettingStatus(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
     settings = {DEFENDED: praised, VICTIMS: praised}
     evidence = simulate(plan, lambda c: 0.5 if c.attack == "pgd-100" else 0.9, lambda steps: settings)
     on_victims = [(s.rung, a) for s in evidence.steps for _, a in ran(s) if s.cases[0].case.threat == VICTIM]
     assert ("cross-examination", "from:rci:N=190/pgd-100") in on_victims
     assert on_victims[-1] == (PRAISE, "pgd-10+loss=margin")
-    still_open = Standing(VerdictName.NO_GAIN, could_fall=False)
+    still_open = SettingStatus(VerdictName.NO_GAIN, could_fall=False)
     broken = simulate(plan, 0.0, lambda steps: {DEFENDED: BROKEN, VICTIMS: still_open})
     assert deep not in broken.sizes  # only what would be praised pays for it
 

@@ -115,7 +115,7 @@ def test_random_batches_are_counted_apart_from_answers():
 def test_inputs_that_are_made_again_are_counted_at_a_terminal():
     screen = io.StringIO()
     listener = ProgressListener(Console(file=screen, force_terminal=True, width=120))
-    listener.planned(*ahead(clean_on()), again=2)
+    listener.planned(*ahead(clean_on()), remade=2)
     listener.inputs_made(SimpleNamespace(case=SimpleNamespace(attack="pgd-100"), images=10), 1)
     listener.close()
     assert "making inputs of pgd-100 again, 1 of 2" in screen.getvalue()
