@@ -69,21 +69,18 @@ def test_a_check_may_ask_at_another_eps_which_is_not_judged():
     assert (found.perturbation.eps, found.for_check) == (1.0, True)
 
 
-@pytest.mark.parametrize(
-    ("randomised", "batch_dependent", "expected"),
-    [(False, False, ["rays-800"]), (True, False, ["rays-800"]), (True, True, [])],
-)
-def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
-    randomised, batch_dependent, expected
-):
+@pytest.mark.parametrize(("randomised", "batch_dependent"), [(False, False), (True, False), (True, True)])
+def test_attacks_by_labels_may_cost_3000_answers_an_example(randomised, batch_dependent):
     k = 32 if batch_dependent else None
     like = case_of("pgd-10", k=k, base=False, randomised=randomised, batch_dependent=batch_dependent)
-    check = OpenCheck("self-tests: finite differences", True, ("rays-800",))
 
-    def images(case, size):
-        return 10 * size if case == like else 800 * 5 * size // 3
+    def rays(steps):
+        check = OpenCheck("self-tests: finite differences", True, (f"rays-{steps}",))
+        cost = steps * 5 * like.subject.images // like.subject.k
+        return wanted(like, check, images=lambda case, size: size * (10 if case == like else cost // 3))
 
-    assert wanted(like, check, images=images) == (expected, 0 if expected else 1)
+    assert rays(1600) == (["rays-1600"], 0)
+    assert rays(2000) == ([], 1)
 
 
 @pytest.mark.parametrize(
