@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Title -> options, by their names in Python, in the order of `--help`.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "What is evaluated": (
+    "Models and defences": (
         "ckpt", "arch", "normalize", "guess", "rci", "coded", "defence", "standard",
         "baseline",
     ),
@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
         "time", "until",
     ),
-    "The machine": (
+    "Hardware": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
     ),
     "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),

@@ -157,7 +157,7 @@ def option(kind: Any, *flags: str, help: str, default: Any = None, **more: Any) 
 
 def attacks_option(shown: str, default: Sequence[str] = ()) -> Option:
     """``--attacks`` of a command, with the default that its help shows."""
-    text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
+    text = "Presets (paper, adaptive, aa, full) and names from `csrobust list attacks`, comma-separated."
     help_text = f"{text}  [default: {shown}]"
     return option(list[str], "--attacks", "--attack", help=help_text, default=[*default], show_default=False)
 
@@ -191,7 +191,7 @@ SHARED: dict[str, Option] = {
     "rci": option(
         list[str],
         "--rci",
-        help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ...",
+        help="Randomised coded inference with N coded images: N=190, N=1.5K, N=190,average=4 ...",
         default=[],
     ),
     "coded": option(
@@ -200,14 +200,16 @@ SHARED: dict[str, Option] = {
     "defence": option(
         list[str],
         "--defence",
-        help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
-        "'cmd: COMMAND' for one in another environment.",
+        help="Another defence: a name from `csrobust list defences`, package.module:build, file.py:build, or "
+        "'cmd: COMMAND' for one in a process of its own.",
         default=[],
     ),
     "attacks": attacks_option(",".join(DEFAULT)),
     **{name: option for name, option in _DEFINED.items() if name not in _OF_EVAL},
     "quiet": option(bool, "--quiet", help="Print only the result.", default=False),
-    "as_json": option(bool, "--json", help="Print one machine-readable object, not a table.", default=False),
+    "as_json": option(
+        bool, "--json", help="Print the result as one JSON object instead of a table.", default=False
+    ),
 }
 
 
@@ -297,7 +299,7 @@ EVAL: dict[str, Option] = {
             Path | None,
             typer.Argument(
                 metavar="RUN.TOML",
-                help="A file with options, such as a run.toml; the command line overrides it.",
+                help="TOML file with options, such as an earlier run.toml; the command line overrides it.",
                 is_eager=True,
                 callback=options_from_file,
             ),

@@ -96,7 +96,7 @@ class ProbeResult:
 
 
 _TAKEN = "answers inputs one by one as far as others in the batch go, but"
-_DECLARE = "; let batch_dependent be True"
+_DECLARE = "; set batch_dependent = True"
 _OR_DRAW = (
     ", or let an input use the same random numbers whatever the others are (torch.poisson and torch.binomial "
     "take more or fewer)"

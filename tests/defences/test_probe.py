@@ -72,7 +72,7 @@ def test_a_change_of_one_co_batched_input_is_measured(model):
     assert result.co_batched == pytest.approx(0.3 * brightness, rel=1e-4)
     (message,) = contradictions(defence, result)
     assert message.startswith("says batch-independent, but changing one co-batched input moved logits by 0.1")
-    assert message.endswith("; let batch_dependent be True")
+    assert message.endswith("; set batch_dependent = True")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ class Pivot(HTMLParser):
             self.head, self.text = found.get("data-head") or "", ""
 
     def handle_data(self, data):
-        self.text += data
+        self.text += data.replace("\xa0", " ")  # lines do not end inside N = 128
 
     def handle_endtag(self, tag):
         if self.inside and tag == "th":
@@ -272,9 +272,9 @@ def test_an_opening_keeps_the_kinds_apart(mixed):
     assert ends[IntervalKind.POPULATION] == (0.0, max(judged[32].high, judged[None].high))
     low, high = judged[48].population
     assert opening.certainty == (
-        f"Brackets: 95% confidence intervals from 128 images. {' '.join(LEGENDS)} For the population, "
-        f"the intervals of these verdicts span [{100 * low:.1f}, {100 * high:.1f}], because few disjoint "
-        "batches were attacked."
+        f"Brackets show 95% confidence intervals from 128 images. {' '.join(LEGENDS)} For the population, "
+        f"the intervals of the verdicts marked † reach [{100 * low:.1f}, {100 * high:.1f}], because few "
+        "disjoint batches were attacked."
     )
 
 

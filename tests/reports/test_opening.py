@@ -89,7 +89,7 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     ]
     (answer,) = opened(*several).answers
     assert answer == Answer(
-        "No gain for the 3 RCI settings",
+        "No gain for RCI",
         "Robust accuracy 0.0% to 1.6% [0.0, 6.6]; strongest attacks: A and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
@@ -103,8 +103,8 @@ def test_what_another_attacker_reaches_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
-        "If the attacker perturbs a single input of a batch within eps (victim/unknown): broken for RCI (K = "
-        "128, N = 190) on erm (2.0% [0.0, 7.0]).",
+        "Against an attacker who perturbs a single input of a batch within eps (victim/unknown): broken for "
+        "RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
     assert alike.others == ("Other attackers (victim/unknown): the same verdicts.",)
@@ -112,14 +112,14 @@ def test_what_another_attacker_reaches_is_named():
 
 
 def test_the_intervals_say_which_images_they_are_about():
-    measured = "Brackets: 95% confidence intervals from 640 images."
+    measured = "Brackets show 95% confidence intervals from 640 images."
     assert opened(STANDARD).certainty == f"{measured} Intervals are for the population."
     scored_again = judgement(VerdictName.NO_GAIN, 0.01, population=(0.0, 0.27))
     batches = opened(scored_again)
     assert batches.certainty == (
         f"{measured} Unmarked intervals are for the population. Intervals marked † are for the evaluated "
-        "images. For the population, the intervals of these verdicts span [0.0, 27.0], because few disjoint "
-        "batches were attacked."
+        "images. For the population, the intervals of the verdicts marked † reach [0.0, 27.0], because few "
+        "disjoint batches were attacked."
     )
     assert batches.answers[0].sentence.startswith("Robust accuracy 1.0% [0.0, 6.0]†")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
@@ -268,7 +268,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
-    needed = "None with these data: about 3,931 victims are needed, the data set has 128."
+    needed = "not possible with this data set of 128; about 3,931 victims are needed."
     assert str(found) == f"Next step for victim/unknown: {needed}"
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next

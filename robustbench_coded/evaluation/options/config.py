@@ -83,16 +83,18 @@ class EvalConfig:
     )
     data: str = option("auto", "Data set: auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder to search for data sets.")
-    limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())
+    limit: int | None = option(None, "Evaluate a random, class-balanced sample of N examples.", count())
     all: bool = option(False, "Run every attack on every example, regardless of cost.")
-    first: bool = option(False, "Use examples in the order of the data set instead of a random sample.")
+    first: bool = option(False, "Use the first examples of the data set instead of a random sample.")
     class_mix: str | None = option(
         None,
-        "Order of the images, which decides the classes in a batch: balanced, shuffled (default) or data.",
+        "Order of the images: balanced (by class), shuffled (default) or data (as in the data set).",
         one_of(*CLASS_MIXES),
     )
     batch_size: tuple[int, ...] = option(
-        (128,), "Inputs answered together (K), or several sizes: 8,16,32.", count(most=LARGEST_BATCH)
+        (128,),
+        "Number of inputs classified together (K), or several sizes: 8,16,32.",
+        count(most=LARGEST_BATCH),
     )
     standard: bool = option(True, "Also evaluate standard inference.")
     defences: tuple[str, ...] = ()
@@ -106,45 +108,57 @@ class EvalConfig:
         known_norm,
     )
     eps: tuple[float, ...] | None = option(
-        None, "Radius; default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images). Several give a curve.", number(0)
+        None,
+        "Radius; default 8/255 (digits 0.3; l2 0.5 on 32x32 images). Several radii give a curve.",
+        number(0),
     )
     eps_space: str = option(
         "pixel",
-        "Unit of eps: pixel ([0, 1]) or normalized (times each channel's deviation).",
+        "Space of eps: pixel ([0, 1]), or normalized (multiplied by each channel's deviation in pixels).",
         one_of("pixel", "normalized"),
     )
     query_budget: int | None = option(
-        None, "Stop every attack at this many images, forward and backward, per example.", count()
+        None, "Maximum number of images that an attack passes forward or backward, per example.", count()
     )
     inputs: tuple[str, ...] = option(
         ("batch",), "Inputs that the attacker controls: batch (default), victim, co-batch or collateral."
     )
-    draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
-    selection_draws: int = option(2, "Draws on which the strongest attack is chosen.", count(most=10_000))
+    draws: int = option(
+        10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)
+    )
+    selection_draws: int = option(
+        2, "Number of draws used to select the strongest attack.", count(most=10_000)
+    )
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
-    seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))
+    seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
     submissions: int | None = option(
         None, "Also report accuracy under N submissions of each perturbed input.", count()
     )
     last_batch: str = option(
-        "pad", "Rule for a last batch that is not full: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
+        "pad", "Treatment of an incomplete last batch: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
     )
-    early_stop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
+    early_stop: bool = option(
+        True, "Stop attacking an example once it is misclassified (deterministic defences only)."
+    )
     attack_precision: str = option(
         "float32",
         "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
     )
-    device: str | None = option(None, "Device: cpu, cuda, mps, xpu, cuda:1 ...; by default the accelerator.")
+    device: str | None = option(
+        None, "Device: cpu, cuda, mps, xpu, cuda:1 ...; default: the accelerator, if there is one."
+    )
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
     engine: str = option("local", "Where workers run: local or ray.", one_of("local", "ray"))
     workers: int | None = option(
         None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
     )
-    address: str | None = option(None, "Ray cluster, auto or HOST:PORT; by default Ray is started here.")
+    address: str | None = option(
+        None, "Ray cluster to join: auto or HOST:PORT; by default, Ray is started locally."
+    )
     unit_timeout: float | None = option(
-        None, "Seconds after which a unit of work is treated as hanging.", number(0, above=True)
+        None, "Seconds after which a unit of work is considered hung.", number(0, above=True)
     )
     time: float | None = option(
         None,
@@ -153,22 +167,26 @@ class EvalConfig:
     )
     until: str | None = option(
         None,
-        "Stop at: settled, which skips attacks that can no longer change the verdict.",
+        "Stop early: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
     certify: bool = option(
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
-    checks: bool = option(False, "Run the attacks that the checks need; always on with adaptive presets.")
+    checks: bool = option(
+        False, "Also run the attacks that the verdict's checks need; always on with adaptive presets."
+    )
     state: str = option(
         "reset",
         "State of a defence: reset before each batch, or persistent over a sequence of batches.",
         one_of("reset", "persistent"),
     )
-    sequence_length: int = option(8, "Batches in a sequence of --state persistent.", count(2, 10_000))
+    sequence_length: int = option(8, "Batches per sequence with --state persistent.", count(2, 10_000))
     third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
-    margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
+    margin: float = option(
+        3.0, "Smallest gain over the base model that counts, in percentage points.", number(0, 100)
+    )
     claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
     claim_threat: str | None = option(
         None, "Threat model of the claim; default: the first of --inputs, draw unknown."
@@ -177,8 +195,10 @@ class EvalConfig:
     claim_votes: int | None = option(
         None, "Test the claim for the majority vote over this many draws, not their mean.", count(2, 10_000)
     )
-    claim_attack: str | None = option(None, "Attack of the claimed accuracy; it is added to --attacks.")
-    out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
+    claim_attack: str | None = option(
+        None, "Attack under which the claimed accuracy was measured; added to --attacks."
+    )
+    out: Path | None = option(None, "Run folder; by default named after the checkpoint and the data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
 

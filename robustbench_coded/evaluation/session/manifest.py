@@ -141,13 +141,13 @@ def checked_against(
         else:
             made = f"without {option}" if before is None else f"with {option} {before}"
             made += "" if now is None or before is None else f", not {now}"
-        raise InputError(f"{path} was made {made}; give another --out, or start anew with --overwrite")
+        raise InputError(f"{path} was made {made}; give another --out, or start again with --overwrite")
     for checkpoint in checkpoints:
         known = old.checkpoint(checkpoint.name)
         if known is not None and known.sha256 != checkpoint.sha256 and (checkpoint.path or known.path):
             raise InputError(
                 f"{path} knows other weights under the name {checkpoint.name!r}; "
-                "name these otherwise (--ckpt NAME=PATH), or start anew with --overwrite"
+                "name these otherwise (--ckpt NAME=PATH), or start again with --overwrite"
             )
 
 
@@ -175,7 +175,7 @@ def code_going_on(
             more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
             raise InputError(
                 f"{path} was made with another {name} (changed: {', '.join(parts[:3])}{more}); give another "
-                "--out, or start anew with --overwrite"
+                "--out, or start again with --overwrite"
             )
         codes[name] = now if parts or (now.unknown and not stopped) else before
         if now.unknown:

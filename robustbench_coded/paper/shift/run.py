@@ -386,7 +386,7 @@ def _old(path: Path, facts: answers.ShiftFacts) -> RunManifest | None:
     before, manifest = answers.from_data(read_manifest(path, answers.SHIFT), f"{path}/{answers.SHIFT}")
     if structs.replace(before, baseline=facts.baseline) != facts:
         raise InputError(
-            f"{path} was made of other sets, images or batches; give another --out, or start anew with "
+            f"{path} was made of other sets, images or batches; give another --out, or start again with "
             "--overwrite"
         )
     return manifest

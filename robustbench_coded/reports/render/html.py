@@ -45,7 +45,7 @@ def page(template: str, *, more_style: str = "", more_script: str = "", **values
 
 
 # No line of a table ends inside an interval, and names end one at a hyphen or one of these signs.
-_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]")
+_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\][†§]?")
 _JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
 
 
@@ -115,5 +115,7 @@ def _whole_intervals(text: str) -> Markup:
 
 
 def _with_joints(text: str) -> Markup:
-    """A text whose lines may also end between the parts of a name: ``from:`` ``mine/pgd-10`` ``+bits=8``."""
-    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text)))))
+    """A text whose lines may also end between the parts of a name: ``from:`` ``mine/pgd-10`` ``+bits=8``; but
+    not inside ``N = 128``.
+    """
+    return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text))).replace(" = ", "&nbsp;=&nbsp;")))

@@ -13,12 +13,12 @@ from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 
 ACCURACY_LEGEND = (
-    "In percent on fresh draws of the defence, with pointwise 95% intervals. Bold: the strongest single "
-    "attack of its threat model, unless it was made under another one."
+    "Accuracy in percent, on fresh draws unless the attacker knows the draw, with pointwise 95% intervals. "
+    "Bold: the strongest single attack, unless its perturbations were made for another threat model."
 )
 EMPTY_LEGEND = (
-    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch) or "
-    "did not run; the notes then name it."
+    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch), or "
+    "it did not run and is listed in the notes."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -167,8 +167,8 @@ def _answers(run: Run) -> Iterator[Section]:
     for plugged in all_of("sections").values():
         yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
-    yield _section("limits", "What these tables do not prove", Bullets(tuple(methodology.limits_of(run))))
-    yield _section("again", "Run it again", Commands(tuple(findings.commands_of(run))))
+    yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
+    yield _section("again", "Reproduce", Commands(tuple(findings.commands_of(run))))
 
 
 def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
@@ -189,7 +189,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
 
 
 def _accuracies(table: Table) -> Section:
-    legend = f"{table.examples:,} images unless n is given. {ACCURACY_LEGEND}"
+    legend = f"{table.examples:,} images unless a cell states n. {ACCURACY_LEGEND}"
     legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
     legend += f" {table.kinds}" if table.kinds else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""

@@ -117,7 +117,7 @@ def remarks_on(run: Run) -> list[str]:
         remarks.append(
             f"{run.missing}, so some rows are incomplete, and so is the ensemble. "
             "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
-            "all commands of this folder stand under 'Run it again'."
+            "all commands of this folder are listed under 'Reproduce'."
         )
     remarks += hidden_gradients(run.manifest)
     if (mix := run.manifest.identity.class_mix) and any(row.batch_dependent for row in run.results):

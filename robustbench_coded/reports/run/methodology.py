@@ -83,13 +83,14 @@ def limits_of(run: Run) -> list[str]:
     )
     unless = {
         _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
-        _NOT_TRIED.format("with one victim among clean inputs", "victim"): alone or "victim" in inputs,
-        _NOT_TRIED.format("with chosen co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
+        _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
+        or "victim" in inputs,
+        _NOT_TRIED.format("who choose the co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
         "No attack without gradients of the defence ran (transfer, Square, SPSA).": blind,
     }
     return [
-        f"An accuracy under attack is an upper bound: stronger attacks may lower it. {bounds}.",
-        "The intervals do not cover other attacks, other training runs or shifted data.",
+        f"Accuracy under attack bounds robust accuracy from above: stronger attacks may lower it. {bounds}.",
+        "The intervals do not account for other attacks, other training runs or distribution shift.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]
 

@@ -159,10 +159,8 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         if wanted is None:
             continue
         if wanted > (most or 0):
-            beyond = (
-                beyond
-                or f"None with these data: about {wanted:,} {what} are needed, the data set has {most or 0:,}"
-            )
+            needed = f"about {wanted:,} {what} are needed"
+            beyond = beyond or f"not possible with this data set of {most or 0:,}; {needed}"
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} {what}", _command(run, options))

@@ -6,6 +6,7 @@ reach; what the intervals are about; and what would change the answer.
 It reads judgements, which have every figure, and fills templates: a rule brings its own reason.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,11 +42,11 @@ ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
 _SENTENCE = "Robust accuracy {left}{bare}{claim}{decided}."
-_OTHER = "If the attacker {does} ({threat}): {verdicts}."
-_BRACKETS = "Brackets: 95% confidence intervals from {images} images. {kinds}"
+_OTHER = "Against an attacker who {does} ({threat}): {verdicts}."
+_BRACKETS = "Brackets show 95% confidence intervals from {images} images. {kinds}"
 _BESIDE = (
-    " For the population, the intervals of these verdicts span {ends}, because few disjoint batches were "
-    "attacked."
+    " For the population, the intervals of the verdicts marked † reach {ends}, because few disjoint batches "
+    "were attacked."
 )
 
 
@@ -178,16 +179,15 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
 
 def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
     """The question: whether a defence protects, a network withstands, or a claim holds."""
-    verb, named = ("Does ", "") if len(subjects) == 1 else ("Do ", "the ")
-    named += _named(subjects)
+    named = _named(subjects)
+    verb = "Do " if re.match(r"\d+ ", named) else "Does "
     bare = subjects[0].defence == STANDARD
     if claim is not None:
         under = "" if claim.attack is None else f" under {claim.attack}"
         eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
         on = "" if bare else f" on {_networks(subjects)}"
         return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
-    on = "the " if len({subject.checkpoint for subject in subjects}) > 1 else ""
-    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {on}{_networks(subjects)} against"
+    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
     perturbations = (
         _perturbations(norm, radius * perturbation.eps, perturbation.eps_space)
         for norm, radius in members_of(perturbation.norm)
@@ -207,12 +207,12 @@ def _perturbations(norm: str, eps: float, eps_space: str) -> str:
 
 
 def _named(subjects: Sequence[Subject]) -> str:
-    """``RCI``, ``9 RCI settings``, ``12 defences``, or the name of a network that has none."""
+    """``RCI``, ``2 RCI settings``, ``12 defences``, or the name of a network that has none."""
     kinds = {subject.defence.partition("[")[0] for subject in subjects}
     if kinds == {STANDARD}:
         return _networks(subjects)
-    if len(subjects) > 1:
-        return f"{len(subjects)} {_PLURAL.get(min(kinds), 'defences') if len(kinds) == 1 else 'defences'}"
+    if (settings := len({inference_text(subject, with_k=True) for subject in subjects})) > 1:
+        return f"{settings} {_PLURAL.get(min(kinds), 'defences') if len(kinds) == 1 else 'defences'}"
     kind, bracket, options = subjects[0].defence.partition("[")
     return shortened(f"{INFERENCE.get(kind, kind)}{bracket}{options}", NAME_WIDTH)
 
@@ -225,7 +225,9 @@ def _networks(subjects: Sequence[Subject]) -> str:
 def _listed(judgements: Sequence[Judgement]) -> str:
     """``RCI (K = 128, N = 128) on erm, mixup and coded``; the number of those that are too many."""
     if len(judgements) > MOST_NAMED:
-        return _named([j.subject for j in judgements])
+        subjects = [j.subject for j in judgements]
+        bare = {subject.defence for subject in subjects} == {STANDARD}
+        return _named(subjects) if bare else f"{len(subjects)} pairs of defence and network"
     networks: dict[str, list[str]] = {}
     inferences: dict[str, list[str]] = {}
     for subject in (j.subject for j in judgements):
@@ -247,7 +249,7 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
         VerdictName.NOT_SETTLED: f" ({briefs})",
         VerdictName.NO_FAILURE_FOUND: f"{praised} (not a proof of robustness)",
     }
-    who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
+    who = f" for {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
     robust, bare = (Span.of(j.verdict.accuracy for j in side) for side in (group, _bare(run, group)))
     if robust is None:
