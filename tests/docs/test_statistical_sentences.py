@@ -97,14 +97,15 @@ NUMBERS = {
 }
 VERDICTS = {
     "margin": lambda: f"the **margin**, {percent(judge.MARGIN)} points unless `--margin` changes it",
-    "error of an end": lambda: f"Each end of an interval errs with at most {percent(intervals.TAIL)}%",
+    "error of a limit": lambda: (
+        f"Each confidence limit has an error probability of at most {percent(intervals.TAIL)}%, at every "
+        "interim analysis at which the run may stop"
+    ),
     "pointwise": lambda: (
-        "Verdicts are pointwise: each has its own error, valid at any look at which the run may stop, and "
-        "nothing is shared between verdicts."
+        "Verdicts are pointwise: error probabilities are not corrected for multiple verdicts."
     ),
     "share of clean": lambda: (
-        f"the **floor** and a {'twentieth' if outcomes.SHARE_OF_CLEAN == 1 / 20 else 'part'} of the clean "
-        "accuracy"
+        f"at most the **floor** plus {percent(outcomes.SHARE_OF_CLEAN)}% of its clean accuracy"
     ),
     "floor": lambda: (
         f"It is about {percent(alike(10)[1], 0)}% for ten balanced classes, {percent(alike(100)[1], 0)}% for "
@@ -112,12 +113,10 @@ VERDICTS = {
     ),
     "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
     "constant": lambda: (
-        f"whose upper end is then within {percent(outcomes.NEAR_CONSTANT)} points (half the share, where "
-        "that is less) of the share of the largest class"
+        f"at most {percent(outcomes.NEAR_CONSTANT)} points above the frequency of the most common class "
+        "(half that frequency, if this is less)"
     ),
-    "not constant": lambda: (
-        f"no network whose clean accuracy may be {percent(outcomes.NEARLY_ALL)}% or more is called constant"
-    ),
+    "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
     "attacks agree": lambda: (
         f"the strongest attack leaves at most {percent(attack_checks.DISAGREE)} points more than all "
         "attacks together"
@@ -125,12 +124,16 @@ VERDICTS = {
     "a difference that counts": lambda: (
         f"the difference is at least {'half a point' if checks.WORTH == 0.005 else checks.WORTH}"
     ),
+    "passed at zero": lambda: (
+        f"the accuracy under the strongest relevant attack is at most {percent(checks.WORTH)}%"
+    ),
     "a comparison that tells": lambda: (
         f"so wide that a difference of {'six' if checks.TELLS == 0.06 else checks.TELLS} points is still "
         "possible"
     ),
     "informative": lambda: (
-        f"with gradients and {'ten' if checks.FEWEST_STEPS == 10 else checks.FEWEST_STEPS} steps or more"
+        f"uses gradients, at least {'ten' if checks.FEWEST_STEPS == 10 else checks.FEWEST_STEPS} steps and "
+        "the whole ball"
     ),
 }
 
