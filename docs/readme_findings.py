@@ -168,11 +168,11 @@ def truth() -> str:
     false = sum(row["verdict"] in ("broken", "no gain") for row in good)
     return (
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks "
-        f"and defences that others broke, csrobust breaks {broken} and accepts {stands}. "
+        f"and defences that others broke, csrobust breaks {broken} and accepts {stands or 'none'}. "
         f"Of {sum(counts['robust'])} reported robust, it breaks {wrong} and leaves {unclear} open.\n"
-        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} that provably keep 0%, "
-        f"csrobust reports more than 5% on {missed['csrobust']} ({others}) and accepts {positive}. "
-        f"Of {len(good)} robust ones, it calls {false} broken."
+        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} with a proven accuracy of 0%, "
+        f"csrobust reports more than 5% on {missed['csrobust']} ({others}) and accepts {positive or 'none'}. "
+        f"Of {len(good)} proven robust, it calls {false or 'none'} broken."
     )
 
 
@@ -215,7 +215,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         off.append(
             f"{package} on {too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)"
         )
-    yield f"More than {100 * FAR:g} points off: {', '.join(off)}."
+    yield f"More than {100 * FAR:g} points from the known accuracy: {', '.join(off)}."
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
@@ -224,7 +224,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     open_words = sum(word == "not settled" for word in words.values())
     yield (
         f"csrobust accepts {missed} of {len(broken)} broken defences, calls {len(judged)} of "
-        f"{len(words) - len(broken)} good ones broken, and leaves {open_words} open."
+        f"{len(words) - len(broken)} robust ones broken, and leaves {open_words} open."
     )
     if constant:
         these = " and ".join(constant)

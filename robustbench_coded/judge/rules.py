@@ -91,7 +91,8 @@ def _next_to_nothing(v: Verdict) -> str:
 
 
 def _constant(v: Verdict) -> str:
-    return f"{_gain(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
+    constant = "predictions on clean inputs are no more accurate than a constant answer"
+    return f"{_gain(v)}; {constant}" if v.constant else ""
 
 
 def _missing(v: Verdict) -> str:
@@ -196,7 +197,8 @@ RULES = (
         VerdictName.WORSE_THAN_BASE,
         _below_base,
         when=(
-            "The upper end of the gain is below 0, and the base model met what the defence met, or the "
+            "The upper end of the gain is below 0, and the base model was attacked at least as strongly, or "
+            "the "
             "defence keeps less than the margin."
         ),
         why="A successful attack is its own proof, but a fair comparison needs it on both sides.",
@@ -206,7 +208,8 @@ RULES = (
         VerdictName.NO_GAIN,
         _no_gain,
         when=(
-            "The upper end of the gain is below the margin, and the base model met what the defence met; "
+            "The upper end of the gain is below the margin, and the base model was attacked at least as "
+            "strongly; "
             "or the upper end of the accuracy itself is below the margin."
         ),
         why="A smaller gain is not meaningful. A defence that retains less cannot gain more.",
@@ -216,7 +219,7 @@ RULES = (
         VerdictName.BROKEN,
         _next_to_nothing,
         when=(
-            "The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, "
+            "The upper end of the accuracy is at most the floor plus 5% of the clean accuracy, "
             "and this threshold is below the lower end of the clean accuracy, which images of one class "
             "never satisfy."
         ),
@@ -227,7 +230,8 @@ RULES = (
         VerdictName.BROKEN,
         _constant,
         when=(
-            "Clean inputs of two classes or more get no better answers than one constant answer, and the "
+            "On clean inputs of two classes or more, predictions are no more accurate than a constant "
+            "answer, and the "
             "upper end of the clean accuracy is below 90%."
         ),
         why="Constants, guesses and rejections keep their accuracy under every attack.",
@@ -266,8 +270,8 @@ RULES = (
         VerdictName.NOT_SETTLED,
         _few_classes,
         when=(
-            "The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the "
-            "lower end of the accuracy is not above them."
+            "The floor plus 5% of the clean accuracy is no less than the clean accuracy, and the lower end "
+            "of the accuracy is not above it."
         ),
         why="If a constant answer is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
