@@ -170,7 +170,7 @@ def truth() -> str:
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks "
         f"and defences that others broke, csrobust breaks {broken} and accepts {stands or 'none'}. "
         f"Of {sum(counts['robust'])} reported robust, it breaks {wrong} and leaves {unclear} open.\n"
-        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} with a proven accuracy of 0%, "
+        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} proven to retain 0%, "
         f"csrobust reports more than 5% on {missed['csrobust']} ({others}) and accepts {positive or 'none'}. "
         f"Of {len(good)} proven robust, it calls {false or 'none'} broken."
     )
@@ -215,7 +215,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         off.append(
             f"{package} on {too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)"
         )
-    yield f"More than {100 * FAR:g} points from the known accuracy: {', '.join(off)}."
+    yield f"More than {100 * FAR:g} points off: {', '.join(off)}."
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
