@@ -280,6 +280,8 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         elif match := re.fullmatch(architecture.pattern, name, re.ASCII):
             numbers = {group: int(value) for group, value in match.groupdict().items()}
             return architecture, {**architecture.parameters, **numbers, **_forms(architecture, parts)}
+    if name.endswith(".py"):
+        raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
     near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "

@@ -364,7 +364,7 @@ def test_victims_are_settled_by_random_batches(tmp_path):
 
 @pytest.mark.parametrize(("network", "runs"), [(Rectified, True), (Reads, False)])
 def test_crossover_is_the_last_resort_on_few_images_of_a_small_network(tmp_path, monkeypatch, network, runs):
-    monkeypatch.setattr(crossover, "FIRST", 4)
+    monkeypatch.setattr(crossover, "LONG", 4)
     alone = {"defences": (), "draws": 1, "selection_draws": 1, "batch_size": (128,)}
     run = measured(tmp_path / "run", network=network(1), examples=12, attacks="pgd-10", checks=True, **alone)
     assert set(words(run).values()) == {"not settled"}
