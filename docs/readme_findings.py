@@ -111,17 +111,10 @@ def bias() -> str:
         if group in OUTSIDE and truth in SIDES:
             rows.append(_verdicts(f"{group}: {SIDES[truth]}", MAIN, [stands, broken_, open_]))
     for side, ours in _soundness().items():
-        words = [row["verdict"] for row in ours["csrobust"]]
-        positive, open_ = words.count("no failure found"), words.count("not settled")
-        counts = [positive, len(words) - positive - open_, open_]
-        rows.append(_verdicts(f"generated: {side}", MAIN, counts))
+        rows.append(_verdicts(f"generated: {side}", MAIN, _outcomes(ours["csrobust"])))
     for broken, side in (("False", "good"), ("True", "broken")):
         pairs = _matching(_rows("pairs/pairs.csv"), {"broken": broken, "threat": MAIN})
-        words = [row["verdict"] for row in pairs]
-        positive, open_ = words.count("no failure found"), words.count("not settled")
-        rows.append(
-            _verdicts(f"certified pairs: {side}", MAIN, [positive, len(words) - positive - open_, open_])
-        )
+        rows.append(_verdicts(f"certified pairs: {side}", MAIN, _outcomes(pairs)))
     entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
     for broken in ("False", "True"):
         for threat in ("batch/unknown", "batch/known", "victim/unknown"):
@@ -129,6 +122,13 @@ def bias() -> str:
             counts = [senses.count(sense) for sense in ("praised", "condemned", "unsettled")]
             rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
     return pipes([row for row in rows if row[2] != "0"])
+
+
+def _outcomes(rows: Sequence[dict[str, str]]) -> list[int]:
+    """How many verdicts are positive, negative and open."""
+    verdicts = [row["verdict"] for row in rows]
+    positive, open_ = verdicts.count("no failure found"), verdicts.count("not settled")
+    return [positive, len(verdicts) - positive - open_, open_]
 
 
 def _outside() -> Iterator[tuple[str, str, int, int, int]]:

@@ -115,12 +115,12 @@ class Codec:
             x, f, perm: as in `smoothed`; each batch sends `reach` coded inputs through f.
             positions: which input of each batch, ``[G]`` int64.
         """
-        rows = torch.arange(len(x), device=x.device)
-        slots = positions if perm is None else self._slots(perm).to(x.device)[rows, positions]
-        weights = self.decoder(dtype=x.dtype, device=x.device)[slots]  # [G, n]
+        slots = None if perm is None else self._slots(perm).to(x.device)
+        at = positions if slots is None else slots.gather(1, positions[:, None])[:, 0]
+        weights = self.decoder(dtype=x.dtype, device=x.device)[at]  # [G, n]
         nearest = weights.abs().topk(self.reach, dim=1).indices
-        encoder = self.encoder(perm, dtype=x.dtype, device=x.device)
-        coded = _combine(encoder[nearest] if perm is None else encoder[rows[:, None], nearest], x)
+        rows = self.encoder(dtype=x.dtype, device=x.device)[nearest]  # [G, reach, k]
+        coded = _combine(rows if slots is None else rows.gather(2, slots[:, None].expand_as(rows)), x)
         values = f(coded.flatten(0, 1)).unflatten(0, coded.shape[:2])
         return _combine(weights.gather(1, nearest)[:, None].to(values.dtype), values)[:, 0]
 

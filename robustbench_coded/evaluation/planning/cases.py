@@ -78,6 +78,10 @@ class ProbedSubject:
     relaxable: bool = True
     images_of_victim: int = 0
 
+    def images_per_query(self, threat: ThreatModel) -> int:
+        """Images through the network for what an attack asks of one batch."""
+        return (threat.one_victim and self.images_of_victim) or self.images
+
     @property
     def checkpoint(self) -> str:
         return self.subject.checkpoint
@@ -141,9 +145,7 @@ class PlannedCase:
 
     @property
     def images_per_query(self) -> int:
-        """Images through the network for what an attack asks of one batch."""
-        subject = self.subject
-        return (self.threat.one_victim and subject.images_of_victim) or subject.images
+        return self.subject.images_per_query(self.threat)
 
     @property
     def attack(self) -> str:

@@ -153,8 +153,7 @@ def _no_sense(
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
         return None
-    victim = subject.images_of_victim or subject.images
-    images = victim if threat.one_victim else subject.images / subject.k
+    images = subject.images_per_query(threat) / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
         1 if name.estimator == "transfer" else images,
