@@ -235,7 +235,7 @@ def _majority(p: Parameters) -> Known:
     def answer(x: Tensor, _: Draw) -> Tensor:
         return one_hot(torch.stack([model(x) for model in models]).argmax(-1)).sum(0)
 
-    return _certified_by(p, Defended("", answer, copies=3), models, at_least=2)
+    return certified_by(p, Defended("", answer, copies=3), models, at_least=2)
 
 
 def _random_levels(p: Parameters) -> Known:
@@ -273,7 +273,7 @@ def _random_scale(p: Parameters) -> Known:
     return p.known(Defended("", lambda x, scale: model(x) * scale, draws), [model])
 
 
-def _certified_by(p: Parameters, defence: Defended, models: Sequence[Network], at_least: int) -> Known:
+def certified_by(p: Parameters, defence: Defended, models: Sequence[Network], at_least: int) -> Known:
     """What follows where so many of the networks have to be fooled at once."""
     known = p.known(defence, models)
     stands = torch.stack([model.certified(known.x, known.y, p.eps) for model in models])

@@ -10,20 +10,20 @@ descent on the networks underneath leaves of the defence is the other end.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.errors.further_twins import FURTHER
+from benchmarks.errors.further_twins import FURTHER, certified_by
 from benchmarks.errors.twin_networks import CLASSES, PIXELS, Network
 from benchmarks.errors.twin_parameters import EXAMPLES, IN_BATCHES, Defended, Draw, Parameters
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.defences.options import installed
 from zoo import certified, coupled, ensembles, linear
-from zoo.known import Known, Truth, exactly
+from zoo.known import Known, exactly
 from zoo.registry import ZooEntry
 
 
@@ -172,11 +172,7 @@ def _routed(p: Parameters) -> Known:
         first = x[..., :4].sum((1, 2, 3)) > x[..., 4:].sum((1, 2, 3))
         return torch.where(first[:, None], models[0](x), models[1](x))
 
-    known = p.known(Defended("", answer), models)
-    both = torch.stack([model.certified(known.x, known.y, p.eps) for model in models]).all(0)
-    low = 0.0 if p.fragile else both.double().mean().item()
-    truth = Truth(low, max(low, known.truth("batch/unknown").high))
-    return replace(known, truth=lambda threat: truth)
+    return certified_by(p, Defended("", answer), models, at_least=2)
 
 
 def _shuffled(p: Parameters) -> Known:
