@@ -124,7 +124,7 @@ def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluati
 )
 def test_an_interval_that_holds_a_bar_settles_nothing(evaluation, kept, base, examples):
     made = judged(evaluation, kept, base, examples)
-    assert made.rule == "interval contains the bar" and "expected to settle it" in made.reason
+    assert made.rule == "interval contains the threshold" and "expected to settle it" in made.reason
 
 
 def test_the_clean_loss_is_measured_beside_the_word(evaluation):

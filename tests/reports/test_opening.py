@@ -234,7 +234,7 @@ def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
     settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
     for limited, purpose in ((data, "3,931 images"), (data | everything, "A longer run")):
         run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
-        (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+        (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
         case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
         assert next_command(run, [victims]).purpose == "A longer run"  # on few of the images
         assert next_command(run, [replace(victims, case=case, examples=128)]).purpose == purpose
@@ -256,7 +256,7 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
 
 def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make_run):
     run, _ = outlook(make_run, "c")
-    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
     figure = victims.verdict.gain
     # 16 victims, an interval that has to shorten to the distance from its estimate to the margin.
     reach = max(figure.estimate - figure.low, figure.high - figure.estimate)

@@ -188,7 +188,7 @@ class SettingStatus(NamedTuple):
 
     @property
     def by_interval(self) -> bool:
-        """True if the verdict is open because its interval contains the bar."""
+        """True if the verdict is open because its interval contains the threshold."""
         return self.verdict == VerdictName.NOT_SETTLED and not self.above_the_bar
 
 
