@@ -20,6 +20,7 @@ from robustbench_coded.judge.verdict import (
     FEW_CLASSES,
     Verdict,
     accuracy_text,
+    rounded,
 )
 from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
 
@@ -136,7 +137,7 @@ def _contains_threshold(v: Verdict) -> str:
     images = v.examples_to_settle
     more = "no number of images is expected to settle it"
     if images is not None:
-        more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
+        more = f"{v.examples:,} images were evaluated, and about {rounded(images)} are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
     return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"

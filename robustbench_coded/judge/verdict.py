@@ -151,6 +151,11 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
 
 
+def rounded(count: int) -> str:
+    """``4,500`` for 4465: two significant digits of an estimated number."""
+    return f"{float(f'{count:.2g}'):,.0f}"
+
+
 def accuracy_text(accuracy: Interval) -> str:
     """``54.2% (51.0% to 57.3% for the population)``"""
     return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"

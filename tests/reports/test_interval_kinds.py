@@ -165,7 +165,7 @@ def of_details(path):
     heads, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
     for line in lines:
         row = dict(zip(heads, line[1:], strict=True))
-        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat"]
+        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat model"]
         yield key, CELL.fullmatch(row["Accuracy"]).groups()
 
 

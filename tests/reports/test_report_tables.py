@@ -158,7 +158,9 @@ def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run
     assert victims and text.count("<sub>n = 16</sub>") == len(victims)
     assert "n = 128" not in text
     images = verdict_text_table(run.judgements)
-    column = {row[images.heads.index("Threat")]: row[images.heads.index("Images")] for row in images.rows}
+    column = {
+        row[images.heads.index("Threat model")]: row[images.heads.index("Images")] for row in images.rows
+    }
     assert column["batch/unknown"] == "128" and column["victim/unknown"] == "16"
 
 

@@ -72,7 +72,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
     figures: Columns[SummaryRow] = {
         "Malicious": lambda row: row.threat.malicious,
-        "Clean": lambda row: percent(row.clean_accuracy),
+        "Clean accuracy": lambda row: percent(row.clean_accuracy),
         "Accuracy": lambda row: with_interval(row.interval),
     }
     moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}

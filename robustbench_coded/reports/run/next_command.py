@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import BASE_ATTACKED_LESS, CONTAINS_THRESHOLD, FEW_CLASSES
+from robustbench_coded.judge.verdict import BASE_ATTACKED_LESS, CONTAINS_THRESHOLD, FEW_CLASSES, rounded
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
@@ -159,8 +159,8 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         if wanted is None:
             continue
         if wanted > (most or 0):
-            needed = f"about {wanted:,} {what} are needed"
-            beyond = beyond or f"not possible with this data set of {most or 0:,}; {needed}"
+            needed = f"About {rounded(wanted)} {what} would be needed, and it has {most or 0:,}"
+            beyond = beyond or f"not possible with this data set. {needed}"
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} {what}", _command(run, options))
