@@ -146,7 +146,7 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
     first = figures()
     refused = evaluated(*make(-0.5))
     assert refused.code == 2 and refused.err.count("\n") == 1
-    assert f"run was made with another {words}; give another --out" in refused.err
+    assert f"run was made with a different version of {words}; give another --out" in refused.err
     assert figures() == first
     assert evaluated(*make(-0.5), "--overwrite").code == 0
     assert figures() != first
@@ -179,7 +179,10 @@ def test_a_changed_architecture_is_refused_and_has_another_folder_of_its_own(eva
     assert evaluated(model=model).code == 0
     write(arch=ARCH.format(value=2))
     refused = evaluated(model=model)
-    assert refused.code == 2 and "run was made with another model m (changed: arch.py)" in refused.err
+    assert (
+        refused.code == 2
+        and "run was made with a different version of model m (changed: arch.py)" in refused.err
+    )
     folders = []
     for value in (1, 2):
         write(arch=ARCH.format(value=value))

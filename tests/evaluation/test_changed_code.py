@@ -85,7 +85,9 @@ MAKERS = {
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_changed_network_is_refused_where_the_folder_has_results_of_another(make):
     first = evaluate({"f": make(1)}, labelled(), out="run", **SMALL)
-    with pytest.raises(InputError, match=r"was made with another model f \(changed: .*\); give another out"):
+    with pytest.raises(
+        InputError, match=r"was made with a different version of model f \(changed: .*\); give another out"
+    ):
         evaluate({"f": make(-1)}, labelled(), out="run", **SMALL)
     assert clean(first) == clean(load_run(first.path)) == 1
 

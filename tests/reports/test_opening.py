@@ -64,8 +64,8 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
     found = opened(STANDARD, judgement(verdict, 0.101))
     assert found.question == "Does RCI protect erm against linf perturbations of at most 8/255?"
     assert list(map(str, found.answers)) == [
-        f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack is "
-        "PGD-20."
+        f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack "
+        "is PGD-20."
     ]
     praised = verdict == VerdictName.NO_FAILURE_FOUND
     assert str(found.next) == (
@@ -105,8 +105,8 @@ def test_what_another_attacker_reaches_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
-        "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict is "
-        "broken for RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
+        "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict "
+        "is broken for RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
     assert alike.others == ("Against other attackers (victim/unknown), the verdicts are the same.",)

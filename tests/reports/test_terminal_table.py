@@ -84,8 +84,8 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
     assert (
-        "Next step for victim/unknown: not possible with this data set of 128; about 3,931 victims are "
-        "needed."
+        "Next step for victim/unknown: not possible with this data set. About 3,900 victims would be needed, "
+        "and it has 128."
         in first
         and "batch/unknown" not in first
     )
