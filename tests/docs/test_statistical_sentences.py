@@ -118,8 +118,8 @@ VERDICTS = {
     ),
     "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
     "attacks agree": lambda: (
-        f"accuracy under the strongest attack is at most {percent(attack_checks.DISAGREE)} points higher than "
-        "under all attacks together"
+        f"accuracy under the strongest attack is at most {percent(attack_checks.DISAGREE)} points higher "
+        "than under all attacks together"
     ),
     "a difference that counts": lambda: (
         f"the difference is at least {'half a point' if checks.WORTH == 0.005 else checks.WORTH}"

@@ -177,7 +177,7 @@ def hidden_gradients(manifest: RunManifest) -> list[str]:
         causes = _causes(probe)
         if causes:
             who = f"{probe.subject.defence} on {probe.subject.checkpoint}"
-            sentences[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
+            sentences[f"{who}: {'; '.join(causes)}. The relaxed- attacks replace this gradient."] = None
     return list(sentences)
 
 
