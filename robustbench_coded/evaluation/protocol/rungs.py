@@ -227,7 +227,7 @@ RUNGS: tuple[Rung, ...] = (
          "what would be praised, and its base", "figures rule praise out",
          "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
-         "intervals that contain the bar", "all images ran", "Verdicts by chance."),
+         "intervals that contain a threshold", "all images ran", "Verdicts by chance."),
 )  # fmt: skip
 # Of csrobust screen, whose adaptive attacks are one of each kind.
 SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)

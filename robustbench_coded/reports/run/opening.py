@@ -261,7 +261,7 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     if robust is None:
         return Answer(named, "")
     attacks = Counter(attack_in_words(j.attack) for j in group if j.attack).most_common()
-    first = f"{attacks[0][0]} ({attacks[0][1]} of {len(group)} settings)" if len(attacks) > 1 else ""
+    first = f"{attacks[0][0]} (in {attacks[0][1]} of {len(group)} cases)" if len(attacks) > 1 else ""
     decided = f"{first} and {counted(len(attacks) - 1, 'other')}" if first else "".join(dict(attacks))
     strongest = "attack is" if len(attacks) == 1 else "attacks are"
     sentence = _SENTENCE.format(
