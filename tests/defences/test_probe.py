@@ -121,13 +121,13 @@ def test_numbers_that_an_input_takes_from_the_others_stream_are_a_dependence_and
         (
             lambda m: lambda x, d: m(x) + torch.rand(1),
             {"randomised": True},
-            "differently under the same draw",
+            "different logits for the same input and draw",
         ),
         (lambda m: lambda x, d: m(x)[:, None], {}, "logits of shape (8, 1, 5), not (8, classes)"),
         (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
         (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
         (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "another batch size changed logits"),
-        (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other slots"),
+        (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other positions"),
     ],
 )
 def test_what_contradicts_a_declaration_is_named(model, logits, declared, message):
@@ -237,7 +237,7 @@ def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
     late = planted(model, lambda x, draw: model(x) * (1 + (slots(x) == 2 * K)))
     assert probing.probed(late, x[:K], seed=0).contradictions == ()
     (line,) = probing.probed(late, x[:K], seed=0, whole=x).contradictions
-    assert "moving the inputs to other slots" in line
+    assert "moving the inputs to other positions" in line
     assert probing.probed(Standard(model), x[:K], seed=0, whole=x).contradictions == ()
 
 
@@ -248,7 +248,7 @@ def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
         (lambda x: 1 + (len(x) == 6 * K), "another batch size changed logits by"),
         (lambda x: 1 + (len(x) == 1), "another batch size changed logits by"),
         (lambda x: 1 + (1 < len(x) < 4), "another batch size changed logits by"),
-        (lambda x: 1 + (slots(x) % 2), "moving the inputs to other slots of the batch moved"),
+        (lambda x: 1 + (slots(x) % 2), "moving the inputs to other positions in the batch changed"),
     ],
     ids=["the size that is evaluated", "twice that", "one alone", "a few", "every other slot"],
 )

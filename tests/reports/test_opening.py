@@ -91,8 +91,8 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     (answer,) = opened(*several).answers
     assert answer == Answer(
         "No gain: RCI",
-        "Robust accuracy is 0.0% to 1.6%, intervals within [0.0, 6.6]. The strongest attacks are A (in 1 of 3 "
-        "cases) and 2 others.",
+        "Robust accuracy is 0.0% to 1.6%, intervals within [0.0, 6.6]. The strongest attacks are A (in 1 of "
+        "3 cases) and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
