@@ -179,39 +179,29 @@ def _no_failure(v: Verdict) -> str:
     return f"{_gain(v)}; every check passed: an upper bound, not a proof"
 
 
+# One line for the name, the verdict and the condition of a row.
+# fmt: off
 RULES = (
-    Rule(
-        "no outcomes",
-        VerdictName.NOT_SETTLED,
-        _no_outcomes,
+    Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes,
         when="No attack has all of its outcomes.",
         why="There is no result to evaluate yet.",
     ),
     # An upper confidence limit is below a threshold: negative, whatever the checks say.
-    Rule(
-        "below the claim",
-        VerdictName.CLAIM_REFUTED,
-        _below_claim,
+    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim,
         when=(
             "The upper confidence limit of the claimed quantity is below the claim, and no outcomes are "
             "missing."
         ),
         why="A single attack is enough to refute a claim.",
     ),
-    Rule(
-        "below its base",
-        VerdictName.WORSE_THAN_BASE,
-        _below_base,
+    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base,
         when=(
             "The upper confidence limit of the gain is below 0, and the base model was attacked at least as "
             "strongly as the defence, or the defence retains less than the margin."
         ),
         why="A successful attack needs no further check, but a comparison is fair only if it ran on both.",
     ),
-    Rule(
-        "gain below the margin",
-        VerdictName.NO_GAIN,
-        _no_gain,
+    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
         when=(
             "The upper confidence limit of the gain is below the margin, and the base model was attacked at "
             "least as strongly as the defence. Or the upper confidence limit of the accuracy itself is below "
@@ -219,10 +209,7 @@ RULES = (
         ),
         why="A smaller gain is not meaningful. A defence cannot gain more than it retains.",
     ),
-    Rule(
-        "accuracy near the floor",
-        VerdictName.BROKEN,
-        _near_floor,
+    Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor,
         when=(
             "The upper confidence limit of the accuracy is at most the floor plus 5% of the clean accuracy, "
             "and this threshold is below the lower confidence limit of the clean accuracy. The latter never "
@@ -230,10 +217,7 @@ RULES = (
         ),
         why="Under attack, predictions are hardly more accurate than a constant prediction.",
     ),
-    Rule(
-        "constant predictions",
-        VerdictName.BROKEN,
-        _constant,
+    Rule("constant predictions", VerdictName.BROKEN, _constant,
         when=(
             "On clean inputs of at least two classes, predictions are no more accurate than a constant "
             "prediction, and the upper confidence limit of the clean accuracy is below 90%."
@@ -241,27 +225,18 @@ RULES = (
         why="Constant, random and always-rejecting classifiers have the same accuracy under every attack.",
     ),
     # A lower confidence limit is below a threshold, or there is none: open.
-    Rule(
-        "outcomes missing",
-        VerdictName.NOT_SETTLED,
-        _missing,
+    Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing,
         when=(
             "Outcomes of an attack on the defence or its base model are missing, an attack returned "
             "non-finite inputs or inputs outside the eps ball or [0, 1], or the run was stopped."
         ),
         why="The missing outcomes might lower the accuracy.",
     ),
-    Rule(
-        "base model not attacked",
-        VerdictName.NOT_SETTLED,
-        _base_not_attacked,
+    Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked,
         when="The defence names a base model that was not attacked.",
         why="A gain requires the robust accuracy of the base model.",
     ),
-    Rule(
-        BASE_ATTACKED_LESS,
-        VerdictName.NOT_SETTLED,
-        _base_attacked_less,
+    Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less,
         when=(
             "The upper confidence limit of the gain is below the margin, but an attack that ran on the "
             "defence did not run on the base model."
@@ -269,10 +244,7 @@ RULES = (
         why="That attack might lower the accuracy of the base model and so raise the gain.",
         brief="fewer attacks ran on its base model",
     ),
-    Rule(
-        FEW_CLASSES,
-        VerdictName.NOT_SETTLED,
-        _few_classes,
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes,
         when=(
             "The floor plus 5% of the clean accuracy is at least the clean accuracy, and the lower "
             "confidence limit of the accuracy is not above it."
@@ -280,10 +252,7 @@ RULES = (
         why="If a constant prediction is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
     ),
-    Rule(
-        CONTAINS_THRESHOLD,
-        VerdictName.NOT_SETTLED,
-        _contains_threshold,
+    Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
         when=(
             "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
             "above the threshold for `broken`."
@@ -292,60 +261,43 @@ RULES = (
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.
-    Rule(
-        "another attack may be stronger",
-        VerdictName.NOT_SETTLED,
-        _another_attack,
+    Rule("another attack may be stronger", VerdictName.NOT_SETTLED, _another_attack,
         when=(
             "One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, "
             "*attacks agree*, *what broke the base*."
         ),
         why="If gradients mislead an attack, another attack, even a cheaper one, can be more effective.",
     ),
-    Rule(
-        "not converged",
-        VerdictName.NOT_SETTLED,
-        _not_converged,
+    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged,
         when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
         why="A longer attack may reduce the accuracy further.",
         brief="longer attacks may be stronger",
     ),
-    Rule(
-        "uninformative gradient",
-        VerdictName.NOT_SETTLED,
-        _uninformative_gradient,
+    Rule("uninformative gradient", VerdictName.NOT_SETTLED, _uninformative_gradient,
         when=(
             "A self-test of the gradient did not pass, and no attack with relaxed gradients and no "
             "decision-based attack comes close to the ensemble."
         ),
         why="An uninformative gradient defeats gradient attacks without making the model robust.",
     ),
-    Rule(
-        "inconsistent predictions",
-        VerdictName.NOT_SETTLED,
-        _inconsistent,
+    Rule("inconsistent predictions", VerdictName.NOT_SETTLED, _inconsistent,
         when=(
             "Another self-test did not pass: predictions depend on the caller, on the type of query or on "
             "whether the query attacks or scores."
         ),
         why="The defence must behave the same when attacked, scored and used.",
     ),
-    Rule(
-        "published break",
-        VerdictName.NOT_SETTLED,
-        _published_break,
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break,
         when="A published evaluation breaks the defence (considered on the leaderboard only).",
         why="Published attacks that did not run here broke the defence.",
         brief="a published evaluation breaks it",
     ),
-    Rule(
-        "nothing found",
-        VerdictName.NO_FAILURE_FOUND,
-        _no_failure,
+    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure,
         when="No rule above applies.",
         why="An upper bound on robustness, never a proof.",
     ),
 )
+# fmt: on
 
 
 def _objection(v: Verdict, concerned: Collection[str]) -> str:

@@ -163,7 +163,10 @@ def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     assert evaluated(*of_file(1.0)).code == 0
     whole, kept = Path("run/summary.csv").read_bytes(), stopped()
     refused = evaluated(*of_file(-0.5))
-    assert refused.code == 2 and "a different version of defence d.py:build on digits-erm (changed: d.py)" in refused.err
+    assert (
+        refused.code == 2
+        and "a different version of defence d.py:build on digits-erm (changed: d.py)" in refused.err
+    )
     answer = evaluated(*of_file(1.0))
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole

@@ -114,7 +114,9 @@ def test_two_attacks_of_one_code_have_a_row_each_and_a_changed_one_is_refused():
     run = evaluate(MODEL, labelled(), out="run", **given)
     left = run.summary.set_index("attack").accuracy
     assert left["in_memory:mine"] == 1 and left["in_memory:mine_2"] < 1
-    with pytest.raises(InputError, match=r"a different version of attack in_memory:mine \(changed: stepping.mine\)"):
+    with pytest.raises(
+        InputError, match=r"a different version of attack in_memory:mine \(changed: stepping.mine\)"
+    ):
         evaluate(MODEL, labelled(), out="run", **{**given, "attacks": [stepping(1)]})
     more = evaluate(MODEL, labelled(), out="run", **{**given, "attacks": [stepping(-1), "pgd-2"]})
     assert {"in_memory:mine", "in_memory:mine_2", "fgsm", "pgd-2"} <= set(more.summary.attack)

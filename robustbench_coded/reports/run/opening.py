@@ -74,11 +74,10 @@ class Span(NamedTuple):
         return Span(min(middle), max(middle), tuple(ends))
 
     def __str__(self) -> str:
-        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0% [0.0, 4.3]† and [3.3, 19.5]`` of several."""
         return self.text("")
 
     def text(self, between: str = ", intervals within") -> str:
-        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, intervals within [0.0, 4.3]†`` of several in a sentence."""
+        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, intervals within [0.0, 4.3]† and [3.3, 19.5]``."""
         values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
         ends = series([interval(low, high, kind) for kind, low, high in self.ends])
         return f"{' to '.join(values)}{between if len(values) > 1 else ''} {ends}"
