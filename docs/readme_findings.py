@@ -173,7 +173,7 @@ def truth() -> str:
         f"{wrong}, leaves {unclear} open and gives {praised or 'none'} a positive verdict.\n"
         f"- [Generated defences](reports/soundness/report.md): of {len(ours)} proven to retain 0%, csrobust "
         f"reports more than 5% on {missed['csrobust']} ({others}) and gives {positive or 'none'} a positive "
-        f"verdict. It calls {false or 'none'} of {len(good)} proven robust broken."
+        f"verdict. Of {len(good)} proven robust, it calls {false or 'none'} broken."
     )
 
 
@@ -202,7 +202,7 @@ def _side(account: float, low: float, high: float) -> str:
 
 def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     ours = [row for row in entries if not row["third_party"]]
-    off = []
+    off: list[str] = []
     for package in ("AutoAttack", "torchattacks"):
         accounts: dict[str, list[dict[str, str]]] = {}
         for row in entries:

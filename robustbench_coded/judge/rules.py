@@ -196,10 +196,10 @@ RULES = (
     ),
     Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base,
         when=(
-            "The upper confidence limit of the gain is below 0, and the base model was attacked at least as "
-            "strongly as the defence, or the defence retains less than the margin."
+            "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
+            "least as strongly as the defence, or the defence retains less than the margin."
         ),
-        why="A successful attack needs no further check, but a comparison is fair only if it ran on both.",
+        why="An attack that succeeds needs no check, but a comparison is fair only if it ran on both models.",
     ),
     Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
         when=(
