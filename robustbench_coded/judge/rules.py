@@ -313,7 +313,7 @@ def _objection(v: Verdict, concerned: Collection[str]) -> str:
 
 def _gain(v: Verdict) -> str:
     """Robust accuracy, beside that of the base model where it was attacked."""
-    missing = " (attacks with missing outcomes do not count)" if v.missing else ""
+    missing = " (attacks with missing outcomes are ignored)" if v.missing else ""
     if v.gain is not None:
         defence, base = v.gain.first, v.gain.second
         clause = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"

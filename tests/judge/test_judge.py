@@ -216,7 +216,7 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
             run.add(attack, share(right, 1600), share(right, 1600), planned=planned)
         rows = case_results(*run.parts())
         made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
-        return made.name, made.accuracy.estimate, "do not count" in made.reason
+        return made.name, made.accuracy.estimate, "outcomes are ignored" in made.reason
 
     assert word(0.0, 0.5) == ("no gain", 0.0, True)
     assert word(0.6, 0.0) == ("not settled", 0.6, True)

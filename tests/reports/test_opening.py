@@ -108,6 +108,9 @@ def test_what_another_attacker_reaches_is_named():
         "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict "
         "is broken for RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
+    same = [judgement(VerdictName.BROKEN, 0.01, subject=OTHER, threat=t) for t in (WHOLE_BATCH, VICTIM)]
+    beside_same = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM), *same)
+    assert beside_same.others == (f"{found.others[0]} All other verdicts are the same.",)
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
     assert alike.others == ("Against other attackers (victim/unknown), the verdicts are the same.",)
     assert opened(whole).others == ()
@@ -126,6 +129,8 @@ def test_the_intervals_say_which_images_they_are_about():
         "27.0%, because only 5 disjoint batches were attacked."
     )
     assert batches.answers[0].sentence.startswith("Robust accuracy is 1.0% [0.0, 6.0]†")
+    smaller = judgement(VerdictName.NO_GAIN, 0.01, subject=structs.replace(RCI, k=64), population=(0.0, 0.2))
+    assert opened(scored_again, smaller).certainty.endswith("only few disjoint batches were attacked.")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
     assert mixed.sentence.startswith(
         "Robust accuracy is 1.0% to 5.0%, intervals within [0.0, 6.0]† and [0.0, 10.0]"

@@ -13,7 +13,7 @@ from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 
 ACCURACY_LEGEND = (
-    "Accuracy in percent, on fresh draws unless the attacker knows the draw, with pointwise 95% intervals. "
+    "Accuracies are in percent, on fresh draws unless the attacker knows the draw, with 95% intervals. "
     "Bold: the strongest single attack in its threat model, unless its perturbations were crafted for "
     "another threat model."
 )
