@@ -84,12 +84,11 @@ NUMBERS = {
         "expected to have an interval that excludes 0"
     ),
     "sample sizes": lambda: (
-        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
-        f"all; the first verdict is computed at {comparisons.FIRST_LOOK}"
+        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on all"
     ),
     "the first look": lambda: (
-        f"has {'half' if comparisons.looks((128, 256, 512, 1024), 256) == 2 else 'some'} of the error, the "
-        f"others {'share the rest' if comparisons.looks((128, 256, 512, 1024), 512) == 4 else 'have more'}"
+        f"has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, the "
+        f"others {'share the rest' if comparisons.looks((256, 512, 1024), 512) == 4 else 'have more'}"
     ),
     "nothing is shared": lambda: (
         "Each holds at any look at which a run may stop, and nothing is shared between verdicts."
