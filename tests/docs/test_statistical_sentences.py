@@ -84,7 +84,8 @@ NUMBERS = {
         "expected to have an interval that excludes 0"
     ),
     "sample sizes": lambda: (
-        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on all"
+        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
+        "all"
     ),
     "the first look": lambda: (
         f"has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, the "
