@@ -56,7 +56,7 @@ def sections(run: Run) -> list[Section]:
                     power.found,
                     {
                         "planted weakness": lambda row: row.weakness,
-                        "what hides it": lambda row: row.what,
+                        "why attacks may miss it": lambda row: row.what,
                         "found in": lambda row: f"{100 * row.share:.0f}%",
                     },
                 ),
