@@ -113,8 +113,8 @@ VERDICTS = {
     ),
     "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
     "constant": lambda: (
-        f"at most {percent(outcomes.NEAR_CONSTANT)} points above the frequency of the most common class "
-        "(or half that frequency, if this is less)"
+        f"exceeds the frequency of the most common class by at most {percent(outcomes.NEAR_CONSTANT)} points "
+        "(or by half that frequency, if less)"
     ),
     "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
     "attacks agree": lambda: (
