@@ -130,7 +130,11 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 def _refuse_file(out: Path | None) -> None:
     """Raises InputError if --out is a file or named like one, where a folder is to be written."""
-    if out is not None and not out.is_dir() and (out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json")):
+    if (
+        out is not None
+        and not out.is_dir()
+        and (out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json"))
+    ):
         raise InputError(f"--out {out} is a file; give a folder")
 
 
