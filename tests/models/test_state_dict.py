@@ -292,7 +292,7 @@ def test_a_stated_architecture_reads_modules_of_other_names_by_shapes_and_order(
     (note,) = [note for note in found.notes if note.endswith(" (shapes and order)")]
     for pair in ("conv is read as conv1", "bn is read as bn1", "classifier is read as linear"):
         assert pair in note
-    with pytest.raises(InputError, match="nearest is resnet20, where conv1.weight is missing"):
+    with pytest.raises(InputError, match=r"nearest is resnet20, where conv1\.weight is missing"):
         load_checkpoint(file)
 
 
@@ -300,5 +300,5 @@ def test_modules_of_equal_shapes_in_another_order_are_not_guessed(tmp_path):
     weights = build("resnet20", 10, 3).state_dict()
     other = renamed(weights, bn1="zz", layer1="layer0")  # sorted, one of layer0's comes first
     save_file(other, tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match="bn1.weight is missing"):
+    with pytest.raises(InputError, match=r"bn1\.weight is missing"):
         load_checkpoint(tmp_path / "a.safetensors", arch="resnet20")
