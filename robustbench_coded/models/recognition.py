@@ -246,7 +246,8 @@ class _Decision:
         if self.definition and not (unknown or stated.arch) and self.assembly.labels is not None:
             usual = self.assembly.labelled(chosen)
             if (form := with_fewer_activations(self.assembly, [usual])) is not None:  # an edited forward
-                self.parts, self.open = (INACTIVE,), (
+                self.parts = (INACTIVE,)
+                self.open = (
                     f"{form.candidate} answers {form.accuracy:.2%} of {len(usual.rightly)} labelled images "
                     f"rightly and {self.definition} {usual.accuracy:.2%}"
                 )
