@@ -155,24 +155,25 @@ def truth() -> str:
     counts = {
         side: [sum(n) for n in zip(*(r[2:] for r in rows if r[1] == side), strict=True)] for side in SIDES
     }
-    (broken, stands, _), (wrong, _, unclear) = counts["broken"], counts["robust"]
+    (broken, stands, unsettled), (wrong, praised, unclear) = counts["broken"], counts["robust"]
     sides = _soundness()
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
     missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
     others = ", ".join(
-        f"{tool.partition(' ')[0]} on {missed[tool]} of {len(found)}"
+        f"{tool.partition(' ')[0]} on {missed[tool]} of {len(found)} supported"
         for tool, found in sides["broken"].items()
         if "AutoAttack" in tool
     )
     positive = sum(row["verdict"] == "no failure found" for row in ours)
     false = sum(row["verdict"] in ("broken", "no gain") for row in good)
     return (
-        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks "
-        f"and defences that others broke, csrobust breaks {broken} and accepts {stands or 'none'}. "
-        f"Of {sum(counts['robust'])} reported robust, it breaks {wrong} and leaves {unclear} open.\n"
-        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} proven to retain 0%, "
-        f"csrobust reports more than 5% on {missed['csrobust']} ({others}) and accepts {positive or 'none'}. "
-        f"Of {len(good)} proven robust, it calls {false or 'none'} broken."
+        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks and "
+        f"defences that others broke, csrobust breaks {broken}, leaves {unsettled} open and gives "
+        f"{stands or 'none'} a positive verdict. Of {sum(counts['robust'])} reported robust, it breaks "
+        f"{wrong}, leaves {unclear} open and gives {praised or 'none'} a positive verdict.\n"
+        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} proven to retain 0%, csrobust "
+        f"reports more than 5% on {missed['csrobust']} ({others}) and gives {positive or 'none'} a positive "
+        f"verdict. Of {len(good)} proven robust, it calls {false or 'none'} broken."
     )
 
 
@@ -201,7 +202,7 @@ def _side(account: float, low: float, high: float) -> str:
 
 def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     ours = [row for row in entries if not row["third_party"]]
-    off = []
+    off: list[str] = []
     for package in ("AutoAttack", "torchattacks"):
         accounts: dict[str, list[dict[str, str]]] = {}
         for row in entries:
@@ -213,9 +214,13 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         ]
         too_low, too_high = (sides.count(side) for side in ("too low", "too high"))
         off.append(
-            f"{package} on {too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)"
+            f"{too_low + too_high} of {len(sides)}{'' if off else ' defences'} ({too_low} too low, "
+            f"{too_high} too high)"
         )
-    yield f"More than {100 * FAR:g} points off: {', '.join(off)}."
+    yield (
+        f"AutoAttack differs from the known robust accuracy by more than {100 * FAR:g} points on {off[0]}, "
+        f"torchattacks on {off[1]}."
+    )
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
@@ -223,8 +228,9 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust accepts {missed} of {len(broken)} broken defences, calls {len(judged)} of "
-        f"{len(words) - len(broken)} robust ones broken, and leaves {open_words} open."
+        f"csrobust gives {missed or 'none'} of {len(broken)} broken defences a positive verdict, calls "
+        f"{len(judged) or 'none'} of {len(words) - len(broken)} robust ones broken, and leaves {open_words} "
+        "open."
     )
     if constant:
         these = " and ".join(constant)

@@ -58,7 +58,7 @@ Floats = NDArray[np.float64]
 def looks_at(batches: int) -> tuple[tuple[int, ...], float]:
     """The batches at each look of so many, and the share of the error that a look has."""
     sizes = comparisons.sample_sizes(batches * K, K)
-    looks = tuple(size // K for size in sizes if size >= comparisons.first_look(sizes))
+    looks = tuple(size // K for size in sizes)
     return looks, TAIL / len(looks)
 
 

@@ -191,17 +191,21 @@ SHARED: dict[str, Option] = {
     "rci": option(
         list[str],
         "--rci",
-        help="Randomised coded inference with N coded images: N=190, N=1.5K, N=190,average=4 ...",
+        help="Randomised coded inference with N coded images, such as N=190, N=1.5K (1.5 times the batch "
+        "size) or N=190,average=4 (mean over 4 draws).",
         default=[],
     ),
     "coded": option(
-        list[str], "--coded", help="Coded inference without the permutation: N=190 ...", default=[]
+        list[str],
+        "--coded",
+        help="Coded inference without the permutation, such as N=190.",
+        default=[],
     ),
     "defence": option(
         list[str],
         "--defence",
         help="Another defence: a name from `csrobust list defences`, package.module:build, file.py:build, or "
-        "'cmd: COMMAND' for one in a process of its own.",
+        "'cmd: COMMAND' to run one in another environment.",
         default=[],
     ),
     "attacks": attacks_option(",".join(DEFAULT)),
@@ -299,7 +303,8 @@ EVAL: dict[str, Option] = {
             Path | None,
             typer.Argument(
                 metavar="RUN.TOML",
-                help="TOML file with options, such as an earlier run.toml; the command line overrides it.",
+                help="TOML file with options, such as the run.toml of an earlier run; command-line options "
+                "take precedence.",
                 is_eager=True,
                 callback=options_from_file,
             ),

@@ -95,7 +95,7 @@ class ProbeResult:
         return not change <= rounding * self.scale
 
 
-_TAKEN = "answers inputs one by one as far as others in the batch go, but"
+_TAKEN = "seems to classify inputs independently of the others in the batch, but"
 _DECLARE = "; set batch_dependent = True"
 _OR_DRAW = (
     ", or let an input use the same random numbers whatever the others are (torch.poisson and torch.binomial "
@@ -119,34 +119,38 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         return [f"answers the same input differently when asked again, by {result.same_draw:.2g}{_UNSEEDED}"]
     if result.moved(result.same_draw):
         sentences.append(
-            f"answers the same input differently under the same draw, logits moved by {result.same_draw:.2g}"
+            f"gives different logits for the same input and draw: they changed by {result.same_draw:.2g}"
         )
     elif result.moved(result.global_state):
         sentences.append(
-            "depends on the global random generators beside its draw, reseeding them moved logits by "
+            "depends on the global random generators beside its draw: reseeding them changed logits by "
             f"{result.global_state:.2g}"
         )
     if not defence.randomised and result.randomised:
-        sentences.append(f"says not randomised, but another draw moved logits by {result.other_draws:.2g}")
+        sentences.append(
+            f"is declared not randomised, but another draw changed logits by {result.other_draws:.2g}"
+        )
     alone = (
-        _TAKEN if "batch_dependent" in getattr(defence, "undeclared", ()) else "says batch-independent, but"
+        _TAKEN
+        if "batch_dependent" in getattr(defence, "undeclared", ())
+        else "is declared batch-independent, but"
     )
     mend = _DECLARE + (_OR_DRAW if defence.randomised else "")
     if not defence.batch_dependent and result.batch_dependent:
-        sentences.append(f"says batch-independent, but {_dependence(result)}{mend}")
+        sentences.append(f"is declared batch-independent, but {_dependence(result)}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_size is not None
         and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
     ):
-        sentences.append(f"{alone} another size of the batch moved logits by {result.other_size:.2g}{mend}")
+        sentences.append(f"{alone} another batch size changed logits by {result.other_size:.2g}{mend}")
     elif (
         not defence.batch_dependent
         and result.other_slot is not None
         and result.moved(result.other_slot, ROUNDING_ACROSS_SIZES)
     ):
         sentences.append(
-            f"{alone} moving the inputs to other slots of the batch moved their logits by "
+            f"{alone} moving the inputs to other positions in the batch changed their logits by "
             f"{result.other_slot:.2g}{mend}"
         )
     if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
@@ -176,20 +180,19 @@ def warnings(defence: Defence, result: ProbeResult) -> list[str]:
         sentences.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
     if defence.randomised and not result.randomised:
         open_ = "randomised" in getattr(defence, "undeclared", ())
-        claim = "draws random numbers" if open_ else "says randomised"
+        claim = "draws random numbers" if open_ else "is declared randomised"
         sentences.append(f"{claim}, but {DRAWS} draws gave the same answers")
     if defence.batch_dependent and not result.batch_dependent:
-        sentences.append("says batch-dependent, but no answer followed its co-batched inputs")
+        sentences.append("is declared batch-dependent, but no logits changed with the co-batched inputs")
     return sentences
 
 
 def _dependence(result: ProbeResult) -> str:
     if result.moved(result.co_batched):
-        return (
-            f"changing one co-batched input moved logits by {result.co_batched:.2g} ({result.co_batched_by})"
-        )
+        change = f"{result.co_batched:.2g} ({result.co_batched_by})"
+        return f"changing one co-batched input changed logits by {change}"
     if result.moved(result.all_co_batched):
-        return f"changing the co-batched inputs moved logits by {result.all_co_batched:.2g}"
+        return f"changing the co-batched inputs changed logits by {result.all_co_batched:.2g}"
     return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
 
 

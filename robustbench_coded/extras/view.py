@@ -142,7 +142,7 @@ def shown_first(attacks: dict[str, ViewFigure]) -> list[str]:
     return sorted(attacks, key=lambda name: (name != CLEAN, name == ENSEMBLE))
 
 
-FILTERS = ("Run", "Data", "Checkpoint", "Inference", "Threat", "Verdict")
+FILTERS = ("Run", "Data", "Checkpoint", "Inference", "Threat model", "Verdict")
 STYLE = """
 a { color: var(--mark); }
 #rows td { min-width: 0; }
@@ -196,7 +196,7 @@ def _choice(folder: Path, entry: Entry, name: str) -> str:
         "Data": entry.data,
         "Checkpoint": entry.subject.checkpoint,
         "Inference": formatting.inference_text(entry.subject, with_k=True),
-        "Threat": entry.threat,
+        "Threat model": entry.threat,
         "Verdict": entry.verdict,
     }
     return escape.one_line(shown[name])

@@ -5,7 +5,7 @@ is the difference of two upper bounds, and an attack that ran on one side only l
 attacks ran on the base model only, the gain is overstated; if on the defence only, understated. Attacks with
 missing outcomes do not count.
 
-* A gain is believed where it holds over what the base model keeps under the attacks that both met.
+* A gain is believed where it holds over what the base model retains under the attacks that ran on both.
 * It has to hold against each informative attack (gradients of the base model, ten steps or more) alone.
   Where the defence gains nothing over what one of them leaves the base model, more attacks on the base model
   must not turn that into ``no failure found``.
@@ -37,8 +37,8 @@ from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, Ve
 def what_broke_the_base(
     results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
 ) -> checks.Check:
-    """True if the defence gains as much over what its base model keeps under the attacks that both met, and
-    over each informative one alone.
+    """True if the gain over the base model holds under the attacks that ran on both, and under each
+    informative one alone.
 
     Args:
         results: all results of the run.
@@ -63,20 +63,20 @@ def what_broke_the_base(
             continue
         gain = checks.difference_of(ensemble, result)
         if gain is not None and (gain.low <= margin if result is together else gain.high < margin):
-            attack = "the attacks that both met" if result is together else result.case.attack
+            attack = "the attacks that ran on both" if result is together else result.case.attack
             finding = (
                 f"Over the {gain.second:.1%} of the base model under {attack}, the gain is {gain}: a larger "
                 "one rests on attacks to which the base model alone fell."
             )
             step = checks.run_attacks(*lacking) or checks.NextStep("attack the defence in more ways")
             return checks.Check(name, CheckOutcome.FAILED, finding, tuple(lacking), step)
-    return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
+    return checks.passed(name, "The gain holds over the attacks that ran on both, together and each alone.")
 
 
 def unmatched_attacks(
     results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult
 ) -> tuple[tuple[str, ...], str]:
-    """The attacks that the base model should meet, too, and why, as a clause; none where it met enough."""
+    """The attacks that should run on the base model, too, and why, as a clause; none where enough did."""
     if checks.accuracy_of(base) <= checks.WORTH:
         return (), ""
     on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
@@ -99,7 +99,10 @@ def unmatched_attacks(
     if not names:
         return (), ""
     what_to_do = checks.run_attacks(*names)
-    return names, f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
+    return (
+        names,
+        f"the base model was not attacked with {' and '.join(names)}, which ran on the defence: {what_to_do}",
+    )
 
 
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
@@ -194,13 +197,13 @@ def _measured(
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     if base is not None:
-        spared, unmatched = unmatched_attacks(results, whole, base)
+        missing_on_base, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
             gain=difference_of(whole, base),
             clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched,
-            spared=spared,
+            missing_on_base=missing_on_base,
         )
     claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))

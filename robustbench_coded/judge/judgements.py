@@ -133,10 +133,10 @@ class Judgement:
 
     @property
     def accuracy_text(self) -> str:
-        """``0.0% [0.0%, 5.6%] right under attack for the population``, or ``nothing is known``."""
+        """``robust accuracy 0.0% [0.0%, 5.6%] for the population``, or ``nothing is known``."""
         if (a := self.verdict.accuracy) is None:
             return "nothing is known"
-        return f"{a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}] right under attack {a.kind.phrase}"
+        return f"robust accuracy {a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}] {a.kind.phrase}"
 
     @property
     def subject(self) -> Subject:

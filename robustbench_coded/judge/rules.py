@@ -1,13 +1,12 @@
 """The rules of verdicts: an ordered table, the first of which decides (docs/verdicts.md).
 
-Everything that can change a verdict is in this table. An upper end below a threshold gives a negative
-verdict, whatever the checks say: a successful attack is its own proof. A lower end below a threshold leaves
-the verdict open. What lies above is positive unless a check objects. The thresholds are the margin, for the
-gain over the base model (paired), and for the accuracy what uninformative inputs leave and a twentieth of
-the clean accuracy (`broken_below`).
+Everything that can change a verdict is in this table. An upper confidence limit below a threshold gives a
+negative verdict, whatever the checks say. A lower limit below a threshold leaves the verdict open. Anything
+above is positive unless a check objects. The thresholds are the margin, for the gain over the base model
+(paired), and for the accuracy the floor plus 5% of the clean accuracy (`broken_below`).
 
-The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
-(`CaseResult.looks`), and shares nothing with others.
+The error of an interval is not a rule. Each verdict has its own, valid at every interim analysis at which a
+run may stop (`CaseResult.looks`), not corrected for multiple verdicts.
 """
 
 from collections.abc import Callable, Collection
@@ -15,7 +14,14 @@ from dataclasses import dataclass, replace
 
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.gradients import OF_THE_GRADIENT
-from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES, Verdict, accuracy_text
+from robustbench_coded.judge.verdict import (
+    BASE_ATTACKED_LESS,
+    CONTAINS_THRESHOLD,
+    FEW_CLASSES,
+    Verdict,
+    accuracy_text,
+    rounded,
+)
 from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
 
 NEXT_STEPS_SHOWN = 3
@@ -84,14 +90,14 @@ def _no_gain(v: Verdict) -> str:
     return ""
 
 
-def _next_to_nothing(v: Verdict) -> str:
+def _near_floor(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     return f"{_gain(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    constant = "predictions on clean inputs are no more accurate than a constant answer"
+    constant = "predictions on clean inputs are no more accurate than a constant prediction"
     return f"{_gain(v)}; {constant}" if v.constant else ""
 
 
@@ -110,7 +116,7 @@ def _base_not_attacked(v: Verdict) -> str:
     return f"{_gain(v)}, and its base model was not attacked: attack standard inference, too"
 
 
-def _base_spared(v: Verdict) -> str:
+def _base_attacked_less(v: Verdict) -> str:
     return (
         f"{_gain(v)}, but {v.unmatched_attacks}"
         if v.gain and v.gain.high < v.bar and v.unmatched_attacks
@@ -122,16 +128,16 @@ def _few_classes(v: Verdict) -> str:
     if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
         return ""
     clause = f"{_gain(v)}, and clean inputs {accuracy_text(v.clean)}"
-    return f"{clause}; a constant answer keeps as much: more images, of more classes, would settle it"
+    return f"{clause}; a constant prediction is as accurate: more images, of more classes, would settle it"
 
 
-def _contains_bar(v: Verdict) -> str:
+def _contains_threshold(v: Verdict) -> str:
     if v.above_the_bar:
         return ""
     images = v.examples_to_settle
     more = "no number of images is expected to settle it"
     if images is not None:
-        more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
+        more = f"{v.examples:,} images were evaluated, and about {rounded(images)} are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
     return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
@@ -152,11 +158,11 @@ def _not_converged(v: Verdict) -> str:
     return _objection(v, DOUBLING)
 
 
-def _useless_gradient(v: Verdict) -> str:
+def _uninformative_gradient(v: Verdict) -> str:
     return _objection(v, OF_THE_GRADIENT)
 
 
-def _circumstances(v: Verdict) -> str:
+def _inconsistent(v: Verdict) -> str:
     return _objection(v, v.open_checks)
 
 
@@ -173,176 +179,125 @@ def _no_failure(v: Verdict) -> str:
     return f"{_gain(v)}; every check passed: an upper bound, not a proof"
 
 
+# One line for the name, the verdict and the condition of a row.
+# fmt: off
 RULES = (
-    Rule(
-        "no outcomes",
-        VerdictName.NOT_SETTLED,
-        _no_outcomes,
+    Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes,
         when="No attack has all of its outcomes.",
-        why="There is nothing to judge.",
+        why="There is no result to evaluate yet.",
     ),
-    # An upper end is below a bar: negative, whatever the checks say.
-    Rule(
-        "below the claim",
-        VerdictName.CLAIM_REFUTED,
-        _below_claim,
+    # An upper confidence limit is below a threshold: negative, whatever the checks say.
+    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim,
         when=(
-            "The upper end of the accuracy that a claim is about is below the claim, and no outcomes are "
+            "The upper confidence limit of the claimed quantity is below the claim, and no outcomes are "
             "missing."
         ),
         why="A single attack is enough to refute a claim.",
     ),
-    Rule(
-        "below its base",
-        VerdictName.WORSE_THAN_BASE,
-        _below_base,
+    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base,
         when=(
-            "The upper end of the gain is below 0, and the base model was attacked at least as strongly, or "
-            "the "
-            "defence keeps less than the margin."
+            "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
+            "least as strongly as the defence, or the defence retains less than the margin."
         ),
-        why="A successful attack is its own proof, but a fair comparison needs it on both sides.",
+        why="An attack that succeeds needs no check, but a comparison is fair only if it ran on both models.",
     ),
-    Rule(
-        "gain below the margin",
-        VerdictName.NO_GAIN,
-        _no_gain,
+    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
         when=(
-            "The upper end of the gain is below the margin, and the base model was attacked at least as "
-            "strongly; "
-            "or the upper end of the accuracy itself is below the margin."
+            "The upper confidence limit of the gain is below the margin, and the base model was attacked at "
+            "least as strongly as the defence. Or the upper confidence limit of the accuracy itself is below "
+            "the margin."
         ),
-        why="A smaller gain is not meaningful. A defence that retains less cannot gain more.",
+        why="A smaller gain is not meaningful. A defence cannot gain more than it retains.",
     ),
-    Rule(
-        "next to nothing left",
-        VerdictName.BROKEN,
-        _next_to_nothing,
+    Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor,
         when=(
-            "The upper end of the accuracy is at most the floor plus 5% of the clean accuracy, "
-            "and this threshold is below the lower end of the clean accuracy, which images of one class "
-            "never satisfy."
+            "The upper confidence limit of the accuracy is at most the floor plus 5% of the clean accuracy, "
+            "and this threshold is below the lower confidence limit of the clean accuracy. The latter never "
+            "holds for images of a single class."
         ),
-        why="Under attack, predictions are no more accurate than a constant answer.",
+        why="Under attack, predictions are hardly more accurate than a constant prediction.",
     ),
-    Rule(
-        "constant answers",
-        VerdictName.BROKEN,
-        _constant,
+    Rule("constant predictions", VerdictName.BROKEN, _constant,
         when=(
-            "On clean inputs of two classes or more, predictions are no more accurate than a constant "
-            "answer, and the "
-            "upper end of the clean accuracy is below 90%."
+            "On clean inputs of at least two classes, predictions are no more accurate than a constant "
+            "prediction, and the upper confidence limit of the clean accuracy is below 90%."
         ),
-        why="Constants, guesses and rejections keep their accuracy under every attack.",
+        why="Constant, random and always-rejecting classifiers have the same accuracy under every attack.",
     ),
-    # A lower end is below a bar, or there is none: open.
-    Rule(
-        "outcomes missing",
-        VerdictName.NOT_SETTLED,
-        _missing,
+    # A lower confidence limit is below a threshold, or there is none: open.
+    Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing,
         when=(
-            "Outcomes of an attack are missing, on the defence or on its base model, an attack gave "
-            "results that are not finite or outside ball or box, or the run was stopped."
+            "Outcomes of an attack on the defence or its base model are missing, an attack returned "
+            "non-finite inputs or inputs outside the eps ball or [0, 1], or the run was stopped."
         ),
         why="The missing outcomes might lower the accuracy.",
     ),
-    Rule(
-        "base model not attacked",
-        VerdictName.NOT_SETTLED,
-        _base_not_attacked,
+    Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked,
         when="The defence names a base model that was not attacked.",
         why="A gain requires the robust accuracy of the base model.",
     ),
-    Rule(
-        "base model spared",
-        VerdictName.NOT_SETTLED,
-        _base_spared,
+    Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less,
         when=(
-            "The upper end of the gain is below the margin, but the base model did not meet an attack "
-            "that the defence met."
+            "The upper confidence limit of the gain is below the margin, but an attack that ran on the "
+            "defence did not run on the base model."
         ),
         why="That attack might lower the accuracy of the base model and so raise the gain.",
-        brief="its base model met weaker attacks",
+        brief="fewer attacks ran on its base model",
     ),
-    Rule(
-        FEW_CLASSES,
-        VerdictName.NOT_SETTLED,
-        _few_classes,
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes,
         when=(
-            "The floor plus 5% of the clean accuracy is no less than the clean accuracy, and the lower end "
-            "of the accuracy is not above it."
+            "The floor plus 5% of the clean accuracy is at least the clean accuracy, and the lower "
+            "confidence limit of the accuracy is not above it."
         ),
-        why="If a constant answer is nearly always correct, robust and broken defences look alike.",
+        why="If a constant prediction is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
     ),
-    Rule(
-        CONTAINS_BAR,
-        VerdictName.NOT_SETTLED,
-        _contains_bar,
+    Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
         when=(
-            "The lower end of the gain is not above the margin, or that of the accuracy not above what "
-            "broken means."
+            "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
+            "above the threshold for `broken`."
         ),
-        why="More examples decide this, not more attacks.",
+        why="Only more examples can settle this.",
         brief="too few images to tell",
     ),
-    # Above the bars: positive, unless an objection stands.
-    Rule(
-        "another attack may find more",
-        VerdictName.NOT_SETTLED,
-        _another_attack,
+    # Above the thresholds: positive, unless an objection stands.
+    Rule("another attack may be stronger", VerdictName.NOT_SETTLED, _another_attack,
         when=(
             "One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, "
             "*attacks agree*, *what broke the base*."
         ),
-        why="Where gradients mislead an attack, a weaker one can be more effective.",
+        why="If gradients mislead an attack, another attack, even a cheaper one, can be more effective.",
     ),
-    Rule(
-        "not converged",
-        VerdictName.NOT_SETTLED,
-        _not_converged,
+    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged,
         when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
-        why="A longer attack would leave less.",
-        brief="longer attacks may find more",
+        why="A longer attack may reduce the accuracy further.",
+        brief="longer attacks may be stronger",
     ),
-    Rule(
-        "useless gradient",
-        VerdictName.NOT_SETTLED,
-        _useless_gradient,
+    Rule("uninformative gradient", VerdictName.NOT_SETTLED, _uninformative_gradient,
         when=(
-            "A self-test of the gradient did not pass, and no attack by relaxed gradients or by labels "
-            "comes close to the ensemble."
+            "A self-test of the gradient did not pass, and no attack with relaxed gradients and no "
+            "decision-based attack comes close to the ensemble."
         ),
-        why="An uninformative gradient stops attacks but is not robustness.",
-        brief="its gradients say nothing",
+        why="An uninformative gradient defeats gradient attacks without making the model robust.",
     ),
-    Rule(
-        "answers change with circumstances",
-        VerdictName.NOT_SETTLED,
-        _circumstances,
+    Rule("inconsistent predictions", VerdictName.NOT_SETTLED, _inconsistent,
         when=(
-            "Another self-test did not pass: answers change with the caller, the kind of query or its "
-            "purpose."
+            "Another self-test did not pass: predictions depend on the caller, on the type of query or on "
+            "whether the query attacks or scores."
         ),
         why="The defence must behave the same when attacked, scored and used.",
     ),
-    Rule(
-        "published break",
-        VerdictName.NOT_SETTLED,
-        _published_break,
-        when="A break of the defence is published (the board alone knows).",
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break,
+        when="A published evaluation breaks the defence (considered on the leaderboard only).",
         why="Published attacks that did not run here broke the defence.",
-        brief="a break of it is published",
+        brief="a published evaluation breaks it",
     ),
-    Rule(
-        "nothing found",
-        VerdictName.NO_FAILURE_FOUND,
-        _no_failure,
-        when="None of these.",
+    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure,
+        when="No rule above applies.",
         why="An upper bound on robustness, never a proof.",
     ),
 )
+# fmt: on
 
 
 def _objection(v: Verdict, concerned: Collection[str]) -> str:
@@ -358,7 +313,7 @@ def _objection(v: Verdict, concerned: Collection[str]) -> str:
 
 def _gain(v: Verdict) -> str:
     """Robust accuracy, beside that of the base model where it was attacked."""
-    missing = " (attacks with missing outcomes do not count)" if v.missing else ""
+    missing = " (attacks with missing outcomes are ignored)" if v.missing else ""
     if v.gain is not None:
         defence, base = v.gain.first, v.gain.second
         clause = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"

@@ -10,7 +10,9 @@ from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
-CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # names of rules
+# Names of rules.
+CONTAINS_THRESHOLD, FEW_CLASSES = "interval contains the threshold", "too few classes"
+BASE_ATTACKED_LESS = "base model attacked less"
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,12 @@ class Verdict:
             No verdict depends on it: the defence may have nothing to do with the checkpoint.
         rule: the name of the rule that decided; brief: the rule in plain words.
         checks: those of the threat model and the self-tests.
-        constant: whether clean inputs get no better answers than one constant answer.
+        constant: whether predictions on clean inputs are no more accurate than a constant prediction.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
         stopped: True if the run was stopped before every rung of the protocol had run.
         faulty: results of attacks on either that were no perturbed inputs.
-        unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
-            matters.
-        spared: the attacks that the base model should meet, too.
+        unmatched_attacks: the attacks that ran on the defence alone, as a clause; '' where nothing matters.
+        missing_on_base: the attacks that should run on the base model, too.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -67,7 +68,7 @@ class Verdict:
     stopped: bool = False
     faulty: int = 0
     unmatched_attacks: str = ""
-    spared: tuple[str, ...] = ()
+    missing_on_base: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
     examples: int = 0
 
@@ -148,6 +149,11 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
         return True
     could_lose = base_low > clopper_pearson(0, planned, TAIL)[1]
     return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
+
+
+def rounded(count: int) -> str:
+    """``4,500`` for 4465: two significant digits of an estimated number."""
+    return f"{float(f'{count:.2g}'):,.0f}"
 
 
 def accuracy_text(accuracy: Interval) -> str:

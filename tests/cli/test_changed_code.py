@@ -146,7 +146,7 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
     first = figures()
     refused = evaluated(*make(-0.5))
     assert refused.code == 2 and refused.err.count("\n") == 1
-    assert f"run was made with another {words}; give another --out" in refused.err
+    assert f"run was made with a different version of {words}; give another --out" in refused.err
     assert figures() == first
     assert evaluated(*make(-0.5), "--overwrite").code == 0
     assert figures() != first
@@ -163,7 +163,10 @@ def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     assert evaluated(*of_file(1.0)).code == 0
     whole, kept = Path("run/summary.csv").read_bytes(), stopped()
     refused = evaluated(*of_file(-0.5))
-    assert refused.code == 2 and "another defence d.py:build on digits-erm (changed: d.py)" in refused.err
+    assert (
+        refused.code == 2
+        and "a different version of defence d.py:build on digits-erm (changed: d.py)" in refused.err
+    )
     answer = evaluated(*of_file(1.0))
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole
@@ -179,7 +182,10 @@ def test_a_changed_architecture_is_refused_and_has_another_folder_of_its_own(eva
     assert evaluated(model=model).code == 0
     write(arch=ARCH.format(value=2))
     refused = evaluated(model=model)
-    assert refused.code == 2 and "run was made with another model m (changed: arch.py)" in refused.err
+    assert (
+        refused.code == 2
+        and "run was made with a different version of model m (changed: arch.py)" in refused.err
+    )
     folders = []
     for value in (1, 2):
         write(arch=ARCH.format(value=value))

@@ -74,11 +74,11 @@ def gradient_of(name, way=0.0):
 
 
 def test_what_gradients_show_of_each_weakness():
-    for name in ("slope", "saturated", "rare class"):
+    for name in ("plain", "saturated", "unlikely class"):
         assert (gradient_of(name) < -1e-3).all(), name
-    for name in ("without gradient", "needle"):
+    for name in ("no gradient", "needle"):
         assert (gradient_of(name, 0.3).abs() < 1e-5).all(), name
-    assert (gradient_of("behind a rise", 0.3) > 1e-3).all()  # away from it
+    assert (gradient_of("loss barrier", 0.3) > 1e-3).all()  # away from it
 
 
 def test_a_random_defence_stays_as_random_as_it_is():
@@ -86,7 +86,7 @@ def test_a_random_defence_stays_as_random_as_it_is():
     defence = GaussianNoise(Network(), 0.1)
     with torch.no_grad():
         clean = Network()(x)
-    weak = PlantedWeakness(defence, BY_NAME["slope"], x, clean, BUDGETS[0])
+    weak = PlantedWeakness(defence, BY_NAME["plain"], x, clean, BUDGETS[0])
     assert weak.randomised and weak.base is defence.base
     first, second = (weak.sample(torch.Generator().manual_seed(seed), 4) for seed in (0, 1))
     assert not torch.equal(weak.logits(x, first), weak.logits(x, second))
@@ -104,7 +104,7 @@ def control(tmp_path):
 
 @pytest.mark.long
 def test_what_a_run_would_have_found_is_printed_stored_and_reported(csrobust, control, monkeypatch):
-    chosen = (BY_NAME["slope"], BY_NAME["needle"])
+    chosen = (BY_NAME["plain"], BY_NAME["needle"])
     monkeypatch.setattr(measure, "WEAKNESSES", chosen)
     assert "csrobust power" in (control / "report.md").read_text()
     weights = f"pgd-at={ROOT / 'checkpoints' / 'digits-pgd-at.safetensors'}"
@@ -112,7 +112,7 @@ def test_what_a_run_would_have_found_is_printed_stored_and_reported(csrobust, co
     assert answer.code == 0
     (power,) = json.loads(answer.out)
     assert (power["images"], power["control"]) == (2, 0.0)
-    assert {found["weakness"]: found["share"] for found in power["found"]} == {"slope": 1.0, "needle": 0.0}
+    assert {found["weakness"]: found["share"] for found in power["found"]} == {"plain": 1.0, "needle": 0.0}
     report = (control / "report.md").read_text()
     assert "1 of 2" in report and "csrobust power" not in report
 

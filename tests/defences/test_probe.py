@@ -71,7 +71,9 @@ def test_a_change_of_one_co_batched_input_is_measured(model):
     brightness = torch.rand(K, 1, 6, 6, generator=torch.Generator().manual_seed(1))[0].mean().item()
     assert result.co_batched == pytest.approx(0.3 * brightness, rel=1e-4)
     (message,) = contradictions(defence, result)
-    assert message.startswith("says batch-independent, but changing one co-batched input moved logits by 0.1")
+    assert message.startswith(
+        "is declared batch-independent, but changing one co-batched input changed logits by 0.1"
+    )
     assert message.endswith("; set batch_dependent = True")
 
 
@@ -89,7 +91,7 @@ def test_a_change_of_one_co_batched_input_is_measured(model):
 def test_each_kind_of_leak_between_inputs_is_found(model, leak):
     defence = planted(model, lambda x, draw: model(x) + leak(x))
     assert probed(defence).batch_dependent
-    assert "says batch-independent" in " ".join(contradictions(defence, probed(defence)))
+    assert "is declared batch-independent" in " ".join(contradictions(defence, probed(defence)))
 
 
 def test_numbers_that_an_input_takes_from_the_others_stream_are_a_dependence_and_the_line_says_how_to_mend_it(
@@ -103,23 +105,29 @@ def test_numbers_that_an_input_takes_from_the_others_stream_are_a_dependence_and
         model, spikes, sample=lambda g, k: int(torch.randint(2**31, (), generator=g)), randomised=True
     )
     (message,) = contradictions(defence, probed(defence))
-    assert message.startswith("says batch-independent") and "torch.poisson and torch.binomial" in message
+    assert (
+        message.startswith("is declared batch-independent") and "torch.poisson and torch.binomial" in message
+    )
 
 
 @pytest.mark.parametrize(
     ("logits", "declared", "message"),
     [
-        (lambda m: lambda x, d: m(x) + d, {}, "says not randomised, but another draw moved logits by"),
+        (
+            lambda m: lambda x, d: m(x) + d,
+            {},
+            "is declared not randomised, but another draw changed logits by",
+        ),
         (
             lambda m: lambda x, d: m(x) + torch.rand(1),
             {"randomised": True},
-            "differently under the same draw",
+            "different logits for the same input and draw",
         ),
         (lambda m: lambda x, d: m(x)[:, None], {}, "logits of shape (8, 1, 5), not (8, classes)"),
         (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
         (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
-        (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "another size of the batch moved logits"),
-        (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other slots"),
+        (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "another batch size changed logits"),
+        (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other positions"),
     ],
 )
 def test_what_contradicts_a_declaration_is_named(model, logits, declared, message):
@@ -229,18 +237,18 @@ def test_slots_that_the_probed_batch_lacks_are_asked_too(model):
     late = planted(model, lambda x, draw: model(x) * (1 + (slots(x) == 2 * K)))
     assert probing.probed(late, x[:K], seed=0).contradictions == ()
     (line,) = probing.probed(late, x[:K], seed=0, whole=x).contradictions
-    assert "moving the inputs to other slots" in line
+    assert "moving the inputs to other positions" in line
     assert probing.probed(Standard(model), x[:K], seed=0, whole=x).contradictions == ()
 
 
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (lambda x: 1 + (len(x) == 3 * K), "another size of the batch moved logits by"),
-        (lambda x: 1 + (len(x) == 6 * K), "another size of the batch moved logits by"),
-        (lambda x: 1 + (len(x) == 1), "another size of the batch moved logits by"),
-        (lambda x: 1 + (1 < len(x) < 4), "another size of the batch moved logits by"),
-        (lambda x: 1 + (slots(x) % 2), "moving the inputs to other slots of the batch moved"),
+        (lambda x: 1 + (len(x) == 3 * K), "another batch size changed logits by"),
+        (lambda x: 1 + (len(x) == 6 * K), "another batch size changed logits by"),
+        (lambda x: 1 + (len(x) == 1), "another batch size changed logits by"),
+        (lambda x: 1 + (1 < len(x) < 4), "another batch size changed logits by"),
+        (lambda x: 1 + (slots(x) % 2), "moving the inputs to other positions in the batch changed"),
     ],
     ids=["the size that is evaluated", "twice that", "one alone", "a few", "every other slot"],
 )
@@ -251,7 +259,7 @@ def test_modules_that_say_nothing_of_themselves_are_asked_in_other_batches(model
 
     x = torch.rand(3 * K, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     (line,) = probing.probed(SamplingModule(Module(), name="m"), x[:K], seed=0, whole=x).contradictions
-    assert line.startswith("answers inputs one by one") and message in line
+    assert line.startswith("seems to classify inputs independently") and message in line
     assert probing.probed(SamplingModule(model, name="m"), x[:K], seed=0, whole=x).contradictions == ()
 
 
@@ -296,4 +304,4 @@ def test_a_module_that_draws_without_effect_does_not_say_that_it_is_randomised()
     found = warnings(defence, probed(defence))
     assert any("draws random numbers, but 4 draws gave the same answers" in text for text in found), found
     declared = planted(nn.Identity(), lambda x, draw: x.flatten(1)[:, :5], randomised=True)
-    assert any(text.startswith("says randomised") for text in warnings(declared, probed(declared)))
+    assert any(text.startswith("is declared randomised") for text in warnings(declared, probed(declared)))

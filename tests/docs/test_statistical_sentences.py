@@ -85,11 +85,11 @@ NUMBERS = {
     ),
     "sample sizes": lambda: (
         f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
-        f"all; the first verdict is computed at {comparisons.FIRST_LOOK}"
+        "all"
     ),
     "the first look": lambda: (
-        f"has {'half' if comparisons.looks((128, 256, 512, 1024), 256) == 2 else 'some'} of the error, the "
-        f"others {'share the rest' if comparisons.looks((128, 256, 512, 1024), 512) == 4 else 'have more'}"
+        f"has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, the "
+        f"others {'share the rest' if comparisons.looks((256, 512, 1024), 512) == 4 else 'have more'}"
     ),
     "nothing is shared": lambda: (
         "Each holds at any look at which a run may stop, and nothing is shared between verdicts."
@@ -118,8 +118,8 @@ VERDICTS = {
     ),
     "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
     "attacks agree": lambda: (
-        f"the strongest attack leaves at most {percent(attack_checks.DISAGREE)} points more than all "
-        "attacks together"
+        f"accuracy under the strongest attack is at most {percent(attack_checks.DISAGREE)} points higher "
+        "than under all attacks together"
     ),
     "a difference that counts": lambda: (
         f"the difference is at least {'half a point' if checks.WORTH == 0.005 else checks.WORTH}"

@@ -85,7 +85,9 @@ MAKERS = {
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_changed_network_is_refused_where_the_folder_has_results_of_another(make):
     first = evaluate({"f": make(1)}, labelled(), out="run", **SMALL)
-    with pytest.raises(InputError, match=r"was made with another model f \(changed: .*\); give another out"):
+    with pytest.raises(
+        InputError, match=r"was made with a different version of model f \(changed: .*\); give another out"
+    ):
         evaluate({"f": make(-1)}, labelled(), out="run", **SMALL)
     assert clean(first) == clean(load_run(first.path)) == 1
 
@@ -112,7 +114,9 @@ def test_two_attacks_of_one_code_have_a_row_each_and_a_changed_one_is_refused():
     run = evaluate(MODEL, labelled(), out="run", **given)
     left = run.summary.set_index("attack").accuracy
     assert left["in_memory:mine"] == 1 and left["in_memory:mine_2"] < 1
-    with pytest.raises(InputError, match=r"another attack in_memory:mine \(changed: stepping.mine\)"):
+    with pytest.raises(
+        InputError, match=r"a different version of attack in_memory:mine \(changed: stepping.mine\)"
+    ):
         evaluate(MODEL, labelled(), out="run", **{**given, "attacks": [stepping(1)]})
     more = evaluate(MODEL, labelled(), out="run", **{**given, "attacks": [stepping(-1), "pgd-2"]})
     assert {"in_memory:mine", "in_memory:mine_2", "fgsm", "pgd-2"} <= set(more.summary.attack)
@@ -133,7 +137,7 @@ def test_what_changes_while_it_is_asked_keeps_no_run_from_going_on():
     again = run.again(attacks="fgsm,pgd-2")
     assert again.path == run.path and {"fgsm", "pgd-2"} <= set(again.summary.attack)
     counting.cache = None
-    with pytest.raises(InputError, match="another model f"):
+    with pytest.raises(InputError, match="a different version of model f"):
         run.again(attacks="fgsm,pgd-4")
 
 
@@ -187,4 +191,4 @@ def test_in_another_process_the_same_closure_goes_on_and_a_changed_one_is_refuse
     assert again.returncode == 0 and "goes on with the run" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()} == before
     changed = run("-1")
-    assert changed.returncode and "another model f (changed: lambda)" in changed.stderr
+    assert changed.returncode and "a different version of model f (changed: lambda)" in changed.stderr

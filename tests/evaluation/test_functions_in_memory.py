@@ -51,7 +51,7 @@ def test_a_generator_that_a_function_refers_to_is_set_for_each_draw(tmp_path):
 def test_another_function_under_the_same_name_is_not_taken_for_the_first(tmp_path):
     model = RowMean().eval()
     evaluate({"f": lambda x: model(x)}, labelled(), out=tmp_path / "run", **SMALL)
-    with pytest.raises(InputError, match=r"another model f \(changed: .*lambda"):
+    with pytest.raises(InputError, match=r"a different version of model f \(changed: .*lambda"):
         evaluate({"f": lambda x: model(x.square())}, labelled(), out=tmp_path / "run", **SMALL)
 
 

@@ -14,7 +14,6 @@ from robustbench_coded.evaluation.planning.batches import (
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
     comparisons_judged,
-    first_look,
     looks,
     sample_sizes,
 )
@@ -26,21 +25,17 @@ RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, Tru
 SIZES = sample_sizes(10_000, 128)
 
 
-def test_sample_sizes_double_until_all_examples_are_in():
-    assert sample_sizes(640, 128) == (128, 256, 640)
-    assert SIZES == (128, 256, 512, 1024, 2048, 4096, 10_000)
-    assert sample_sizes(100, 128) == (100,)
-
-
-def test_a_verdict_may_fall_after_256_examples_or_all():
-    assert first_look(SIZES) == 256
-    assert first_look((100,)) == 100 and first_look(sample_sizes(4000, 1000)) == 1000
-    assert first_look(sample_sizes(200, 8)) == 200
+def test_sample_sizes_double_from_the_first_look_until_all_examples_are_in():
+    assert sample_sizes(640, 128) == (256, 640)
+    assert SIZES == (256, 512, 1024, 2048, 4096, 10_000)
+    assert sample_sizes(100, 128) == (100,) and sample_sizes(200, 8) == (200,)
+    assert sample_sizes(4000, 1000) == (1000, 2000, 4000)
+    assert sample_sizes(640, 128, 128) == (128, 256, 640)
 
 
 @pytest.mark.parametrize("sizes", [SIZES, sample_sizes(640, 128), (100,)])
 def test_all_looks_together_have_the_whole_error_and_the_first_half_of_it(sizes):
-    shares = [1 / looks(sizes, size) for size in sizes if size >= first_look(sizes)]
+    shares = [1 / looks(sizes, size) for size in sizes]
     assert sum(shares) == pytest.approx(1)
     assert shares[0] == (0.5 if len(shares) > 1 else 1)
 
@@ -50,12 +45,12 @@ def test_batches_are_cut_at_the_same_places_whatever_a_case_runs_to():
     whole = batches_at(batches, SIZES, 10_000)
     assert [batch for part in whole for batch in part] == batches
     assert [len(part) for part in whole] == [1, 1, 2, 4, 8, 16, 47]
-    for place, size in enumerate(SIZES, 1):
+    for place, size in enumerate(SIZES, 2):
         assert batches_at(batches, SIZES, size) == whole[:place]
 
 
 def test_few_victims_are_attacked_first_and_twice_as_many_at_each_later_size():
-    assert [victims_at(SIZES, size, 100) for size in SIZES] == [4, 4, 16, 32, 64, 100, 100]
+    assert [victims_at(SIZES, size, 100) for size in SIZES] == [4, 16, 32, 64, 100, 100]
     assert [victims_at(SIZES, size, 3) for size in (256, 10_000)] == [3, 3]
     assert victims_at((10_000,), 10_000, 64) == 64 and victims_at((50,), 50, 64) == 50
 

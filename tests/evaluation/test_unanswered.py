@@ -188,6 +188,6 @@ def test_a_rare_zero_in_zero_is_an_error_of_that_input_and_draw(digits, tmp_path
 
 def test_above_the_share_that_may_be_errors_it_is_refused(digits, tmp_path):
     with pytest.raises(
-        InputError, match=r"dividing is not evaluated: it answers \d+% of clean inputs with NaN"
+        InputError, match=r"dividing was not evaluated: it answers \d+% of clean inputs with NaN"
     ):
         evaluated(digits, 0.3, tmp_path / "run")

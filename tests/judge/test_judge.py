@@ -124,7 +124,7 @@ def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluati
 )
 def test_an_interval_that_holds_a_bar_settles_nothing(evaluation, kept, base, examples):
     made = judged(evaluation, kept, base, examples)
-    assert made.rule == "interval contains the bar" and "expected to settle it" in made.reason
+    assert made.rule == "interval contains the threshold" and "expected to settle it" in made.reason
 
 
 def test_the_clean_loss_is_measured_beside_the_word(evaluation):
@@ -216,7 +216,7 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
             run.add(attack, share(right, 1600), share(right, 1600), planned=planned)
         rows = case_results(*run.parts())
         made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
-        return made.name, made.accuracy.estimate, "do not count" in made.reason
+        return made.name, made.accuracy.estimate, "outcomes are ignored" in made.reason
 
     assert word(0.0, 0.5) == ("no gain", 0.0, True)
     assert word(0.6, 0.0) == ("not settled", 0.6, True)

@@ -140,7 +140,7 @@ def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluati
 
 
 # More rows may show that the answers of a batch move together, or take the base model further down.
-BY_FIGURES = ("interval contains the bar", "base model spared")
+BY_FIGURES = ("interval contains the threshold", "base model attacked less")
 
 
 def verdicts_of(run, planned, outcomes=None):

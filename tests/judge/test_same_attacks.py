@@ -49,7 +49,7 @@ def test_a_gain_over_what_the_base_model_alone_met_is_asked_of_the_defence(evalu
     found, checks = judged(evaluation, base, defence)
     check = comparison(checks)
     assert (found.name, check.outcome, check.run_next) == ("not settled", "failed", ("apgd-t-100",))
-    assert "55.0% of the base model under the attacks that both met" in check.finding
+    assert "55.0% of the base model under the attacks that ran on both" in check.finding
     assert judged(evaluation, base, {**defence, "apgd-t-100": 0.56})[0].name == "no failure found"
     for other in ("transfer-apgd-t-100", "from:standard/apgd-t-100"):
         assert judged(evaluation, base, {**defence, other: 0.6})[0].name == "not settled"
@@ -81,7 +81,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
 
 def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
     found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
-    assert found.rule == "base model spared" and "add --attacks apgd-mt-20" in found.reason
+    assert found.rule == "base model attacked less" and "add --attacks apgd-mt-20" in found.reason
     assert (
         judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.0})[0].name == "worse than its base"
     )  # nothing is left
@@ -96,7 +96,7 @@ def test_a_defence_is_not_condemned_by_what_its_base_model_was_spared(evaluation
     for left in (0.2, 0.4):
         found, _ = judged(evaluation, base, {"pgd-20": 0.4, more: left})
         assert found.name == "not settled"
-        assert f"did not meet {more.removeprefix('from:standard/')}" in found.reason
+        assert f"was not attacked with {more.removeprefix('from:standard/')}" in found.reason
     own = more.removeprefix("from:standard/").removeprefix("transfer-")
     found, _ = judged(evaluation, {**base, own: 0.39}, {"pgd-20": 0.4, more: 0.3})
     assert found.name == "worse than its base"
@@ -110,7 +110,7 @@ def test_what_transfer_made_on_the_base_model_is_no_other_attack(evaluation):
 
 def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_its_base_model(evaluation):
     # Half a point: nothing that the base model was spared could leave it much less.
-    for left, rule in ((0.004, "gain below the margin"), (0.006, "next to nothing left")):
+    for left, rule in ((0.004, "gain below the margin"), (0.006, "accuracy near the floor")):
         found, _ = judged(evaluation, {"pgd-20": left}, {"pgd-20": 0.4, "square-1000": left + 0.02})
         assert found.rule == rule and found.accuracy.high > 0.03
 

@@ -54,20 +54,20 @@ DECIDES = {
     "below the claim": {"claim": CLAIM, "claimed": accuracy(0.58, 0.62)},
     "below its base": {"gain": gain(-0.3, -0.1)},
     "gain below the margin": {"gain": gain(-0.01, 0.02)},
-    "next to nothing left": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
-    "constant answers": {"constant": True},
+    "accuracy near the floor": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
+    "constant predictions": {"constant": True},
     "outcomes missing": {"missing": True},
     "base model not attacked": {"gain": None},
-    "base model spared": {
+    "base model attacked less": {
         "gain": gain(-0.01, 0.02),
-        "unmatched_attacks": "the base model did not meet square-1000",
+        "unmatched_attacks": "the base model was not attacked with square-1000",
     },
     "too few classes": {"clean": accuracy(0.1, 0.18), "accuracy": accuracy(0.1, 0.18)},
-    "interval contains the bar": {"gain": gain(0.02, 0.12)},
-    "another attack may find more": {"checks": (open_check("another loss"),)},
+    "interval contains the threshold": {"gain": gain(0.02, 0.12)},
+    "another attack may be stronger": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
-    "useless gradient": {"checks": (open_check("self-tests: finite differences", "failed"),)},
-    "answers change with circumstances": {"checks": (open_check("self-tests: base model", "failed"),)},
+    "uninformative gradient": {"checks": (open_check("self-tests: finite differences", "failed"),)},
+    "inconsistent predictions": {"checks": (open_check("self-tests: base model", "failed"),)},
     "published break": {"breaks": ("arXiv 2002.08347",)},
     "nothing found": {},
 }
@@ -96,13 +96,13 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
     [
         # What is found is its own proof: no check, no break, nothing missing softens it.
         *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
-        ("next to nothing left", "outcomes missing"),
+        ("accuracy near the floor", "outcomes missing"),
         ("outcomes missing", "too few classes"),
-        ("too few classes", "interval contains the bar"),
+        ("too few classes", "interval contains the threshold"),
         ("below the claim", "gain below the margin"),
-        ("below its base", "constant answers"),
-        ("outcomes missing", "another attack may find more"),
-        ("interval contains the bar", "answers change with circumstances"),
+        ("below its base", "constant predictions"),
+        ("outcomes missing", "another attack may be stronger"),
+        ("interval contains the threshold", "inconsistent predictions"),
         ("not converged", "published break"),
     ],
 )
@@ -129,8 +129,8 @@ def test_of_several_objections_the_first_of_the_table_decides_whatever_the_order
         open_check("self-tests: steps uphill"),
         open_check("another loss"),
     )
-    assert decide(replace(GOOD, checks=checks)).rule == "another attack may find more"
-    assert decide(replace(GOOD, checks=checks[:2])).rule == "useless gradient"
+    assert decide(replace(GOOD, checks=checks)).rule == "another attack may be stronger"
+    assert decide(replace(GOOD, checks=checks[:2])).rule == "uninformative gradient"
 
 
 def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
@@ -140,7 +140,7 @@ def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
         for name, step in zip(("another loss", "twice the steps", "attacks agree", "self-tests"), steps)
     )
     made = decide(replace(GOOD, checks=checks))
-    assert made.rule == "another attack may find more"
+    assert made.rule == "another attack may be stronger"
     assert "not every check passed: another loss (not run), twice the steps (not run), att" in made.reason
     assert made.reason.endswith("To settle it: add --attacks square-1000; run it again; look.")
 
@@ -182,7 +182,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
     [
         {"missing": True},
         {"faulty": 3},
-        {"unmatched_attacks": "the base model did not meet square-1000"},
+        {"unmatched_attacks": "the base model was not attacked with square-1000"},
         {"gain": None},
         {"gain": gain(-0.2, 0.3)},
         {"checks": (open_check("self-tests"),)},

@@ -45,7 +45,7 @@ WHOLE = "batch/unknown"
 INFERENCES = ("Standard inference", "RCI (N = 32)", "RCI (N = 48)", "noise")
 CELL = re.compile(r"([\d.]+)\W*(\[[\d.]+, [\d.]+\])([†§]?)")
 LEGENDS = (
-    "Unmarked intervals are for the population.",
+    "Unmarked intervals are for the population (the data distribution).",
     "Intervals marked † are for the evaluated images.",
     "Intervals marked § cover the defence's randomness only.",
 )
@@ -165,7 +165,7 @@ def of_details(path):
     heads, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
     for line in lines:
         row = dict(zip(heads, line[1:], strict=True))
-        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat"]
+        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat model"]
         yield key, CELL.fullmatch(row["Accuracy"]).groups()
 
 
@@ -233,7 +233,9 @@ def test_every_format_explains_its_marks(mixed):
 
 
 def test_a_legend_names_what_is_there():
-    assert kinds_text([IntervalKind.POPULATION]) == "Intervals are for the population."
+    assert (
+        kinds_text([IntervalKind.POPULATION]) == "Intervals are for the population (the data distribution)."
+    )
     assert kinds_text([IntervalKind.OVER_DRAWS, None]) == LEGENDS[2]
     assert kinds_text(list(IntervalKind)) == " ".join(LEGENDS)
     assert kinds_text([]) == ""
@@ -270,11 +272,11 @@ def test_an_opening_keeps_the_kinds_apart(mixed):
     ends = {kind: (low, high) for kind, low, high in bars.settings.ends}
     assert ends[IntervalKind.EVALUATED_IMAGES] == (judged[48].low, judged[48].high)
     assert ends[IntervalKind.POPULATION] == (0.0, max(judged[32].high, judged[None].high))
-    low, high = judged[48].population
+    _, high = judged[48].population
     assert opening.certainty == (
-        f"Brackets show 95% confidence intervals from 128 images. {' '.join(LEGENDS)} For the population, "
-        f"the intervals of the verdicts marked † reach [{100 * low:.1f}, {100 * high:.1f}], because few "
-        "disjoint batches were attacked."
+        f"Brackets show 95% confidence intervals from 128 images. {' '.join(LEGENDS)} For the verdicts "
+        f"marked †, intervals for the population reach up to {100 * high:.1f}%, because only 4 disjoint "
+        "batches were attacked."
     )
 
 

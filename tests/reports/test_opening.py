@@ -64,7 +64,8 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
     found = opened(STANDARD, judgement(verdict, 0.101))
     assert found.question == "Does RCI protect erm against linf perturbations of at most 8/255?"
     assert list(map(str, found.answers)) == [
-        f"{said}. Robust accuracy 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]); strongest attack: PGD-20."
+        f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack "
+        "is PGD-20."
     ]
     praised = verdict == VerdictName.NO_FAILURE_FOUND
     assert str(found.next) == (
@@ -78,7 +79,7 @@ def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
     (brief,) = [rule.brief or rule.name for rule in RULES if rule.name == open_.verdict.rule]
     (answer,) = opening_of(run).answers
     assert answer.verdict == f"Not settled ({brief})" and answer.sentence.startswith(
-        "Robust accuracy 50.0% ["
+        "Robust accuracy is 50.0% ["
     )
 
 
@@ -89,41 +90,51 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     ]
     (answer,) = opened(*several).answers
     assert answer == Answer(
-        "No gain for RCI",
-        "Robust accuracy 0.0% to 1.6% [0.0, 6.6]; strongest attacks: A and 2 others.",
+        "No gain: RCI",
+        "Robust accuracy is 0.0% to 1.6%, intervals within [0.0, 6.6]. The strongest attacks are A (in 1 of "
+        "3 cases) and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
-    assert first.verdict == "No gain for RCI (K = 128, N = 190) on erm, mixup and coded"
-    assert second.verdict == "Broken for RCI (K = 128, N = 128) on at"
-    assert second.sentence.startswith("Robust accuracy 4.0% [0.0, 9.0]")
+    assert first.verdict == "No gain: RCI (K = 128, N = 190) on erm, mixup and coded"
+    assert second.verdict == "Broken: RCI (K = 128, N = 128) on at"
+    assert second.sentence.startswith("Robust accuracy is 4.0% [0.0, 9.0]")
 
 
 def test_what_another_attacker_reaches_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
-        "Against an attacker who perturbs a single input of a batch within eps (victim/unknown): broken for "
-        "RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
+        "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict "
+        "is broken for RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
+    same = [judgement(VerdictName.BROKEN, 0.01, subject=OTHER, threat=t) for t in (WHOLE_BATCH, VICTIM)]
+    beside_same = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM), *same)
+    assert beside_same.others == (f"{found.others[0]} All other verdicts are the same.",)
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
-    assert alike.others == ("Other attackers (victim/unknown): the same verdicts.",)
+    assert alike.others == ("Against other attackers (victim/unknown), the verdicts are the same.",)
     assert opened(whole).others == ()
 
 
 def test_the_intervals_say_which_images_they_are_about():
     measured = "Brackets show 95% confidence intervals from 640 images."
-    assert opened(STANDARD).certainty == f"{measured} Intervals are for the population."
+    assert (
+        opened(STANDARD).certainty == f"{measured} Intervals are for the population (the data distribution)."
+    )
     scored_again = judgement(VerdictName.NO_GAIN, 0.01, population=(0.0, 0.27))
     batches = opened(scored_again)
     assert batches.certainty == (
-        f"{measured} Unmarked intervals are for the population. Intervals marked † are for the evaluated "
-        "images. For the population, the intervals of the verdicts marked † reach [0.0, 27.0], because few "
-        "disjoint batches were attacked."
+        f"{measured} Unmarked intervals are for the population (the data distribution). Intervals marked † "
+        "are for the evaluated images. For the verdicts marked †, intervals for the population reach up to "
+        "27.0%, because only 5 disjoint batches were attacked."
     )
-    assert batches.answers[0].sentence.startswith("Robust accuracy 1.0% [0.0, 6.0]†")
+    assert batches.answers[0].sentence.startswith("Robust accuracy is 1.0% [0.0, 6.0]†")
+    smaller = judgement(VerdictName.NO_GAIN, 0.01, subject=structs.replace(RCI, k=64), population=(0.0, 0.2))
+    assert opened(scored_again, smaller).certainty.endswith("only few disjoint batches were attacked.")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
-    assert mixed.sentence.startswith("Robust accuracy 1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0]")
+    assert mixed.sentence.startswith(
+        "Robust accuracy is 1.0% to 5.0%, intervals within [0.0, 6.0]† and [0.0, 10.0]"
+    )
 
 
 def test_networks_without_a_defence_withstand_or_do_not():
@@ -139,12 +150,16 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 
 @pytest.mark.parametrize(
     ("left", "stands"),
-    [(0.1, ""), (0.8, ", which stands so far for the population"), (0.7, ", which the interval contains")],
+    [
+        (0.1, "cannot be tested yet"),
+        (0.8, "stands so far for the population"),
+        (0.7, "lies inside the interval"),
+    ],
 )
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
     assert found.question == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
-    assert f", claimed are 72.0%{stands}; strongest attack: PGD-20." in found.answers[0].sentence
+    assert f". The claimed 72.0% {stands}. The strongest attack is PGD-20." in found.answers[0].sentence
 
 
 def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
@@ -156,13 +171,13 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
     assert answer.verdict == "Claim refuted" and answer.sentence.endswith(
-        "strongest attack: Transfer PGD-20."
+        "The strongest attack is transfer PGD-20."
     )
     left = row.interval()  # for the population, where the tables have one over draws only
     ends = f"{left.low:.1%} to {left.high:.1%} for the population"
     assert f"; pgd-10, under which it was claimed, leaves 50.0% ({ends})" in answer.sentence
     assert (
-        "claimed are 50.0%, refuted for the population; transfer-pgd-20 refutes it alone" in answer.sentence
+        "The claimed 50.0% is refuted for the population; transfer-pgd-20 refutes it alone" in answer.sentence
     )
 
 
@@ -205,7 +220,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
         assert clean[place] == Span.of([judged[defence].clean])
         assert papers[place] == (row.accuracy, row.accuracy, ((row.interval_kind, row.low, row.high),))
         assert left[place] == Span.of([judged[defence].accuracy])
-    assert f"Robust accuracy {left[0]} (base model {left[1]})" in found.answers[0].sentence
+    assert f"Robust accuracy is {left[0]} (base model {left[1]})" in found.answers[0].sentence
 
 
 def test_a_run_from_python_is_told_an_expression(make_run):
@@ -234,7 +249,7 @@ def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
     settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
     for limited, purpose in ((data, "3,931 images"), (data | everything, "A longer run")):
         run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
-        (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+        (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
         case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
         assert next_command(run, [victims]).purpose == "A longer run"  # on few of the images
         assert next_command(run, [replace(victims, case=case, examples=128)]).purpose == purpose
@@ -256,19 +271,19 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
 
 def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make_run):
     run, _ = outlook(make_run, "c")
-    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
     figure = victims.verdict.gain
     # 16 victims, an interval that has to shorten to the distance from its estimate to the margin.
     reach = max(figure.estimate - figure.low, figure.high - figure.estimate)
     needed = victims.examples * (reach / abs(figure.estimate - victims.verdict.bar)) ** 2
     assert (
         victims.verdict.examples_to_settle == pytest.approx(needed, abs=1)
-        and "3,931" in victims.verdict.reason
+        and "and about 3,900 are expected to settle it" in victims.verdict.reason
     )
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
-    needed = "not possible with this data set of 128; about 3,931 victims are needed."
+    needed = "not possible with this data set. About 3,900 victims would be needed, and it has 128."
     assert str(found) == f"Next step for victim/unknown: {needed}"
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next

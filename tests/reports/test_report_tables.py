@@ -142,7 +142,7 @@ def test_a_hiding_operator_is_told_with_its_scale_and_calls():
 
 def test_a_column_that_says_the_same_everywhere_is_said_once():
     table = TextTable(("A", "B", "Empty", "C"), (("1", "x", "", "y"), ("1", "z", "", "y")), frozenset("C"))
-    assert table.without_constants() == (TextTable(("B",), (("x",), ("z",))), "A: 1; C: y")
+    assert table.without_constants() == (TextTable(("B",), (("x",), ("z",))), "a 1; c y")
     one = TextTable(("A", "Empty"), (("1", ""),))
     assert one.without_constants() == (TextTable(("A",), (("1",),)), "")
     assert TextTable(("A",), ()).without_constants() == (TextTable(("A",), ()), "")
@@ -158,7 +158,9 @@ def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run
     assert victims and text.count("<sub>n = 16</sub>") == len(victims)
     assert "n = 128" not in text
     images = verdict_text_table(run.judgements)
-    column = {row[images.heads.index("Threat")]: row[images.heads.index("Images")] for row in images.rows}
+    column = {
+        row[images.heads.index("Threat model")]: row[images.heads.index("Images")] for row in images.rows
+    }
     assert column["batch/unknown"] == "128" and column["victim/unknown"] == "16"
 
 

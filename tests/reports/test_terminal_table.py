@@ -84,8 +84,8 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
     assert (
-        "Next step for victim/unknown: not possible with this data set of 128; about 3,931 victims are "
-        "needed."
+        "Next step for victim/unknown: not possible with this data set. About 3,900 victims would be needed, "
+        "and it has 128."
         in first
         and "batch/unknown" not in first
     )
@@ -130,13 +130,13 @@ def test_an_example_has_a_block_for_each_subject(make_run):
 def test_several_budgets_are_told_apart(make_run, tmp_path):
     path = make_run()
     text_table = example_text_table(load_run(path), 3)
-    budget = text_table.heads.index("Budget")
+    budget = text_table.heads.index("Perturbation budget")
     rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in text_table.rows[-1:]]
     both = type(text_table)(text_table.heads, (*text_table.rows, *rows), text_table.numbers)
     text = shown(example_table("example 3", both), 160)
-    assert "Budget" in text
+    assert "Perturbation budget" in text
     assert "l2, eps 1 (pixel)" in text
-    assert "Budget" not in shown(example_table("example 3", text_table), 160)
+    assert "Perturbation budget" not in shown(example_table("example 3", text_table), 160)
 
 
 @pytest.mark.parametrize("width", [66, 80, 85, 86, 100, 140])

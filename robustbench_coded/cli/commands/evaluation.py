@@ -34,8 +34,8 @@ GATE = {
     "fail_on": option(
         str | None,
         "--fail-on",
-        help="Exit with code 3 on any of these verdicts: broken, no-gain, worse-than-base, claim-refuted, "
-        "not-settled.",
+        help="Exit with code 3 if any of these verdicts occurs, comma-separated: broken, no-gain, "
+        "worse-than-base, claim-refuted, not-settled.",
     ),
     "junit": option(Path | None, "--junit", help="Write the verdicts to this file as JUnit test cases."),
 }
@@ -54,8 +54,8 @@ def evaluate_command(
     """Attack checkpoints and defences, and write a report.
 
     Evaluates each checkpoint with standard inference and with each named defence. The protocol
-    (docs/protocol.md) first runs the attacks that decide verdicts. With --all, the remaining attacks follow
-    on every example, in the same folder.
+    (docs/protocol.md) first runs the attacks that usually settle the verdicts. Add --all to run the
+    remaining attacks on every example, in the same folder.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)

@@ -194,7 +194,7 @@ class WorkerContext:
         if samples:
             defence = sampling.around_sampling(defence, model)
         if theirs and (change := self.changed(model)):
-            raise InputError(f"{defence.name} is not evaluated: it {change}")
+            raise InputError(f"{defence.name} was not evaluated: it {change}")
         return defence
 
     def _sentinel(self, defence: protocol.Defence, k: int) -> memory.Sentinel:

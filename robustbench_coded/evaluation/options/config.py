@@ -77,9 +77,13 @@ class EvalConfig:
 
     checkpoints: tuple[tuple[str, str], ...]
     arch: str | None = option(None, "Architecture by name, or package.module:function that returns it.")
-    normalize: str | None = option(None, "Normalisation: none, cifar10, cifar10-2023, imagenet, m,m,m/s,s,s.")
+    normalize: str | None = option(
+        None, "Normalisation: none, cifar10, cifar10-2023, imagenet or MEAN,MEAN,MEAN/STD,STD,STD."
+    )
     guess: bool = option(
-        False, "If the network is ambiguous, use the candidate with the best labelled accuracy."
+        False,
+        "If architecture or normalisation is ambiguous, use the candidate with the highest accuracy on the "
+        "labelled data.",
     )
     data: str = option("auto", "Data set: auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder to search for data sets.")
@@ -93,7 +97,7 @@ class EvalConfig:
     )
     batch_size: tuple[int, ...] = option(
         (128,),
-        "Number of inputs classified together (K), or several sizes: 8,16,32.",
+        "Number of inputs classified together (K). Comma-separated values evaluate several sizes.",
         count(most=LARGEST_BATCH),
     )
     standard: bool = option(True, "Also evaluate standard inference.")
@@ -104,24 +108,32 @@ class EvalConfig:
     second_attacks: tuple[str, ...] = ()
     norm: str = option(
         "linf",
-        "Norm: linf, l2, l1, l0 (pixels), linf-low8 or l2-low8 (low frequencies), linf:8/255+l2:0.5 (union).",
+        "Norm: linf, l2, l1, l0 (pixels), linf-low8 or l2-low8 (low frequencies), or a union such as "
+        "linf:8/255+l2:0.5.",
         known_norm,
     )
     eps: tuple[float, ...] | None = option(
         None,
-        "Radius; default 8/255 (digits 0.3; l2 0.5 on 32x32 images). Several radii give a curve.",
+        "Perturbation radius; default 8/255 (digits 0.3; l2 0.5 on 32x32 images). Comma-separated radii give "
+        "a curve.",
         number(0),
     )
     eps_space: str = option(
         "pixel",
-        "Space of eps: pixel ([0, 1]), or normalized (multiplied by each channel's deviation in pixels).",
+        "Space in which eps is measured: pixel ([0, 1]) or normalized (after normalisation; in pixels, eps "
+        "is multiplied by each channel's standard deviation).",
         one_of("pixel", "normalized"),
     )
     query_budget: int | None = option(
-        None, "Maximum number of images that an attack passes forward or backward, per example.", count()
+        None,
+        "Maximum number of images that an attack passes forward or backward through the network, per "
+        "example.",
+        count(),
     )
     inputs: tuple[str, ...] = option(
-        ("batch",), "Inputs that the attacker controls: batch (default), victim, co-batch or collateral."
+        ("batch",),
+        "Inputs that the attacker controls: batch (all, default), victim (one), co-batch (one, and the "
+        "content of the others) or collateral (malicious inputs that harm the others).",
     )
     draws: int = option(
         10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)
@@ -147,7 +159,7 @@ class EvalConfig:
         one_of("float32", "bfloat16", "auto"),
     )
     device: str | None = option(
-        None, "Device: cpu, cuda, mps, xpu, cuda:1 ...; default: the accelerator, if there is one."
+        None, "Device: cpu, cuda, mps, xpu or cuda:1; default: the accelerator if there is one, else cpu."
     )
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
     engine: str = option("local", "Where workers run: local or ray.", one_of("local", "ray"))
@@ -167,14 +179,16 @@ class EvalConfig:
     )
     until: str | None = option(
         None,
-        "Stop early: settled skips attacks that can no longer change the verdict.",
+        "Stop early. `settled` skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
     certify: bool = option(
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
     checks: bool = option(
-        False, "Also run the attacks that the verdict's checks need; always on with adaptive presets."
+        False,
+        "Also run the attacks that the verdict checks require (docs/verdicts.md); always on with the "
+        "adaptive presets.",
     )
     state: str = option(
         "reset",
@@ -185,7 +199,7 @@ class EvalConfig:
     third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(
-        3.0, "Smallest gain over the base model that counts, in percentage points.", number(0, 100)
+        3.0, "Smallest gain over the base model that counts as a gain, in percentage points.", number(0, 100)
     )
     claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
     claim_threat: str | None = option(

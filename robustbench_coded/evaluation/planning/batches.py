@@ -12,7 +12,6 @@ import torch
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
-from robustbench_coded.evaluation.planning.comparisons import first_look
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.case import ThreatModel
 
@@ -148,7 +147,8 @@ def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
 
 
 def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> list[list[Batch]]:
-    """The batches of the first ``size`` examples, cut between sample sizes; parts without any are left out.
+    """The batches of the first ``size`` examples, cut between sample sizes, and the first look in two so that
+    workers share it; parts without any are left out.
 
     Args:
         batches: all of a subject, of equal k but for the last.
@@ -156,9 +156,10 @@ def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> lis
         size: one of them.
     """
     last, k = sizes[-1], batches[0].k
+    ends = (sizes[0] // 2, *sizes) if len(sizes) > 1 else sizes
     parts = [
         [batch for batch in batches if start < min((batch.index + 1) * k, last) <= end]
-        for start, end in zip((0, *sizes), sizes, strict=False)
+        for start, end in zip((0, *ends), ends, strict=False)
         if end <= size
     ]
     return [part for part in parts if part]
@@ -173,5 +174,5 @@ def victims_at(sizes: Sequence[int], size: int, most: int) -> int:
     """
     if size == sizes[-1]:
         return min(most, size)
-    later = sum(first_look(sizes) < other <= size for other in sizes)
+    later = sum(sizes[0] < other <= size for other in sizes)
     return min(most, SECOND_VICTIMS << (later - 1) if later else FIRST_VICTIMS)

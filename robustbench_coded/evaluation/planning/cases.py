@@ -83,6 +83,11 @@ class ProbedSubject:
         return (threat.one_victim and self.images_of_victim) or self.images
 
     @property
+    def copies(self) -> int:
+        """Images through the network for an answered one, 1 at least."""
+        return max(1, self.images // self.k)
+
+    @property
     def checkpoint(self) -> str:
         return self.subject.checkpoint
 

@@ -76,25 +76,24 @@ def comparisons_judged(
     return judged
 
 
-def sample_sizes(examples: int, batch: int) -> tuple[int, ...]:
-    """The numbers of examples that a case may run on: a batch, twice as many each time, then all.
+def sample_sizes(examples: int, batch: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
+    """The numbers of examples that a verdict may rest on: those of the first look, twice as many each time,
+    then all.
 
-    The last one at least doubles, too: 128, 256, 640 for 640 examples in batches of 128.
+    The last one at least doubles, too: 256, 640 for 640 examples in batches of 128.
 
     Args:
         examples: all that may be evaluated.
         batch: the largest batch; the numbers are multiples of it, but for the last one.
+        first: the fewest at the first look.
     """
     sizes, size = [], batch
+    while size < first:
+        size *= 2
     while 2 * size <= examples:
         sizes.append(size)
         size *= 2
     return (*sizes, examples)
-
-
-def first_look(sizes: Sequence[int]) -> int:
-    """The first of the sample sizes on which a verdict may fall."""
-    return next((size for size in sizes if size >= FIRST_LOOK), sizes[-1])
 
 
 def looks(sizes: Sequence[int], size: int) -> int:
@@ -102,8 +101,8 @@ def looks(sizes: Sequence[int], size: int) -> int:
 
     The first look, which settles most verdicts, has half of the error; the later ones share the rest.
     """
-    later = sum(other > first_look(sizes) for other in sizes)
-    return 1 if not later else 2 if size <= first_look(sizes) else 2 * later
+    later = len(sizes) - 1
+    return 1 if not later else 2 if size == sizes[0] else 2 * later
 
 
 def on_whole_batches(case: PlannedCase) -> PlannedCase:

@@ -117,7 +117,7 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     most = DEAREST * max(planned)
     if parse(case.attack).traits.family != "decision":
         return most
-    return max(most, sum(planned), MOST_DECISIONS * size * case.subject.images // case.subject.k)
+    return max(most, sum(planned), MOST_DECISIONS * size * case.subject.copies)
 
 
 def follow_ups_of(

@@ -168,7 +168,7 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
 
 def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """Random batches of every attack near the strongest, where few disjoint batches hold praise back; then
-    twice the examples for verdicts whose interval contains the bar, and for what they are compared with.
+    twice the examples for verdicts whose interval contains the threshold, and for their base models.
     """
     open_ = open_comparisons(plan, evidence, victims)
     random = [part for c in open_ for part in batches_that_hold(plan, evidence, c)]
@@ -182,7 +182,7 @@ def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
             reached |= {c: max(reached.get(c, 0), size) for c in _widened(plan, comparison)}
     parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
     if reached:
-        reason = "more images where an interval contains the bar"
+        reason = "more images where an interval contains the threshold"
         return Step(MORE, reason, tuple(parts), reached=tuple(reached.items()))
     return _answer_clean_batches(plan, evidence)
 
@@ -227,7 +227,7 @@ RUNGS: tuple[Rung, ...] = (
          "what would be praised, and its base", "figures rule praise out",
          "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
-         "intervals that contain the bar", "all images ran", "Verdicts by chance."),
+         "intervals that contain a threshold", "all images ran", "Verdicts by chance."),
 )  # fmt: skip
 # Of csrobust screen, whose adaptive attacks are one of each kind.
 SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)

@@ -25,7 +25,7 @@ class Ceilings(NamedTuple):
     always paid.
 
     Attributes:
-        verdict: on each open verdict.
+        verdict: on each open verdict; as many times more as a defence has copies of an input.
         extras: where attacks are named, on random batches, submissions and checks together.
         victims: on each open verdict on victims that was not requested, where ``verdict`` has no limit.
     """
@@ -188,7 +188,7 @@ class SettingStatus(NamedTuple):
 
     @property
     def by_interval(self) -> bool:
-        """True if the verdict is open because its interval contains the bar."""
+        """True if the verdict is open because its interval contains the threshold."""
         return self.verdict == VerdictName.NOT_SETTLED and not self.above_the_bar
 
 
@@ -307,7 +307,7 @@ def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Compariso
     most = plan.ceilings.verdict
     if most is None and comparison.one_victim:
         most = plan.ceilings.victims
-    return most is None or spent + cost <= most
+    return most is None or spent + cost <= most * comparison.subject.copies
 
 
 def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:

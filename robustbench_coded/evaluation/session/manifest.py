@@ -174,8 +174,9 @@ def code_going_on(
         if parts and _has_outcomes(old, name, path):
             more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
             raise InputError(
-                f"{path} was made with another {name} (changed: {', '.join(parts[:3])}{more}); give another "
-                "--out, or start again with --overwrite"
+                f"{path} was made with a different version of {name} "
+                f"(changed: {', '.join(parts[:3])}{more}); "
+                "give another --out, or start again with --overwrite"
             )
         codes[name] = now if parts or (now.unknown and not stopped) else before
         if now.unknown:

@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.comparisons import comparisons_judged, first_look, sample_sizes
+from robustbench_coded.evaluation.planning.comparisons import FIRST_LOOK, comparisons_judged, sample_sizes
 from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
@@ -47,6 +47,8 @@ VERDICT_IMAGES = 400_000
 # Where every case on all examples costs no more than this, all of it runs.
 CHEAP_IMAGES = 100_000
 WHOLE_PIXELS = 1024  # of 32 x 32
+# Images through the network for one answer from which on the first look has a single batch.
+SLOW = 8
 # Of the cost of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
 
@@ -76,12 +78,26 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         every = (case for case in cases if not case.threat.one_victim or in_table(config, case, every=True))
         whole = old is not None or sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
     fixed = before is None and (whole or old is not None)
-    ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
+    batch = min(max(config.batch_size) * (config.batches_kept or 1), examples)
+    slow = _slow(prepared.subjects)
+    ladder = sample_sizes(examples, batch, batch if slow else FIRST_LOOK)
+    if slow and not fixed and ladder[0] < min(examples, FIRST_LOOK):
+        notes.append(f"{slow}: the first verdicts are from {ladder[0]} images")
     sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, smaller, whole=whole)
     sequential = None if fixed else SampleSizes(until=config.until or "", sample_sizes=sizes)
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
+
+
+def _slow(subjects: Sequence[ProbedSubject]) -> str:
+    """Why one batch has to do at first; empty where more are affordable, or one would say too little."""
+    if any(subject.batch_dependent for subject in subjects):
+        return ""
+    most = max(subjects, key=lambda subject: subject.copies)
+    if most.copies < SLOW:
+        return ""
+    return f"{most.label} passes {most.copies} images through the network for each input"
 
 
 def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
@@ -125,7 +141,7 @@ def _plan(
     # No preset with checks was requested: users who name attacks want those.
     named = config.until is None and not config.checks
     rows = {case for case in cases if config.until is None and in_table(config, case, every=whole or named)}
-    start = sizes[-1] if whole else first_look(sizes)
+    start = sizes[-1] if whole else sizes[0]
     ceilings = Ceilings()
     if config.until is None:
         extras = int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if named else None

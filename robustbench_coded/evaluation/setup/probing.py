@@ -46,7 +46,7 @@ class HiddenGradients:
     @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
-        sentences = [f"{hiding_text(op)}; the relaxed- attacks smooth it" for op in self.operators]
+        sentences = [f"{hiding_text(op)}; relaxed- attacks replace this gradient" for op in self.operators]
         if self.without:
             sentences.append(f"{self.without}: attacks on torch's own gradients are left out")
         if not self.relaxable:

@@ -72,10 +72,10 @@ def _check_name(subject: ProbedSubject, others: Sequence[ProbedSubject]) -> None
 def _check_memory(subject: ProbedSubject, context: WorkerContext) -> None:
     """Refuses a user's defence that has changed its model, or remembers what the others were asked."""
     if change := context.changed(context.model(subject.checkpoint)):
-        raise InputError(f"{subject.label} is not evaluated: it {change}")
+        raise InputError(f"{subject.label} was not evaluated: it {change}")
     if change := context.memory(subject):
         raise InputError(
-            f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "
+            f"{subject.label} was not evaluated: it has a memory: after the others were asked {change}; "
             "give it a reset() that forgets"
         )
 
@@ -98,7 +98,7 @@ def _subject(
     x, y = context.data.batch([i % len(context.data) for i in range(k)])
     x, y = x.to(context.device), y.to(context.device)
     result = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
-    refusal = f"{defence.name} is not evaluated: it {'; it '.join(result.contradictions)}"
+    refusal = f"{defence.name} was not evaluated: it {'; it '.join(result.contradictions)}"
     if result.contradictions and refuse:
         raise InputError(refusal)
     try:

@@ -38,13 +38,13 @@ td a { font-weight: 600; }
 #rows td small { flex-basis: 100%; }
 }
 """
-FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
+FILTERS = ("Data", "Threat model", "Norm", "Kind", "Verdict")
 COLUMNS = {
     "Defence": "the name of the defence; it leads to its page",
     "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
-    "Threat": "what the attacker controls, whether the draw is known, the norm and the radius",
+    "Threat model": "what the attacker controls, whether the draw is known, the norm and the radius",
     "Kind": "whether answers are random or depend on the batch",
     "Clean": "accuracy on unperturbed inputs, in percent",
     "Claim": "the accuracy that the run weighed as a claim",
@@ -104,7 +104,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
 
 
 def _choice(entry: BoardEntry, name: str) -> str:
-    by_name = {"Data": entry.dataset, "Threat": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
+    by_name = {"Data": entry.dataset, "Threat model": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
     return by_name.get(name, entry.verdict)
 
 

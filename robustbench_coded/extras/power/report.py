@@ -61,11 +61,12 @@ def sections(run: Run) -> list[Section]:
                     },
                 ),
                 Legend(
-                    f"{power.seen} of {len(power.found)} were found, by {power.attacks} attacks, the same as "
-                    f"above, in at least half of {power.images} images that stayed right. Each image had a "
-                    "perturbation within eps that costs it its answer. Attacked again without a weakness, "
-                    f"{100 * power.control:.0f}% of them fell. What was not found here, these attacks would "
-                    "not have found in the defence itself."
+                    f"The {power.attacks} attacks of this run detect {power.seen} of {len(power.found)} "
+                    f"weaknesses in at least half of {power.images} images that were correct in every draw. "
+                    "Each weakness is one perturbation within eps that makes the defence misclassify the "
+                    f"image. Without a weakness, the same attacks change {100 * power.control:.0f}% of the "
+                    "images. A weakness of the defence itself that is hidden in the same way as one not "
+                    "detected here may have been missed."
                 ),
             ),
         )

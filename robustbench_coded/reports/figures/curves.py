@@ -29,7 +29,7 @@ OFFSET = 0.2  # between the intervals of several kinds in a row
 LETTERS = 10  # points; a phone shows them at three quarters of that, and at 8 they could not be read
 INK = "#24292f"
 GREY = "#8a8f98"
-ANSWER_TITLE = "Accuracy, unperturbed and under attack"
+ANSWER_TITLE = "Clean and robust accuracy"
 ANSWER_CAPTION = (
     "Accuracy with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and under "
     "the ensemble of all attacks (shaded), which decides the verdict. For several settings, thick lines span "

@@ -30,7 +30,8 @@ def markdown_report(report: Report) -> str:
     for section in report.sections:
         parts += [] if section.detail else _section(section)
     titles = [section.title for section in report.sections if section.detail]
-    parts += ["## Details", f"See [details.md](details.md) for: {markdown('; '.join(titles))}."]
+    listed = markdown(formatting.series([f"{title[:1].lower()}{title[1:]}" for title in titles]))
+    parts += ["## Details", f"[details.md](details.md) contains {listed}."]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

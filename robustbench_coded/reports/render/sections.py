@@ -13,16 +13,17 @@ from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 
 ACCURACY_LEGEND = (
-    "Accuracy in percent, on fresh draws unless the attacker knows the draw, with pointwise 95% intervals. "
-    "Bold: the strongest single attack, unless its perturbations were made for another threat model."
+    "Accuracies are in percent, on fresh draws unless the attacker knows the draw, with 95% intervals. "
+    "Bold: the strongest single attack in its threat model, unless its perturbations were crafted for "
+    "another threat model."
 )
 EMPTY_LEGEND = (
-    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch), or "
-    "it did not run and is listed in the notes."
+    "Blank cells: the attack does not apply (it requires randomness, a base model or co-batched inputs) or "
+    "did not run. Attacks that did not run are listed in the notes."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
-    "'How this was measured'."
+    "'Methods'."
 )
 ROWS_LEGEND = (
     "Images forward and backward through the network per scored example; seconds, images per second and "
@@ -119,7 +120,7 @@ def report_of(
     kinds = kinds_text({row.interval_kind for row in run.rows})
     shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
-        *_answers(run),
+        *_answers(run, marked=bool(opening.certainty)),
         *_details(run, [figure for figure in figures if figure.name != "answer"]),
         _section(
             "worst",
@@ -130,13 +131,13 @@ def report_of(
         ),
         Section(
             "cost",
-            "Cost and every row",
+            "All rows with their cost",
             (Legend(f"{ROWS_LEGEND} {kinds}"), text_tables.row_text_table(run.rows)),
             detail=True,
         ),
     ]
     return Report(
-        title=title or run.name,
+        title=title or f"Robust accuracy ({run.name})",
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
@@ -146,8 +147,8 @@ def report_of(
     )
 
 
-def _answers(run: Run) -> Iterator[Section]:
-    """What answers the question, and what qualifies it."""
+def _answers(run: Run, marked: bool) -> Iterator[Section]:
+    """What answers the question, and what qualifies it; ``marked``: the opening explains the intervals."""
     yield _section(
         "verdicts",
         "Verdicts",
@@ -155,7 +156,7 @@ def _answers(run: Run) -> Iterator[Section]:
         Legend(text_tables.VERDICT_LEGEND),
     )
     for table in tables_of(run):
-        yield _accuracies(narrowed(table))
+        yield _accuracies(narrowed(table), "" if marked else table.kinds)
     certified = findings.certified_text_table(run.certified)
     yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
     yield _section(
@@ -168,7 +169,9 @@ def _answers(run: Run) -> Iterator[Section]:
         yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
-    yield _section("again", "Reproduce", Commands(tuple(findings.commands_of(run))))
+    commands = tuple(findings.commands_of(run))
+    order = [Legend("The first command started this run, later ones resumed or extended it.")]
+    yield _section("again", "Reproduce", Commands(commands), *(order if len(commands) > 1 else []))
 
 
 def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
@@ -179,7 +182,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
-        ("measured", "How this was measured", (Facts(tuple(facts)),)),
+        ("measured", "Methods", (Facts(tuple(facts)),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),
         ("checks", "Checks", (text_tables.check_text_table(judgements),)),
     ]
@@ -188,10 +191,10 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
 
 
-def _accuracies(table: Table) -> Section:
-    legend = f"{table.examples:,} images unless a cell states n. {ACCURACY_LEGEND}"
+def _accuracies(table: Table, kinds: str) -> Section:
+    legend = f"All results use {table.examples:,} images unless a cell states n. {ACCURACY_LEGEND}"
     legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
-    legend += f" {table.kinds}" if table.kinds else ""
+    legend += f" {kinds}" if kinds else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 

@@ -89,9 +89,9 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
 def example_table(title: str, text_table: formatting.TextTable) -> Group:
     """Answers to one example: a block per subject, so that its lines fit a narrow terminal."""
     rows = [dict(zip(text_table.heads, row, strict=True)) for row in text_table.rows]
-    perturbations = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
+    perturbations = dict.fromkeys(row["Perturbation budget"] for row in rows if row["Perturbation budget"])
     about = [title, f"label {rows[0]['Label']}", *(perturbations if len(perturbations) == 1 else [])]
-    left_out = {"Label", *(["Budget"] if len(perturbations) == 1 else [])}
+    left_out = {"Label", *(["Perturbation budget"] if len(perturbations) == 1 else [])}
     shown = text_table.with_columns([head not in left_out for head in text_table.heads])
     parts = [PlainTable(f"{inference} on {name}", table) for (name, inference), table in shown.split(2)]
     return Group(Text(one_line("; ".join(about))), *parts)

@@ -72,7 +72,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
     figures: Columns[SummaryRow] = {
         "Malicious": lambda row: row.threat.malicious,
-        "Clean": lambda row: percent(row.clean_accuracy),
+        "Clean accuracy": lambda row: percent(row.clean_accuracy),
         "Accuracy": lambda row: with_interval(row.interval),
     }
     moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
@@ -177,7 +177,7 @@ def hidden_gradients(manifest: RunManifest) -> list[str]:
         causes = _causes(probe)
         if causes:
             who = f"{probe.subject.defence} on {probe.subject.checkpoint}"
-            sentences[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
+            sentences[f"{who}: {'; '.join(causes)}. The relaxed- attacks replace this gradient."] = None
     return list(sentences)
 
 

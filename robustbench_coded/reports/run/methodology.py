@@ -79,7 +79,9 @@ def limits_of(run: Run) -> list[str]:
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
     bounds = (
-        "Only certified accuracies are lower bounds" if run.certified else "Nothing here is a certificate"
+        "Only certified accuracies are lower bounds"
+        if run.certified
+        else "This report contains no certified bounds"
     )
     unless = {
         _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
@@ -89,7 +91,8 @@ def limits_of(run: Run) -> list[str]:
         "No attack without gradients of the defence ran (transfer, Square, SPSA).": blind,
     }
     return [
-        f"Accuracy under attack bounds robust accuracy from above: stronger attacks may lower it. {bounds}.",
+        "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
+        f"{bounds}.",
         "The intervals do not account for other attacks, other training runs or distribution shift.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]
@@ -111,7 +114,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Recognition", map(_recognition, manifest.checkpoints)),
         ("Protocol", [_protocol(manifest)]),
         ("Examples", [_examples(rows)]),
-        ("Budget", _perturbations(rows)),
+        ("Perturbation budget", _perturbations(rows)),
         ("Attack", _attacks(rows)),
         ("Cost", _cost_limits(manifest)),
         ("Draws", [_draws(manifest, rows)]),
@@ -281,13 +284,13 @@ def _versions(manifest: RunManifest) -> Iterator[str]:
 GLOSSARY = "docs/glossary.md"
 _TERMS = {
     "Accuracy": "share of correct predictions, in percent, averaged over images and draws.",
-    "Interval": f"in brackets; each end errs with probability 2.5%. {kinds_text(tuple(IntervalKind))} Beside "
-    "a marked one, the last table has that for the population.",
-    "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
-    "Draw": "one sample of a defence's random numbers; figures use draws made after the attack.",
-    "Ensemble": "all attacks together: the attack that is lowest for each image (or batch, where it is "
-    "answered together), chosen on other draws than it is scored on. It decides the verdict.",
-    "Resubmitted": "the lowest of all perturbed inputs that were made elsewhere (from:SUBJECT/ATTACK).",
+    "Interval": "in brackets; each confidence limit has an error probability of 2.5%. "
+    f"{kinds_text(tuple(IntervalKind))} Beside a marked one, the last table has that for the population.",
+    "K, N": "K inputs are classified together; coded inference classifies N mixtures of them.",
+    "Draw": "one sample of a defence's random numbers; accuracies use draws made after the attack.",
+    "Ensemble": "the strongest attack for each image (or batch, if it is classified together), chosen and "
+    "scored on different draws. It decides the verdict.",
+    "Resubmitted": "the strongest of all perturbed inputs made for other subjects (from:SUBJECT/ATTACK).",
     "Gain": "accuracy under the ensemble, less that of the base model under its own.",
     "Clean-accuracy cost": "clean accuracy of the base model, less that of the defence.",
 }
@@ -312,5 +315,5 @@ def _explained(verdict: VerdictName) -> str:
     if verdict == VerdictName.NOT_SETTLED:
         return "no other rule applies yet."
     if verdict == VerdictName.NO_FAILURE_FOUND:
-        return "the figures are above every bar, and every check passed. An upper bound, never a proof."
+        return "the accuracy is above the thresholds, and every check passed. An upper bound, never a proof."
     return " Or: ".join(rule.when for rule in RULES if rule.verdict == verdict)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES
+from robustbench_coded.judge.verdict import BASE_ATTACKED_LESS, CONTAINS_THRESHOLD, FEW_CLASSES, rounded
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
@@ -81,7 +81,7 @@ def _settling(
     """
     data = run.manifest.data
     whole = {(j.verdict.rule, j.examples) for j in unsettled if j.case.threat.inputs == "batch"}
-    if (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_BAR, data.examples)}:
+    if (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_THRESHOLD, data.examples)}:
         return _more(run, unsettled)  # a limit on images holds them
     if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
         return NextCommand("More images, of more classes")
@@ -138,29 +138,29 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     verdict = judgement.verdict
     if verdict.rule == "base model not attacked":
         return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
-    if verdict.rule == "base model spared":
-        command = _command(run, ["--attacks", ",".join(verdict.spared)])
-        return NextCommand("Attacks that its base model was spared", command)
-    if verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
+    if verdict.rule == BASE_ATTACKED_LESS:
+        command = _command(run, ["--attacks", ",".join(verdict.missing_on_base)])
+        return NextCommand("Attacks that did not run on its base model", command)
+    if verdict.rule in (CONTAINS_THRESHOLD, FEW_CLASSES):
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
             command = _command(run, ["--attacks", ",".join(step.attacks)])
-            return NextCommand("Attacks that its checks ask for", command)
+            return NextCommand("Attacks that its checks require", command)
     return None
 
 
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     """The same rows on as many images, which are another run, or victims, as are expected to settle it."""
     data, beyond = run.manifest.data, ""
-    for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_BAR):
+    for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_THRESHOLD):
         wanted, victims = judgement.verdict.examples_to_settle, judgement.case.threat.one_victim
         what, most = ("victims", data.examples) if victims else ("images", data.available)
         if wanted is None:
             continue
         if wanted > (most or 0):
-            needed = f"about {wanted:,} {what} are needed"
-            beyond = beyond or f"not possible with this data set of {most or 0:,}; {needed}"
+            needed = f"About {rounded(wanted)} {what} would be needed, and it has {most or 0:,}"
+            beyond = beyond or f"not possible with this data set. {needed}"
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} {what}", _command(run, options))

@@ -7,6 +7,7 @@ It reads judgements, which have every figure, and fills templates: a rule brings
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,12 +42,12 @@ NO_VERDICT = "No verdict yet"
 ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_SENTENCE = "Robust accuracy {left}{bare}{claim}{decided}."
-_OTHER = "Against an attacker who {does} ({threat}): {verdicts}."
+_SENTENCE = "Robust accuracy is {left}{bare}{claim}.{decided}"
+_OTHER = "Against an attacker who {does} ({threat}), the verdict is {verdicts}."
 _BRACKETS = "Brackets show 95% confidence intervals from {images} images. {kinds}"
 _BESIDE = (
-    " For the population, the intervals of the verdicts marked † reach {ends}, because few disjoint batches "
-    "were attacked."
+    " For the verdicts marked †, intervals for the population reach up to {most}%, because only {batches} "
+    "disjoint batches were attacked."
 )
 
 
@@ -73,9 +74,13 @@ class Span(NamedTuple):
         return Span(min(middle), max(middle), tuple(ends))
 
     def __str__(self) -> str:
-        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0% [0.0, 4.3]† and [3.3, 19.5]`` of several."""
+        return self.text("")
+
+    def text(self, between: str = ", intervals within") -> str:
+        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, intervals within [0.0, 4.3]† and [3.3, 19.5]``."""
         values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
-        return f"{' to '.join(values)} {series([interval(low, high, kind) for kind, low, high in self.ends])}"
+        ends = series([interval(low, high, kind) for kind, low, high in self.ends])
+        return f"{' to '.join(values)}{between if len(values) > 1 else ''} {ends}"
 
 
 class Answer(NamedTuple):
@@ -249,19 +254,20 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
         VerdictName.NOT_SETTLED: f" ({briefs})",
         VerdictName.NO_FAILURE_FOUND: f"{praised} (not a proof of robustness)",
     }
-    who = f" for {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
+    who = f": {_named(subjects) if len(group) == len(judged) else _listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
     robust, bare = (Span.of(j.verdict.accuracy for j in side) for side in (group, _bare(run, group)))
     if robust is None:
         return Answer(named, "")
-    attacks = list(dict.fromkeys(attack_in_words(j.attack) for j in group if j.attack))
-    decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
-    strongest = "strongest attack" if len(attacks) == 1 else "strongest attacks"
+    attacks = Counter(attack_in_words(j.attack) for j in group if j.attack).most_common()
+    first = f"{attacks[0][0]} (in {attacks[0][1]} of {len(group)} cases)" if len(attacks) > 1 else ""
+    decided = f"{first} and {counted(len(attacks) - 1, 'other')}" if first else "".join(dict(attacks))
+    strongest = "attack is" if len(attacks) == 1 else "attacks are"
     sentence = _SENTENCE.format(
-        left=robust,
-        bare=f" (base model {bare})" if bare else "",
+        left=robust.text(),
+        bare=f" (base model {bare.text()})" if bare else "",
         claim=_of_claim(group[0]),
-        decided=f"; {strongest}: {decided}" if attacks else "",
+        decided=f" The strongest {strongest} {decided}." if attacks else "",
     )
     return Answer(named, sentence)
 
@@ -272,12 +278,11 @@ def _of_claim(judgement: Judgement) -> str:
     claim, robust = verdict.claim, verdict.claimed or verdict.accuracy
     if claim is None or robust is None:
         return ""
-    voted = f"{_of_what(claim)}, of which {Span.of([robust])} are right" if claim.votes > 1 else ""
-    stands = f", which stands so far {robust.kind.phrase}"
-    stands = stands if robust.low >= claim.value else ", which the interval contains"
-    why = f", refuted {verdict.refuted_for}" if verdict.refuted_for else ""
-    why += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
-    return f", claimed are {percent(claim.value)}%{voted}{stands if robust.high >= claim.value else ''}{why}"
+    voted = f"{_of_what(claim)} (measured: {Span.of([robust])})" if claim.votes > 1 else ""
+    stands = "lies inside the interval" if robust.low < claim.value else f"stands so far {robust.kind.phrase}"
+    refuted = f"is refuted {verdict.refuted_for}" if verdict.refuted_for else "cannot be tested yet"
+    refuted += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
+    return f". The claimed {percent(claim.value)}%{voted} {stands if robust.high >= claim.value else refuted}"
 
 
 def _of_what(claim: Claim) -> str:
@@ -293,15 +298,18 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
     for j in beside:
         if j.verdict.name != about[j.subject].verdict.name:
             groups.setdefault(j.threat, {}).setdefault(j.verdict.name, []).append(j)
-    for threat, verdicts in groups.items():
+    same = sum(j.verdict.name == about[j.subject].verdict.name for j in beside)
+    for number, (threat, verdicts) in enumerate(groups.items(), 1):
         texts = [
-            f"{name} for {_listed(group)} ({Span.of(j.verdict.accuracy for j in group) or 'no outcomes'})"
+            f"{name} for {_listed(group)} ({span.text() if span else 'no outcomes'})"
             for name, group in verdicts.items()
+            for span in [Span.of(j.verdict.accuracy for j in group)]
         ]
-        yield _OTHER.format(does=attacker_text(threat), threat=threat, verdicts="; ".join(texts))
+        text = _OTHER.format(does=attacker_text(threat), threat=threat, verdicts=series(texts))
+        yield text + (" All other verdicts are the same." if same and number == len(groups) else "")
     if beside and not groups:
         threats = series(list(dict.fromkeys(str(j.threat) for j in beside)))
-        yield f"Other attackers ({threats}): the same verdicts."
+        yield f"Against other attackers ({threats}), the verdicts are the same."
 
 
 def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
@@ -311,13 +319,15 @@ def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
     spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
-    kinds = {kind for span in spans for kind, _, _ in span.ends}
-    beside = [a.population for j in judged if (a := j.verdict.accuracy) is not None and a.population]
+    kinds = {kind for span in spans for kind, _, _ in span.ends} | {row.interval_kind for row in run.rows}
+    beside = [(j, a.population[1]) for j in judged if (a := j.verdict.accuracy) and a.population]
     text = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
     if not beside:
         return text
-    low, high = min(low for low, _ in beside), max(high for _, high in beside)
-    return text + _BESIDE.format(ends=interval(low, high, IntervalKind.POPULATION))
+    whole = all(j.threat.inputs == "batch" and "[state=" not in j.subject.defence for j, _ in beside)
+    batches = {-(-j.examples // k) for j, _ in beside if whole and (k := j.subject.k)}
+    fewest = str(batches.pop()) if len(batches) == 1 else "few"
+    return text + _BESIDE.format(most=percent(max(high for _, high in beside)), batches=fewest)
 
 
 def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:

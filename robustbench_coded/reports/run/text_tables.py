@@ -7,10 +7,10 @@ from robustbench_coded.judge import summary
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
+from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
-    DECIDING,
     PERTURBATION,
     SUBJECT,
     THREAT,
@@ -18,7 +18,6 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     difference_text,
     interval,
-    kinds_text,
     of_case,
     of_part,
     percent,
@@ -26,18 +25,18 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.words import IntervalKind
 
-VERDICT_LEGEND = f"Percentages with pointwise 95% intervals. {kinds_text(DECIDING)}"
-GIVEN_UP = "Clean-accuracy cost, points"
+VERDICT_LEGEND = "Percentages with pointwise 95% confidence intervals."
+GIVEN_UP = "Clean-accuracy cost (points)"
 
 
 def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
     figures: Columns[Judgement] = {
         "Accuracy": lambda j: with_interval(j.verdict.accuracy),
-        "Strongest attack": lambda j: j.attack,
+        "Strongest attack": lambda j: attack_in_words(j.attack) if j.attack else "",
         "Base model": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
-        "Gain, points": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
-        "Clean": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
+        "Gain (points)": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
+        "Clean accuracy": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
         GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
     }
     columns: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
@@ -112,7 +111,7 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     "Every draw": lambda line: percent(line.every_draw),
     "All submissions": lambda line: with_interval(line.survival),
     "Reaches its target": lambda line: with_interval(line.reached),
-    "Clean": lambda line: percent(line.clean_accuracy),
+    "Clean accuracy": lambda line: percent(line.clean_accuracy),
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
 }

@@ -5,6 +5,8 @@ from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack
 from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
 
 _WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
+# First words of names that are no proper names.
+_WORDS = ("Transfer ", "Aware ", "Fixed ", "Surrogate ", "Relaxed ", "Random ")
 _OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "from {}"}
 
 
@@ -26,7 +28,7 @@ def paper_name(attack: str) -> str:
     size = name.text.partition("+")[0].partition("@")[2]
     parts = [f"step {size}"] if size else []
     for option, value in name.options:
-        shown = paper_name(value) if option == "init" else value
+        shown = attack_in_words(value) if option == "init" else value
         parts.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
     bracket = f" ({', '.join(parts)})" if parts else ""
     return f"{'Relaxed ' if name.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"
@@ -38,7 +40,8 @@ def attack_in_words(attack: str) -> str:
     """
     source, slash, name = attack.partition("/")
     if not (attack.startswith("from:") and slash):
-        return paper_name(attack)
+        text = paper_name(attack)
+        return text[:1].lower() + text[1:] if text.startswith(_WORDS) else text
     defence, _, size = source.removeprefix("from:").partition(":N=")
     sized = f" (N = {size})" if size else ""
     kind = INFERENCE.get(defence, defence)

@@ -75,7 +75,7 @@ class TextTable:
             len(set(column)) == 1 and not (single and column[0]) for column in zip(*self.rows, strict=True)
         ]
         parts = [
-            f"{head}: {text}"
+            f"{head[:1].lower()}{head[1:]} {text}"
             for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
             if drop and text
         ]
@@ -86,7 +86,7 @@ INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded infer
 
 _INPUTS = {
     "batch": "perturbs all K inputs of a batch, each within eps",
-    "victim": "perturbs a single input of a batch within eps, the other K - 1 are clean",
+    "victim": "perturbs a single input per batch within eps, the other K - 1 are clean",
     "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
 _RANDOMNESS = {
@@ -156,8 +156,9 @@ _MARKED = {
 def kinds_text(kinds: Collection[words.IntervalKind | None]) -> str:
     """A legend of the intervals' kinds: a sentence for each that is there."""
     unmarked = "Unmarked intervals" if set(kinds) & set(_MARKED) else "Intervals"
-    plain = [f"{unmarked} are for the population."] if words.IntervalKind.POPULATION in kinds else []
-    return " ".join([*plain, *(text for kind, text in _MARKED.items() if kind in kinds)])
+    plain = f"{unmarked} are for the population (the data distribution)."
+    plain = plain if words.IntervalKind.POPULATION in kinds else ""
+    return " ".join([*filter(None, [plain]), *(text for kind, text in _MARKED.items() if kind in kinds)])
 
 
 def interval(low: float | None, high: float | None, kind: words.IntervalKind | None) -> str:
@@ -224,12 +225,12 @@ SUBJECT: Columns[Any] = {
     "Checkpoint": lambda row: row.subject.checkpoint,
     "Inference": lambda row: inference_text(row.subject, with_k=True),
 }
-THREAT: Columns[Any] = {"Threat": lambda row: row.threat}
-PERTURBATION: Columns[Any] = {"Budget": lambda row: perturbation_text(row.perturbation)}
+THREAT: Columns[Any] = {"Threat model": lambda row: row.threat}
+PERTURBATION: Columns[Any] = {"Perturbation budget": lambda row: perturbation_text(row.perturbation)}
 ATTACK: Columns[Any] = {"Attack": lambda row: row.attack}
 ATTACKED_BY: Columns[Any] = {
     **ATTACK,
-    "Budget": lambda row: "" if row.attack == CLEAN else perturbation_text(row.perturbation),
+    "Perturbation budget": lambda row: "" if row.attack == CLEAN else perturbation_text(row.perturbation),
 }
 
 

@@ -27,6 +27,7 @@ from robustbench_coded.evaluation.protocol.state import (
     SettingStatus,
     Step,
     settled,
+    verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
@@ -376,6 +377,13 @@ def test_what_a_ceiling_left_out_has_a_price():
     assert lacking(plan, evidence) >= 256 * 100 + more and not submitted
     settled_now = replace(evidence, standings={setting(BASE, plan): BROKEN})
     assert lacking(plan, settled_now) == 0
+
+
+def test_a_defence_of_several_copies_of_an_input_may_cost_as_many_times_more():
+    slow = case("pgd-10", replace(STANDARD, images=3 * STANDARD.k + 1))
+    plan = plan_of(slow, ceilings=Ceilings(1000))
+    assert verdict_fits(plan, Evidence(), comparison_of(slow), 3000)
+    assert not verdict_fits(plan, Evidence(), comparison_of(slow), 3001)
 
 
 def test_a_base_model_stays_open_while_its_defence_is():
