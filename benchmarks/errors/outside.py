@@ -29,7 +29,8 @@ WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", 
 WORDS["claim refuted"] = "broken"
 NOTHING = 5.0  # published robust accuracy in percent up to which a network counts as broken
 
-# Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
+# Every miss, by what was judged. A verdict against the truth or a claim, or a weakness that was not found,
+# needs one.
 EXPLAINED = {
     "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network "
     "it calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
@@ -38,6 +39,8 @@ EXPLAINED = {
     "lwta-wrn34-1": "Its authors report 76.08% under AutoAttack's `rand`, which differentiates a saturated "
     "softmax. With its slope smoothed, PGD finds inputs that are answered wrongly; they are stored with the "
     "run [lwta](../lwta/report.md), and `csrobust verify` scores them again. The claim is wrong.",
+    "ResNet-20, pixels": "Its authors claim 69.7% at 8/255. Their code perturbs images that are normalised, "
+    "so the radius is about 1.8/255 of pixels. At 8/255 of pixels the claim is wrong.",
     "mnist 7 in l0": "A solver finds four pixels among 784 that change the answer. The network binarises its "
     "pixels, so no gradient points to them; 2,000 queries of `sparse-rs` and a surrogate's gradient do not "
     "find them either. The verdict is `not settled`.",
@@ -48,7 +51,8 @@ HEAD = """# csrobust beside what others established
 
 Made by `benchmarks/errors/outside.py`. The truth is that of others: verifiers, solvers, AutoAttack,
 authors' papers, and those that broke them. *Stands* means certified (images) or `no failure found`. *Open*
-means neither (images) or `not settled`. Nothing of others is stored here; the pages name where it comes from.
+means neither (images) or `not settled`. *Claimed* is a figure of authors alone, and *broken* then means
+refuted. Nothing of others is stored here; the pages name where it comes from.
 
 | judged | truth | number | broken | stands | open |
 | --- | --- | ---: | ---: | ---: | ---: |"""
@@ -218,7 +222,7 @@ def text(judged: list[Judged]) -> Iterator[str]:
         says = Counter(one.says for one in judged if (one.group, one.truth) == (group, truth))
         yield f"| {group} | {truth} | {says.total()} | " + " | ".join(str(says[s]) for s in SAYS) + " |"
     yield ""
-    yield "## Misses"
+    yield "## Misses and refuted claims"
     yield ""
     for name, number in missed.items():
         yield f"- **{name}**" + (f" ({number})" if number > 1 else "") + f": {EXPLAINED[name]}"
