@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, next_step
 from robustbench_coded.evaluation.protocol.state import Evidence, Step, settled, size_of, standings_of
 from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.session.run_plan import Work, run_plan
+from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.schema.words import VerdictName
 
@@ -34,9 +34,14 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
         recorder.write_decision(evidence, step)
         if step is None:
             break
-        steps = (*steps, step)
+        before, steps = steps, (*steps, step)
         recorder.write(steps)
-        _compute(recorder, work, steps)
+        try:
+            _compute(recorder, work, steps)
+        except (KeyboardInterrupt, TimeIsUp):
+            if step.reached:  # what is complete is what fewer examples show
+                recorder.write(before)
+            raise
         if step.rung == SELF_TESTS:
             run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
             work.look_at_the_clock()

@@ -364,6 +364,27 @@ def test_a_run_that_time_stops_is_reported_and_goes_on_to_the_same_bytes(
     assert again.manifest.finished and content(again.path) == content(default.path)
 
 
+class StopsWhereMoreExamplesRun(Clock):
+    def __init__(self):
+        super().__init__(10**6)
+
+    def begun(self, step):
+        self.units = 1 if step.reached else self.units
+
+
+def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path, monkeypatch):
+    clock = StopsWhereMoreExamplesRun()
+    monkeypatch.setattr(run_plan.time, "monotonic", clock.monotonic)
+    run = measured(tmp_path / "run", time=50.0, listener=clock, **RUNS["wider"])
+    ensembles = run.summary[run.summary.attack == "ensemble"]
+    assert set(ensembles.examples) == {256} and set(ensembles.status) == {"done"}
+    assert not any("no attack has all of its outcomes" in j.verdict.reason for j in run.judgements)
+    clock.begun = lambda step: None
+    clock.units = 10**6
+    again = measured(tmp_path / "run", time=50.0, listener=clock, **RUNS["wider"])
+    assert content(again.path) == content(measured(tmp_path / "whole", **RUNS["wider"]).path)
+
+
 def test_a_run_that_is_stopped_praises_nothing(tmp_path):
     """Every attack and check that it began may have passed: rungs are left."""
     options = {"pixel": 1, "defences": (), "examples": 64, "attacks": "paper,adaptive"}
