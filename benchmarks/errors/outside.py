@@ -26,9 +26,11 @@ PAGE = PEERS.parents[1] / "reports" / "outside" / "report.md"
 EXAMPLES = 640
 SAYS = ("broken", "stands", "open")  # columns: found broken; certified or no failure found; neither
 WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", "not settled": "open"}
+WORDS["claim refuted"] = "broken"
 NOTHING = 5.0  # published robust accuracy in percent up to which a network counts as broken
 
-# Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
+# Every miss, by what was judged. A verdict against the truth or a claim, or a weakness that was not found,
+# needs one.
 EXPLAINED = {
     "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network "
     "it calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
@@ -37,6 +39,8 @@ EXPLAINED = {
     "lwta-wrn34-1": "Its authors report 76.08% under AutoAttack's `rand`, which differentiates a saturated "
     "softmax. With its slope smoothed, PGD finds inputs that are answered wrongly; they are stored with the "
     "run [lwta](../lwta/report.md), and `csrobust verify` scores them again. The claim is wrong.",
+    "ResNet-20, pixels": "Its authors claim 69.7% at 8/255. Their code perturbs images that are normalised, "
+    "so the radius is about 1.8/255 of pixels. At 8/255 of pixels the claim is wrong.",
     "mnist 7 in l0": "A solver finds four pixels among 784 that change the answer. The network binarises its "
     "pixels, so no gradient points to them; 2,000 queries of `sparse-rs` and a surrogate's gradient do not "
     "find them either. The verdict is `not settled`.",
@@ -47,7 +51,8 @@ HEAD = """# csrobust beside what others established
 
 Made by `benchmarks/errors/outside.py`. The truth is that of others: verifiers, solvers, AutoAttack,
 authors' papers, and those that broke them. *Stands* means certified (images) or `no failure found`. *Open*
-means neither (images) or `not settled`. Nothing of others is stored here; the pages name where it comes from.
+means neither (images) or `not settled`. *Claimed* is a figure of authors alone, and *broken* then means
+refuted. Nothing of others is stored here; the pages name where it comes from.
 
 | judged | truth | number | broken | stands | open |
 | --- | --- | ---: | ---: | ---: | ---: |"""
@@ -95,7 +100,7 @@ class Judged:
 
     group: str
     name: str
-    truth: str  # "robust", "broken" or "undecided"
+    truth: str  # "robust", "broken", "claimed" or "undecided"
     says: str  # one of SAYS
     detail: str = ""
     disagrees: bool = False  # whether the interval misses a published accuracy
@@ -105,6 +110,7 @@ class Judged:
         """Whether we say the opposite of the truth, or did not find a weakness that is there."""
         return self.disagrees or (self.truth, self.says) in {
             ("robust", "broken"),
+            ("claimed", "broken"),
             ("broken", "stands"),
             ("broken", "open"),
         }
@@ -120,14 +126,14 @@ def rows(page: str, name: str) -> list[dict[str, str]]:
 
 def images() -> Iterator[Judged]:
     """Images beside verifiers and solvers."""
-    group = "images, verifiers of VNN-COMP 2021"
-    for row in rows("sandwich.md", "instances"):
-        truth = row["published"] if row["published"] in ("robust", "broken") else "undecided"
-        certified = float(row["bound"]) > 0
-        says = (
-            "open" if row["by"].startswith("none") and not certified else "stands" if certified else "broken"
-        )
-        yield Judged(group, f"{row['network']}, image {row['instance']}", truth, says)
+    for year, table in (("2021", "instances"), ("2022", "instances 2022")):
+        group = f"images, verifiers of VNN-COMP {year}"
+        for row in rows("sandwich.md", table):
+            truth = row["published"] if row["published"] in ("robust", "broken") else "undecided"
+            certified = float(row["bound"]) > 0
+            unbroken = row["by"].startswith("none")
+            says = "stands" if certified else "open" if unbroken else "broken"
+            yield Judged(group, f"{row['network']}, image {row['instance']}", truth, says)
     for row in rows("sandwich.md", "exact"):
         group = "images, mixed-integer programs"
         for truth, says, column in (("robust", "stands", 4), ("broken", "broken", 6)):
@@ -152,6 +158,11 @@ def published() -> Iterator[Judged]:
         detail += row["csrobust (95% CI)"]
         disagrees = row["beside the published"] != "agrees"
         yield Judged("published weights", row["network"], truth, WORDS[word], detail, disagrees)
+    for row in rows("published_weights.md", "claims"):
+        word = row["verdict"].strip("`")
+        detail = f"linf, 8/255 of {row['linf, 8/255 of']}; {row['claimed']} under {row['under']}; "
+        detail += f"{row['verdict']}, {row['csrobust (95% CI)']}"
+        yield Judged("published claims", row["claim"], "claimed", WORDS[word], detail)
     group = "images, binarised networks, solvers"
     for row in rows("published_weights.md", "images"):
         name = f"{row['image']} in {row['norm']}"
@@ -211,13 +222,13 @@ def text(judged: list[Judged]) -> Iterator[str]:
         says = Counter(one.says for one in judged if (one.group, one.truth) == (group, truth))
         yield f"| {group} | {truth} | {says.total()} | " + " | ".join(str(says[s]) for s in SAYS) + " |"
     yield ""
-    yield "## Misses"
+    yield "## Misses and refuted claims"
     yield ""
     for name, number in missed.items():
         yield f"- **{name}**" + (f" ({number})" if number > 1 else "") + f": {EXPLAINED[name]}"
     yield ""
     yield "Robust images that stay open are not certified by linear bounds, which do not branch."
-    for group in ("networks", "published weights", "defences in their authors' code"):
+    for group in ("networks", "published weights", "published claims", "defences in their authors' code"):
         yield ""
         yield f"## {group.capitalize()}"
         yield ""

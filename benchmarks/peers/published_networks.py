@@ -3,12 +3,19 @@
 Files are read as tensors, arrays or MATLAB's matrices. Nothing in them is executed.
 """
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_coded.models.architectures.wide_resnet import Competition
+from robustbench_coded.models.pixel_model import PixelModel
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def conv_net(weights: dict[str, Tensor]) -> nn.Sequential:
@@ -99,3 +106,90 @@ def binarised(path: Path) -> nn.Module:
     for i in range(4):
         layers += [linear(f"blocks/{i}/lin"), norm(f"blocks/{i}/bn"), Sign()]
     return nn.Sequential(*layers, linear("output_lin")).eval()
+
+
+class ProjectedBlock(nn.Module):
+    """A block of a ResNet for CIFAR-10, with a 1x1 convolution as shortcut where the shape changes."""
+
+    def __init__(self, inside: int, planes: int) -> None:
+        super().__init__()
+        stride = 1 if inside == planes else 2
+        self.conv_1 = nn.Conv2d(inside, planes, 3, stride, 1, bias=False)
+        self.conv_2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn_1, self.bn_2 = nn.BatchNorm2d(planes), nn.BatchNorm2d(planes)
+        projection = (nn.Conv2d(inside, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+        self.downsample = nn.Sequential(*(projection if stride == 2 else ()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn_2(self.conv_2(self.bn_1(self.conv_1(x)).relu()))
+        return (out + self.downsample(x)).relu()
+
+
+class ProjectedResNet20(nn.Module):
+    """ResNet-20 with 1x1 convolutions as shortcuts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_1, self.bn_1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        for i, (inside, planes) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
+            blocks = (ProjectedBlock(inside, planes), *(ProjectedBlock(planes, planes) for _ in range(2)))
+            setattr(self, f"stage_{i}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bn_1(self.conv_1(x)).relu()
+        for stage in (self.stage_1, self.stage_2, self.stage_3):
+            x = stage(x)
+        return self.fc(x.mean((2, 3)))
+
+
+def projected_resnet(path: Path) -> PixelModel:
+    network = ProjectedResNet20()
+    network.load_state_dict(tensors(path))
+    return PixelModel(network, *IMAGENET, classes=10, arch="resnet20")
+
+
+class Arrays(pickle.Unpickler):
+    """Reads arrays of numpy from a pickle, and refuses any other class."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
+        if module == "numpy" and name in ("ndarray", "dtype"):
+            return getattr(np, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no array")
+
+
+class Halved(nn.Module):
+    """TensorFlow's padding of a 3x3 convolution of stride 2: at the lower and right sides alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 1, 0, 1))
+
+
+def lwta_sbp(path: Path) -> PixelModel:
+    """Layers of pairs that compete, and a last one whose weights are scaled by learned probabilities.
+
+    The softmax of the original is left out; it keeps the order of the logits.
+    """
+    with path.open("rb") as file:
+        parts = iter([torch.from_numpy(array).float() for array in Arrays(file, encoding="latin1").load()])
+    layers: list[nn.Module] = []
+    for halves in (False, False, True) * 3:
+        weight, bias = next(parts).permute(3, 2, 0, 1), next(parts)
+        stride, padding = (2, 0) if halves else (1, weight.shape[2] // 2)
+        conv = nn.Conv2d(weight.shape[1], len(bias), weight.shape[2], stride, padding)
+        layers += [*([Halved()] if halves else []), filled(conv, weight, bias), Competition()]
+        if not halves:
+            norm = nn.BatchNorm2d(len(bias), eps=1e-3)
+            layers.append(filled(norm, next(parts), next(parts)))
+            norm.running_mean, norm.running_var = next(parts), next(parts)
+    layers += [Channels(), nn.Flatten()]
+    for _ in range(2):
+        weight, bias = next(parts).T, next(parts)
+        layers += [filled(nn.Linear(*weight.T.shape), weight, bias), Competition()]
+    weight, _, _, _, stay, bias = parts  # a deviation and two sticks are for training alone
+    stay = stay.sigmoid()
+    scale = torch.where(stay > 0.01, stay, 0.0).tile(1, 2)
+    layers += [Competition(), filled(nn.Linear(*weight.shape), (weight * scale).T, bias)]
+    return PixelModel(nn.Sequential(*layers), (0.5,) * 3, (1.0,) * 3, classes=10, arch="lwta-sbp")

@@ -25,7 +25,15 @@ from torch import Tensor, nn
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import write
-from benchmarks.peers.published_networks import binarised, lenet5, mmr_universal, raghunathan, wong_kolter
+from benchmarks.peers.published_networks import (
+    binarised,
+    lenet5,
+    lwta_sbp,
+    mmr_universal,
+    projected_resnet,
+    raghunathan,
+    wong_kolter,
+)
 from benchmarks.peers.sandwich_exact import digits
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
@@ -42,11 +50,14 @@ REPOSITORIES = {
     "mmr-universal": "fra31/mmr-universal 3eba567",
     "advertorch": "BorealisAI/advertorch e063e34",
     "bnn-verification": "msakai/bnn-verification d42a828",
+    "advrob-cifar10": "EhanW/advrob-cifar10 4f92f13",
+    "lwta-sbp": "antonyalexos/LWTA-SBP-Adversarial-Robustness-DNN 09914c8",
 }
 WONG_KOLTER = "MIPVerify_data/master_seed_1_epochs_100.pth"
 MMR_MNIST = "mmr-universal/mmr_univ_mnist_gammas_1.0_0.175_lambdas_3.0_12.0.mat"
 MMR_CIFAR = "mmr-universal/mmr_univ_cifar10_gammas_6.0_6.0_lmabdas_1.0_6.0.mat"
 ADVERSARIAL, PLAIN = "advertorch/mnist_lenet5_advtrained.pt", "advertorch/mnist_lenet5_clntrained.pt"
+RESNET, LWTA = "advrob-cifar10/resnet20_pgd.pth", "lwta-sbp/softmax_baseline_CIFAR10_final.pkl"
 FILES = {
     WONG_KOLTER: ("weights/mnist/WK17a/linf0.1", "665cce40af979286"),
     "MIPVerify_data/W1.npy": ("weights/mnist/RSL18a/linf0.1", "074e6d3f6e2e9a3d"),
@@ -57,6 +68,8 @@ FILES = {
     MMR_CIFAR: ("models", "e5ad5bcbeafaa21c"),
     ADVERSARIAL: ("advertorch_examples/trained_models", "b89abfcfe8b33235"),
     PLAIN: ("advertorch_examples/trained_models", "551a11267982991f"),
+    RESNET: ("pretrained", "e82e8084fb081b84"),
+    LWTA: ("models", "f0174322d2f6e690"),
     "bnn-verification/mnist.npz": ("models", "17ae4f489516b64b"),
     "bnn-verification/mnist_rot.npz": ("models", "ef6e840027f13e27"),
     "bnn-verification/mnist_back_image.npz": ("models", "73a58357000c7cad"),
@@ -91,6 +104,23 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """Weights with a robust accuracy that their authors claim at linf 8/255.
+
+    Attributes:
+        space: the unit of the radius: "pixel", or "normalized" (multiplied by each channel's deviation).
+        by: the attack that it was measured under.
+    """
+
+    name: str
+    file: str
+    build: Callable[[Any], nn.Module]
+    space: str
+    claim: float
+    by: str
+
+
+@dataclass(frozen=True)
 class Row:
     """A network's verdict.
 
@@ -107,6 +137,10 @@ class Row:
     estimate: float
     most: float
     seconds: float
+
+    @property
+    def figure(self) -> str:
+        return f"{100 * self.estimate:.1f}% ({100 * self.least:.1f} to {100 * self.most:.1f})"
 
 
 @dataclass(frozen=True)
@@ -165,6 +199,12 @@ ROWS = (
     Network("LeNet5 plain linf", PLAIN, lenet5, "mnist", "linf", "0.3", 0, 0, "PGD-40 breaks 100%"),
     Network("LeNet5 plain l2", PLAIN, lenet5, "mnist", "l2", "1.388", 0, 0.4945, FAB),
 )  # fmt: skip
+PGD_20 = "PGD-20 on normalised images (README and train.py)"
+CLAIMS = (
+    Claim("ResNet-20, pixels", RESNET, projected_resnet, "pixel", 0.697, PGD_20),
+    Claim("ResNet-20, normalised", RESNET, projected_resnet, "normalized", 0.697, PGD_20),
+    Claim("LWTA-SBP softmax", LWTA, lwta_sbp, "pixel", 0.83, "PGD-200 (results/, U = 2)"),
+)
 LEAST = {  # l0, l1, l2 squared, linf; `logs/exact`, "OPTIMUM FOUND" for each
     ("mnist", 7, 9): (4, 5, 5, 1),
     ("mnist_rot", 8, 1): (3, 3, 3, 1),
@@ -198,15 +238,27 @@ def run(model: nn.Module, x: Tensor, y: Tensor, out: Path, **options: Any) -> tu
 
 
 def evaluate_network(network: Network, weights: Path, shared: Path, folder: Path) -> Row:
-    x, y = (part[: network.examples] for part in test_images(network.data, shared))
-    model = network.build(weights / network.file).eval()
+    images = (part[: network.examples] for part in test_images(network.data, shared))
+    return evaluate_row(network, weights, folder, *images, norm=network.norm, eps=network.eps)
+
+
+def evaluate_claim(claim: Claim, weights: Path, shared: Path, folder: Path) -> Row:
+    images = (part[:FEWER] for part in test_images("cifar10", shared))
+    options = {"eps": "8/255", "eps_space": claim.space, "claim": claim.claim}
+    return evaluate_row(claim, weights, folder, *images, **options)
+
+
+def evaluate_row(
+    row: Network | Claim, weights: Path, folder: Path, x: Tensor, y: Tensor, **options: Any
+) -> Row:
+    model = row.build(weights / row.file).eval()
     with torch.no_grad():
         clean = float((model(x).argmax(1) == y).float().mean())
-    out = folder / network.name.replace(" ", "-")
-    evaluated, seconds = run(model, x, y, out, norm=network.norm, eps=network.eps, until="settled")
+    out = folder / row.name.replace(" ", "-")
+    evaluated, seconds = run(model, x, y, out, until="settled", **options)
     verdict = evaluated.judgements[0].verdict
     figure = verdict.accuracy
-    return Row(network.name, verdict.name, len(x), clean, figure.low, figure.estimate, figure.high, seconds)
+    return Row(row.name, verdict.name, len(x), clean, figure.low, figure.estimate, figure.high, seconds)
 
 
 def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:
@@ -239,14 +291,29 @@ def network_table(folder: Path) -> Iterator[tuple[str, ...]]:
            "verdict", "beside the published", "CPU seconds")  # fmt: skip
     known = {row.name: (f"{row.norm}, {row.eps}", row.low, row.high, row.by) for row in ROWS}
     for name, (budget, low, high, by) in known.items():
-        stored = folder / f"{name.replace(' ', '-')}.json"
-        if stored.exists():
-            row = Row(**json.loads(stored.read_text()))
+        for row in stored_row(folder, name):
             side = "below" if row.most < low - SLIP else "above" if row.least > high + SLIP else "agrees"
             published = f"{100 * low:.1f}%" if low == high else f"{100 * low:.1f} to {100 * high:.1f}%"
-            figure = f"{100 * row.estimate:.1f}% ({100 * row.least:.1f} to {100 * row.most:.1f})"
-            yield (name, budget, str(row.images), published, by, f"{100 * row.clean:.1f}%", figure,
+            yield (name, budget, str(row.images), published, by, f"{100 * row.clean:.1f}%", row.figure,
                    f"`{row.verdict}`", side, f"{row.seconds:.0f}")  # fmt: skip
+
+
+def claim_table(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Claims that FOLDER holds."""
+    yield ("claim", "linf, 8/255 of", "images", "claimed", "under", "clean", "csrobust (95% CI)", "verdict",
+           "CPU seconds")  # fmt: skip
+    units = {"pixel": "pixels", "normalized": "normalised pixels"}
+    for claim in CLAIMS:
+        for row in stored_row(folder, claim.name):
+            yield (claim.name, units[claim.space], str(row.images), f"{claim.claim:.1%}", claim.by,
+                   f"{row.clean:.1%}", row.figure, f"`{row.verdict}`", f"{row.seconds:.0f}")  # fmt: skip
+
+
+def stored_row(folder: Path, name: str) -> Iterator[Row]:
+    """The row of this name, if FOLDER has it."""
+    stored = folder / f"{name.replace(' ', '-')}.json"
+    if stored.exists():
+        yield Row(**json.loads(stored.read_text()))
 
 
 def image_table(folder: Path) -> Iterator[tuple[str, ...]]:
@@ -299,6 +366,7 @@ def main() -> None:
     jobs: dict[str, Callable[[], Row | Answer]] = {
         row.name: partial(evaluate_network, row, *places) for row in ROWS
     }
+    jobs |= {claim.name: partial(evaluate_claim, claim, *places) for claim in CLAIMS}
     jobs |= {image.name: partial(evaluate_image, image, *places) for image in IMAGES}
     for name in () if options.tables else options.names or jobs:
         stored = options.folder / f"{name.replace(' ', '-')}.json"
@@ -306,7 +374,7 @@ def main() -> None:
             made = jobs[name]()
             write_text(stored, json.dumps(asdict(made)))
             print(made, flush=True)
-    for table, rows in (("networks", network_table), ("images", image_table)):
+    for table, rows in (("networks", network_table), ("claims", claim_table), ("images", image_table)):
         write(table, pipes(list(rows(options.folder))), PAGE)
     write("files", pipes(list(file_table())), PAGE)
 

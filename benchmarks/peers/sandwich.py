@@ -1,12 +1,15 @@
-"""Certified lower ends and attacks beside what verifiers found, image by image, on networks of VNN-COMP 2021.
+"""Certified lower ends and attacks beside what verifiers found, image by image, on networks of VNN-COMP.
 
     python benchmarks/peers/sandwich.py --vnncomp DIR --record FILE [NETWORK ...]  appends to FILE what it
         finds
     python benchmarks/peers/sandwich.py --record FILE --write  puts it into `sandwich.md`
 
 DIR has `benchmarks` of https://github.com/stanleybak/vnncomp2021 and `results_csv` of
-https://github.com/stanleybak/vnncomp2021_results; reading networks needs the package onnx. Instances that
-FILE has are left out, so a run may be interrupted, and processes may share the networks between them.
+https://github.com/stanleybak/vnncomp2021_results. For 2022, with a FILE of its own, it has `benchmarks` of
+https://github.com/ChristopherBrix/vnncomp2022_benchmarks, unpacked, and the folders of vnncomp2022_results in
+`results_csv`, and instances that no verifier decided are left out. Reading networks needs the package onnx.
+Instances that FILE has are left out, so a run may be interrupted, and processes may share the networks
+between them.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors.coverage import write
-from benchmarks.peers.sandwich_networks import BENCHMARKS, OUTSIDE, Instance, instances, network
+from benchmarks.peers.sandwich_networks import BENCHMARKS, OF_2022, OUTSIDE, Instance, instances, network
 from robustbench_coded import attack
 from robustbench_coded.extras.certification.bounds import Region, least_margins
 from robustbench_coded.extras.certification.graph import Graph, graph_of
@@ -107,7 +110,8 @@ def first_attacks(root: Path, names: list[str], known: Records) -> Iterator[Reco
     for benchmark in BENCHMARKS:
         groups: dict[tuple[str, float], list[Instance]] = defaultdict(list)
         for one in instances(root, benchmark, names):
-            if (one.network, one.spec) not in known:
+            undecided = benchmark in OF_2022 and one.published == "open"
+            if (one.network, one.spec) not in known and not undecided:
                 groups[one.network, round(one.eps, 6)].append(one)
         for some in groups.values():
             x = torch.stack([one.image for one in some]).float()
@@ -125,7 +129,9 @@ def last_attack(root: Path, names: list[str], known: Records) -> Iterator[Record
     left = []
     for benchmark in BENCHMARKS:
         for one in instances(root, benchmark, names):
-            record = known[one.network, one.spec]
+            record = known.get((one.network, one.spec))
+            if record is None or (benchmark in OF_2022 and one.published == "robust"):
+                continue
             if not record["by"] and record["bound"] <= 0 and LAST not in record["tried"]:
                 left.append((one, record))
     for one, record in sorted(left, key=lambda pair: ORDER.index(pair[0].published)):
@@ -201,8 +207,9 @@ def main() -> None:
     table = "\n".join(summary(records))
     print(table)
     if options.write:
-        write("networks", table, PAGE)
-        write("instances", "\n".join(lines(records)), PAGE)
+        year = " 2022" if records[0]["benchmark"] in OF_2022 else ""
+        write(f"networks{year}", table, PAGE)
+        write(f"instances{year}", "\n".join(lines(records)), PAGE)
 
 
 def _records(path: Path) -> Records:

@@ -1,4 +1,4 @@
-"""Networks and instances of VNN-COMP 2021, and what verifiers said of each, for `sandwich.py`.
+"""Networks and instances of VNN-COMP 2021 and 2022, and what verifiers said of each, for `sandwich.py`.
 
 An instance is a network, an image and a box of pixels. Verifiers proved that no pixels in the box are
 answered wrongly (marabou-cifar10: answered with one class) or gave some that are. Networks are read from ONNX
@@ -27,8 +27,16 @@ BENCHMARKS: dict[str, tuple[tuple[int, int, int], tuple[float, ...], tuple[float
     "oval21": (CIFAR, (0.485, 0.456, 0.406), (0.225, 0.225, 0.225)),
     "cifar10_resnet": (CIFAR, (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
     "marabou-cifar10": (CIFAR, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "mnist_fc": (GREY, (0.0,), (1.0,)),
+    "sri_resnet_a": (CIFAR, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "sri_resnet_b": (CIFAR, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
 }
-LEFT_OUT = {("RPM", "mnistfc")}  # misread its files, say the organisers (README of the results)
+OF_2022 = ("mnist_fc", "sri_resnet_a", "sri_resnet_b")
+# RPM misread its files, say the organisers (README of the results). The others call instances robust that
+# several verifiers gave counterexamples of.
+LEFT_OUT = {("RPM", "mnistfc")} | {
+    (tool, benchmark) for tool in ("cgdtest", "marabou", "verapak") for benchmark in OF_2022
+}
 SAME = 1e-4  # logits of a network read here beside onnx's own, in largest logits
 OUTSIDE = 1e-6  # pixels that float32 may put outside a box, moved back before the answer is checked
 
@@ -82,9 +90,12 @@ class Instance:
 
 def instances(root: Path, benchmark: str, names: Sequence[str]) -> Iterator[Instance]:
     """Those of a benchmark, in its order; only those of the networks ``names``, if there are any."""
-    said = _said(root / "results_csv", benchmark)
     folder = root / "benchmarks" / benchmark
-    with (folder / f"{benchmark}_instances.csv").open() as lines:
+    if not folder.exists():  # of the other year
+        return
+    said = _said(root / "results_csv", benchmark)
+    listed = "instances.csv" if benchmark in OF_2022 else f"{benchmark}_instances.csv"
+    with (folder / listed).open() as lines:
         for network, spec, *_ in csv.reader(lines):
             if not names or Path(network).stem in names:
                 words = said[Path(network).stem, Path(spec).stem]
@@ -101,9 +112,10 @@ def instances(root: Path, benchmark: str, names: Sequence[str]) -> Iterator[Inst
 def _said(folder: Path, benchmark: str) -> dict[tuple[str, str], list[str]]:
     """What verifiers answered, by network and specification."""
     found = defaultdict(list)
-    for path in sorted(folder.glob("*.csv")):
+    for path in sorted((*folder.glob("*.csv"), *folder.glob("*/results.csv"))):
+        tool = path.parent.name if path.stem == "results" else path.stem
         for category, network, spec, _, result, *_ in csv.reader(path.open()):
-            if category == benchmark and (path.stem, benchmark) not in LEFT_OUT:
+            if category == benchmark and (tool, benchmark) not in LEFT_OUT:
                 word = {"unsat": "holds", "sat": "violated"}.get(result.lower(), result)
                 found[Path(network).stem, Path(spec).stem].append(word)
     return found

@@ -1,6 +1,8 @@
 """Weights that others published: architectures, and what `reports/outside` counts of their page."""
 
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from benchmarks.errors import outside
 from benchmarks.peers import published_networks as networks
 from benchmarks.peers import published_weights as weights
+from benchmarks.peers import sandwich_networks as verified
 
 ROW = ("net", "linf, 0.1", "256", "{published}", "{by}", "98%", "90% (80 to 95)", "`{word}`", "{side}", "3")
 SHAPES = {"conv1": (4, 4, 1, 16), "conv2": (4, 4, 16, 32), "fc1": (1568, 100), "fc2": (100, 10)}
@@ -73,7 +76,7 @@ def test_published_figures_are_counted_by_what_they_prove(
 ):
     (head,) = weights.network_table(weights.PAGE.parent / "nowhere")
     values = [cell.format(published=published, by=by, word=word, side=side) for cell in ROW]
-    pages = {"networks": [dict(zip(head, values, strict=True))], "images": []}
+    pages = {"networks": [dict(zip(head, values, strict=True))], "images": [], "claims": []}
     monkeypatch.setattr(outside, "rows", lambda page, name: pages[name])
     (judged,) = outside.published()
     assert (judged.truth, judged.missed) == (truth, missed)
@@ -81,7 +84,79 @@ def test_published_figures_are_counted_by_what_they_prove(
 
 def test_images_broken_below_their_least_change_are_misses(monkeypatch):
     image = {"image": "mnist 7", "norm": "linf", "broken at it": "no", "broken one pixel value below": "yes"}
-    pages = {"networks": [], "images": [image]}
+    pages = {"networks": [], "images": [image], "claims": []}
     monkeypatch.setattr(outside, "rows", lambda page, name: pages[name])
     at, below = outside.published()
     assert at.missed and below.missed and (at.says, below.says) == ("open", "broken")
+
+
+def keras_arrays(probability):
+    """Arrays of the LWTA network in their order, with this logit of a stick in the last layer."""
+    rng = np.random.default_rng(0)
+    arrays, inside = [], 3
+    for planes in (32, 64, 128):
+        for size, norm in ((5 if planes == 32 else 3, True), (5 if planes == 32 else 3, True), (3, False)):
+            arrays += [rng.normal(size=(size, size, inside, planes)) / (size * inside**0.5), np.zeros(planes)]
+            arrays += [np.ones(planes), np.zeros(planes), np.zeros(planes), np.ones(planes)] if norm else []
+            inside = planes
+    for shape in ((2048, 128), (128, 64)):
+        arrays += [rng.normal(size=shape) / shape[0] ** 0.5, np.zeros(shape[1])]
+    stay = np.full((64, 5), probability)
+    stay[:, 2] = -10  # below the threshold that cuts connections
+    return [*arrays, np.ones((64, 10)), np.ones((64, 10)), np.ones(5), np.ones(5), stay, np.arange(10.0)]
+
+
+def test_connections_of_the_last_layer_are_scaled_or_cut(tmp_path):
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(keras_arrays(0.0), protocol=3))
+    model = networks.lwta_sbp(tmp_path / "net.pkl")
+    expected = torch.full((10, 64), 0.5)
+    expected[[2, 7]] = 0  # a stick is that of units i and i + 5
+    torch.testing.assert_close(model.network[-1].weight, expected)
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_strides_of_tensorflow_begin_at_the_upper_left_pixel():
+    padded = networks.Halved()(torch.ones(1, 1, 4, 4))
+    assert padded.shape == (1, 1, 5, 5)
+    assert (
+        float(padded[0, 0, :4, :4].min()) == 1
+        and float(padded[0, 0, 4].sum() + padded[0, 0, :, 4].sum()) == 0
+    )
+
+
+def test_pickles_that_name_another_class_are_refused(tmp_path):
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps([Path("x")]))
+    with pytest.raises(pickle.UnpicklingError, match="is no array"):
+        networks.lwta_sbp(tmp_path / "net.pkl")
+
+
+def test_a_refuted_claim_needs_an_explanation_and_is_no_truth(monkeypatch, tmp_path):
+    for claim, word in zip(weights.CLAIMS, ("claim refuted", "no failure found", "not settled"), strict=True):
+        row = weights.Row(claim.name, word, 128, 0.84, 0.1, 0.15, 0.2, 9.0)
+        (tmp_path / f"{claim.name.replace(' ', '-')}.json").write_text(json.dumps(weights.asdict(row)))
+    head, *lines = weights.claim_table(tmp_path)
+    assert [line[1] for line in lines] == ["pixels", "normalised pixels", "pixels"]
+    pages = {"networks": [], "images": [], "claims": [dict(zip(head, line, strict=True)) for line in lines]}
+    monkeypatch.setattr(outside, "rows", lambda page, name: pages[name])
+    judged = list(outside.published())
+    assert [one.missed for one in judged] == [True, False, False]
+    assert {one.truth for one in judged} == {"claimed"}
+
+
+def test_instances_of_2022_count_verifiers_that_are_not_refuted_by_others(tmp_path):
+    folder = tmp_path / "benchmarks" / "mnist_fc"
+    folder.mkdir(parents=True)
+    (folder / "instances.csv").write_text("onnx/net.onnx,vnnlib/prop_1_0.03.vnnlib,120\n")
+    ends = "".join(f"(assert (<= X_{i} 0.53))\n(assert (>= X_{i} 0.47))\n" for i in range(784))
+    wrong = "".join(f"(and (>= Y_{i} Y_4))" for i in range(10) if i != 4)
+    (folder / "vnnlib").mkdir()
+    (folder / "vnnlib" / "prop_1_0.03.vnnlib").write_text(f"{ends}(assert (or {wrong}))")
+    for tool, word in (("alpha", "sat"), ("beta", "timeout"), ("cgdtest", "unsat")):
+        (tmp_path / "results_csv" / tool).mkdir(parents=True)
+        line = f"mnist_fc,onnx/net.onnx,vnnlib/prop_1_0.03.vnnlib,1,{word},2\n"
+        (tmp_path / "results_csv" / tool / "results.csv").write_text(line)
+    (one,) = verified.instances(tmp_path, "mnist_fc", ())
+    assert (one.published, one.robust, one.broken, one.label) == ("broken", 0, 1, 4)
+    assert one.eps == pytest.approx(0.03) and float(one.image.mean()) == pytest.approx(0.5)
+    assert not list(verified.instances(tmp_path, "mnistfc", ()))
