@@ -281,7 +281,8 @@ def test_victims_are_not_asked_for_what_cannot_run_on_them(evaluation):
     run, number = evaluation(), np.arange(64)
     left = {"clean": number >= 0, "random-sign": number >= 0, "pgd-10": number < 40, "apgd-mt-20": number > 0}
     for name, right in left.items():
-        run.add(name, right[:, None], right[:, None], threat="victim/unknown", randomised=False)
+        answers = right[:, None]
+        run.add(name, answers, answers, batch=number, threat="victim/unknown", randomised=False)
     rows = case_results(*run.parts())
     made = next(r for r in rows if r.case.attack == "ensemble" and r.case.perturbation.eps > 0)
     found = {check.name: check for check in other_attacks(rows, made, 1.0)}
