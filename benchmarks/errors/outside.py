@@ -41,6 +41,8 @@ EXPLAINED = {
     "run [lwta](../lwta/report.md), and `csrobust verify` scores them again. The claim is wrong.",
     "ResNet-20, pixels": "Its authors claim 69.7% at 8/255. Their code perturbs images that are normalised, "
     "so the radius is about 1.8/255 of pixels. At 8/255 of pixels the claim is wrong.",
+    "LWTA-SBP softmax": "Its authors report 83% under PGD-200, which differentiates a saturated softmax. "
+    "With its slope smoothed, `relaxed-pgd-20+momentum=1` breaks every image. The claim is wrong.",
     "mnist 7 in l0": "A solver finds four pixels among 784 that change the answer. The network binarises its "
     "pixels, so no gradient points to them; 2,000 queries of `sparse-rs` and a surrogate's gradient do not "
     "find them either. The verdict is `not settled`.",

@@ -131,9 +131,10 @@ class ProjectedResNet20(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv_1, self.bn_1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        for i, (inside, planes) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
-            blocks = (ProjectedBlock(inside, planes), *(ProjectedBlock(planes, planes) for _ in range(2)))
-            setattr(self, f"stage_{i}", nn.Sequential(*blocks))
+        self.stage_1, self.stage_2, self.stage_3 = (
+            nn.Sequential(ProjectedBlock(inside, planes), *(ProjectedBlock(planes, planes) for _ in range(2)))
+            for inside, planes in ((16, 16), (16, 32), (32, 64))
+        )
         self.fc = nn.Linear(64, 10)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -244,7 +244,7 @@ def evaluate_network(network: Network, weights: Path, shared: Path, folder: Path
 
 def evaluate_claim(claim: Claim, weights: Path, shared: Path, folder: Path) -> Row:
     images = (part[:FEWER] for part in test_images("cifar10", shared))
-    options = {"eps": "8/255", "eps_space": claim.space, "claim": claim.claim}
+    options: dict[str, Any] = {"eps": "8/255", "eps_space": claim.space, "claim": claim.claim}
     return evaluate_row(claim, weights, folder, *images, **options)
 
 
