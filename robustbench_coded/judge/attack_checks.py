@@ -298,9 +298,9 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
 
     Where attacks fail on different images, each ends in some local optimum, and there may be better ones for
     all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
-    `twice_the_restarts` has to find it, for single victims, too. Random answers make attacks differ a little by chance, which nothing
-    may end: there it is enough that mixed starts are at their end. Where the strongest attack follows no
-    gradient, other checks ask what the gradient hides.
+    `twice_the_restarts` has to find it, for single victims, too. Random answers make attacks differ a little
+    by chance, which nothing may end: there it is enough that mixed starts are at their end. Where the
+    strongest attack follows no gradient, other checks ask what the gradient hides.
 
     Args:
         restarts: `twice_the_restarts`.
