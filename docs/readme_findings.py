@@ -13,6 +13,8 @@ from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.text.formatting import MARKS
+from robustbench_coded.schema.words import IntervalKind
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -21,7 +23,7 @@ FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
 # run, checkpoint, N of RCI -> the name in the table and the title in the figure
 NETWORKS = {
-    ("cifar10-resnet20", "resnet20", 190): "undefended ResNet-20",
+    ("cifar10-resnet20", "resnet20", 190): "standardly trained ResNet-20",
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
@@ -96,7 +98,7 @@ def _cell(rows: list[dict[str, str]], attack: str, budget: dict[str, str]) -> st
 
 def _accuracy(row: dict[str, str]) -> str:
     accuracy, low, high = (100 * float(row[column]) for column in ("accuracy", "ci_low", "ci_high"))
-    return f"{accuracy:.1f} [{low:.1f}, {high:.1f}]"
+    return f"{accuracy:.1f} [{low:.1f}, {high:.1f}]{MARKS[IntervalKind(row['interval_kind'])]}"
 
 
 def zoo() -> str:
@@ -160,20 +162,21 @@ def truth() -> str:
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
     missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
     others = ", ".join(
-        f"{tool.partition(' ')[0]} on {missed[tool]} of {len(found)} supported"
+        f"{tool.partition(' ')[0]}: {missed[tool]} of {len(found)} supported"
         for tool, found in sides["broken"].items()
         if "AutoAttack" in tool
     )
     positive = sum(row["verdict"] == "no failure found" for row in ours)
     false = sum(row["verdict"] in ("broken", "no gain") for row in good)
     return (
-        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks and "
-        f"defences that others broke, csrobust breaks {broken}, leaves {unsettled} open and gives "
+        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases (images, networks, "
+        f"defences) broken in prior work, csrobust breaks {broken}, leaves {unsettled} open and gives "
         f"{stands or 'none'} a positive verdict. Of {sum(counts['robust'])} reported robust, it breaks "
         f"{wrong}, leaves {unclear} open and gives {praised or 'none'} a positive verdict.\n"
-        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} proven to retain 0%, csrobust "
-        f"reports more than 5% on {missed['csrobust']} ({others}) and gives {positive or 'none'} a positive "
-        f"verdict. Of {len(good)} proven robust, it calls {false or 'none'} broken."
+        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} with a provable robust "
+        f"accuracy of 0%, csrobust reports more than 5% on {missed['csrobust']} ({others}) and gives "
+        f"{positive or 'none'} a positive verdict. Of {len(good)} provably robust ones, it calls "
+        f"{false or 'none'} broken."
     )
 
 
@@ -228,9 +231,9 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust gives {missed or 'none'} of {len(broken)} broken defences a positive verdict, calls "
-        f"{len(judged) or 'none'} of {len(words) - len(broken)} robust ones broken, and leaves {open_words} "
-        "open."
+        f"csrobust gives {missed or 'none'} of the {len(broken)} broken defences a positive verdict, calls "
+        f"{len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and leaves "
+        f"{open_words} open."
     )
     if constant:
         these = " and ".join(constant)

@@ -198,7 +198,7 @@ SHARED: dict[str, Option] = {
     "coded": option(
         list[str],
         "--coded",
-        help="Coded inference without the permutation, such as N=190.",
+        help="RCI without the random permutation, such as N=190.",
         default=[],
     ),
     "defence": option(

@@ -32,16 +32,8 @@ def download_folder(data_dir: Path | None) -> Path:
 def search_path(data_dir: Path | None) -> list[Path]:
     """The folders that are searched, in order: those that the user names, then where scripts put data."""
     named = [Path(place) for place in (data_dir, os.environ.get("CSROBUST_DATA")) if place]
-    caches = _caches()
-    usual = [
-        Path("data"),
-        Path("..", "data"),
-        own_cache(),
-        caches,
-        caches / "torch",
-        Path.home() / "data",
-    ]
-    return [*named, *usual]
+    caches = [own_cache(), _caches(), _caches() / "torch"]
+    return [*named, Path("data"), Path("..", "data"), *caches, Path.home() / "data"]
 
 
 def own_cache() -> Path:
@@ -229,14 +221,9 @@ def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
 
 def _files(folder: Path, split: str) -> tuple[Path, Path] | None:
     """The images and the labels of a split; None where one is missing."""
-    pair = []
-    for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"):
-        names = (f"{_STEMS[split]}-{kind}", f"{_STEMS[split]}-{kind}.gz")
-        file = next((folder / name for name in names if (folder / name).is_file()), None)
-        if file is None:
-            return None
-        pair.append(file)
-    return pair[0], pair[1]
+    stems = (folder / f"{_STEMS[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (stem if stem.is_file() else stem.with_suffix(".gz") for stem in stems)
+    return (images, labels) if images.is_file() and labels.is_file() else None
 
 
 def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:

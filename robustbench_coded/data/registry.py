@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from robustbench_coded.data.dataset import Dataset
@@ -65,8 +64,9 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
         return named_sets.load_cifar(spec, split=split, data_dir=first)
     if spec in named_sets.MNIST:
         return named_sets.load_idx(spec, split=split, data_dir=first)
-    near = difflib.get_close_matches(spec, DATA, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(spec, DATA)
+    if Path(spec).exists():
+        hint = f"write {'folder' if Path(spec).is_dir() else 'npz'}:{spec}; "
     raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")
 
 

@@ -1,6 +1,5 @@
 """Defences as the command line names them, ``rci:N=1.5K,average=4``, ``noise:sigma=0.1``. Needs no torch."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.extensions import all_of
 
 CODED = ("coded", "rci")  # the defences that take N
@@ -88,9 +87,9 @@ def parse_defence(text: str) -> DefenceSpec:
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
     whole = [known for known in installed() if known.endswith(f":{kind}")]
-    near = f" did you mean {whole[0]}?" if whole else _closest(kind, [*_OPTIONS, *installed()])
+    near = f"did you mean {whole[0]}? " if whole else did_you_mean(kind, [*_OPTIONS, *installed()])
     raise InputError(
-        f"defence {text!r} is not known;{near} write a name of "
+        f"defence {text!r} is not known; {near}write a name of "
         "`csrobust list defences`, package.module:function or file.py:function"
     )
 
@@ -138,8 +137,8 @@ def _installed(name: str, family: list[str]) -> DefenceSpec:
     entry = installed().get(name)
     if entry is None:
         last = name.partition(":")[2]
-        near = _closest(last, [known.partition(":")[2] for known in family])
-        raise InputError(f"{name} is not known;{near} `csrobust list defences` has them")
+        near = did_you_mean(last, [known.partition(":")[2] for known in family])
+        raise InputError(f"{name} is not known; {near}`csrobust list defences` has them")
     meant = entry.stands_for() if hasattr(entry, "stands_for") else ""
     return parse_defence(meant) if meant else DefenceSpec(name)
 
@@ -186,7 +185,7 @@ def _known(kind: str, rest: str) -> DefenceSpec:
             raise InputError(f"{kind}: {part!r} is not name=value; write {_example(kind)}")
         if name not in names:
             takes = f"it takes {', '.join(names)}" if names else "it takes none"
-            raise InputError(f"{kind} has no option {name!r};{_closest(name, names)} {takes}")
+            raise InputError(f"{kind} has no option {name!r}; {did_you_mean(name, names)}{takes}")
         if name in given:
             raise InputError(f"{kind}: {name} is given twice; give it once")
         if not value:
@@ -218,11 +217,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "+".join(str(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _closest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.5)
-    return f" did you mean {next(n for n in names if n.lower() == near[0])}?" if near else ""
 
 
 def _example(kind: str) -> str:

@@ -89,6 +89,8 @@ def attack(
     """
     for given in unknown:
         raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
+    if not isinstance(name, str):
+        raise InputError(f"name {name!r} is not text; give one attack, such as 'pgd-10'")
     drawn = torch.randint(2**63 - 1, (), device="cpu") if seed is None else seed
     seed = read_number(drawn, "seed", SEEDS)
     rules = {"steps": count(), "eot": count(), "step_size": number(0, above=True)}

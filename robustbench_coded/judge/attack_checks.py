@@ -298,7 +298,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
 
     Where attacks fail on different images, each ends in some local optimum, and there may be better ones for
     all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
-    `twice_the_restarts` has to find it. Random answers make attacks differ a little by chance, which nothing
+    `twice_the_restarts` has to find it, for single victims, too. Random answers make attacks differ a little by chance, which nothing
     may end: there it is enough that mixed starts are at their end. Where the strongest attack follows no
     gradient, other checks ask what the gradient hides.
 
@@ -315,7 +315,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     check = passed(name, f"{finding}.", best.case.attack)
     if accuracy - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
-    one_by_one = not (ensemble.randomised or ensemble.batch_dependent)
+    one_by_one = not (ensemble.randomised or ensemble.batch_dependent or ensemble.case.threat.one_victim)
     if restarts.passed and not one_by_one:
         return replace(check, finding=f"{finding}; mixing more starts finds no more.")
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."

@@ -183,7 +183,7 @@ def _no_failure(v: Verdict) -> str:
 # fmt: off
 RULES = (
     Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes,
-        when="No attack has all of its outcomes.",
+        when="No attack is complete.",
         why="There is no result to evaluate yet.",
     ),
     # An upper confidence limit is below a threshold: negative, whatever the checks say.
@@ -199,7 +199,7 @@ RULES = (
             "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
             "least as strongly as the defence, or the defence retains less than the margin."
         ),
-        why="An attack that succeeds needs no check, but a comparison is fair only if it ran on both models.",
+        why="A successful attack needs no check, but a fair comparison requires it on both models.",
     ),
     Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
         when=(
@@ -247,7 +247,7 @@ RULES = (
     Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes,
         when=(
             "The floor plus 5% of the clean accuracy is at least the clean accuracy, and the lower "
-            "confidence limit of the accuracy is not above it."
+            "confidence limit of the accuracy is not above this threshold."
         ),
         why="If a constant prediction is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
@@ -266,7 +266,7 @@ RULES = (
             "One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, "
             "*attacks agree*, *what broke the base*."
         ),
-        why="If gradients mislead an attack, another attack, even a cheaper one, can be more effective.",
+        why="If gradients are misleading, a different attack can be stronger, even at a lower cost.",
     ),
     Rule("not converged", VerdictName.NOT_SETTLED, _not_converged,
         when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
@@ -283,7 +283,7 @@ RULES = (
     Rule("inconsistent predictions", VerdictName.NOT_SETTLED, _inconsistent,
         when=(
             "Another self-test did not pass: predictions depend on the caller, on the type of query or on "
-            "whether the query attacks or scores."
+            "whether it comes from an attack or from scoring."
         ),
         why="The defence must behave the same when attacked, scored and used.",
     ),
@@ -294,7 +294,7 @@ RULES = (
     ),
     Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure,
         when="No rule above applies.",
-        why="An upper bound on robustness, never a proof.",
+        why="The result is an upper bound on robust accuracy, never a proof.",
     ),
 )
 # fmt: on

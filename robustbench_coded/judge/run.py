@@ -261,6 +261,7 @@ class Run:
             ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
             "not_run": as_sentences(self.manifest.not_run),
+            "outlook": to_builtins(self.manifest.outlook),
             "notes": list(self.manifest.notes),
         }
 

@@ -276,7 +276,7 @@ def question(
     if assembly.labels is None:
         return Question(why, (), 0, (), budget(usual.normalisation.std))
     choices = _shown(_compared(assembly, usual, parts, normalisations))
-    if (form := _with_fewer_activations(assembly, choices)) is not None:
+    if (form := with_fewer_activations(assembly, choices)) is not None:
         own, *others = (assembly.labelled(choice.candidate) for choice in (form, *choices))
         if accuracy and _reaches(own, accuracy[1]) and not any(_reaches(row, accuracy[1]) for row in others):
             most = max(row.accuracy for row in others)
@@ -313,7 +313,7 @@ def _compared(
     return [assembly.labelled(candidate, count) for candidate in candidates]
 
 
-def _with_fewer_activations(assembly: Assembly, choices: Sequence[Labelled]) -> Labelled | None:
+def with_fewer_activations(assembly: Assembly, choices: Sequence[Labelled]) -> Labelled | None:
     """The most accurate form without some of its activations; None unless it beats all choices.
 
     A published definition decides the activations, and people edit it.

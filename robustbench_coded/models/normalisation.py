@@ -127,10 +127,8 @@ def parse_normalisation(text: str, channels: int) -> Normalisation:
         raise InputError(
             f"--normalize {text} is not for {channels} channels; those are {', '.join(known)} or m/s"
         )
-    means, slash, deviations = text.partition("/")
+    means, _, deviations = text.partition("/")
     try:
-        if not slash:
-            raise ValueError("no slash")
         mean = tuple(float(value) for value in means.split(","))
         std = tuple(float(value) for value in deviations.split(","))
         normalisation = named(mean, std)

@@ -25,6 +25,7 @@ from robustbench_coded.models.candidates import (
     Question,
     Stated,
     question,
+    with_fewer_activations,
 )
 from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.external_architectures import normaliser_in
@@ -242,6 +243,14 @@ class _Decision:
         chosen = Candidate(arch, stated.normalisation or self.normalisations[0])
         self.beside = [replace(chosen, normalisation=other) for other in self.normalisations]
         self.beside += [replace(chosen, arch=form) for form in self.assembly.one_part_away(arch)]
+        if self.definition and not (unknown or stated.arch) and self.assembly.labels is not None:
+            usual = self.assembly.labelled(chosen)
+            if (form := with_fewer_activations(self.assembly, [usual])) is not None:  # an edited forward
+                self.parts = (INACTIVE,)
+                self.open = (
+                    f"{form.candidate} answers {form.accuracy:.2%} of {len(usual.rightly)} labelled images "
+                    f"rightly and {self.definition} {usual.accuracy:.2%}"
+                )
         return chosen
 
     def _by_batch_norms(self) -> Candidate:

@@ -70,16 +70,11 @@ def holds_objects(path: str) -> str:
 
 def another_zip(names: list[str]) -> str | None:
     """The kind of a zip archive by the names of its files; None if torch.save may have written it."""
-    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
-        return (
-            "a TorchScript archive, which holds code: not loaded; where you trust it, "
-            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)"
-        )
-    if any(name.endswith("/archive_format") for name in names):
-        return (
-            "a torch.export archive, which holds code: not loaded; where you trust it, "
-            "torch.save(torch.export.load(FILE).state_dict, NEW_FILE)"
-        )
+    if any(name.endswith(("/constants.pkl", "/archive_format")) or "/code/" in name for name in names):
+        exported = any(name.endswith("/archive_format") for name in names)
+        kind, read = ("torch.export", "export.load(FILE)") if exported else ("TorchScript", "jit.load(FILE)")
+        code = f"a {kind} archive, which holds code: not loaded; where you trust it, "
+        return f"{code}torch.save(torch.{read}.state_dict{'' if exported else '()'}, NEW_FILE)"
     if names and all(name.endswith(".npy") for name in names):
         return "NumPy arrays, which belong to --data npz:FILE if they are images and labels"
     inside = next((name for name in names if name.endswith(ENDINGS)), None)
@@ -93,13 +88,10 @@ STRANGERS = (
     (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
-    (b"GGUF", "a GGUF file; only PyTorch's weights are read"),
     (b"\x89PNG", "a picture; --data takes folders of them"),
     (b"\xff\xd8\xff", "a picture; --data takes folders of them"),
     (b"{", "text in JSON, as a server's answer; download the checkpoint itself"),
     (b"404", "a server's answer (not found); download the checkpoint itself"),
-    (b"7z\xbc\xaf", "compressed with 7-Zip; unpack it first"),
-    (b"Rar!", "compressed with RAR; unpack it first"),
 )
 TAR = 257, b"ustar"  # where a tar archive says so
 

@@ -282,7 +282,7 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
             return architecture, {**architecture.parameters, **numbers, **_forms(architecture, parts)}
     if name.endswith(".py"):
         raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
-    near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)
+    near = get_close_matches(name, MODELS, n=3, cutoff=0.4) or list(MODELS)[:3]
     raise InputError(
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them all, "
         "and --arch package.module:function takes one from your own code"

@@ -56,7 +56,7 @@ def present(named: str | Path) -> Path:
     if not exists:
         near = did_you_mean(path.name, [*shipped(), *_files_beside(path)])
         raise InputError(
-            f"{path}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
+            f"{named}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
             "`csrobust list checkpoints`"
         )
     if not file:

@@ -8,6 +8,7 @@ import pytest
 
 from attacks import catalogue, naming
 from attacks.catalogue import CATALOGUE, Algorithm
+from attacks.presets import LISTED
 from attacks.registry import attack_for
 from robustbench_coded.evaluation.planning.costs import queries_of
 from robustbench_coded.reports.text.formatting import attack_text
@@ -50,6 +51,13 @@ def test_every_entry_builds_its_attack(name):
     assert getattr(attack, "steps", 64) == 64
     assert getattr(attack, "early_stop", False) == CATALOGUE[name].stops_early
     assert CATALOGUE[name].words in attack_text(text)
+
+
+def test_every_attack_that_runs_has_an_example_in_the_list():
+    """`csrobust list attacks` prints it, and test_every_attack.py runs it."""
+    assert {naming.parse(text).algorithm for text in LISTED} >= {
+        n for n, entry in CATALOGUE.items() if entry.module
+    }
 
 
 def test_what_is_no_longer_run_is_read_and_refused():

@@ -32,7 +32,7 @@ def test_a_page_counts_the_verdicts_by_what_is_true(findings):
 def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(findings):
     external, generated = findings.truth().splitlines()
     broken = [row for row in findings._outside() if row[1] == "broken"]
-    assert f"of {sum(sum(row[2:]) for row in broken)} images" in external
+    assert f"of {sum(sum(row[2:]) for row in broken)} cases" in external
     rows = [row for row in findings._rows("soundness/soundness.csv") if row["tool"] == "csrobust"]
     missed = [row for row in rows if float(row["truth"]) == 0 and float(row["accuracy"]) > 0.05]
     assert f"more than 5% on {len(missed)} (" in generated

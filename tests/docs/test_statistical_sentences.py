@@ -98,8 +98,8 @@ NUMBERS = {
 VERDICTS = {
     "margin": lambda: f"the **margin**, {percent(judge.MARGIN)} points unless `--margin` changes it",
     "error of a limit": lambda: (
-        f"Each confidence limit has an error probability of at most {percent(intervals.TAIL)}%, at every "
-        "interim analysis at which the run may stop"
+        f"Each confidence limit has an error probability of at most {percent(intervals.TAIL)}%, including "
+        "at every interim analysis at which the run may stop"
     ),
     "pointwise": lambda: (
         "Verdicts are pointwise: error probabilities are not corrected for multiple verdicts."
@@ -113,13 +113,13 @@ VERDICTS = {
     ),
     "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
     "constant": lambda: (
-        f"at most {percent(outcomes.NEAR_CONSTANT)} points above the frequency of the most common class "
-        "(half that frequency, if this is less)"
+        f"exceeds the frequency of the most common class by at most {percent(outcomes.NEAR_CONSTANT)} points "
+        "(or by half that frequency, if less)"
     ),
     "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
     "attacks agree": lambda: (
         f"accuracy under the strongest attack is at most {percent(attack_checks.DISAGREE)} points higher "
-        "than under all attacks together"
+        "than under the ensemble"
     ),
     "a difference that counts": lambda: (
         f"the difference is at least {'half a point' if checks.WORTH == 0.005 else checks.WORTH}"

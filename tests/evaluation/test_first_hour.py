@@ -129,6 +129,11 @@ def one_number(last):
         ({"x": X + 0.1}, r"x: expected pixels in \[0, 1\]"),
         ({"y": Y + 1}, "labels go up to 4: .*; where they begin at 1, give y - 1"),
         ({"name": "transfer-pgd-3"}, "give it: base=network"),
+        ({"name": None}, "^name None is not text; give one attack, such as 'pgd-10'$"),
+        ({"name": ["pgd-3"]}, r"^name \['pgd-3'\] is not text; give one attack"),
+        ({"y": Y[:3]}, r"expected y integers \[16\], one for each image, got int64 \[3\]"),
+        ({"eps": 8}, r"\(8/255, not 8\), got 8"),
+        ({"target": "cat"}, "expected a class, a whole number"),
         (
             {"model": Linear(out=one_number(nn.Identity()))},
             r"pad\(model\(x\), .* where the number is a logit",

@@ -56,6 +56,9 @@ def test_an_attack_that_needs_no_gradient_of_the_defence_runs_on_it(tmp_path):
     for own in ("my_bpda", "my_queries"):
         assert next(left for name, left in accuracy.items() if own in name) == 0
     assert listed(run.path) == ["pgd-10, fgsm on codec: left out; it has no gradient"]
+    data = run.as_data()
+    assert data["not_run"] == listed(run.path)
+    assert {entry["option"] for entry in data["outlook"]} == {"--checks"}
     report = (run.path / "report.md").read_text()
     assert "left out; it has no gradient" in report[report.index("## What did not run") :]
 

@@ -276,6 +276,19 @@ def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
     assert f"pgd-10 leaves 50.0%, all attacks together {0.5 - apart / EXAMPLES:.1%}" in check.finding
 
 
+def test_victims_are_not_asked_for_what_cannot_run_on_them(evaluation):
+    """Of the 64 victims, one that another attack takes is more than the threshold."""
+    run, number = evaluation(), np.arange(64)
+    left = {"clean": number >= 0, "random-sign": number >= 0, "pgd-10": number < 40, "apgd-mt-20": number > 0}
+    for name, right in left.items():
+        answers = right[:, None]
+        run.add(name, answers, answers, batch=number, threat="victim/unknown", randomised=False)
+    rows = case_results(*run.parts())
+    made = next(r for r in rows if r.case.attack == "ensemble" and r.case.perturbation.eps > 0)
+    found = {check.name: check for check in other_attacks(rows, made, 1.0)}
+    assert found["attacks agree"].passed and "all attacks together 60.9%" in found["attacks agree"].finding
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_random_answers_show_that_attacks_fail_on_different_images_too(evaluation, restarted):
     run, number = evaluation(), np.arange(EXAMPLES)

@@ -99,6 +99,27 @@ def test_the_question_about_a_published_definition_names_a_form_that_explains_th
     assert why.startswith("neither its weights") and archs == [*[STACK] * 4, right]
 
 
+@pytest.mark.parametrize("differing", [0, 1, 6])
+def test_a_published_definition_is_not_taken_where_labels_prefer_it_without_an_activation(
+    network, saved, test_images, monkeypatch, differing
+):
+    """By six images of 306 as by one, which three standard errors would hide; its normalisation is stated."""
+    x, _ = test_images
+    monkeypatch.setattr(detect, "published_stacks", lambda: {STACK: {"definition": "an example"}})
+    edited = load_checkpoint(saved(), normalize="none")
+    y, agrees = network(x).argmax(1), edited.network(x).argmax(1) == network(x).argmax(1)
+    some = torch.cat([agrees.nonzero()[:300, 0], (~agrees).nonzero()[:differing, 0]])
+    found, right = recognise_network(edited, x[some], y[some]), f"{STACK}[inactive=last]"
+    if not differing:
+        assert (found.refusal, found.by[0], found.candidate.arch) == ("", "an example", STACK)
+        return
+    assert found.refusal.startswith(f"{right} without normalisation answers 100.00% of {len(some)} labelled")
+    archs = [one.candidate.arch for one in found.question.choices]
+    assert {right, STACK} <= set(archs)
+    stated = load_checkpoint(saved(), arch=STACK, normalize="none")
+    assert recognise_network(stated, x[some], y[some]).refusal == ""
+
+
 def test_labels_and_the_files_own_accuracy_contradict_the_usual_form(network, saved, test_images):
     x, y = test_images
     own = float((network(x).argmax(1) == y).float().mean())

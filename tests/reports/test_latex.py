@@ -111,7 +111,7 @@ def test_attacks_have_the_names_that_authors_write():
         "pgd-10": "PGD-10",
         "eot10-pgd-20+loss=margin": "EOT-10 PGD-20 (margin loss)",
         "transfer-apgd-mt-20": "Transfer APGD-MT-20",
-        "aware-pgd-20+init=transfer-pgd-20": "Aware PGD-20 (from transfer PGD-20)",
+        "aware-pgd-20+init=transfer-pgd-20": "Aware PGD-20 (started from transfer PGD-20)",
         "relaxed-eot4-apgd-ce-50": "Relaxed EOT-4 APGD-CE-50",
         "pgd-100@1/255": "PGD-100 (step 1/255)",
         "square-1000": "Square-1000",

@@ -91,8 +91,8 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     (answer,) = opened(*several).answers
     assert answer == Answer(
         "No gain: RCI",
-        "Robust accuracy is 0.0% to 1.6%, intervals within [0.0, 6.6]. The strongest attacks are A (in 1 of "
-        "3 cases) and 2 others.",
+        "Robust accuracy is 0.0% to 1.6%, with intervals within [0.0, 6.6]. The strongest attack is A in 1 "
+        "of 3 cases.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
@@ -110,7 +110,7 @@ def test_what_another_attacker_reaches_is_named():
     )
     same = [judgement(VerdictName.BROKEN, 0.01, subject=OTHER, threat=t) for t in (WHOLE_BATCH, VICTIM)]
     beside_same = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM), *same)
-    assert beside_same.others == (f"{found.others[0]} All other verdicts are the same.",)
+    assert beside_same.others == (f"{found.others[0]} All other verdicts are unchanged.",)
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
     assert alike.others == ("Against other attackers (victim/unknown), the verdicts are the same.",)
     assert opened(whole).others == ()
@@ -133,7 +133,7 @@ def test_the_intervals_say_which_images_they_are_about():
     assert opened(scored_again, smaller).certainty.endswith("only few disjoint batches were attacked.")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
     assert mixed.sentence.startswith(
-        "Robust accuracy is 1.0% to 5.0%, intervals within [0.0, 6.0]† and [0.0, 10.0]"
+        "Robust accuracy is 1.0% to 5.0%, with intervals within [0.0, 6.0]† and [0.0, 10.0]"
     )
 
 
@@ -283,7 +283,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
-    needed = "not possible with this data set. About 3,900 victims would be needed, and it has 128."
+    needed = "about 3,900 victims, but this data set has only 128."
     assert str(found) == f"Next step for victim/unknown: {needed}"
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next

@@ -176,7 +176,7 @@ def test_inputs_that_nobody_attacked_are_not_what_an_attack_left(make_run):
     verdicts = verdict_text_table(run.judgements)
     (row,) = [row for row in verdicts.rows if "victim/unknown" in row]
     assert row[verdicts.heads.index("Verdict")] == "not settled: not run yet"
-    assert row[verdicts.heads.index("Accuracy")] == ""
+    assert row[verdicts.heads.index("Robust accuracy")] == ""
 
 
 def test_a_row_that_is_measured_in_part_says_how_far(make_run):

@@ -84,9 +84,7 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
     assert (
-        "Next step for victim/unknown: not possible with this data set. About 3,900 victims would be needed, "
-        "and it has 128."
-        in first
+        "Next step for victim/unknown: about 3,900 victims, but this data set has only 128." in first
         and "batch/unknown" not in first
     )
     assert "batch/unknown" in rest

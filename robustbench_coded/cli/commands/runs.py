@@ -124,9 +124,18 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
             raise InputError(f"--format {name!r} is not known; choose from {', '.join(ENDINGS)}")
     if len(chosen) > 1 and out is None:
         raise InputError(f"--format {text} is several files; say where to with --out")
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
+    _refuse_file(out)
     return chosen
+
+
+def _refuse_file(out: Path | None) -> None:
+    """Raises InputError if --out is a file or named like one, where a folder is to be written."""
+    if (
+        out is not None
+        and not out.is_dir()
+        and (out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json"))
+    ):
+        raise InputError(f"--out {out} is a file; give a folder")
 
 
 def _kind_of(run: Path) -> Any:
@@ -173,8 +182,7 @@ def export_command(
 
     if to not in points_of("exporters"):
         raise InputError(f"--to {to!r} is not known; choose from {', '.join(points_of('exporters'))}")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
+    _refuse_file(out)
     if attacks is not None and to != "latex":
         raise InputError(f"--attacks chooses columns of --to latex; --to {to} writes all attacks")
     loaded = load_run(run)

@@ -76,7 +76,7 @@ class EvalConfig:
     """
 
     checkpoints: tuple[tuple[str, str], ...]
-    arch: str | None = option(None, "Architecture by name, or package.module:function that returns it.")
+    arch: str | None = option(None, "Architecture name, or package.module:function that builds it.")
     normalize: str | None = option(
         None, "Normalisation: none, cifar10, cifar10-2023, imagenet or MEAN,MEAN,MEAN/STD,STD,STD."
     )
@@ -92,12 +92,12 @@ class EvalConfig:
     first: bool = option(False, "Use the first examples of the data set instead of a random sample.")
     class_mix: str | None = option(
         None,
-        "Order of the images: balanced (by class), shuffled (default) or data (as in the data set).",
+        "Order of the images: balanced (within each batch), shuffled (default) or data (as in the data set).",
         one_of(*CLASS_MIXES),
     )
     batch_size: tuple[int, ...] = option(
         (128,),
-        "Number of inputs classified together (K). Comma-separated values evaluate several sizes.",
+        "Inputs classified together (K); comma-separated for several sizes.",
         count(most=LARGEST_BATCH),
     )
     standard: bool = option(True, "Also evaluate standard inference.")
@@ -132,8 +132,8 @@ class EvalConfig:
     )
     inputs: tuple[str, ...] = option(
         ("batch",),
-        "Inputs that the attacker controls: batch (all, default), victim (one), co-batch (one, and the "
-        "content of the others) or collateral (malicious inputs that harm the others).",
+        "Inputs that the attacker controls: batch (all, default), victim (one), co-batch (one, "
+        "beside others of the attacker's choice) or collateral (some, to harm the others).",
     )
     draws: int = option(
         10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)
@@ -179,7 +179,7 @@ class EvalConfig:
     )
     until: str | None = option(
         None,
-        "Stop early. `settled` skips attacks that can no longer change the verdict.",
+        "Stopping rule: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
     certify: bool = option(
@@ -199,7 +199,7 @@ class EvalConfig:
     third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(
-        3.0, "Smallest gain over the base model that counts as a gain, in percentage points.", number(0, 100)
+        3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
     )
     claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
     claim_threat: str | None = option(
@@ -207,7 +207,7 @@ class EvalConfig:
     )
     claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
     claim_votes: int | None = option(
-        None, "Test the claim for the majority vote over this many draws, not their mean.", count(2, 10_000)
+        None, "Test the claim for the majority vote of this many draws, not the mean.", count(2, 10_000)
     )
     claim_attack: str | None = option(
         None, "Attack under which the claimed accuracy was measured; added to --attacks."

@@ -40,7 +40,7 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
     """
     count = len(data) if limit is None else limit
     if not 1 <= count <= len(data):
-        raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the images {data.name} has")
+        raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the number of images")
     generator = stream(seed, -1, "examples")
     rows = np.arange(count) if first else stratified_rows(data.labels, count, generator)
     if first and mix is not None:

@@ -107,10 +107,11 @@ def evaluate(
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
-    deadline = None if config.time is None else time.monotonic() + config.time
+    begin = time.monotonic()
     listener = listener or Listener()
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
+    deadline = None if config.time is None else begin + config.time
     if fresh and config.out is None:
         path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (

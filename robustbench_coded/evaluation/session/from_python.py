@@ -211,6 +211,9 @@ def _defence_name(defence: Any) -> str:
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
+    for name in options:
+        if (other := SPELT.get(name)) in options:
+            raise InputError(f"{name} and {other} are the same option; give one")
     options = {SPELT.get(name, name): value for name, value in options.items()}
     for name, value in options.items():
         if name not in known:
@@ -228,8 +231,10 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
             chosen[name] = tuple(map(_plain, _several(chosen[name])))
     if chosen.get("eps") is not None:
         chosen["eps"] = sum((radii([e], "eps") if isinstance(e, str) else (e,) for e in chosen["eps"]), ())
-    if chosen.get("out") is not None:
-        chosen["out"] = Path(chosen["out"])
+    if (out := chosen.get("out")) is not None:
+        if not isinstance(out, str):
+            raise InputError(f"out {out!r} is not a folder's path")
+        chosen["out"] = Path(out)
     return chosen
 
 

@@ -64,7 +64,7 @@ def _check_name(subject: ProbedSubject, others: Sequence[ProbedSubject]) -> None
     for other in others:
         if other.subject == subject.subject:
             if other.spec == subject.spec:
-                raise InputError(f"{subject.spec} is given twice")
+                raise InputError(f"{subject.spec} is given twice; give it once (standard runs anyway)")
             named = f"{other.spec} and {subject.spec} are both named {subject.label}"
             raise InputError(f"{named}; give one another name")
 

@@ -74,17 +74,17 @@ class Weakness:
 
 
 WEAKNESSES = (
-    Weakness("plain", "nothing; following the gradient reaches it", lambda way: way),
+    Weakness("plain", "following the gradient reaches it", lambda way: way),
     Weakness("saturated", "logits so large that the cross-entropy is flat", lambda way: way, scale=1e4),
     Weakness("unlikely class", "only the least likely class is reachable", lambda way: way, rare=True),
-    Weakness("no gradient", "the gradient does not show it", lambda way: way, smooth=True, hidden=True),
+    Weakness("no gradient", "the gradient is uninformative", lambda way: way, smooth=True, hidden=True),
     Weakness(
         "loss barrier",
         "the loss decreases over the first half of the path to it",
         lambda way: torch.where(way > 0.5, torch.ones_like(way), -way.clamp(min=0)),
         smooth=True,
     ),
-    Weakness("needle", "no change on the first 95% of the path", lambda way: (way > 0.95).to(way.dtype)),
+    Weakness("needle", "loss flat over the first 95% of the path", lambda way: (way > 0.95).to(way.dtype)),
 )
 # Beside them: images that stayed right may fall when they are attacked again, in other draws.
 NOTHING = Weakness("nothing", "", torch.zeros_like)

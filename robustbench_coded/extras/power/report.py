@@ -11,7 +11,7 @@ STORED = "power.json"
 
 
 class Detection(Struct, frozen=True):
-    """A planted weakness: its name, what hides it, and the share of images in which attacks detect it."""
+    """A planted weakness: its name, its property, and the share of images in which attacks detect it."""
 
     weakness: str
     what: str
@@ -56,7 +56,7 @@ def sections(run: Run) -> list[Section]:
                     power.found,
                     {
                         "planted weakness": lambda row: row.weakness,
-                        "what hides it": lambda row: row.what,
+                        "property": lambda row: row.what,
                         "found in": lambda row: f"{100 * row.share:.0f}%",
                     },
                 ),

@@ -170,7 +170,7 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     commands = tuple(findings.commands_of(run))
-    order = [Legend("The first command started this run, later ones resumed or extended it.")]
+    order = [Legend("The first command started this run. Later commands resumed or extended it.")]
     yield _section("again", "Reproduce", Commands(commands), *(order if len(commands) > 1 else []))
 
 

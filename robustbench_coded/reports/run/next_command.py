@@ -159,8 +159,8 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         if wanted is None:
             continue
         if wanted > (most or 0):
-            needed = f"About {rounded(wanted)} {what} would be needed, and it has {most or 0:,}"
-            beyond = beyond or f"not possible with this data set. {needed}"
+            needed = f"about {rounded(wanted)} {what}, but this data set has only {most or 0:,}"
+            beyond = beyond or needed
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} {what}", _command(run, options))

@@ -40,7 +40,6 @@ NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
 NO_VERDICT = "No verdict yet"
 ALL_ATTACKS = "all attacks"  # the row that decides
-_PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
 _SENTENCE = "Robust accuracy is {left}{bare}{claim}.{decided}"
 _OTHER = "Against an attacker who {does} ({threat}), the verdict is {verdicts}."
@@ -76,8 +75,8 @@ class Span(NamedTuple):
     def __str__(self) -> str:
         return self.text("")
 
-    def text(self, between: str = ", intervals within") -> str:
-        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, intervals within [0.0, 4.3]† and [3.3, 19.5]``."""
+    def text(self, between: str = ", with intervals within") -> str:
+        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, with intervals within [0.0, 4.3]† and [3.3, 19.5]``."""
         values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
         ends = series([interval(low, high, kind) for kind, low, high in self.ends])
         return f"{' to '.join(values)}{between if len(values) > 1 else ''} {ends}"
@@ -212,12 +211,13 @@ def _perturbations(norm: str, eps: float, eps_space: str) -> str:
 
 
 def _named(subjects: Sequence[Subject]) -> str:
-    """``RCI``, ``2 RCI settings``, ``12 defences``, or the name of a network that has none."""
+    """``RCI``, ``RCI (2 settings)``, ``12 defences``, or the name of a network that has none."""
     kinds = {subject.defence.partition("[")[0] for subject in subjects}
     if kinds == {STANDARD}:
         return _networks(subjects)
     if (settings := len({inference_text(subject, with_k=True) for subject in subjects})) > 1:
-        return f"{settings} {_PLURAL.get(min(kinds), 'defences') if len(kinds) == 1 else 'defences'}"
+        own = INFERENCE.get(min(kinds)) if len(kinds) == 1 else None
+        return f"{own} ({settings} settings)" if own else f"{settings} defences"
     kind, bracket, options = subjects[0].defence.partition("[")
     return shortened(f"{INFERENCE.get(kind, kind)}{bracket}{options}", NAME_WIDTH)
 
@@ -260,14 +260,12 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     if robust is None:
         return Answer(named, "")
     attacks = Counter(attack_in_words(j.attack) for j in group if j.attack).most_common()
-    first = f"{attacks[0][0]} (in {attacks[0][1]} of {len(group)} cases)" if len(attacks) > 1 else ""
-    decided = f"{first} and {counted(len(attacks) - 1, 'other')}" if first else "".join(dict(attacks))
-    strongest = "attack is" if len(attacks) == 1 else "attacks are"
+    share = f" in {attacks[0][1]} of {len(group)} cases" if len(attacks) > 1 else ""
     sentence = _SENTENCE.format(
         left=robust.text(),
         bare=f" (base model {bare.text()})" if bare else "",
         claim=_of_claim(group[0]),
-        decided=f" The strongest {strongest} {decided}." if attacks else "",
+        decided=f" The strongest attack is {attacks[0][0]}{share}." if attacks else "",
     )
     return Answer(named, sentence)
 
@@ -306,7 +304,7 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
             for span in [Span.of(j.verdict.accuracy for j in group)]
         ]
         text = _OTHER.format(does=attacker_text(threat), threat=threat, verdicts=series(texts))
-        yield text + (" All other verdicts are the same." if same and number == len(groups) else "")
+        yield text + (" All other verdicts are unchanged." if same and number == len(groups) else "")
     if beside and not groups:
         threats = series(list(dict.fromkeys(str(j.threat) for j in beside)))
         yield f"Against other attackers ({threats}), the verdicts are the same."
@@ -351,7 +349,7 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
 
     figures = {
         "clean images": lambda j: j.verdict.clean,
-        "strongest attack\nof the paper": papers,
+        "strongest attack\nin the RCI paper": papers,
         ALL_ATTACKS: lambda j: j.verdict.accuracy,
     }
     for label, of in figures.items():

@@ -32,9 +32,9 @@ GIVEN_UP = "Clean-accuracy cost (points)"
 def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
     figures: Columns[Judgement] = {
-        "Accuracy": lambda j: with_interval(j.verdict.accuracy),
+        "Robust accuracy": lambda j: with_interval(j.verdict.accuracy),
         "Strongest attack": lambda j: attack_in_words(j.attack) if j.attack else "",
-        "Base model": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
+        "Robust accuracy (base model)": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
         "Gain (points)": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
         "Clean accuracy": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
         GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",

@@ -7,7 +7,7 @@ from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
 _WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
 # First words of names that are no proper names.
 _WORDS = ("Transfer ", "Aware ", "Fixed ", "Surrogate ", "Relaxed ", "Random ")
-_OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "from {}"}
+_OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "started from {}"}
 
 
 def paper_name(attack: str) -> str:
