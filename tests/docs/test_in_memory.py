@@ -84,9 +84,8 @@ def cell(names, tmp_path, monkeypatch):
 
     @functools.wraps(evaluate)
     def small(*given, **options):
-        return evaluate(
-            *given, **{"eps": 0.1, "out": tmp_path / "run", "overwrite": True, **SMALL, **options}
-        )
+        radius = {} if "epsilon" in options else {"eps": 0.1}
+        return evaluate(*given, **{"out": tmp_path / "run", "overwrite": True, **SMALL, **radius, **options})
 
     return lambda line: eval(line, {**names, "evaluate": small})
 
