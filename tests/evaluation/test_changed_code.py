@@ -105,7 +105,7 @@ def test_a_defence_that_answers_clean_images_as_another_does_is_another():
     x, _ = labelled()
     assert torch.equal(given[0](x), given[1](x))
     evaluate({"rows": MODEL}, labelled(), defences={"mine": given[0]}, out="run", **SMALL)
-    with pytest.raises(InputError, match="another defence mine on rows"):
+    with pytest.raises(InputError, match="different version of defence mine on rows"):
         evaluate({"rows": MODEL}, labelled(), defences={"mine": given[1]}, out="run", **SMALL)
 
 
