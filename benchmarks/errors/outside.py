@@ -25,8 +25,11 @@ PEERS = Path(__file__).parents[1] / "peers"
 PAGE = PEERS.parents[1] / "reports" / "outside" / "report.md"
 EXAMPLES = 640
 SAYS = ("broken", "stands", "open")  # columns: found broken; certified or no failure found; neither
-WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", "not settled": "open"}
-WORDS["claim refuted"] = "broken"
+WORDS = {
+    **dict.fromkeys(("broken", "no gain", "claim refuted"), "broken"),
+    "no failure found": "stands",
+    "not settled": "open",
+}
 NOTHING = 5.0  # published robust accuracy in percent up to which a network counts as broken
 
 # Every miss, by what was judged. A verdict against the truth or a claim, or a weakness that was not found,

@@ -44,7 +44,7 @@ class NextCommand(NamedTuple):
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
-    """Next step that a reader can take next.
+    """The step that a reader can take next.
 
     Args:
         unsettled: the judgements of the run that are open.

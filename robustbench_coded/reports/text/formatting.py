@@ -156,9 +156,11 @@ _MARKED = {
 def kinds_text(kinds: Collection[words.IntervalKind | None]) -> str:
     """A legend of the intervals' kinds: a sentence for each that is there."""
     unmarked = "Unmarked intervals" if set(kinds) & set(_MARKED) else "Intervals"
-    plain = f"{unmarked} are for the population (the data distribution)."
-    plain = plain if words.IntervalKind.POPULATION in kinds else ""
-    return " ".join([*filter(None, [plain]), *(text for kind, text in _MARKED.items() if kind in kinds)])
+    texts = {
+        words.IntervalKind.POPULATION: f"{unmarked} are for the population (the data distribution).",
+        **_MARKED,
+    }
+    return " ".join(text for kind, text in texts.items() if kind in kinds)
 
 
 def interval(low: float | None, high: float | None, kind: words.IntervalKind | None) -> str:
