@@ -35,6 +35,7 @@ from benchmarks.peers.published_networks import (
     wong_kolter,
 )
 from benchmarks.peers.sandwich_exact import digits
+from benchmarks.peers.synthesis import synthesis
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.runs.atomic import write_text
@@ -42,6 +43,7 @@ from robustbench_coded.runs.atomic import write_text
 PAGE = Path(__file__).with_suffix(".md")
 CIFAR = "data/cifar10_test.npz"
 EXAMPLES, FEWER = 256, 128  # images; more where the truth is that of the tightest bounds
+SLOW, SLOW_BATCH = 64, 16  # images, and images per batch, where one answer takes a tenth of a second
 SLIP = 0.005  # in truths, of figures that their papers round or count on other images
 
 # Folder of --weights: repository and commit. File: path there, and the first 16 digits of its sha256.
@@ -52,12 +54,17 @@ REPOSITORIES = {
     "bnn-verification": "msakai/bnn-verification d42a828",
     "advrob-cifar10": "EhanW/advrob-cifar10 4f92f13",
     "lwta-sbp": "antonyalexos/LWTA-SBP-Adversarial-Robustness-DNN 09914c8",
+    "AnalysisBySynthesis": "bethgelab/AnalysisBySynthesis daa5a3d",
 }
 WONG_KOLTER = "MIPVerify_data/master_seed_1_epochs_100.pth"
 MMR_MNIST = "mmr-universal/mmr_univ_mnist_gammas_1.0_0.175_lambdas_3.0_12.0.mat"
 MMR_CIFAR = "mmr-universal/mmr_univ_cifar10_gammas_6.0_6.0_lmabdas_1.0_6.0.mat"
 ADVERSARIAL, PLAIN = "advertorch/mnist_lenet5_advtrained.pt", "advertorch/mnist_lenet5_clntrained.pt"
 RESNET, LWTA = "advrob-cifar10/resnet20_pgd.pth", "lwta-sbp/softmax_baseline_CIFAR10_final.pkl"
+SYNTHESIS = (
+    "7e824714475516ff", "84d13bf9f97194c2", "206904c278bb4255", "144cafe539b528de", "7e2c626b8b52f545",
+    "41ed13bfc331965e", "f8b8a6e440ee99e0", "02135d7215afa1a1", "cccd26a1d64ed713", "bb45e988ba1e33cd",
+)  # fmt: skip
 FILES = {
     WONG_KOLTER: ("weights/mnist/WK17a/linf0.1", "665cce40af979286"),
     "MIPVerify_data/W1.npy": ("weights/mnist/RSL18a/linf0.1", "074e6d3f6e2e9a3d"),
@@ -70,6 +77,10 @@ FILES = {
     PLAIN: ("advertorch_examples/trained_models", "551a11267982991f"),
     RESNET: ("pretrained", "e82e8084fb081b84"),
     LWTA: ("models", "f0174322d2f6e690"),
+    **{
+        f"AnalysisBySynthesis/ABS_{i}.net": ("exp/VAE_swarm_MSE/nets", digest)
+        for i, digest in enumerate(SYNTHESIS)
+    },
     "bnn-verification/mnist.npz": ("models", "17ae4f489516b64b"),
     "bnn-verification/mnist_rot.npz": ("models", "ef6e840027f13e27"),
     "bnn-verification/mnist_back_image.npz": ("models", "73a58357000c7cad"),
@@ -105,19 +116,36 @@ class Network:
 
 @dataclass(frozen=True)
 class Claim:
-    """Weights with a robust accuracy that their authors claim at linf 8/255.
+    """Weights with a robust accuracy that their authors claim.
 
     Attributes:
+        claim: the accuracy. by: the attack that it was measured under.
         space: the unit of the radius: "pixel", or "normalized" (multiplied by each channel's deviation).
-        by: the attack that it was measured under.
+        time: seconds after which the run stops; 0 for no limit.
     """
 
     name: str
     file: str
     build: Callable[[Any], nn.Module]
-    space: str
     claim: float
     by: str
+    space: str = "pixel"
+    data: str = "cifar10"
+    norm: str = "linf"
+    eps: str = "8/255"
+    time: float = 0
+
+    @property
+    def budget(self) -> str:
+        unit = " of normalised pixels" if self.space == "normalized" else ""
+        return f"{self.norm}, {self.eps}{unit}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the plain command."""
+        named = {"norm": self.norm, "eps": self.eps, "eps_space": self.space, "claim": self.claim}
+        slow = {"batch_size": SLOW_BATCH, "time": self.time} if self.time else {}
+        return named | slow
 
 
 @dataclass(frozen=True)
@@ -126,7 +154,7 @@ class Row:
 
     Attributes:
         clean, least, estimate, most: accuracies, the last three with the 95% interval.
-        seconds: of one processor.
+        seconds: of one processor. gradients: gradient evaluations per image, of all attacks.
     """
 
     network: str
@@ -137,6 +165,7 @@ class Row:
     estimate: float
     most: float
     seconds: float
+    gradients: float = 0
 
     @property
     def figure(self) -> str:
@@ -201,10 +230,20 @@ ROWS = (
 )  # fmt: skip
 PGD_20 = "PGD-20 on normalised images (README and train.py)"
 CLAIMS = (
-    Claim("ResNet-20, pixels", RESNET, projected_resnet, "pixel", 0.697, PGD_20),
-    Claim("ResNet-20, normalised", RESNET, projected_resnet, "normalized", 0.697, PGD_20),
-    Claim("LWTA-SBP softmax", LWTA, lwta_sbp, "pixel", 0.83, "PGD-200 (results/, U = 2)"),
-)
+    Claim("ResNet-20, pixels", RESNET, projected_resnet, 0.697, PGD_20),
+    Claim("ResNet-20, normalised", RESNET, projected_resnet, 0.697, PGD_20, "normalized"),
+    Claim("LWTA-SBP softmax", LWTA, lwta_sbp, 0.83, "PGD-200 (results/, U = 2)"),
+    *(
+        Claim(f"{'binary ' * binary}ABS, {steps} steps, {norm}", "AnalysisBySynthesis/ABS_0.net",
+              partial(synthesis, steps=steps, binary=binary), claim, "all attacks of the paper", "pixel",
+              "mnist", norm, eps, 420)
+        for steps in (50, 5)
+        for binary, norm, eps, claim in (
+            (False, "linf", "0.3", 0.08), (False, "l2", "1.5", 0.80), (False, "l0", "12", 0.78),
+            (True, "linf", "0.3", 0.77), (True, "l2", "1.5", 0.39), (True, "l0", "12", 0.82),
+        )
+    ),
+)  # fmt: skip
 LEAST = {  # l0, l1, l2 squared, linf; `logs/exact`, "OPTIMUM FOUND" for each
     ("mnist", 7, 9): (4, 5, 5, 1),
     ("mnist_rot", 8, 1): (3, 3, 3, 1),
@@ -243,9 +282,9 @@ def evaluate_network(network: Network, weights: Path, shared: Path, folder: Path
 
 
 def evaluate_claim(claim: Claim, weights: Path, shared: Path, folder: Path) -> Row:
-    images = (part[:FEWER] for part in test_images("cifar10", shared))
-    options: dict[str, Any] = {"eps": "8/255", "eps_space": claim.space, "claim": claim.claim}
-    return evaluate_row(claim, weights, folder, *images, **options)
+    number = SLOW if claim.time else FEWER
+    images = (part[:number] for part in test_images(claim.data, shared))
+    return evaluate_row(claim, weights, folder, *images, **claim.options)
 
 
 def evaluate_row(
@@ -258,7 +297,14 @@ def evaluate_row(
     evaluated, seconds = run(model, x, y, out, until="settled", **options)
     verdict = evaluated.judgements[0].verdict
     figure = verdict.accuracy
-    return Row(row.name, verdict.name, len(x), clean, figure.low, figure.estimate, figure.high, seconds)
+    accuracies = figure.low, figure.estimate, figure.high
+    return Row(row.name, verdict.name, len(x), clean, *accuracies, seconds, gradients(evaluated.summary))
+
+
+def gradients(summary: Any) -> float:
+    """Gradient evaluations per image of all attacks; a forward is a third."""
+    attacks = summary[~summary["attack"].isin(("clean", "strongest", "ensemble", "naive-min"))]
+    return float((attacks["forwards_per_example"] + 2 * attacks["backwards_per_example"]).sum() / 3)
 
 
 def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:
@@ -300,13 +346,13 @@ def network_table(folder: Path) -> Iterator[tuple[str, ...]]:
 
 def claim_table(folder: Path) -> Iterator[tuple[str, ...]]:
     """Claims that FOLDER holds."""
-    yield ("claim", "linf, 8/255 of", "images", "claimed", "under", "clean", "csrobust (95% CI)", "verdict",
-           "CPU seconds")  # fmt: skip
-    units = {"pixel": "pixels", "normalized": "normalised pixels"}
+    yield ("claim", "norm, eps", "images", "claimed", "under", "clean", "csrobust (95% CI)", "verdict",
+           "gradient evaluations", "CPU seconds")  # fmt: skip
     for claim in CLAIMS:
         for row in stored_row(folder, claim.name):
-            yield (claim.name, units[claim.space], str(row.images), f"{claim.claim:.1%}", claim.by,
-                   f"{row.clean:.1%}", row.figure, f"`{row.verdict}`", f"{row.seconds:.0f}")  # fmt: skip
+            yield (claim.name, claim.budget, str(row.images), f"{claim.claim:.1%}", claim.by,
+                   f"{row.clean:.1%}", row.figure, f"`{row.verdict}`", f"{row.gradients:.0f}",
+                   f"{row.seconds:.0f}")  # fmt: skip
 
 
 def stored_row(folder: Path, name: str) -> Iterator[Row]:

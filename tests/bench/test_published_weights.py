@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.relaxation import Relaxation
 from benchmarks.errors import outside
 from benchmarks.peers import published_networks as networks
 from benchmarks.peers import published_weights as weights
 from benchmarks.peers import sandwich_networks as verified
+from benchmarks.peers import synthesis
 
 ROW = ("net", "linf, 0.1", "256", "{published}", "{by}", "98%", "90% (80 to 95)", "`{word}`", "{side}", "3")
 SHAPES = {"conv1": (4, 4, 1, 16), "conv2": (4, 4, 16, 32), "fc1": (1568, 100), "fc2": (100, 10)}
@@ -132,16 +134,21 @@ def test_pickles_that_name_another_class_are_refused(tmp_path):
 
 
 def test_a_refuted_claim_needs_an_explanation_and_is_no_truth(monkeypatch, tmp_path):
-    for claim, word in zip(weights.CLAIMS, ("claim refuted", "no failure found", "not settled"), strict=True):
+    """A claim of chance is the truth of a broken network."""
+    words = ("claim refuted", "no failure found", "not settled", "claim refuted")
+    chosen = weights.CLAIMS[:4]
+    for claim, word in zip(chosen, words, strict=True):
         row = weights.Row(claim.name, word, 128, 0.84, 0.1, 0.15, 0.2, 9.0)
         (tmp_path / f"{claim.name.replace(' ', '-')}.json").write_text(json.dumps(weights.asdict(row)))
     head, *lines = weights.claim_table(tmp_path)
-    assert [line[1] for line in lines] == ["pixels", "normalised pixels", "pixels"]
+    assert [line[1] for line in lines] == [
+        "linf, 8/255", "linf, 8/255 of normalised pixels", "linf, 8/255", "linf, 0.3",
+    ]  # fmt: skip
     pages = {"networks": [], "images": [], "claims": [dict(zip(head, line, strict=True)) for line in lines]}
     monkeypatch.setattr(outside, "rows", lambda page, name: pages[name])
     judged = list(outside.published())
-    assert [one.missed for one in judged] == [True, False, False]
-    assert {one.truth for one in judged} == {"claimed"}
+    assert [one.missed for one in judged] == [True, False, False, False]
+    assert [one.truth for one in judged] == ["claimed"] * 3 + ["broken"]
 
 
 def test_instances_of_2022_count_verifiers_that_are_not_refuted_by_others(tmp_path):
@@ -160,3 +167,73 @@ def test_instances_of_2022_count_verifiers_that_are_not_refuted_by_others(tmp_pa
     assert (one.published, one.robust, one.broken, one.label) == ("broken", 0, 1, 4)
     assert one.eps == pytest.approx(0.03) and float(one.image.mean()) == pytest.approx(0.5)
     assert not list(verified.instances(tmp_path, "mnistfc", ()))
+
+
+@pytest.fixture(scope="module")
+def small_synthesis():
+    """Three random decoders and 40 prototypes."""
+    torch.manual_seed(0)
+    shapes = [(8, 4, 4, 4), (4, 3, 5, 5), (3, 3, 5, 5), (3, 1, 4, 4)]
+    parts = [[(0.3 * torch.randn(s), 0.1 * torch.randn(s[1])) for s in shapes] for _ in range(3)]
+    decoders = synthesis.Decoders(parts).double()
+
+    def build(steps, binary=False):
+        model = synthesis.Synthesis(decoders, torch.randn(40, 8).double(), steps)
+        model.scales = torch.tensor([1.0, 0.5, 2.0]).double() if binary else None
+        return model
+
+    return build
+
+
+def test_steps_in_latents_lower_each_bound(small_synthesis):
+    x = torch.rand(4, 1, 28, 28).double()
+    torch.manual_seed(1)
+    begun = small_synthesis(1)
+    torch.manual_seed(1)
+    fitted = small_synthesis(10)
+    assert bool((fitted(x) > begun(x)).all())
+    images, _ = begun.decoders(begun.prototypes[:, None].expand(-1, 3, -1))
+    distances = [synthesis.bounds(images, begun.prototypes[:, None], one[None]) for one in x]
+    torch.testing.assert_close(-begun(x), torch.stack([d.amin(0) for d in distances]))
+
+
+def test_derivatives_in_latents_are_those_of_autograd(small_synthesis):
+    decoders = small_synthesis(1).decoders
+    z, x = torch.randn(2, 3, 8).double().requires_grad_(), torch.rand(2, 1, 28, 28).double()
+    images, activations = decoders(z)
+    slope = 2 * (images - x) * images * (1 - images)
+    (expected,) = torch.autograd.grad((images - x).square().sum(), z)
+    torch.testing.assert_close(decoders.pull_back(slope, activations), expected)
+
+
+def test_the_gradient_given_is_the_slope_of_a_converged_answer(small_synthesis):
+    """Differences of answers, whose latents are fitted anew."""
+    model = small_synthesis(150)
+    x = torch.rand(1, 1, 28, 28).double()
+    direction, h = torch.randn(1, 1, 28, 28).double(), 1e-3
+    with torch.no_grad():
+        difference = (model(x + h * direction) - model(x - h * direction)) / (2 * h)
+    leaf = x.requires_grad_()
+    slopes = [(torch.autograd.grad(answer, leaf, retain_graph=True)[0] * direction).sum()
+              for answer in model(leaf)[0]]  # fmt: skip
+    torch.testing.assert_close(torch.stack(slopes), difference[0], rtol=1e-3, atol=1e-7)
+
+
+def test_binary_synthesis_scales_bounds_and_gives_relaxed_attacks_a_slope(small_synthesis):
+    """A threshold has none itself."""
+    model = small_synthesis(5, binary=True)
+    x = torch.rand(2, 1, 28, 28).double()
+    assert not model(x.clone().requires_grad_()).requires_grad
+    with torch.no_grad():
+        plain = synthesis.Fit.apply((x >= 0.5).double(), model)
+    torch.testing.assert_close(model(x), -plain * torch.tensor([1.0, 0.5, 2.0]).double())
+    relaxation = Relaxation()
+
+    def slope():
+        leaf = x.clone().requires_grad_()
+        with relaxation.forward():
+            answer = model(leaf)[:, 0].sum()
+        return torch.autograd.grad(answer, leaf)[0]
+
+    assert bool(relaxation.attempt(slope).any())
+    assert relaxation.level == 0
