@@ -3,8 +3,7 @@
 A variational autoencoder per class is fitted to the image: the best of stored latents, then steps of Adam.
 The class with the best bound on its likelihood answers. The authors' answer has no gradient, since latents
 are detached. `Fit` gives the gradient of the bounds at the fitted latents, which is the answer's own where
-the steps have converged (the envelope theorem). Derivatives in latents are written out, so that attacks
-which undo `no_grad` do not differentiate through all steps.
+the steps have converged (the envelope theorem).
 """
 
 from collections.abc import Sequence
@@ -41,10 +40,8 @@ class Decoders(nn.Module):
         """Images [B, classes, H, W] of latents [B, classes, d], and the activations on the way to them."""
         activations, below = [], z.flatten(1)[:, :, None, None]
         for weight, bias, stride in zip(self.weights, self.biases, STRIDES, strict=True):
-            if below.shape[-1] > 1 and len(activations) < len(STRIDES) - 1:
-                below = below.contiguous(memory_format=torch.channels_last)  # twice as fast
             out = functional.conv_transpose2d(below, weight, bias, stride, groups=self.classes)
-            below = functional.elu(out)
+            below = functional.elu(out, inplace=True)
             activations.append(below)
         return out.sigmoid(), activations[:-1]
 
@@ -59,6 +56,8 @@ class Decoders(nn.Module):
 
 class Fit(torch.autograd.Function):
     """Bounds [B, classes] at the fitted latents; the derivative holds these fixed."""
+
+    runs_elsewhere = True  # relaxed attacks would run all steps once more, and differentiate through them
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, model: "Synthesis") -> Tensor:
