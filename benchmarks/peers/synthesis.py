@@ -38,12 +38,13 @@ class Decoders(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Images [B, classes, H, W] of latents [B, classes, d], and the activations on the way to them."""
-        activations, below = [], z.flatten(1)[:, :, None, None]
+        activations, out = [], z.flatten(1)[:, :, None, None]
         for weight, bias, stride in zip(self.weights, self.biases, STRIDES, strict=True):
-            out = functional.conv_transpose2d(below, weight, bias, stride, groups=self.classes)
-            below = functional.elu(out, inplace=True)
-            activations.append(below)
-        return out.sigmoid(), activations[:-1]
+            if out.shape[-1] > 1:
+                out = functional.elu(out, inplace=True)
+                activations.append(out)
+            out = functional.conv_transpose2d(out, weight, bias, stride, groups=self.classes)
+        return out.sigmoid(), activations
 
     def pull_back(self, slope: Tensor, activations: list[Tensor]) -> Tensor:
         """The derivative in the latents, of the one in the numbers before the last sigmoid."""
