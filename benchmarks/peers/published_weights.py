@@ -121,7 +121,7 @@ class Claim:
     Attributes:
         claim: the accuracy. by: the attack that it was measured under.
         space: the unit of the radius: "pixel", or "normalized" (multiplied by each channel's deviation).
-        time: seconds after which the run stops; 0 for no limit.
+        time: seconds after which the run stops; 0 for no limit. queries: the query budget; None for none.
     """
 
     name: str
@@ -134,6 +134,7 @@ class Claim:
     norm: str = "linf"
     eps: str = "8/255"
     time: float = 0
+    queries: int | None = None
 
     @property
     def budget(self) -> str:
@@ -144,8 +145,8 @@ class Claim:
     def options(self) -> dict[str, Any]:
         """Of the plain command."""
         named = {"norm": self.norm, "eps": self.eps, "eps_space": self.space, "claim": self.claim}
-        slow = {"batch_size": SLOW_BATCH, "time": self.time} if self.time else {}
-        return named | slow
+        slow = {"batch_size": SLOW_BATCH, "time": self.time, "query_budget": self.queries}
+        return named | (slow if self.time else {})
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ CLAIMS = (
     *(
         Claim(f"{'binary ' * binary}ABS, {steps} steps, {norm}", "AnalysisBySynthesis/ABS_0.net",
               partial(synthesis, steps=steps, binary=binary), claim, "all attacks of the paper", "pixel",
-              "mnist", norm, eps, 420)
-        for steps in (50, 5)
+              "mnist", norm, eps, 420, queries)
+        for steps, queries in ((50, 40), (5, None))
         for binary, norm, eps, claim in (
             (False, "linf", "0.3", 0.08), (False, "l2", "1.5", 0.80), (False, "l0", "12", 0.78),
             (True, "linf", "0.3", 0.77), (True, "l2", "1.5", 0.39), (True, "l0", "12", 0.82),

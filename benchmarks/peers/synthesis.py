@@ -7,6 +7,8 @@ the steps have converged (the envelope theorem).
 """
 
 from collections.abc import Sequence
+from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 LATENTS, RADIUS, RATE = 8, 5.0, 0.05
 STRIDES = (1, 2, 2, 1)
-PROTOTYPES, KEPT, SEED = 8000, 0.9, 1234
+PROTOTYPES, KEPT, SEED, STEPS = 8000, 0.9, 1234, 50
 SCALES = (1.0, 0.96, 1.001, 1.06, 0.98, 0.96, 1.03, 1.0, 1.0, 1.0)  # of the binary model's bounds, by class
 CHUNK = 250  # prototypes decoded together
 
@@ -85,18 +87,19 @@ class Synthesis(nn.Module):
     Args:
         steps: evaluations of the decoders; the last one answers, so that the latents move once less.
         prototypes: latents [n, d] among which each class begins.
-        binary: binarise pixels at 0.5, and scale the bounds of the ten classes.
+        scales: of each class's bound in the binary model, which binarises pixels at 0.5; None for the other.
     """
 
-    def __init__(self, decoders: Decoders, prototypes: Tensor, steps: int, *, binary: bool = False) -> None:
+    def __init__(
+        self, decoders: Decoders, prototypes: Tensor, steps: int, scales: Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.decoders, self.steps, self.prototypes = decoders, steps, prototypes
+        self.decoders, self.prototypes, self.steps, self.scales = decoders, prototypes, steps, scales
         with torch.no_grad():
             repeated = prototypes[:, None].expand(-1, decoders.classes, -1)
             self.images = torch.cat([decoders(z)[0].flatten(2) for z in repeated.split(CHUNK)], 0)
         # |x|^2 is the same for all prototypes of an image.
         self.offsets = self.images.square().sum(2) + prototypes.square().sum(1, keepdim=True) / 2
-        self.scales = torch.tensor(SCALES) if binary else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scales is None:
@@ -146,8 +149,16 @@ def folded(arrays: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     return layers
 
 
-def synthesis(path: Path, *, steps: int, binary: bool = False) -> Synthesis:
+@cache
+def as_published(path: Path) -> Synthesis:
     """The model whose first decoder is ``path``, and the others beside it."""
     files = [path.with_name(f"ABS_{digit}.net") for digit in range(10)]
     parts = [folded(torch.load(file, map_location="cpu", weights_only=True)) for file in files]
-    return Synthesis(Decoders(parts), drawn_prototypes(), steps, binary=binary)
+    return Synthesis(Decoders(parts), drawn_prototypes(), STEPS)
+
+
+def synthesis(path: Path, *, steps: int = STEPS, binary: bool = False) -> Synthesis:
+    """The same with fewer steps or binarised; prototypes are decoded once."""
+    model = copy(as_published(path))
+    model.steps, model.scales = steps, torch.tensor(SCALES) if binary else None
+    return model

@@ -177,10 +177,8 @@ def small_synthesis():
     parts = [[(0.3 * torch.randn(s), 0.1 * torch.randn(s[1])) for s in shapes] for _ in range(3)]
     decoders = synthesis.Decoders(parts).double()
 
-    def build(steps, binary=False):
-        model = synthesis.Synthesis(decoders, torch.randn(40, 8).double(), steps)
-        model.scales = torch.tensor([1.0, 0.5, 2.0]).double() if binary else None
-        return model
+    def build(steps, scales=None):
+        return synthesis.Synthesis(decoders, torch.randn(40, 8).double(), steps, scales)
 
     return build
 
@@ -221,12 +219,13 @@ def test_the_gradient_given_is_the_slope_of_a_converged_answer(small_synthesis):
 
 def test_binary_synthesis_scales_bounds_and_gives_relaxed_attacks_a_slope(small_synthesis):
     """A threshold has none itself."""
-    model = small_synthesis(5, binary=True)
+    scales = torch.tensor([1.0, 0.5, 2.0]).double()
+    model = small_synthesis(5, scales)
     x = torch.rand(2, 1, 28, 28).double()
     assert not model(x.clone().requires_grad_()).requires_grad
     with torch.no_grad():
         plain = synthesis.Fit.apply((x >= 0.5).double(), model)
-    torch.testing.assert_close(model(x), -plain * torch.tensor([1.0, 0.5, 2.0]).double())
+    torch.testing.assert_close(model(x), -plain * scales)
     relaxation = Relaxation()
 
     def slope():
