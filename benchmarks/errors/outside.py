@@ -58,7 +58,8 @@ HEAD = """# csrobust beside what others established
 Made by `benchmarks/errors/outside.py`. The truth is that of others: verifiers, solvers, AutoAttack,
 authors' papers, and those that broke them. *Stands* means certified (images) or `no failure found`. *Open*
 means neither (images) or `not settled`. *Claimed* is a figure of authors alone, and *broken* then means
-refuted. Nothing of others is stored here; the pages name where it comes from.
+refuted; a claim of at most 10% counts as broken. Nothing of others is stored here; the pages name where it
+comes from.
 
 | judged | truth | number | broken | stands | open |
 | --- | --- | ---: | ---: | ---: | ---: |"""

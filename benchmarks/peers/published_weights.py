@@ -238,7 +238,7 @@ CLAIMS = (
         Claim(f"{'binary ' * binary}ABS, {steps} steps, {norm}", "AnalysisBySynthesis/ABS_0.net",
               partial(synthesis, steps=steps, binary=binary), claim, "all attacks of the paper", "pixel",
               "mnist", norm, eps, 420, queries)
-        for steps, queries in ((50, 40), (5, None))
+        for steps, queries in ((50, 20), (5, 60))
         for binary, norm, eps, claim in (
             (False, "linf", "0.3", 0.08), (False, "l2", "1.5", 0.80), (False, "l0", "12", 0.78),
             (True, "linf", "0.3", 0.77), (True, "l2", "1.5", 0.39), (True, "l0", "12", 0.82),
