@@ -70,7 +70,7 @@ class Fit(torch.autograd.Function):
         return bounds(images, z, x)
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor, None]:
         (residual,) = ctx.saved_tensors
         total = torch.einsum("bc,bchw->bhw", slopes, residual)[:, None]
         return -2 * total / residual[0, 0].numel(), None
