@@ -134,21 +134,21 @@ def test_pickles_that_name_another_class_are_refused(tmp_path):
 
 
 def test_a_refuted_claim_needs_an_explanation_and_is_no_truth(monkeypatch, tmp_path):
-    """A claim of chance is the truth of a broken network."""
-    words = ("claim refuted", "no failure found", "not settled", "claim refuted")
-    chosen = weights.CLAIMS[:4]
+    """A claim of chance is the truth of a broken network; one of another model is none."""
+    words = ("claim refuted", "no failure found", "not settled", "claim refuted", "claim refuted")
+    chosen = [*weights.CLAIMS[:4], next(claim for claim in weights.CLAIMS if claim.of)]
     for claim, word in zip(chosen, words, strict=True):
         row = weights.Row(claim.name, word, 128, 0.84, 0.1, 0.15, 0.2, 9.0)
         (tmp_path / f"{claim.name.replace(' ', '-')}.json").write_text(json.dumps(weights.asdict(row)))
     head, *lines = weights.claim_table(tmp_path)
     assert [line[1] for line in lines] == [
-        "linf, 8/255", "linf, 8/255 of normalised pixels", "linf, 8/255", "linf, 0.3",
+        "linf, 8/255", "linf, 8/255 of normalised pixels", "linf, 8/255", "linf, 0.3", "linf, 0.3",
     ]  # fmt: skip
     pages = {"networks": [], "images": [], "claims": [dict(zip(head, line, strict=True)) for line in lines]}
     monkeypatch.setattr(outside, "rows", lambda page, name: pages[name])
     judged = list(outside.published())
-    assert [one.missed for one in judged] == [True, False, False, False]
-    assert [one.truth for one in judged] == ["claimed"] * 3 + ["broken"]
+    assert [one.missed for one in judged] == [True, False, False, False, False]
+    assert [one.truth for one in judged] == ["claimed"] * 3 + ["broken", "undecided"]
 
 
 def test_instances_of_2022_count_verifiers_that_are_not_refuted_by_others(tmp_path):
