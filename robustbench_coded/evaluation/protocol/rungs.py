@@ -225,7 +225,7 @@ RUNGS: tuple[Rung, ...] = (
          "open verdicts", "half a point or less is left", "Defences that recognise attacks on themselves."),
     Rung(POSITIVE, _doubt,
          "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
-         "what would be positive, and its base", "figures rule a positive verdict out",
+         "what would be positive, and its base", "figures rule it out",
          "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
          "intervals that contain a threshold", "all images ran", "Verdicts by chance."),
