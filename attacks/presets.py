@@ -45,11 +45,12 @@ ADAPTIVE = (
     *JOINT,
 )
 ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
-# Before praise. Values that move one way, or in one place: what notices that they moved both ways, or
-# everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves: what
-# switches without any margin falling.
+# Before a positive verdict. Values that move one way, or in one place: what notices that they moved both
+# ways, or everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves:
+# what switches without any margin falling.
 DEFERRED = ("parts-60", "growing-48", "switch-20")
-# On victims: through the base model first, before praise through the defence with its draw unknown and known.
+# On victims: through the base model first, before a positive verdict through the defence with its draw
+# unknown and known.
 ON_VICTIMS = (TRANSFER, "pgd-10+loss=margin+momentum=1", "aware-pgd-10+loss=margin")
 # Of presets, what only an open verdict needs.
 SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
@@ -70,7 +71,7 @@ THROUGH_CHECKPOINT = (TRANSFER, "transfer-apgd-mt-20")
 OF_SAMPLING = (FOLLOWS_SHOWN, ANOTHER_LOSS)
 # What the default runs where nothing else settles a network's verdict.
 RECOMBINED = "crossover-160"
-# What runs before praise alone, then with twice the starts while these find more.
+# What runs only before a positive verdict, then with twice the starts while these find more.
 RESTARTED = "mosaic-8"
 
 # Of csrobust sweep: the attacks of Table 10, and the one that shows what they miss.

@@ -23,6 +23,7 @@ from benchmarks.soundness.report import OURS, Row, page, rows_of, table
 from benchmarks.soundness.tools import TOOLS, account, missing_tools
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.runs.folder import STEPS
 
 COMBINED = ("ensemble", "strongest")  # rows of several attacks
 OUT = Path(__file__).parents[2] / "reports" / "soundness"
@@ -45,8 +46,16 @@ def evaluate_protocol(instance: Instance, out: Path) -> Row:
     assert finding.low is not None and finding.estimate is not None and finding.high is not None
     return Row(
         instance.name, OURS, instance.truth, finding.estimate, finding.low, finding.high, finding.verdict,
-        strongest, spent / 3, seconds,
+        strongest, spent / 3, seconds, rung_of(evaluated.run.path, strongest),
     )  # fmt: skip
+
+
+def rung_of(path: Path, attack: str) -> str:
+    """The rung of the protocol in which an attack first ran."""
+    lines = (path / STEPS).read_text(encoding="utf-8").splitlines()
+    steps = [step for line in lines if (step := json.loads(line).get("step"))]
+    ran = ((step["rung"], {at["case"]["case"]["attack"] for at in step.get("cases", ())}) for step in steps)
+    return next(rung for rung, attacks in ran if attack in attacks)
 
 
 def evaluate_instance(name: str, seed: int, folder: Path, tools: Sequence[str]) -> list[Row]:

@@ -26,6 +26,7 @@ class Row:
         verdict: csrobust's word; others' follows from their accuracy.
         strongest: the csrobust attack that leaves least.
         gradients: evaluations for each image. seconds: of one processor.
+        rung: of the protocol, in which the strongest attack first ran.
     """
 
     instance: str
@@ -38,6 +39,7 @@ class Row:
     strongest: str
     gradients: float
     seconds: float
+    rung: str = ""
 
     @classmethod
     def of(cls, instance: Instance, tool: str, found: Account) -> "Row":
@@ -238,9 +240,9 @@ def by_instance(rows: Sequence[Row]) -> Iterator[str]:
     """What each tool reports of each instance."""
     tools = list(dict.fromkeys(row.tool for row in rows))
     yield "\n## Every instance\n"
-    yield from heading("defence", "truth", *tools, "verdict of csrobust", "its strongest attack")
+    yield from heading("defence", "truth", *tools, "verdict of csrobust", "its strongest attack", "rung")
     for name in dict.fromkeys(row.instance for row in rows):
         by_name = {row.tool: row for row in rows if row.instance == name}
         ours = by_name[OURS]
         reported = [f"{100 * by_name[tool].accuracy:.1f}" if tool in by_name else "" for tool in tools]
-        yield line(name, f"{100 * ours.truth:.1f}", *reported, ours.verdict, f"`{ours.strongest}`")
+        yield line(name, f"{100 * ours.truth:.1f}", *reported, ours.verdict, f"`{ours.strongest}`", ours.rung)

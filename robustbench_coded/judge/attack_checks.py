@@ -1,11 +1,11 @@
-"""The first two objections to praise: another kind of attack finds more, or an attack was not at its end.
+"""Two objections to a positive verdict: another kind of attack finds more, or an attack was not at its end.
 
 Where gradients lead an attack astray, something that knows less or goes less far does better: transfer from
 the base model, a random search, an attacker who does not know the draw, a smaller eps, a part of the ball.
 After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
 
-Attacks on the cross-entropy alone praise nobody. Its gradient vanishes where logits are large, and on a
-robust network its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained
+Attacks on the cross-entropy alone give no positive verdict. Its gradient vanishes where logits are large,
+and on a robust network its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained
 ResNet-20 of ours, targeted Auto-PGD leaves 28.9%. More steps do not show that. The margin between two logits
 has neither fault (arXiv 1608.04644, section V; arXiv 2003.01690, section 4).
 

@@ -1,4 +1,4 @@
-"""The third objection to praise: the gradient is useless, and nothing answers for it.
+"""An objection to a positive verdict: the gradient is useless, and nothing answers for it.
 
 A gradient that is zero, jumps or says nothing about the answers does not make a defence robust, and does not
 make it weak: it silences attacks that follow it (arXiv 1902.06705, section 4.5). Self-tests of the gradient

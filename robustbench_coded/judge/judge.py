@@ -148,8 +148,8 @@ def judge(
     Args:
         results: all results of the run.
         ensemble: the defence's `ensemble` result under the threat model.
-        checks: those of the threat model and of the self-tests. Those that only praise needs are added where
-            the figures leave room for it.
+        checks: those of the threat model and of the self-tests. Those that only a positive verdict needs
+            are added where the figures leave room for it.
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.

@@ -1,4 +1,4 @@
-"""Praise is for a batch size: what a short attack in the smallest batch says against it."""
+"""A positive verdict is for a batch size: what a short attack in the smallest batch says against it."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def smaller_batches(ensemble: CaseResult, small: SmallBatches) -> Check:
     """A short attack in the smallest batch takes clearly no more, of what is right there without it, than all
     attacks take in the evaluated ones.
 
-    Praise for a batch size is no praise where nobody sends such batches.
+    A positive verdict for a batch size says nothing where nobody sends such batches.
     """
     name, attack = CheckName.SMALLER_BATCHES, f"A short attack in batches of {small.k}"
     if not small.inputs:

@@ -113,7 +113,7 @@ class Verdict:
 
     @property
     def above_the_bar(self) -> bool:
-        """True if the figures leave room for praise, so that it depends on checks alone."""
+        """True if the figures leave room for a positive verdict, so that it depends on checks alone."""
         if self.accuracy is None or self.accuracy.low <= self.broken_at:
             return False
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)

@@ -34,8 +34,8 @@ class CheckName(StrEnum):
 
 # Those that compare an attack with itself at twice the length.
 DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS, CheckName.TWICE_THE_RESTARTS})
-# Those that ask for restarts, which run before praise alone.
-BEFORE_PRAISE = frozenset({CheckName.ATTACKS_AGREE, CheckName.TWICE_THE_RESTARTS})
+# Those that ask for restarts, which run only before a positive verdict.
+BEFORE_POSITIVE = frozenset({CheckName.ATTACKS_AGREE, CheckName.TWICE_THE_RESTARTS})
 
 # Self-tests of the gradient alone: what they leave open, attacks without gradients may answer.
 GRADIENT_SELF_TESTS = frozenset(

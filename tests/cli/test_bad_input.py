@@ -41,6 +41,7 @@ def refused(answer, *words):
         (["--claim", "2"], ["--claim 2", "72%"]),
         (["--margin", "-1"], ["--margin -1", "0 or more"]),
         (["--claim-attack", "pgd-10"], ["--claim-attack", "--claim 72%"]),
+        (["--sequence-length", "4"], ["--sequence-length 4", "--state persistent"]),
         (["--claim-votes", "5"], ["--claim-votes", "--claim 72%"]),
         (["--claim", "0.5", "--claim-votes", "11"], ["--claim-votes 11", "--draws 11"]),
         (

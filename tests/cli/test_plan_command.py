@@ -41,26 +41,29 @@ def test_a_plan_of_a_break_is_what_eval_runs_and_nothing_is_written(
     assert answer.code == 0, answer.err
     plan = json.loads(answer.out)
     assert list(tmp_path.iterdir()) == [] and plan["protocol"] == VERSION
-    for way in ("broken", "praised"):
+    for way in ("negative", "positive"):
         for what in ("images", "seconds"):
             assert plan[way][what] == pytest.approx(sum(row[way][what] for row in plan["rungs"]))
-    assert plan["broken"]["images"] == plan["broken"]["seconds"] < plan["praised"]["images"]
+    assert plan["negative"]["images"] == plan["negative"]["seconds"] < plan["positive"]["images"]
     assert csrobust("eval", *options, "--quiet").code == 0
-    spent, planned = gradients(tmp_path / "run"), {r["rung"]: r["broken"]["images"] for r in plan["rungs"]}
+    spent, planned = gradients(tmp_path / "run"), {r["rung"]: r["negative"]["images"] for r in plan["rungs"]}
     assert spent["named rows"] == planned["named rows"] > 0
     assert sum(spent.values()) == pytest.approx(sum(planned.values()), rel=0.25)
     again = json.loads(csrobust("plan", *options, "--json").out)
-    assert again["broken"]["images"] <= 0.25 * plan["broken"]["images"]
+    assert again["negative"]["images"] <= 0.25 * plan["negative"]["images"]
     anew = json.loads(csrobust("plan", *options, "--json", "--overwrite").out)
-    assert anew["broken"] == plan["broken"]
+    assert anew["negative"] == plan["negative"]
 
 
-def test_a_plan_lists_rungs_and_what_a_break_and_praise_cost(csrobust, digits_erm, a_second_an_image):
+def test_a_plan_lists_rungs_and_what_verdicts_cost(csrobust, digits_erm, a_second_an_image):
     command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12")
     lines = csrobust(*command).out.splitlines()
     named = [rung.name for rung in RUNGS]
     assert [line for line in lines if line.startswith(tuple(named))] == lines[1 : 1 + len(named)]
-    assert [line.split(" costs ")[0] for line in lines if " costs " in line] == ["a break", "praise"]
+    assert [line.split(" costs ")[0] for line in lines if " costs " in line] == [
+        "a negative verdict",
+        "a positive verdict",
+    ]
     assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
 
 
@@ -74,4 +77,4 @@ def test_time_changes_no_step_and_until_leaves_out_rows(
     command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12")
     plan, plain = (json.loads(csrobust(*command, *more, "--json").out) for more in (options, ()))
     assert (plan["rungs"] == plain["rungs"]) == (not without)
-    assert all(row["broken"]["images"] == 0 for row in plan["rungs"] if row["rung"] in without)
+    assert all(row["negative"]["images"] == 0 for row in plan["rungs"] if row["rung"] in without)

@@ -17,7 +17,7 @@ from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
 pytestmark = pytest.mark.long
 
 REPORTS = Path(__file__).parents[2] / "reports"
-PRAISE, OPEN = "no failure found", "not settled"
+POSITIVE, OPEN = "no failure found", "not settled"
 PASSED = Check("falls with eps", "passed", "")
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 EXAMPLES = 480
@@ -27,12 +27,12 @@ ATTACKS = ("fgsm", "pgd-10", "pgd-20", "apgd-mt-20", "apgd-t-100", "square-1000"
 
 
 def condemned(word):
-    return word not in (PRAISE, OPEN)
+    return word not in (POSITIVE, OPEN)
 
 
 def moves_towards_praise(fewer, more):
     """Whether a word of more rows is kinder than that of fewer; passing a check may settle what was open."""
-    return condemned(fewer) and more == PRAISE
+    return condemned(fewer) and more == POSITIVE
 
 
 class Generated:
@@ -95,7 +95,7 @@ def generated(evaluation, seeds):
 def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation):
     found = list(generated(evaluation, range(30)))
     words = [word for pair in found for word in pair]
-    assert {PRAISE, OPEN} < set(words) and any(map(condemned, words))  # it could have gone wrong
+    assert {POSITIVE, OPEN} < set(words) and any(map(condemned, words))  # it could have gone wrong
     assert not [pair for pair in found if moves_towards_praise(*pair)]
 
 
@@ -115,7 +115,7 @@ def test_attacks_on_the_base_model_alone_never_bring_praise(evaluation):
         on_defence = [*shared, *(f"transfer-{attack}" for attack in shared)]
         before = made.word(evaluation, shared, on_defence)
         after = made.word(evaluation, [*shared, *alone], on_defence)
-        kinder += before != PRAISE and after == PRAISE
+        kinder += before != POSITIVE and after == POSITIVE
     assert kinder == 0
 
 
@@ -136,7 +136,7 @@ def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluati
         expected = [word if condemned(word) or not set(late) & set(on_base) else OPEN for word in before]
         assert after == expected
         seen |= set(before)
-    assert {PRAISE, OPEN} < seen and len(seen) > 3
+    assert {POSITIVE, OPEN} < seen and len(seen) > 3
 
 
 # More rows may show that the answers of a batch move together, or take the base model further down.

@@ -19,7 +19,7 @@ from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, Verdi
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
-PRAISE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
+POSITIVE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
 CONDEMNED = (VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE)
 
 
@@ -170,7 +170,7 @@ def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, wor
         ((0.0, 0.15), "broken"),
         ((0.1, 0.2), "not settled"),
         ((0.15, 0.2), "not settled"),
-        ((0.16, 0.2), PRAISE),
+        ((0.16, 0.2), POSITIVE),
     ],
 )
 def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
@@ -197,7 +197,7 @@ def test_nothing_holds_back_the_word_where_less_than_the_margin_is_left(withheld
 
 def test_a_checkpoint_beside_a_defence_without_a_base_model_is_told_and_changes_nothing():
     made = decide(replace(GOOD, **ALONE, beside=gain(-0.3, -0.1)))
-    assert made.name == PRAISE
+    assert made.name == POSITIVE
     assert "It names no base model; its checkpoint alone keeps 80.0%: -20.0 points" in made.reason
 
 
@@ -245,7 +245,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
         constant=before.constant,
     )
     words = decide(before).name, decide(after).name
-    assert not (words[0] in CONDEMNED and words[1] == PRAISE)
+    assert not (words[0] in CONDEMNED and words[1] == POSITIVE)
     if words[0] in (VerdictName.BROKEN, VerdictName.NO_GAIN) and before.accuracy.high < 0.03:
         assert words[1] in CONDEMNED
 
@@ -255,7 +255,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
 def test_praise_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
     nothing_open = not figures.checks and not (figures.missing or figures.faulty or figures.constant)
-    assert (made.name == PRAISE) == (figures.above_the_bar and nothing_open)
+    assert (made.name == POSITIVE) == (figures.above_the_bar and nothing_open)
     if made.name in CONDEMNED:
         upper = figures.accuracy.high <= figures.broken_at or figures.constant
         assert upper or min(figures.accuracy.high, getattr(figures.gain, "high", 1.0)) < figures.bar

@@ -129,6 +129,11 @@ def test_a_subject_without_counterpart_is_named(make_run, subject):
     assert "noise on erm in b has no counterpart in the baseline, run a." in compare([a, b]).unpaired
 
 
+def test_a_comparison_of_nothing_is_refused():
+    with pytest.raises(InputError, match="no run folders"):
+        compare([])
+
+
 def test_the_same_run_twice_is_refused(make_run):
     path = make_run(accuracies=SMALL)
     with pytest.raises(InputError, match="given twice"):

@@ -85,7 +85,7 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
             print_line(Console(stderr=True), text)
         for line in _table(plan):
             print(line)
-    for what, costs in (("a break", plan.broken), ("praise", plan.praised)):
+    for what, costs in (("a negative verdict", plan.negative), ("a positive verdict", plan.positive)):
         total = plan.total(costs)
         print(f"{what} costs {total.images:,} gradients, about {duration(total.seconds)} on this machine")
     print(f"run folder: {plan.path}")
@@ -96,12 +96,12 @@ def _table(plan: "Preview") -> list[str]:
     """A line for each rung."""
     from robustbench_coded.reports.text.formatting import duration
 
-    cells: list[tuple[str, ...]] = [("rung", "gradients if broken", "time", "if praised", "time")]
-    for rung, broken in plan.broken.items():
-        praised = plan.praised[rung]
+    cells: list[tuple[str, ...]] = [("rung", "gradients if negative", "time", "if positive", "time")]
+    for rung, negative in plan.negative.items():
+        positive = plan.positive[rung]
         figures = (
             text
-            for cost in (broken, praised)
+            for cost in (negative, positive)
             for text in (
                 f"{cost.images:,}",
                 duration(cost.seconds) if cost.seconds >= 1 else "<1 s" if cost.images else "-",

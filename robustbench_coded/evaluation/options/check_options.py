@@ -170,6 +170,8 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(f"--{field.replace('_', '-')} needs a claim to be about; add --claim 72%")
     if config.until is not None:
         check_until(config)
+    if config.state != "persistent" and config.sequence_length != EvalConfig.sequence_length:
+        raise InputError(f"--sequence-length {config.sequence_length} has no effect; add --state persistent")
     if config.submissions is not None and config.submissions > config.draws:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")

@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.protocol.state import (
     size_of,
 )
 from robustbench_coded.schema.case import Case, ThreatModel
-from robustbench_coded.schema.words import BEFORE_PRAISE, CONTROLS, DOUBLING, STANDARD, CheckName
+from robustbench_coded.schema.words import BEFORE_POSITIVE, CONTROLS, DOUBLING, STANDARD, CheckName
 
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
 # left to the user. Twice the steps and the draws of that attack are within it.
@@ -81,7 +81,7 @@ def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCh
             if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
             for case in follow_ups_of(check, status.unbounded_eps, like, list(evidence.sizes)):
-                if not _costliest(case) or _nearly_praised(plan, evidence, status, case):
+                if not _costliest(case) or _nearly_positive(plan, evidence, status, case):
                     yield check, case
 
 
@@ -90,7 +90,7 @@ def _costliest(case: PlannedCase) -> bool:
     return case.attack == RECOMBINED or mixes_starts(case)
 
 
-def _nearly_praised(
+def _nearly_positive(
     plan: EvaluationPlan, evidence: Evidence, status: SettingStatus, case: PlannedCase
 ) -> bool:
     """True if nothing else is open, or the costliest have begun there. A base model that serves as a
@@ -100,7 +100,7 @@ def _nearly_praised(
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
     begun = any(_costliest(other) and other.case.setting == case.case.setting for other in evidence.sizes)
-    return begun or BEFORE_PRAISE.issuperset(check.name for check in status.checks)
+    return begun or BEFORE_POSITIVE.issuperset(check.name for check in status.checks)
 
 
 def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:

@@ -40,7 +40,7 @@ MOST_RELUS = 200_000
 BY_CHECKS = "attacks that open checks ask for"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
-PRAISEABLE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
+MAY_BE_POSITIVE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
 
 
 def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Once: praise needs self-tests, and checks read them."""
+    """Once: a positive verdict needs self-tests, and checks read them."""
     if any(step.rung == SELF_TESTS for step in evidence.steps):
         return None
     return Step(SELF_TESTS, "gradients and answers of each defence")
@@ -150,25 +150,25 @@ def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
 def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """Special attacks; then the attacks of open checks, at any radius; then crossover."""
     open_ = open_comparisons(plan, evidence, victims)
-    praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
-    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in praised)]
+    positive = [c for c in open_ if _would_be_positive(plan, evidence, c)]
+    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in positive)]
     deferred = [case for c in concerned for case in waiting(plan, evidence, c, deferred=True)]
     reason = "costly attacks before a positive verdict"
-    if step := _step(PRAISE, reason, affordable(plan, evidence, deferred)):
+    if step := _step(POSITIVE, reason, affordable(plan, evidence, deferred)):
         return step
     if plan.checks and [step.reason for step in evidence.lately].count(BY_CHECKS) < CHECK_ROUNDS:
         about = {(c.subject, c.inputs) for c in open_}
         cases = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
-        if step := _step(PRAISE, BY_CHECKS, affordable(plan, evidence, cases)):
+        if step := _step(POSITIVE, BY_CHECKS, affordable(plan, evidence, cases)):
             return step
     crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
     reason = "results close to the boundary, recombined"
-    return _step(PRAISE, reason, affordable(plan, evidence, crossed))
+    return _step(POSITIVE, reason, affordable(plan, evidence, crossed))
 
 
 def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Random batches of every attack near the strongest, where few disjoint batches hold praise back; then
-    twice the examples for verdicts whose interval contains the threshold, and for their base models.
+    """Random batches of every attack near the strongest, where few disjoint batches hold a positive verdict
+    back; then twice the examples for verdicts whose interval contains the threshold, and for their bases.
     """
     open_ = open_comparisons(plan, evidence, victims)
     random = [part for c in open_ for part in batches_that_hold(plan, evidence, c)]
@@ -200,7 +200,8 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
     return _step(MORE, "random batches of unperturbed images", (), random)
 
 
-SELF_TESTS, SUBMISSIONS, PRAISE, MORE = "self-tests", "cross-examination", "before praise", "more examples"
+SELF_TESTS, SUBMISSIONS, MORE = "self-tests", "cross-examination", "more examples"
+POSITIVE = "before a positive verdict"
 FIRST = "everything, 256 images or more"
 # Each: name and step; what runs; on what, and where not; what it guards against; its attacks.
 RUNGS: tuple[Rung, ...] = (
@@ -222,9 +223,9 @@ RUNGS: tuple[Rung, ...] = (
          "everything", "never", "Gradients that say nothing."),
     Rung(SUBMISSIONS, _submit, "Other subjects' perturbed inputs; its own, shrunk, rounded or on victims.",
          "open verdicts", "half a point or less is left", "Defences that recognise attacks on themselves."),
-    Rung(PRAISE, _doubt,
+    Rung(POSITIVE, _doubt,
          "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
-         "what would be praised, and its base", "figures rule praise out",
+         "what would be positive, and its base", "figures rule it out",
          "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
     Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
          "intervals that contain a threshold", "all images ran", "Verdicts by chance."),
@@ -263,10 +264,10 @@ def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Compariso
     return next(([part] for part in parts if verdict_fits(plan, evidence, comparison, part.images)), [])
 
 
-def _would_be_praised(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> bool:
-    """True if figures leave room for praise, as far as more examples go."""
-    praised = any(s.verdict in PRAISEABLE for s in standings_of(plan, evidence, comparison))
-    return praised and not _wider(plan, evidence, comparison)
+def _would_be_positive(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> bool:
+    """True if figures leave room for a positive verdict, as far as more examples go."""
+    positive = any(s.verdict in MAY_BE_POSITIVE for s in standings_of(plan, evidence, comparison))
+    return positive and not _wider(plan, evidence, comparison)
 
 
 def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:

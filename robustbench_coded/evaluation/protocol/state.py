@@ -170,7 +170,7 @@ class SettingStatus(NamedTuple):
     """The judgement of the outcomes under one setting.
 
     Attributes:
-        above_the_bar: True if figures leave room for praise, so that it depends on checks alone.
+        above_the_bar: True if figures leave room for a positive verdict, so that it depends on checks alone.
         final: True if nothing that may still run can change the verdict.
         could_fall: True if a stronger attack has a question to answer.
         keeps: True if certainly more than next to nothing is left.

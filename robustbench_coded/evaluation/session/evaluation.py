@@ -159,8 +159,8 @@ class Evaluation:
         Args:
             remarks: sentences for the reader of the report.
             stopped: True until every rung has run: no verdict is positive before.
-            planned: adds the cases that have not begun, which have no units; but for those that only praise
-                asks for.
+            planned: adds the cases that have not begun, which have no units; but for those that only a
+                positive verdict asks for.
         """
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.everything

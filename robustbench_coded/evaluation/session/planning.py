@@ -185,7 +185,7 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     if case.attack in CONTROLS or case.attack == config.claim_attack:
         return True
     named = case.attack in {naming.suited(name, config.norm) for name in presets.NAMED}
-    if case.threat.one_victim and case.attack not in config.attacks:  # before praise
+    if case.threat.one_victim and case.attack not in config.attacks:  # before a positive verdict
         return False
     averages = case.attack == presets.FOLLOWS_SHOWN and case.attack in config.second_attacks
     if named and averages and not case.subject.randomised:  # nothing to average over

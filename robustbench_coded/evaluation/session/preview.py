@@ -34,8 +34,8 @@ from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
 
-# What attacks leave a defence that is praised, and its base model.
-PRAISED, BASE = 0.6, 0.1
+# What attacks leave a defence with a positive verdict, and its base model.
+POSITIVE, BASE = 0.6, 0.1
 USUAL_CHECKS = (
     OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, False, presets.SEARCHES),
     OpenCheck(CheckName.FALLS_WITH_EPS, False, (presets.ANOTHER_LOSS,)),
@@ -58,14 +58,14 @@ class Preview:
 
     Attributes:
         path: the run folder that it would write, or go on with.
-        broken: by rung, if every subject falls to its first attack.
-        praised: by rung, if none falls.
+        negative: by rung, if every subject falls to its first attack.
+        positive: by rung, if none falls.
         notes: what else the user should know.
     """
 
     path: Path
-    broken: dict[str, Cost]
-    praised: dict[str, Cost]
+    negative: dict[str, Cost]
+    positive: dict[str, Cost]
     notes: tuple[str, ...]
 
     @staticmethod
@@ -74,10 +74,10 @@ class Preview:
 
     def as_data(self) -> dict[str, Any]:
         """Plain JSON data; times in seconds."""
-        ways = {"broken": self.broken, "praised": self.praised}
+        ways = {"negative": self.negative, "positive": self.positive}
         rungs = [
             {"rung": rung, **{way: costs[rung]._asdict() for way, costs in ways.items()}}
-            for rung in self.broken
+            for rung in self.negative
         ]
         totals = {way: self.total(costs)._asdict() for way, costs in ways.items()}
         return {
@@ -101,20 +101,20 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
     evaluation = planned_evaluation(prepared, old, path)
     rates = Rates(evaluation.prepared)
-    broken, praised = (
-        _costs(evaluation, forecast(evaluation.plan, praised=praised), committed, rates)
-        for praised in (False, True)
+    negative, positive = (
+        _costs(evaluation, forecast(evaluation.plan, positive=positive), committed, rates)
+        for positive in (False, True)
     )
     notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
-    return Preview(path, broken, praised, tuple(notes))
+    return Preview(path, negative, positive, tuple(notes))
 
 
 def outlook(evaluation: Evaluation) -> str:
     """How long a new evaluation takes on this machine, a sentence."""
     rates = Rates(evaluation.prepared)
     least, most = (
-        Preview.total(_costs(evaluation, forecast(evaluation.plan, praised=praised), frozenset(), rates))
-        for praised in (False, True)
+        Preview.total(_costs(evaluation, forecast(evaluation.plan, positive=positive), frozenset(), rates))
+        for positive in (False, True)
     )
     return (
         f"Takes about {duration(least.seconds)} if the first attacks succeed and {duration(most.seconds)} if "
@@ -122,15 +122,15 @@ def outlook(evaluation: Evaluation) -> str:
     )
 
 
-def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
+def forecast(plan: EvaluationPlan, *, positive: bool) -> tuple[Step, ...]:
     """The steps of an evaluation in which everything falls to its first attack, or nothing falls."""
     evidence = Evidence()
     while (step := next_step(plan, evidence)) is not None:
         ran = evidence.after(step)
-        outcomes = {case: Outcome(_share(plan, case, praised=praised)) for case in ran.sizes}
+        outcomes = {case: Outcome(_share(plan, case, positive=positive)) for case in ran.sizes}
         ran = replace(ran, outcomes=outcomes)
         standings = {
-            setting: _status_of(plan, ran, comparison, praised=praised)
+            setting: _status_of(plan, ran, comparison, positive=positive)
             for comparison, settings in plan.judged.items()
             for setting in settings
             if any(case in ran.sizes for case in plan.attacks[comparison])
@@ -143,17 +143,17 @@ def _is_base(plan: EvaluationPlan, subject: ProbedSubject) -> bool:
     return subject.spec == STANDARD and any(c.subject.spec != STANDARD for c in plan.judged)
 
 
-def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
+def _share(plan: EvaluationPlan, case: PlannedCase, *, positive: bool) -> float:
     """The share that a case leaves."""
     if case.attack == CLEAN:
         return 1.0
-    return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0
+    return (BASE if _is_base(plan, case.subject) else POSITIVE) if positive else 0.0
 
 
 def _status_of(
-    plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool
+    plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, positive: bool
 ) -> SettingStatus:
-    if praised:
+    if positive:
         if _is_base(plan, comparison.subject):
             return SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)
         return SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)

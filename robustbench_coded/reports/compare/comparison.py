@@ -114,8 +114,10 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
             where there is one run alone.
 
     Raises:
-        InputError: not a run folder, the same one twice, or a baseline that names nothing.
+        InputError: no or not a run folder, the same one twice, or a baseline that names nothing.
     """
+    if not paths:
+        raise InputError("compare: no run folders; give one or more")
     runs = _named([load_run(path) for path in paths])
     contenders = [
         Contender(name, s) for name, run in runs.items() for s in by_inference(subjects_of(run.rows))

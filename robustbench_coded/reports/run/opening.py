@@ -247,12 +247,12 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     """The sentence of one verdict."""
     verdict, subjects = group[0].verdict.name, [j.subject for j in group]
     briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
-    # Praise is for the batches that were sent.
+    # A positive verdict is for the batches that were sent.
     sizes = series([f"{k}" for k in sorted({subject.k for subject in subjects if subject.k})])
-    praised = f" at batch size K = {sizes}" if sizes else ""
+    at_size = f" at batch size K = {sizes}" if sizes else ""
     why = {
         VerdictName.NOT_SETTLED: f" ({briefs})",
-        VerdictName.NO_FAILURE_FOUND: f"{praised} (not a proof of robustness)",
+        VerdictName.NO_FAILURE_FOUND: f"{at_size} (not a proof of robustness)",
     }
     who = f": {_named(subjects) if len(group) == len(judged) else _listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"

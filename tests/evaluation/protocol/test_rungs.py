@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, 
 from robustbench_coded.evaluation.protocol.rungs import (
     CHECK_ROUNDS,
     MORE,
-    PRAISE,
+    POSITIVE,
     SELF_TESTS,
     lacking,
     next_step,
@@ -254,28 +254,28 @@ def test_an_open_verdict_meets_everything_before_praise():
     plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT), relus=lambda checkpoint: 100)
     evidence = simulate(plan, 0.9, lambda steps: {DEFENDED: ASKED, BASE: CHECKED})
     order = list(dict.fromkeys(rungs(evidence)))
-    assert order == ["clean", "quick", "adaptive", SELF_TESTS, "cross-examination", PRAISE, MORE]
-    special, asked, crossed = [ran(step) for step in evidence.steps if step.rung == PRAISE]
+    assert order == ["clean", "quick", "adaptive", SELF_TESTS, "cross-examination", POSITIVE, MORE]
+    special, asked, crossed = [ran(step) for step in evidence.steps if step.rung == POSITIVE]
     assert special == [("standard", "parts-60"), ("rci", "parts-60")]  # the base model meets the same
     assert asked == [("rci", "pgd-200")] and crossed == [("standard", "crossover-160")]
 
 
-def test_only_what_would_be_praised_pays_for_special_attacks():
+def test_only_what_would_be_positive_pays_for_special_attacks():
     plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT))
     for standing in (SettingStatus(VerdictName.BROKEN), SettingStatus(VerdictName.NO_GAIN)):
         both = {DEFENDED: standing._replace(could_fall=False), BASE: BROKEN}
-        assert PRAISE not in rungs(simulate(plan, 0.9, lambda steps, both=both: both))
+        assert POSITIVE not in rungs(simulate(plan, 0.9, lambda steps, both=both: both))
     # More examples come first, and where there are none it is asked all the same.
     evidence = simulate(plan, 0.9)
     order = rungs(evidence)
-    assert order.index(MORE) < order.index(PRAISE)
-    assert {part.size for step in evidence.steps if step.rung == PRAISE for part in step.cases} == {1024}
+    assert order.index(MORE) < order.index(POSITIVE)
+    assert {part.size for step in evidence.steps if step.rung == POSITIVE for part in step.cases} == {1024}
 
 
 @pytest.mark.parametrize("relus", [0, 200_000 // 256 + 1])
 def test_crossover_is_for_small_networks_on_few_images(relus):
     plan = plan_of(relus=lambda checkpoint: relus)
-    assert PRAISE not in rungs(simulate(plan, 0.9, lambda steps: {BASE: CHECKED, DEFENDED: NO_GAIN}))
+    assert POSITIVE not in rungs(simulate(plan, 0.9, lambda steps: {BASE: CHECKED, DEFENDED: NO_GAIN}))
 
 
 def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_batches_hold_praise_back():
@@ -297,7 +297,7 @@ def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_b
 
 def test_checks_ask_so_many_times_and_submissions_come_again_behind_each():
     def standings(steps):
-        attacks = sum(step.rung == PRAISE for step in steps)
+        attacks = sum(step.rung == POSITIVE for step in steps)
         check = ASKS._replace(attacks=(f"pgd-{201 + attacks}",))
         return {DEFENDED: ASKED._replace(checks=(check,)), BASE: BROKEN}
 
@@ -307,9 +307,9 @@ def test_checks_ask_so_many_times_and_submissions_come_again_behind_each():
         )
 
     evidence = simulate(plan_of(), stronger, standings)
-    order = [rung for rung in rungs(evidence) if rung in ("cross-examination", PRAISE)]
-    assert order == ["cross-examination", PRAISE] * CHECK_ROUNDS + ["cross-examination"]
-    assert PRAISE not in rungs(simulate(plan_of(checks=False), 0.9, standings))
+    order = [rung for rung in rungs(evidence) if rung in ("cross-examination", POSITIVE)]
+    assert order == ["cross-examination", POSITIVE] * CHECK_ROUNDS + ["cross-examination"]
+    assert POSITIVE not in rungs(simulate(plan_of(checks=False), 0.9, standings))
 
 
 def test_what_breaks_one_subject_is_submitted_to_the_other_once():
@@ -330,7 +330,7 @@ def test_only_open_verdicts_meet_submissions_and_checks():
     late = [
         label
         for step in evidence.steps
-        if step.rung in ("cross-examination", PRAISE)
+        if step.rung in ("cross-examination", POSITIVE)
         for label, _ in ran(step)
     ]
     assert set(late) == {"standard"}
@@ -456,7 +456,7 @@ def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_ow
     evidence = simulate(plan, lambda c: 0.5 if c.attack == "pgd-100" else 0.9, lambda steps: settings)
     on_victims = [(s.rung, a) for s in evidence.steps for _, a in ran(s) if s.cases[0].case.threat == VICTIM]
     assert ("cross-examination", "from:rci:N=190/pgd-100") in on_victims
-    assert on_victims[-1] == (PRAISE, "pgd-10+loss=margin")
+    assert on_victims[-1] == (POSITIVE, "pgd-10+loss=margin")
     still_open = SettingStatus(VerdictName.NO_GAIN, could_fall=False)
     broken = simulate(plan, 0.0, lambda steps: {DEFENDED: BROKEN, VICTIMS: still_open})
     assert deep not in broken.sizes  # only what would be praised pays for it

@@ -172,7 +172,7 @@ HAS = {
     "whole": {"named rows"},
     "wider": {"more examples"},
     "named": {"named rows"},
-    "withstands": {"adaptive", "cross-examination", "before praise"},
+    "withstands": {"adaptive", "cross-examination", "before a positive verdict"},
     "victims": {"confirm"},
 }
 
