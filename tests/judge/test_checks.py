@@ -346,6 +346,11 @@ def test_mixed_starts_are_doubled_while_they_find_half_a_point_more(
     assert (check.outcome, check.run_next) == (outcome, asked)
 
 
+def test_mixed_starts_alone_have_nothing_to_be_compared_with(checked):
+    check = checked([("mosaic-16", 0.4)])["twice the restarts"]
+    assert (check.outcome, check.run_next) == ("not run", ("pgd-20",))
+
+
 def test_restarts_need_gradients_and_something_to_find(checked):
     for attacks in ([("rays-400", 0.5)], [("pgd-100", 0.002)]):
         assert checked(attacks)["twice the restarts"].outcome == "passed"
