@@ -3,8 +3,9 @@
     python benchmarks/errors/advice.py FOLDER [NAME | KIND-SEED[-twin] ...]   evaluates and follows these
     python benchmarks/errors/advice.py FOLDER   writes reports/zoo/advice.csv from all that was followed there
 
-Names are entries of the zoo, or one of a pair of `twins.py`. Each command runs as the report prints it, in the
-folder that it names, at most three times and five minutes each. What was followed before is not run again.
+Names are entries of the zoo, or one of a pair of `twins.py`. At most three commands run, each as the report
+prints it, in the folder that it names and for at most five minutes. What was followed before does not run
+again.
 """
 
 import csv
