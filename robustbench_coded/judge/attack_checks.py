@@ -341,9 +341,9 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
     if not restarted:
         return not_run(name, "No results of several starts were mixed.", presets.RESTARTED)
     most = max(restarted, key=lambda result: name_of(result).steps or 0)
-    rival = lowest([result for result in own if result is not most])
+    rivals = [result for result in own if result is not most]
     fault = "more starts find more, and still more may find still more"
-    check = compared(name, rival, most, fault, doubled_steps(most))
+    check = compared(name, lowest(rivals), most, fault, doubled_steps(most)) if rivals else None
     return check or not_run(name, f"{most.case.attack} has nothing to be compared with.", presets.USUAL)
 
 

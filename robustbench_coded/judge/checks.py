@@ -266,7 +266,9 @@ def compared(
         None where the two results have nothing in common.
     """
     try:
-        first, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
+        first, other = (
+            replace(result, batch_dependent=False, random_batches=()) for result in (larger, smaller)
+        )
         difference = paired_difference(first, other)
     except NotPaired:
         return None

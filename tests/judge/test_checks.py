@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
 from robustbench_coded.judge.combined import case_results
@@ -226,6 +227,20 @@ def test_two_batches_tell_which_attack_found_more_of_them(checked, batches, tran
     assert check.outcome == outcome
 
 
+def test_random_batches_do_not_change_which_attack_found_more_of_the_attacked_ones(evaluation):
+    order = np.arange(256) * 89 % 256
+    made = evaluation()
+    for name, part in (("pgd-10", 0.6), ("pgd-20", 0.52)):
+        made.add(name, (order < 256 * part)[:, None], batch_size=128, randomised=False)
+    fewer, more = (row for row in case_results(*made.parts()) if row.case.attack.startswith("pgd"))
+    members = np.random.default_rng(0).permuted(np.tile(np.arange(256), (8, 1)), axis=1)[:, :128].ravel()
+    random = RandomBatches(members, np.repeat(np.arange(1, 9), 128), order[members] < 256 * 0.52)
+    scored = replace(more, random_batches=(random,))
+    checks = [compared("check", fewer, row, "fault", "pgd-40") for row in (more, scored)]
+    assert checks[0] == checks[1]
+    assert checks[1].run_next == ("pgd-40",)
+
+
 def test_a_few_examples_are_too_few_to_tell(evaluation):
     made = evaluation().add("pgd-10", np.arange(32)[:, None] < 16).add("pgd-20", np.arange(32)[:, None] < 15)
     fewer, more = (row for row in case_results(*made.parts()) if row.case.attack.startswith("pgd"))
@@ -329,6 +344,11 @@ def test_mixed_starts_are_doubled_while_they_find_half_a_point_more(
 ):
     check = checked([("pgd-100", 0.5), ("apgd-mt-20", 0.52), *attacks], **defence)["twice the restarts"]
     assert (check.outcome, check.run_next) == (outcome, asked)
+
+
+def test_mixed_starts_alone_have_nothing_to_be_compared_with(checked):
+    check = checked([("mosaic-16", 0.4)])["twice the restarts"]
+    assert (check.outcome, check.run_next) == ("not run", ("pgd-20",))
 
 
 def test_restarts_need_gradients_and_something_to_find(checked):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec import structs
 
+from robustbench_coded.judge.checks import Check, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import RULES
@@ -22,7 +23,7 @@ from robustbench_coded.reports.run.opening import (
     opens_with,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, CheckName, CheckOutcome, IntervalKind, VerdictName
 from tests.reports.conftest import BROKEN_BASE
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
@@ -289,6 +290,26 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     found = opening_of(outlook(make_run, "c", data=data)[0]).next
     assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")
     assert found.seconds is None and str(found) == "Next step for victim/unknown: 3,931 victims:"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "examples", "command"),
+    [
+        (CheckOutcome.FAILED, 128, "--attacks mosaic-16"),
+        (CheckOutcome.NOT_RUN, 128, ""),
+        (CheckOutcome.FAILED, 4_000, "--victims 3931 --out reports/c-3931"),
+    ],
+)
+def test_where_no_images_are_left_a_failed_check_says_what_may_narrow_it(
+    make_run, outcome, examples, command
+):
+    data = json.loads((make_run("c") / "run.json").read_text())["data"] | {"examples": examples}
+    run, _ = outlook(make_run, "c", data=data)
+    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
+    check = Check(CheckName.TWICE_THE_RESTARTS, outcome, "", (), run_attacks("mosaic-16"))
+    verdict = replace(victims.verdict, checks=(check,))
+    following = next_command(run, [replace(victims, verdict=verdict)])
+    assert following.command == (command and f"csrobust eval --ckpt erm=erm.pt --rci N=48 {command}")
 
 
 def test_an_unfinished_run_is_finished_first(make_run):

@@ -3,6 +3,7 @@
 next_command(run, unsettled) -> NextCommand
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -134,32 +135,43 @@ def _folder(run: Run) -> str:
 
 
 def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
-    """What its rule or its checks ask for; None where more images or draws are all there is to add."""
+    """What its rule or its checks ask for; None where more images or draws are all there is to add. An
+    interval that all images leave too wide may still fall by what a failed check asks for.
+    """
     verdict = judgement.verdict
     if verdict.rule == "base model not attacked":
         return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
     if verdict.rule == BASE_ATTACKED_LESS:
         command = _command(run, ["--attacks", ",".join(verdict.missing_on_base)])
         return NextCommand("Attacks that did not run on its base model", command)
-    if verdict.rule in (CONTAINS_THRESHOLD, FEW_CLASSES):
+    wide = verdict.rule == CONTAINS_THRESHOLD
+    enough = (verdict.examples_to_settle or math.inf) <= _most_examples(run, judgement)
+    if verdict.rule == FEW_CLASSES or (wide and enough):
         return None
-    for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
+    checks = [check for check in judgement.checks if check.failed or not wide]
+    for step in merged_steps(check.next_step for check in checks if check.next_step is not None):
         if step.attacks and not step.how:
             command = _command(run, ["--attacks", ",".join(step.attacks)])
             return NextCommand("Attacks that its checks require", command)
     return None
 
 
+def _most_examples(run: Run, judgement: Judgement) -> int:
+    """How many images, or victims, the data has for a verdict."""
+    data = run.manifest.data
+    return (data.examples if judgement.case.threat.one_victim else data.available) or 0
+
+
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     """The same rows on as many images, which are another run, or victims, as are expected to settle it."""
-    data, beyond = run.manifest.data, ""
+    beyond = ""
     for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_THRESHOLD):
         wanted, victims = judgement.verdict.examples_to_settle, judgement.case.threat.one_victim
-        what, most = ("victims", data.examples) if victims else ("images", data.available)
+        what, most = "victims" if victims else "images", _most_examples(run, judgement)
         if wanted is None:
             continue
-        if wanted > (most or 0):
-            needed = f"about {rounded(wanted)} {what}, but this data set has only {most or 0:,}"
+        if wanted > most:
+            needed = f"about {rounded(wanted)} {what}, but this data set has only {most:,}"
             beyond = beyond or needed
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
