@@ -32,16 +32,11 @@ from zoo.known import Known
 from zoo.registry import ZOO, ZooEntry
 
 OUT = Path(__file__).parents[2] / "reports" / "zoo" / "ablation.csv"
-# Of several families those that a rung is there for, and honest ones beside them; the seed was drawn.
+# Of several families those that a rung is there for, and honest ones beside them.
 ENTRIES = (
     *("rounding", "shattered", "lifted-0.1", "one-hot-0.2", "hidden-direction", "saturated-wide"),
     *("other-base-0.1", "wrong-base-weak", "coin-flip", "random-slope", "ensemble-decoys"),
     *("ensemble-opposed", "members-together", "members-apart", "sines", "off-grid", "off-lattice"),
-    *("answer-memory", "grad-mode", "train-mode", "call-count", "hidden-noise", "leak-above-16"),
-    *("edits-input", "label-leak", "constant", "refit-mean-narrow", "half-batch", "running-mean"),
-    *("up-only", "small-only", "edge-only", "half-only", "members-scaled", "sines-noise"),
-    *("rci-linear", "rci-linear-wide", "sampling-module", "noise-narrow", "lipschitz", "gate"),
-    *(f"{kind}/6817{twin}" for kind in ("shuffled", "batch-coin", "refitted") for twin in ("", "-twin")),
 )
 HEADER = ("defence", "threat", "left_out", "verdict", "verdict_without")
 
