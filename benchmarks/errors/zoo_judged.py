@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
@@ -182,3 +184,8 @@ def judge_entry(name: str, out: Path, *, n: int | None = None, **options: Any) -
     except InputError as refusal:
         truth = entry.load(n).truth("batch/unknown")
         return [Finding(entry, "batch/unknown", REFUSED, str(refusal), (), None, None, None, truth)]
+
+
+def gradient_evaluations(rows: pd.DataFrame) -> float:
+    """Gradient evaluations per image of these rows of a run's summary; a forward is a third of one."""
+    return float((rows["forwards_per_example"] + 2 * rows["backwards_per_example"]).sum() / 3)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import write
+from benchmarks.errors.zoo_judged import gradient_evaluations
 from benchmarks.peers.published_networks import (
     binarised,
     lenet5,
@@ -39,6 +40,7 @@ from benchmarks.peers.synthesis import synthesis
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.schema.words import CLEAN, COMBINED
 
 PAGE = Path(__file__).with_suffix(".md")
 CIFAR = "data/cifar10_test.npz"
@@ -300,14 +302,9 @@ def evaluate_row(
     evaluated, seconds = run(model, x, y, out, until="settled", **options)
     verdict = evaluated.judgements[0].verdict
     figure = verdict.accuracy
-    accuracies = figure.low, figure.estimate, figure.high
-    return Row(row.name, verdict.name, len(x), clean, *accuracies, seconds, gradients(evaluated.summary))
-
-
-def gradients(summary: Any) -> float:
-    """Gradient evaluations per image of all attacks; a forward is a third."""
-    attacks = summary[~summary["attack"].isin(("clean", "strongest", "ensemble", "naive-min"))]
-    return float((attacks["forwards_per_example"] + 2 * attacks["backwards_per_example"]).sum() / 3)
+    accuracies, summary = (figure.low, figure.estimate, figure.high), evaluated.summary
+    spent = gradient_evaluations(summary[~summary["attack"].isin((CLEAN, *COMBINED))])
+    return Row(row.name, verdict.name, len(x), clean, *accuracies, seconds, spent)
 
 
 def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:

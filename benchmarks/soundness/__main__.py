@@ -17,15 +17,15 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from benchmarks.errors.zoo_judged import evaluate_known
+from benchmarks.errors.zoo_judged import evaluate_known, gradient_evaluations
 from benchmarks.soundness.instances import BATCH, INSTANCES, Instance, make
 from benchmarks.soundness.report import OURS, Row, page, rows_of, table
 from benchmarks.soundness.tools import TOOLS, account, missing_tools
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import STEPS
+from robustbench_coded.schema.words import COMBINED
 
-COMBINED = ("ensemble", "strongest")  # rows of several attacks
 OUT = Path(__file__).parents[2] / "reports" / "soundness"
 
 
@@ -40,13 +40,13 @@ def evaluate_protocol(instance: Instance, out: Path) -> Row:
     seconds = time.process_time() - started
     summary = evaluated.run.summary
     own = summary[(summary["threat"] == "batch/unknown") & ~summary["attack"].isin(COMBINED)]
-    spent = own["forwards_per_example"].sum() + 2 * own["backwards_per_example"].sum()
+    spent = gradient_evaluations(own)
     own = own[own["eps"] == instance.entry.eps]  # no checks at larger budgets
     strongest = str(own.sort_values("accuracy", kind="stable")["attack"].iloc[0])
     assert finding.low is not None and finding.estimate is not None and finding.high is not None
     return Row(
         instance.name, OURS, instance.truth, finding.estimate, finding.low, finding.high, finding.verdict,
-        strongest, spent / 3, seconds, rung_of(evaluated.run.path, strongest),
+        strongest, spent, seconds, rung_of(evaluated.run.path, strongest),
     )  # fmt: skip
 
 
