@@ -11,6 +11,7 @@ import torch
 from attacks.relaxation import Relaxation
 from benchmarks.errors import outside
 from benchmarks.peers import published_networks as networks
+from benchmarks.peers import published_truth as known
 from benchmarks.peers import published_weights as weights
 from benchmarks.peers import sandwich_networks as verified
 from benchmarks.peers import synthesis
@@ -38,7 +39,7 @@ def test_weights_of_tensorflow_meet_the_pixels_that_they_were_trained_on(tmp_pat
 
 
 def test_radii_of_images_are_those_at_which_their_answers_change():
-    by_norm = {image.norm: image for image in weights.IMAGES if image.number == 73}
+    by_norm = {image.norm: image for image in known.IMAGES if image.number == 73}
     assert by_norm["l0"].eps == 2
     assert by_norm["l1"].eps == pytest.approx(9 / 255, rel=1e-4) and by_norm["l1"].eps > 9 / 255
     assert by_norm["l2"].eps == pytest.approx(27**0.5 / 255, rel=1e-4)
@@ -47,10 +48,10 @@ def test_radii_of_images_are_those_at_which_their_answers_change():
 
 def test_absent_and_changed_files_are_named_with_their_place(tmp_path):
     (tmp_path / "advertorch").mkdir()
-    (tmp_path / weights.PLAIN).write_bytes(b"other weights")
+    (tmp_path / known.PLAIN).write_bytes(b"other weights")
     lines = list(weights.missing(tmp_path))
-    assert len(lines) == len(weights.FILES)
-    assert f"{weights.PLAIN}: advertorch_examples/trained_models of BorealisAI/advertorch e063e34" in lines
+    assert len(lines) == len(known.FILES)
+    assert f"{known.PLAIN}: advertorch_examples/trained_models of BorealisAI/advertorch e063e34" in lines
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_pickles_that_name_another_class_are_refused(tmp_path):
 def test_a_refuted_claim_needs_an_explanation_and_is_no_truth(monkeypatch, tmp_path):
     """A claim of chance is the truth of a broken network; one of another model is none."""
     words = ("claim refuted", "no failure found", "not settled", "claim refuted", "claim refuted")
-    chosen = [*weights.CLAIMS[:4], next(claim for claim in weights.CLAIMS if claim.of)]
+    chosen = [*known.CLAIMS[:4], next(claim for claim in known.CLAIMS if claim.of)]
     for claim, word in zip(chosen, words, strict=True):
         row = weights.Row(claim.name, word, 128, 0.84, 0.1, 0.15, 0.2, 9.0)
         (tmp_path / f"{claim.name.replace(' ', '-')}.json").write_text(json.dumps(weights.asdict(row)))
