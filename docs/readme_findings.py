@@ -119,7 +119,7 @@ def bias() -> str:
         rows.append(_verdicts(f"certified pairs: {side}", MAIN, _outcomes(pairs)))
     entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
     for broken in ("False", "True"):
-        for threat in ("batch/unknown", "batch/known", "victim/unknown"):
+        for threat in ("batch/unknown", "batch/known", "victim/unknown", "victim/known"):
             senses = [row["sense"] for row in _matching(entries, {"broken": broken, "threat": threat})]
             counts = [senses.count(sense) for sense in ("praised", "condemned", "unsettled")]
             rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
