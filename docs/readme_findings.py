@@ -1,12 +1,15 @@
-"""The figure and the tables of README.md, from the committed reports (`make rewrite` runs it).
+"""The figure and the tables of README.md, of docs/bias.md and of reports/README.md, from the committed
+reports (`make rewrite` runs it).
 
 python docs/readme_findings.py
 """
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench.table import pipes
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
@@ -21,6 +24,7 @@ README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
 FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
+PAGES = (README, BIAS, REPORTS / "README.md")
 # run, checkpoint, N of RCI -> the name in the table and the title in the figure
 NETWORKS = {
     ("cifar10-resnet20", "resnet20", 190): "standardly trained ResNet-20",
@@ -31,19 +35,25 @@ MAIN = "batch/unknown"
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 SIDES = {"robust": "good", "broken": "broken"}  # of rows of reports/outside
+STATES = (
+    "One unmodified commit, under the protocol",
+    "Several commits, or none under the protocol; all unmodified",
+    "Uncommitted changes in at least one command",
+)
 NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
 def main() -> None:
     FIGURE.write_bytes(figure().svg)
-    for page in (README, BIAS):
+    for page in PAGES:
         page.write_text(with_blocks(page.read_text()))
 
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    for name, make in {"findings": findings, "truth": truth, "zoo": zoo, "bias": bias}.items():
+    blocks = {"findings": findings, "truth": truth, "zoo": zoo, "bias": bias, "provenance": provenance}
+    for name, make in blocks.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in text:
             before, rest = text.split(begin)
@@ -178,6 +188,26 @@ def truth() -> str:
         f"{positive or 'none'} a positive verdict. Of {len(good)} provably robust ones, it calls "
         f"{false or 'none'} broken."
     )
+
+
+def provenance() -> str:
+    """The committed runs by the state of the code that computed their outcomes."""
+    groups: dict[str, list[str]] = {}
+    for path in sorted(REPORTS.glob("**/run.json")):
+        name = path.parent.relative_to(REPORTS).as_posix()
+        groups.setdefault(state_of(json.loads(path.read_text())), []).append(f"[{name}]({name}/report.md)")
+    return "\n".join(
+        f"- **{state}** ({len(groups.get(state, ()))}): {', '.join(groups.get(state, ())) or 'none'}."
+        for state in STATES
+    )
+
+
+def state_of(manifest: dict[str, Any]) -> str:
+    """Which of `STATES` a run's outcomes are in."""
+    checkouts = [invocation["git"] for invocation in manifest["invocations"]]
+    if any(at["dirty"] is not False for at in checkouts):
+        return STATES[2]
+    return STATES["protocol" not in manifest or len({at["commit"] for at in checkouts}) > 1]
 
 
 def _missed(row: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ def findings():
     return module_at(ROOT / "docs" / "readme_findings.py")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/bias.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/bias.md", "reports/README.md"])
 def test_tables_are_those_of_the_reports(findings, page):
     text = (ROOT / page).read_text()
     mending = f"{page} differs from reports/; run python docs/readme_findings.py and commit"
@@ -40,6 +40,23 @@ def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(fin
         assert page.index("reports/soundness/") < page.index("reports/zoo/")
     order = [line.split(" ")[1] for line in findings.bias().splitlines()[2:]]
     assert order.index("generated:") < order.index("zoo:") == len(order) - order.count("zoo:")
+
+
+@pytest.mark.parametrize(
+    ("commits", "changed", "protocol", "state"),
+    [
+        ("a", (False,), True, 0),
+        ("aa", (False, False), True, 0),
+        ("a", (False,), False, 1),
+        ("ab", (False, False), True, 1),
+        ("aa", (False, True), True, 2),
+        ("a", (None,), True, 2),
+    ],
+)
+def test_a_run_counts_under_the_worst_state_of_its_commands(findings, commits, changed, protocol, state):
+    git = [{"commit": commit, "dirty": dirty} for commit, dirty in zip(commits, changed, strict=True)]
+    manifest = {"invocations": [{"git": at} for at in git]} | ({"protocol": {}} if protocol else {})
+    assert findings.state_of(manifest) == findings.STATES[state]
 
 
 def test_a_changed_figure_is_noticed(findings):
