@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report study study-table rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
+.PHONY: install eval report evidence study study-table rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
@@ -37,6 +37,11 @@ report: $(INSTALLED)
 	@test -n "$(and $(NAME),$(RUN_FILES))" || { echo "give NAME=DIR, a folder of reports/ with a run.toml" >&2; exit 2; }
 	for options in $(RUN_FILES); do $(BIN)/csrobust eval "$$options" --out $(OUT) || exit 1; done
 	$(BIN)/csrobust compact $(OUT)
+
+# Every committed run again, the cheapest first, in runs/evidence: about 20 hours of one core; goes on where it stopped.
+evidence: $(INSTALLED) data/cifar10_test.npz
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python benchmarks/evidence.py
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python benchmarks/evidence.py run
 
 # The runs behind docs/finding.md, in runs/rci: about an hour; the same command goes on where it stopped.
 study: $(INSTALLED) data/cifar10_test.npz

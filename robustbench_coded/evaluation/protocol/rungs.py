@@ -31,7 +31,7 @@ from robustbench_coded.evaluation.protocol.state import (
 )
 from robustbench_coded.schema.words import CLEAN, STANDARD, VerdictName
 
-VERSION = "1-draft"
+VERSION = "1"
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
 CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take

@@ -149,7 +149,7 @@ _STOPPING = (
 
 
 def _protocol(manifest: RunManifest) -> str:
-    """``protocol 1-draft (docs/protocol.md); rungs that ran: clean, quick, confirm.``"""
+    """``protocol 1 (docs/protocol.md); rungs that ran: clean, quick, confirm.``"""
     protocol = manifest.protocol
     if protocol is None:
         return ""

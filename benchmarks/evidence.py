@@ -1,0 +1,139 @@
+"""The committed runs again, all from one commit (`make evidence`).
+
+    python benchmarks/evidence.py                 lists the runs, how long their attacks took, and which are done
+    python benchmarks/evidence.py run [NAME ...]  these, or all, the cheapest first, in runs/evidence;
+                                                  a stopped command goes on
+    python benchmarks/evidence.py install         finished runs take the place of those in reports/
+
+NAME is a folder of reports/ with a run.toml. The command refuses a tree with uncommitted changes, so that
+run.json names the code behind the outcomes. `install` appends to reports/evidence.csv what changed; `make
+rewrite` comes after it.
+"""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "runs" / "evidence"
+TABLE = Path("evidence.csv")
+COLUMNS = ("run", "commit", "minutes", "verdicts", "changed")
+SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "norm", "eps")
+
+
+def main(command: str = "list", *names: str) -> None:
+    reports = ROOT / "reports"
+    if command == "run":
+        run(reports, RUNS, names)
+    elif command == "install":
+        for folder in finished(reports, RUNS):
+            print(*install(folder, reports / folder.relative_to(RUNS), reports / TABLE), sep=", ")
+    else:
+        done = finished(reports, RUNS)
+        for name in by_cost(reports):
+            state = "done" if RUNS / name in done else ""
+            print(f"{minutes(reports / name):7.1f} minutes of attacks  {name}  {state}")
+
+
+def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
+    """Evaluates what is not finished yet.
+
+    Raises:
+        SystemExit: the tree has uncommitted changes, or a name is no run of ``reports``.
+    """
+    changes = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    if changes:
+        raise SystemExit(f"commit or stash these first, since runs name their commit:\n{changes.rstrip()}")
+    known = by_cost(reports)
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"no run.toml in reports/ for {', '.join(unknown)}; choose from {', '.join(known)}")
+    done = finished(reports, runs)
+    for name in names or known:
+        if runs / name in done:
+            continue
+        for options in sorted((reports / name).glob("run*.toml")):
+            evaluated = subprocess.run(["csrobust", "eval", options, "--out", runs / name], cwd=ROOT)
+            if evaluated.returncode:
+                print(f"{name}: csrobust eval ended with {evaluated.returncode}; not finished", flush=True)
+                break
+        else:
+            subprocess.run(["csrobust", "compact", runs / name], cwd=ROOT, check=True)
+
+
+def by_cost(reports: Path) -> list[str]:
+    """Runs in ``reports``, the cheapest first."""
+    folders = {path.parent for path in reports.glob("**/run.toml")}
+    return [
+        path.relative_to(reports).as_posix() for path in sorted(folders, key=lambda at: (minutes(at), at))
+    ]
+
+
+def minutes(folder: Path) -> float:
+    """Minutes that the attacks of a packed run have taken, one after the other."""
+    timings = folder / "timings" / "packed.json"
+    if not timings.exists():
+        return 0.0
+    return sum(unit.get("seconds", 0) for unit in json.loads(timings.read_text()).values()) / 60
+
+
+def finished(reports: Path, runs: Path) -> list[Path]:
+    """Packed folders of ``runs`` that belong to a run of ``reports``."""
+    return [
+        runs / name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists()
+    ]
+
+
+def install(new: Path, old: Path, table: Path) -> tuple[str, ...]:
+    """Puts a finished run in the place of a committed one, with the same kinds of files. Returns a row of
+    ``table``: changed verdicts as ``subject: before -> after``.
+    """
+    name, before, after = str(old.relative_to(table.parent)), verdicts(old), verdicts(new)
+    changed = [
+        f"{' '.join(filter(None, subject))}: {before.get(subject, 'none')} -> {after.get(subject, 'none')}"
+        for subject in {**before, **after}
+        if before.get(subject) != after.get(subject)
+    ]
+    commits = {at["git"]["commit"] for at in manifest(new)["invocations"]}
+    row = (
+        name, " ".join(sorted(commits)), f"{minutes(new):.1f}", str(len(after)), "; ".join(changed)
+    )  # fmt: skip
+    options = {path.name: path.read_bytes() for path in old.glob("run*.toml")}
+    for path in list(old.iterdir()):
+        if path.name in options:
+            continue
+        fresh = new / path.name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if fresh.is_dir():
+            shutil.copytree(fresh, path)
+        elif fresh.exists():
+            shutil.copy(fresh, path)
+    write_row(row, table)
+    return row
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "run.json").read_text())
+
+
+def verdicts(folder: Path) -> dict[tuple[str, ...], str]:
+    with (folder / "verdicts.csv").open() as file:
+        return {tuple(row[name] for name in SUBJECT): row["verdict"] for row in csv.DictReader(file)}
+
+
+def write_row(row: tuple[str, ...], table: Path) -> None:
+    """Writes ``row`` in the place of an older one of the same run."""
+    rows = list(csv.reader(table.open())) if table.exists() else [list(COLUMNS)]
+    kept = [line for line in rows[1:] if line[0] != row[0]]
+    with table.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([rows[0], *sorted([*kept, list(row)])])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
