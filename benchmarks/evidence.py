@@ -1,6 +1,6 @@
 """The committed runs again, all from one commit (`make evidence`).
 
-    python benchmarks/evidence.py                 lists the runs, how long their attacks took, and which are done
+    python benchmarks/evidence.py                 lists runs, the minutes of their attacks, and which are done
     python benchmarks/evidence.py run [NAME ...]  these, or all, the cheapest first, in runs/evidence;
                                                   a stopped command goes on
     python benchmarks/evidence.py install         finished runs take the place of those in reports/
