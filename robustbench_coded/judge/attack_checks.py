@@ -291,6 +291,9 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
 # differ by at most 0.8 points; sine encodings whose attacks leave ten times the truth, by 2.0 to 4.6 (zoo,
 # family "encodings").
 DISAGREE = 0.015
+# On honest defences with random answers, or broken by searches alone, at most 3.1; on a random ensemble with
+# planted counterexamples, 16 (`benchmarks/soundness`).
+FAR = 0.05
 
 
 def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts: Check) -> Check:
@@ -300,7 +303,8 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
     `twice_the_restarts` has to find it, for single victims, too. Random answers make attacks differ a little
     by chance, which nothing may end: there it is enough that mixed starts are at their end. Where the
-    strongest attack follows no gradient, other checks ask what the gradient hides.
+    strongest attack follows no gradient, other checks ask what the gradient hides. Neither excuses a large
+    difference.
 
     Args:
         restarts: `twice_the_restarts`.
@@ -313,13 +317,15 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     accuracy, together = accuracy_of(best), accuracy_of(ensemble)
     finding = f"{best.case.attack} leaves {accuracy:.1%}, all attacks together {together:.1%}"
     check = passed(name, f"{finding}.", best.case.attack)
-    if accuracy - together < DISAGREE or not is_adaptive(name_of(best)):
+    far = accuracy - together >= FAR
+    if accuracy - together < DISAGREE or not (far or is_adaptive(name_of(best))):
         return check
     one_by_one = not (ensemble.randomised or ensemble.batch_dependent or ensemble.case.threat.one_victim)
-    if restarts.passed and not one_by_one:
+    if restarts.passed and not (far or one_by_one):
         return replace(check, finding=f"{finding}; mixing more starts finds no more.")
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
-    step = run_attacks(*restarts.run_next, *((presets.RECOMBINED,) if one_by_one else ()))
+    recombined = (presets.RECOMBINED,) if one_by_one and is_adaptive(name_of(best)) else ()
+    step = run_attacks(*restarts.run_next, *recombined)
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
 
