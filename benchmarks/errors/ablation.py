@@ -37,10 +37,6 @@ ENTRIES = (
     *("rounding", "shattered", "lifted-0.1", "one-hot-0.2", "hidden-direction", "saturated-wide"),
     *("other-base-0.1", "wrong-base-weak", "coin-flip", "random-slope", "ensemble-decoys"),
     *("ensemble-opposed", "members-together", "members-apart", "sines", "off-grid", "off-lattice"),
-    *("answer-memory", "grad-mode", "call-count", "hidden-noise", "edits-input", "label-leak", "constant"),
-    *("half-batch", "running-mean", "up-only", "small-only", "edge-only", "half-only", "members-scaled"),
-    *("sines-noise", "rci-linear", "sampling-module", "noise-narrow", "lipschitz", "gate"),
-    *("shuffled/76132", "batch-coin/76132", "refitted/76132", "shuffled/76132-twin", "batch-coin/76132-twin"),
 )
 HEADER = ("defence", "threat", "left_out", "verdict", "verdict_without")
 
