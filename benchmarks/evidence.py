@@ -104,12 +104,11 @@ def install(new: Path, old: Path, table: Path) -> tuple[str, ...]:
     row = (
         name, " ".join(sorted(commits)), f"{minutes(new):.1f}", str(len(after)), "; ".join(changed)
     )  # fmt: skip
-    options = {path.name: path.read_bytes() for path in old.glob("run*.toml")}
-    for path in list(old.iterdir()):
-        if path.name in options:
-            continue
-        fresh = new / path.name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    kinds = {path.name for path in old.iterdir() if not path.match("run*.toml")} | {"selftests"}
+    for kind in kinds:
+        path, fresh = old / kind, new / kind
+        if path.exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if fresh.is_dir():
             shutil.copytree(fresh, path)
         elif fresh.exists():

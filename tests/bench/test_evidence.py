@@ -31,6 +31,7 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
         reports / "digits", [("a", "broken"), ("b", "not settled")], "old", ("run.toml", "run-1.toml", "gone")
     )
     new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "steps.jsonl"))
+    (new / "selftests").mkdir()
     assert evidence.finished(reports, runs) == [new]
     row = evidence.install(new, old, reports / "evidence.csv")
     assert row == ("digits", "new", "2.0", "2", "erm b batch/unknown linf 0.1: not settled -> no gain")
@@ -38,6 +39,7 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
     assert [(old / name).read_text() for name in ("run.toml", "run-1.toml")] == ["old", "old"]
     assert not (old / "steps.jsonl").exists()  # kinds of files that are not committed
     assert not (old / "gone").exists()
+    assert (old / "selftests").exists()  # which verdicts rest on
 
 
 def test_the_table_has_one_row_for_each_run(tmp_path):
