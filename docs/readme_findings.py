@@ -172,7 +172,8 @@ def truth() -> str:
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
     missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
     others = ", ".join(
-        f"{tool.partition(' ')[0]}: {missed[tool]} of {len(found)} supported"
+        f"{tool.partition(' ')[0]}: {missed[tool]}"
+        + ("" if len(found) == len(ours) else f" of {len(found)} supported")
         for tool, found in sides["broken"].items()
         if "AutoAttack" in tool
     )
