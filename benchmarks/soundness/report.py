@@ -123,9 +123,9 @@ was drawn after the generator was committed. Their robust accuracy follows from 
 (`benchmarks/soundness/networks.py`), not from an attack. Networks are small (8 x 8 digits, 64 images).
 They say nothing of how often networks in use hide a counterexample.
 
-Before this seed, csrobust was changed once because of a miss: with seed 84786 it gave `ensemble-m8`, truth 0%,
-`no failure found` at 41.6% (95% CI 29.6 to 54.3). Its strongest attack left 58.0%, all together 41.6%, and
-random answers excused the difference. Since then a difference of 5 points leaves the verdict open.
+Before this seed, csrobust was changed once because of a miss: with seed 84786 it gave `ensemble-m8` (truth
+0%) `no failure found` at 41.6% (95% CI 29.6 to 54.3). Its strongest attack left 58.0%, all together 41.6%,
+and random answers excused the difference. Since then a difference of 5 points leaves the verdict open.
 
 {missing}
 
