@@ -145,16 +145,11 @@ def account(tool: str, instance: Instance, gradients: float) -> Account:
     """
     known = instance.known
     assert isinstance(known.defence, Defended)
-    return tried(tool, known.defence, known.x, known.y, instance.entry.eps, gradients)
-
-
-def tried(tool: str, defence: Defended, x: Tensor, y: Tensor, eps: float, gradients: float) -> Account:
-    """The same for a defence with images [n, C, H, W] and labels [n] in linf."""
-    model = Metered(defence)
-    draws = DRAWS if defence.randomised else 1
+    model = Metered(known.defence)
+    draws = DRAWS if model.defence.randomised else 1
     restarts = max(1, round(gradients / (STEPS * draws)))
     started = time.process_time()
     with quietly():
-        standing = TOOLS[tool][1](model, x.clone(), y, eps, restarts)
+        standing = TOOLS[tool][1](model, known.x.clone(), known.y, instance.entry.eps, restarts)
     seconds = time.process_time() - started
-    return Account(int(standing.sum()), len(x), model.gradients / len(x), seconds)
+    return Account(int(standing.sum()), len(known.x), model.gradients / len(known.x), seconds)
