@@ -40,8 +40,8 @@ report: $(INSTALLED)
 
 # Every committed run again, the cheapest first, in runs/evidence: about 20 hours of one core; goes on where it stopped.
 evidence: $(INSTALLED) data/cifar10_test.npz
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python benchmarks/evidence.py
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python benchmarks/evidence.py run
+	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python benchmarks/evidence.py run
 
 # The runs behind docs/finding.md, in runs/rci: about an hour; the same command goes on where it stopped.
 study: $(INSTALLED) data/cifar10_test.npz

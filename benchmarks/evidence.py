@@ -6,7 +6,7 @@
     python benchmarks/evidence.py install         finished runs take the place of those in reports/
 
 NAME is a folder of reports/ with a run.toml. The command refuses a tree with uncommitted changes, so that
-run.json names the code behind the outcomes. `install` appends to reports/evidence.csv what changed; `make
+run.json names the code behind the outcomes. `install` notes in reports/evidence.csv what changed; `make
 rewrite` comes after it.
 """
 
@@ -58,13 +58,9 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
     for name in names or known:
         if runs / name in done:
             continue
-        for options in sorted((reports / name).glob("run*.toml")):
-            evaluated = subprocess.run(["csrobust", "eval", options, "--out", runs / name], cwd=ROOT)
-            if evaluated.returncode:
-                print(f"{name}: csrobust eval ended with {evaluated.returncode}; not finished", flush=True)
-                break
-        else:
-            subprocess.run(["csrobust", "compact", runs / name], cwd=ROOT, check=True)
+        made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={runs / name}"], cwd=ROOT)
+        if made.returncode:
+            print(f"{name}: make report ended with {made.returncode}; not finished", flush=True)
 
 
 def by_cost(reports: Path) -> list[str]:
