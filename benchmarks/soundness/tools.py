@@ -24,18 +24,22 @@ STEPS, DRAWS = 100, 10
 
 
 class Metered(nn.Module):
-    """A defence as a module that counts images forward and backward."""
+    """A network or a defence as a module that counts images forward and backward."""
 
-    def __init__(self, defence: Defended):
+    def __init__(self, answer: Callable[[Tensor], Tensor], randomised: bool = False):
         super().__init__()
-        self.defence, self.forwards, self.backwards = defence, 0, 0
-        self._generator = torch.Generator().manual_seed(1)
+        self.answer, self.randomised, self.forwards, self.backwards = answer, randomised, 0, 0
         self.eval()
+
+    @classmethod
+    def of(cls, defence: Defended) -> "Metered":
+        """A defence that draws anew in every answer."""
+        generator = torch.Generator().manual_seed(1)
+        return cls(lambda x: defence.logits(x, defence.sample(generator, len(x))), defence.randomised)
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
-        x = x.to(torch.float32)
-        logits = self.defence.logits(x, self.defence.sample(self._generator, len(x)))
+        logits = self.answer(x.to(torch.float32))
         if logits.requires_grad:
             logits.register_hook(lambda grad: self._count(len(grad)))
         return logits
@@ -64,7 +68,24 @@ class Account:
     seconds: float
 
 
-Attack = Callable[[Metered, Tensor, Tensor, float, int], Tensor]  # ..., restarts -> which images stand, [n]
+@dataclass(frozen=True)
+class Ball:
+    """Where an attack may search: `norm` "linf" or "l2", of radius `eps` in pixels of [0, 1]."""
+
+    norm: str
+    eps: float
+
+    @property
+    def capital(self) -> str:
+        """As AutoAttack writes it."""
+        return self.norm.capitalize()
+
+    @property
+    def order(self) -> float:
+        return float("inf") if self.norm == "linf" else 2
+
+
+Attack = Callable[[Metered, Tensor, Tensor, Ball, int], Tensor]  # ..., restarts -> which images stand, [n]
 
 
 def _answered(model: Metered, x: Tensor, y: Tensor, returned: Tensor) -> Tensor:
@@ -73,33 +94,33 @@ def _answered(model: Metered, x: Tensor, y: Tensor, returned: Tensor) -> Tensor:
         return model(returned).argmax(1) == y
 
 
-def _pyautoattack(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Tensor:
+def _pyautoattack(model: Metered, x: Tensor, y: Tensor, ball: Ball, restarts: int) -> Tensor:
     from pyautoattack import AutoAttack
 
-    version = "rand" if model.defence.randomised else "standard"
-    suite = AutoAttack(model, norm="Linf", eps=eps, seed=0, device="cpu", version=version)
+    version = "rand" if model.randomised else "standard"
+    suite = AutoAttack(model, norm=ball.capital, eps=ball.eps, seed=0, device="cpu", version=version)
     return suite.run_standard_evaluation(x, y, batch_size=len(x))[1] == y  # answers that it noted itself
 
 
-def _torchattacks(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Tensor:
+def _torchattacks(model: Metered, x: Tensor, y: Tensor, ball: Ball, restarts: int) -> Tensor:
     import torchattacks
 
-    version = "rand" if model.defence.randomised else "standard"
-    suite = torchattacks.AutoAttack(model, norm="Linf", eps=eps, version=version, seed=0)
+    version = "rand" if model.randomised else "standard"
+    suite = torchattacks.AutoAttack(model, norm=ball.capital, eps=ball.eps, version=version, seed=0)
     return _answered(model, x, y, suite(x, y))
 
 
-def _foolbox(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Tensor:
+def _foolbox(model: Metered, x: Tensor, y: Tensor, ball: Ball, restarts: int) -> Tensor:
     import foolbox
 
     wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    if model.defence.randomised:
+    if model.randomised:
         wrapped = foolbox.models.ExpectationOverTransformationWrapper(wrapped, DRAWS)
-    attack = foolbox.attacks.LinfPGD(steps=STEPS)
-    return ~attack.repeat(restarts)(wrapped, x, y, epsilons=eps)[2]
+    attack = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[ball.norm](steps=STEPS)
+    return ~attack.repeat(restarts)(wrapped, x, y, epsilons=ball.eps)[2]
 
 
-def _art(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Tensor:
+def _art(model: Metered, x: Tensor, y: Tensor, ball: Ball, restarts: int) -> Tensor:
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
 
@@ -107,26 +128,26 @@ def _art(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Ten
         model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
     # A step of ART has one draw, so restarts pay for the draws.
-    draws = DRAWS if model.defence.randomised else 1
+    draws = DRAWS if model.randomised else 1
     attack = ProjectedGradientDescent(
-        wrapped, eps=eps, eps_step=eps / 4, max_iter=STEPS, num_random_init=restarts * draws,
-        batch_size=len(x), verbose=False,
+        wrapped, norm=ball.order, eps=ball.eps, eps_step=ball.eps / 4, max_iter=STEPS,
+        num_random_init=restarts * draws, batch_size=len(x), verbose=False,
     )  # fmt: skip
     return _answered(model, x, y, torch.from_numpy(attack.generate(x.numpy(), y.numpy())))
 
 
-def _adv_lib(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Tensor:
+def _adv_lib(model: Metered, x: Tensor, y: Tensor, ball: Ball, restarts: int) -> Tensor:
     from adv_lib.attacks import apgd
 
-    draws = DRAWS if model.defence.randomised else 1
-    returned = apgd(model, x, y, eps, norm=float("inf"), n_iter=STEPS, n_restarts=restarts, eot_iter=draws)
+    draws = DRAWS if model.randomised else 1
+    returned = apgd(model, x, y, ball.eps, norm=ball.order, n_iter=STEPS, n_restarts=restarts, eot_iter=draws)
     return _answered(model, x, y, returned)
 
 
 TOOLS: dict[str, tuple[str, Attack]] = {
     "pyautoattack AutoAttack": ("pyautoattack", _pyautoattack),
     "torchattacks AutoAttack": ("torchattacks", _torchattacks),
-    "foolbox LinfPGD": ("foolbox", _foolbox),
+    "foolbox PGD": ("foolbox", _foolbox),
     "ART PGD": ("art", _art),
     "adversarial-library APGD": ("adv_lib", _adv_lib),
 }
@@ -138,18 +159,23 @@ def missing_tools() -> list[str]:
 
 
 def account(tool: str, instance: Instance, gradients: float) -> Account:
-    """Runs one tool on one instance.
+    """Runs one tool on one instance, with restarts for as many gradient evaluations per image."""
+    known = instance.known
+    assert isinstance(known.defence, Defended)
+    ball = Ball("linf", instance.entry.eps)
+    return tried(tool, Metered.of(known.defence), known.x.clone(), known.y, ball, gradients)
+
+
+def tried(tool: str, model: Metered, x: Tensor, y: Tensor, ball: Ball, gradients: float) -> Account:
+    """Runs one tool on one network or defence.
 
     Args:
         gradients: evaluations for each image that restarts may add up to.
     """
-    known = instance.known
-    assert isinstance(known.defence, Defended)
-    model = Metered(known.defence)
-    draws = DRAWS if model.defence.randomised else 1
+    draws = DRAWS if model.randomised else 1
     restarts = max(1, round(gradients / (STEPS * draws)))
     started = time.process_time()
     with quietly():
-        standing = TOOLS[tool][1](model, known.x.clone(), known.y, instance.entry.eps, restarts)
+        standing = TOOLS[tool][1](model, x, y, ball, restarts)
     seconds = time.process_time() - started
-    return Account(int(standing.sum()), len(known.x), model.gradients / len(known.x), seconds)
+    return Account(int(standing.sum()), len(x), model.gradients / len(x), seconds)

@@ -93,7 +93,7 @@ def test_images_closer_than_two_balls_are_not_taken_together():
 
 
 def test_a_tool_is_charged_a_third_of_a_gradient_for_a_forward_pass(bare):
-    model, x = Metered(bare.known.defence), bare.known.x[:6].clone().requires_grad_()
+    model, x = Metered.of(bare.known.defence), bare.known.x[:6].clone().requires_grad_()
     model(x).sum().backward()
     assert model.gradients == 6
     with torch.no_grad():
@@ -104,7 +104,7 @@ def test_a_tool_is_charged_a_third_of_a_gradient_for_a_forward_pass(bare):
 def test_restarts_pay_for_the_gradients_of_the_account(bare, monkeypatch):
     restarts = []
 
-    def attack(model, x, y, eps, number):
+    def attack(model, x, y, ball, number):
         restarts.append(number)
         return model(x).argmax(1) == y
 
