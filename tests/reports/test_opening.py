@@ -130,6 +130,8 @@ def test_the_intervals_say_which_images_they_are_about():
         "27.0%, because only 5 disjoint batches were attacked."
     )
     assert batches.answers[0].sentence.startswith("Robust accuracy is 1.0% [0.0, 6.0]†")
+    narrow = opened(judgement(VerdictName.NO_GAIN, 0.01, population=(0.0, 0.05)))
+    assert narrow.certainty.endswith("Intervals marked † are for the evaluated images.")
     smaller = judgement(VerdictName.NO_GAIN, 0.01, subject=structs.replace(RCI, k=64), population=(0.0, 0.2))
     assert opened(scored_again, smaller).certainty.endswith("only few disjoint batches were attacked.")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers

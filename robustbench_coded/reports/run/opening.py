@@ -318,7 +318,12 @@ def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
     spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
     kinds = {kind for span in spans for kind, _, _ in span.ends} | {row.interval_kind for row in run.rows}
-    beside = [(j, a.population[1]) for j in judged if (a := j.verdict.accuracy) and a.population]
+    # Of ten batches or more the interval for the population can be the narrower one.
+    beside = [
+        (j, a.population[1])
+        for j in judged
+        if (a := j.verdict.accuracy) and a.population and a.population[1] > a.high
+    ]
     text = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
     if not beside:
         return text
