@@ -32,11 +32,19 @@ from zoo.known import Known
 from zoo.registry import ZOO, ZooEntry
 
 OUT = Path(__file__).parents[2] / "reports" / "zoo" / "ablation.csv"
-# Of several families those that a rung is there for, and honest ones beside them.
+# Of several families those that a rung is there for, encodings, and honest ones beside them.
+SEED = 41186  # drawn for the twins below
 ENTRIES = (
     *("rounding", "shattered", "lifted-0.1", "one-hot-0.2", "hidden-direction", "saturated-wide"),
     *("other-base-0.1", "wrong-base-weak", "coin-flip", "random-slope", "ensemble-decoys"),
     *("ensemble-opposed", "members-together", "members-apart", "sines", "off-grid", "off-lattice"),
+    *("one-hot-0.1", "one-hot-0.3", "pinned-0.1", "sines-again", "bumps", "slopes", "levels"),
+    *("sines-noise", "bumps-noise", "sines-scaled", "slopes-scaled"),
+    *(
+        f"{kind}/{SEED}{fragile}"
+        for kind in ("quantised", "coin", "noise", "members", "shuffled", "batch-coin", "refitted")
+        for fragile in ("", "-twin")
+    ),
 )
 HEADER = ("defence", "threat", "left_out", "verdict", "verdict_without")
 
