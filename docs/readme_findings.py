@@ -131,7 +131,7 @@ def bias() -> str:
     for broken in ("False", "True"):
         for threat in ("batch/unknown", "batch/known", "victim/unknown", "victim/known"):
             senses = [row["sense"] for row in _matching(entries, {"broken": broken, "threat": threat})]
-            counts = [senses.count(sense) for sense in ("praised", "condemned", "unsettled")]
+            counts = [senses.count(sense) for sense in ("positive", "negative", "open")]
             rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
     return pipes([row for row in rows if row[2] != "0"])
 
@@ -167,7 +167,7 @@ def truth() -> str:
     counts = {
         side: [sum(n) for n in zip(*(r[2:] for r in rows if r[1] == side), strict=True)] for side in SIDES
     }
-    (broken, stands, unsettled), (wrong, praised, unclear) = counts["broken"], counts["robust"]
+    (broken, stands, unsettled), (wrong, positive, unclear) = counts["broken"], counts["robust"]
     sides = _soundness()
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
     missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
@@ -183,7 +183,7 @@ def truth() -> str:
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases (images, networks, "
         f"defences) broken in prior work, csrobust breaks {broken}, leaves {unsettled} open and gives "
         f"{stands or 'none'} a positive verdict. Of {sum(counts['robust'])} reported robust, it breaks "
-        f"{wrong}, leaves {unclear} open and gives {praised or 'none'} a positive verdict.\n"
+        f"{wrong}, leaves {unclear} open and gives {positive or 'none'} a positive verdict.\n"
         f"- [Generated defences](reports/soundness/report.md): of {len(ours)} with a provable robust "
         f"accuracy of 0%, csrobust reports more than 5% on {missed['csrobust']} ({others}) and gives "
         f"{positive or 'none'} a positive verdict. Of {len(good)} provably robust ones, it calls "
@@ -258,7 +258,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
-    judged = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
+    judged = [row for row in ours if row["defence"] not in broken and row["sense"] == "negative"]
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (

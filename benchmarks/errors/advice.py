@@ -53,9 +53,9 @@ class State(NamedTuple):
 
 def outcome_of(finding: Finding) -> str:
     """Praise whose whole interval lies above the truth is wrong, too."""
-    if finding.sense == "unsettled":
+    if finding.sense == "open":
         return "open"
-    too_high = finding.sense == "praised" and (finding.low or 0.0) > finding.truth.high
+    too_high = finding.sense == "positive" and (finding.low or 0.0) > finding.truth.high
     return "right" if finding.fair and not too_high else "wrong"
 
 
@@ -67,7 +67,7 @@ def follow(name: str, entry: ZooEntry, known: Known) -> list[str]:
     before = after = State.of(run, entry, known)
     commands: list[str] = []
     ended = "" if run.manifest.finished else LONG
-    while not ended and after.finding.sense == "unsettled" and len(commands) < MOST_COMMANDS:
+    while not ended and after.finding.sense == "open" and len(commands) < MOST_COMMANDS:
         command = opening_of(run).next.command
         if not command:
             ended = opening_of(run).next.purpose

@@ -137,8 +137,8 @@ def evaluated(family: str, wrapper: str, seed: str, folder: Path) -> list[str]:
     )
     truth = found.truth
     assert found.low is not None and found.estimate is not None and found.high is not None
-    high = found.sense == "praised" and (truth.high <= NOTHING or found.low > truth.high + SLIP)
-    low = found.sense == "condemned" and truth.low > max(NOTHING, found.bar)
+    high = found.sense == "positive" and (truth.high <= NOTHING or found.low > truth.high + SLIP)
+    low = found.sense == "negative" and truth.low > max(NOTHING, found.bar)
     error = "positive, and too high" if high else "negative, and too low" if low else ""
     numbers = (truth.low, truth.high, found.estimate, found.low, found.high)
     return [

@@ -28,7 +28,7 @@ SLIP = 0.001
 NOTHING = 0.05  # what is left of a defence that an attacker may call broken
 REFUSED = "refused"
 
-Sense = Literal["praised", "condemned", "unsettled"]
+Sense = Literal["positive", "negative", "open"]
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class Finding:
     def sense(self) -> Sense:
         """What the word comes to. A defence that is refused is refused for a fault that is named."""
         if self.verdict == "no failure found":
-            return "praised"
-        return "unsettled" if self.verdict == "not settled" else "condemned"
+            return "positive"
+        return "open" if self.verdict == "not settled" else "negative"
 
     @property
     def broken(self) -> bool:
-        """Whether there is nothing to praise under this threat model.
+        """Whether a positive verdict would be wrong under this threat model.
 
         What breaks where all inputs are the attacker's may leave more where one victim is, and then stands
         there. What stands with the draw unknown may fall once it is known.
@@ -85,9 +85,9 @@ class Finding:
         classes.
         """
         if self.broken:
-            return self.sense != "praised"
+            return self.sense != "positive"
         nothing = max(NOTHING, self.bar) if self.verdict == "broken" else NOTHING
-        return self.sense != "condemned" or self.truth.low <= nothing
+        return self.sense != "negative" or self.truth.low <= nothing
 
     @property
     def holds(self) -> bool:

@@ -193,35 +193,35 @@ def _matrix(measured: Sequence[Measured]) -> str:
         those = [found for found in measured if found.main.broken == broken]
         senses = [found.main.sense for found in those]
         cells = ["broken" if broken else "good", str(len(those))]
-        cells += [str(senses.count("praised")), str(senses.count("condemned"))]
+        cells += [str(senses.count("positive")), str(senses.count("negative"))]
         cells += [
             str(sum(found.main.verdict == "refused" for found in those)),
-            str(senses.count("unsettled")),
+            str(senses.count("open")),
         ]
         for package in packages:
             sides = [off(found, package) for found in those]
             cells += [str(sides.count(1)), str(sides.count(-1))]
         rows.append(cells)
-    unsettled = sum(one.sense == "unsettled" for one in main)
+    unsettled = sum(one.sense == "open" for one in main)
     share = f"Not settled: {unsettled} of {len(main)}, {100 * unsettled / max(1, len(main)):.0f}%."
     good = [one for found in measured for one in found.judged if one.threat != MAIN and not one.broken]
-    condemned = sum(one.sense == "condemned" for one in good)
-    elsewhere = f"Good under another threat model, but judged broken: {condemned} of {len(good)} verdicts."
+    negative = sum(one.sense == "negative" for one in good)
+    elsewhere = f"Good under another threat model, but judged broken: {negative} of {len(good)} verdicts."
     return f"{pipes(rows)}\n\nThe table counts verdicts under `{MAIN}`. {share} {elsewhere}"
 
 
 def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
-    missed = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
-    condemned = [one for one in every if not one.broken and one.sense == "condemned"]
+    missed = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "positive"]
+    negative = [one for one in every if not one.broken and one.sense == "negative"]
     wronged, chance = (
-        [f"{one.defence} ({one.threat})" for one in condemned if one.fair == fair] for fair in (False, True)
+        [f"{one.defence} ({one.threat})" for one in negative if one.fair == fair] for fair in (False, True)
     )
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
     open_ones = [f"{one.defence} ({one.verdict})" for one in (found.main for found in measured) if _open(one)]
     sentences = [
         f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
-        f"Good, but judged broken, under any threat model: {len(condemned)}. A constant answer keeps as much "
+        f"Good, but judged broken, under any threat model: {len(negative)}. A constant answer keeps as much "
         f"(the floor of `broken`): {', '.join(chance) or 'none'}. It keeps less: "
         f"{', '.join(wronged) or 'none'}.",
         f"Not settled or refused: {', '.join(open_ones) or 'none'}.",
@@ -264,7 +264,7 @@ def _other_cells(one: Judged) -> tuple[str, ...]:
 
 
 def _open(one: Judged) -> bool:
-    return one.sense == "unsettled" or one.verdict == "refused"
+    return one.sense == "open" or one.verdict == "refused"
 
 
 def _why(one: Judged) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def radius(eps: str) -> float:
 def accounts(row: Network | Claim, gradients: float, weights: Path, shared: Path, stored: Path) -> None:
     """Runs the tools that STORED lacks."""
     images = row.examples if isinstance(row, Network) else FEWER
-    x, y = (part[:images] for part in test_images(row.data, shared))
+    x, y = (part[:images].contiguous() for part in test_images(row.data, shared))
     found = accounts_of(stored)
     ball = Ball(row.norm, radius(row.eps))
     for tool in TOOLS:

@@ -34,10 +34,10 @@ def names(attacks):
 
 
 def without(rung):
-    """Verdicts that change where a rung is left out, and those of them that become praise."""
+    """Verdicts that change where a rung is left out, and those of them that become positive."""
     changed = [row["verdict_without"] for row in ABLATION if row["left_out"] == rung]
-    praised = changed.count(VerdictName.NO_FAILURE_FOUND)
-    return "" if rung == "clean" else f"{len(changed)} ({praised})" if praised else str(len(changed))
+    positive = changed.count(VerdictName.NO_FAILURE_FOUND)
+    return "" if rung == "clean" else f"{len(changed)} ({positive})" if positive else str(len(changed))
 
 
 def table():

@@ -77,7 +77,7 @@ def test_a_run_scores_the_clean_image_in_place_of_what_is_not_finite(tmp_path):
     assert dropped.count("18 results not finite, or outside eps or the box; clean images were scored") == 1
 
 
-def test_nothing_is_praised_that_an_attack_failed_to_attack(tmp_path):
+def test_no_verdict_is_positive_where_an_attack_failed(tmp_path):
     def nothing(model, x, y, eps):
         return spoilt(x)
 

@@ -36,7 +36,7 @@ WEAK = {"fgsm": 0.6, "pgd-10": 0.4, "pgd-20": 0.39}
 @pytest.mark.parametrize(
     "attack", [None, "apgd-ce-100", "square-1000", "transfer-apgd-mt-20", "apgd-mt-9", "my_module:Attack"]
 )
-def test_cross_entropy_and_searches_alone_praise_nobody(evaluation, subject, attack):
+def test_cross_entropy_and_searches_alone_make_no_verdict_positive(evaluation, subject, attack):
     found, checks = judged(evaluation, WEAK | ({attack: 0.38} if attack else {}), subject)
     assert found.name == "not settled" and found.open_checks == ("another loss",)
     assert "another loss (not run). To settle it: add --attacks apgd-mt-20" in found.reason
@@ -72,7 +72,7 @@ def test_half_of_such_an_attack_closes_nothing(evaluation):
     assert found.name == "not settled" and "missing" in found.reason
 
 
-def test_the_question_is_not_asked_where_nothing_is_left_to_praise(evaluation):
+def test_the_question_is_not_asked_where_no_positive_verdict_is_possible(evaluation):
     found, checks = judged(evaluation, {"pgd-20": 0.0})
     assert found.name == "broken" and len(checks) == 1
     found, checks = judged(evaluation, {"pgd-20": 0.0, "apgd-t-100": 0.0}, unfinished=("apgd-t-100",))

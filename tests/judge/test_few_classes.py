@@ -1,4 +1,4 @@
-"""Where a constant answer is right on nearly everything, nothing is condemned for keeping no more than it."""
+"""Where a constant answer is right on nearly everything, keeping no more than it is no negative verdict."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def wrong(labels, share):
         (np.arange(2), np.zeros(2), np.zeros(2)),  # one slip in two images
     ],
 )
-def test_images_that_cannot_show_it_condemn_nobody(evaluation, labels, clean, attacked):
+def test_images_that_cannot_show_it_leave_the_verdict_open(evaluation, labels, clean, attacked):
     made, _ = judged(evaluation, labels, clean, attacked)
     assert made.name in ("not settled", "no failure found")
     assert not made.constant
@@ -76,7 +76,7 @@ def test_images_of_one_class_name_the_remedy(evaluation):
         (EVEN, wrong(EVEN, 0.1), "nothing found"),
     ],
 )
-def test_on_ten_balanced_classes_a_constant_is_broken_and_a_good_network_praised(
+def test_on_ten_balanced_classes_a_constant_is_broken_and_a_good_network_is_not(
     evaluation, clean, attacked, rule
 ):
     made, _ = judged(evaluation, EVEN, clean, attacked)

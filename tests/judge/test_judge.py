@@ -201,7 +201,7 @@ def test_a_claim_about_majorities_goes_by_them(evaluation, votes, value, word, c
         assert f"Claimed: {value:.1%} of" in made.reason
 
 
-def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
+def test_missing_outcomes_refute_no_claim_and_make_no_verdict_positive(evaluation):
     claim = Claim(0.99, WHOLE_BATCH, BUDGET)
     made = judged(evaluation, 0.6, 0.2, claim=claim, planned=2000)
     assert (made.name, made.accuracy, made.claimed) == ("not settled", None, None)

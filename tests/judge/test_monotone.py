@@ -26,13 +26,13 @@ ALONE = {"randomised": False, "batch_dependent": False}
 ATTACKS = ("fgsm", "pgd-10", "pgd-20", "apgd-mt-20", "apgd-t-100", "square-1000")
 
 
-def condemned(word):
+def negative(word):
     return word not in (POSITIVE, OPEN)
 
 
-def moves_towards_praise(fewer, more):
+def turns_positive(fewer, more):
     """Whether a word of more rows is kinder than that of fewer; passing a check may settle what was open."""
-    return condemned(fewer) and more == POSITIVE
+    return negative(fewer) and more == POSITIVE
 
 
 class Generated:
@@ -92,21 +92,21 @@ def generated(evaluation, seeds):
         yield from zip(*words, strict=True)
 
 
-def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation):
+def test_more_rows_never_turn_a_negative_verdict_positive(evaluation):
     found = list(generated(evaluation, range(30)))
     words = [word for pair in found for word in pair]
-    assert {POSITIVE, OPEN} < set(words) and any(map(condemned, words))  # it could have gone wrong
-    assert not [pair for pair in found if moves_towards_praise(*pair)]
+    assert {POSITIVE, OPEN} < set(words) and any(map(negative, words))  # it could have gone wrong
+    assert not [pair for pair in found if turns_positive(*pair)]
 
 
 def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch):
     passed = Check("what broke the base", "passed", "")
     monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
     monkeypatch.setattr(judging, "unmatched_attacks", lambda *args: ((), ""))
-    assert [pair for pair in generated(evaluation, range(30)) if moves_towards_praise(*pair)]
+    assert [pair for pair in generated(evaluation, range(30)) if turns_positive(*pair)]
 
 
-def test_attacks_on_the_base_model_alone_never_bring_praise(evaluation):
+def test_attacks_on_the_base_model_alone_never_make_a_verdict_positive(evaluation):
     kinder = 0
     for seed in range(16):
         generator = np.random.default_rng(1000 + seed)
@@ -119,7 +119,7 @@ def test_attacks_on_the_base_model_alone_never_bring_praise(evaluation):
     assert kinder == 0
 
 
-def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluation):
+def test_an_unfinished_attack_withholds_a_positive_verdict_and_changes_nothing_else(evaluation):
     seen = set()
     for seed in range(12):
         generator = np.random.default_rng(2000 + seed)
@@ -130,10 +130,10 @@ def test_an_unfinished_attack_withholds_praise_and_changes_nothing_else(evaluati
         before = _words(made.rows(evaluation, on_base, on_defence))
         after = _words(made.rows(evaluation, on_base, [*on_defence, *late], late))
         assert after[0] == before[0]  # the base model's own attacks are all there
-        assert after[1] == (before[1] if condemned(before[1]) or not late else OPEN)
+        assert after[1] == (before[1] if negative(before[1]) or not late else OPEN)
         on_base = [*on_base, *(attack for attack in late if attack in ATTACKS)]
         after = _words(made.rows(evaluation, on_base, on_defence, late))
-        expected = [word if condemned(word) or not set(late) & set(on_base) else OPEN for word in before]
+        expected = [word if negative(word) or not set(late) & set(on_base) else OPEN for word in before]
         assert after == expected
         seen |= set(before)
     assert {POSITIVE, OPEN} < seen and len(seen) > 3
@@ -170,4 +170,4 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
         part = [r for r in planned if (r.case.subject, r.case.attack) not in lost]
         for key, found in verdicts_of(run, part, outcomes).items():
             now = everything[key]
-            assert not condemned(found.name) or condemned(now.name) or now.rule in BY_FIGURES, (key, lost)
+            assert not negative(found.name) or negative(now.name) or now.rule in BY_FIGURES, (key, lost)

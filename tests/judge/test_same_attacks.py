@@ -70,7 +70,7 @@ def test_fewer_gradients_than_the_base_model_met_do_not_count(evaluation, attack
     assert (found.name == "no failure found") == closed
 
 
-def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
+def test_a_loss_under_one_attack_does_not_become_positive_by_another_on_the_base_model(evaluation):
     defence = {"pgd-20": 0.4, "transfer-pgd-20": 0.4, "apgd-t-100": 0.4, "transfer-apgd-t-100": 0.4}
     before, _ = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.45}, defence)
     assert before.name == "worse than its base"
@@ -79,7 +79,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
     assert "45.0% of the base model under pgd-20" in comparison(checks).finding
 
 
-def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
+def test_a_base_model_that_met_too_little_leaves_its_defences_open(evaluation):
     found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
     assert found.rule == "base model attacked less" and "add --attacks apgd-mt-20" in found.reason
     assert (
@@ -90,7 +90,7 @@ def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
 @pytest.mark.parametrize(
     "more", ["square-1000", "growing-48", "from:standard/growing-48", "transfer-apgd-t-100"]
 )
-def test_a_defence_is_not_condemned_by_what_its_base_model_was_spared(evaluation, more):
+def test_a_defence_is_not_negative_for_attacks_that_its_base_model_did_not_meet(evaluation, more):
     base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
     # Whether or not it is the strongest here: it might have left nothing of the base model.
     for left in (0.2, 0.4):
@@ -115,7 +115,7 @@ def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_i
         assert found.rule == rule and found.accuracy.high > 0.03
 
 
-def test_a_base_model_that_met_cross_entropy_alone_condemns_nobody(evaluation):
+def test_a_base_model_that_met_cross_entropy_alone_leaves_its_defences_open(evaluation):
     both = {"pgd-20": 0.3, "square-1000": 0.2}
     # Cross-entropy alone leaves of a robust network what margins and targets take.
     assert "add --attacks apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason

@@ -1,4 +1,4 @@
-"""The table of rules: each decides something, in its order, and none makes more attacks look like praise."""
+"""The table of rules: each decides something, in its order, and none lets more attacks look better."""
 
 import re
 from dataclasses import replace
@@ -233,7 +233,7 @@ def lowered(interval, by):
 
 @settings(deadline=None, max_examples=300)
 @given(measured(), fractions(), measured())
-def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_one(before, found, other):
+def test_more_attacks_on_the_defence_never_turn_a_negative_verdict_positive(before, found, other):
     # They take right answers away, and may leave any check open, outcomes missing, the base model spared.
     after = replace(
         other,
@@ -252,7 +252,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
 
 @settings(deadline=None, max_examples=300)
 @given(measured())
-def test_praise_is_above_both_bars_with_nothing_open(figures):
+def test_a_positive_verdict_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
     nothing_open = not figures.checks and not (figures.missing or figures.faulty or figures.constant)
     assert (made.name == POSITIVE) == (figures.above_the_bar and nothing_open)

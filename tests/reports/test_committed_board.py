@@ -20,13 +20,13 @@ def entries():
     return msgspec.json.decode((BOARD / "board.json").read_bytes(), type=Board).entries
 
 
-def test_nothing_is_praised_whose_break_is_published(entries):
+def test_no_verdict_is_positive_where_a_break_is_published(entries):
     assert [e.name for e in entries if e.breaks and e.verdict == "no failure found"] == []
     withheld = {e.name for e in entries if e.reason.endswith("these attacks do not outweigh it.")}
     assert withheld == {"Diffusion purification"}
 
 
-def test_the_positive_control_is_praised_with_its_accuracy(entries):
+def test_the_positive_control_has_a_positive_verdict_with_its_accuracy(entries):
     controls = [e for e in entries if e.name == "Adversarial training" and e.run == "board-digits-control"]
     assert [control.verdict for control in controls] == ["no failure found"]
     assert controls[0].ensemble.low > 0.5

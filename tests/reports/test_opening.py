@@ -68,9 +68,9 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
         f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack "
         "is PGD-20."
     ]
-    praised = verdict == VerdictName.NO_FAILURE_FOUND
+    positive = verdict == VerdictName.NO_FAILURE_FOUND
     assert str(found.next) == (
-        "No further run on these images is expected to change this." if praised else ""
+        "No further run on these images is expected to change this." if positive else ""
     )
 
 

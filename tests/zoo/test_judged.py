@@ -19,15 +19,15 @@ def finding(name, word, threat="batch/unknown", truth=(0.0, 0.0), interval=(0.0,
 @pytest.mark.parametrize(
     ("name", "word", "truth", "sense", "fair"),
     [
-        ("rounding", "no failure found", (0, 0), "praised", False),
-        ("rounding", "not settled", (0, 0), "unsettled", True),
-        ("rounding", "broken", (0, 0), "condemned", True),
-        ("rounding", "refused", (0, 0), "condemned", True),
-        ("rounding", "worse than its base", (0, 0), "condemned", True),
-        ("coin-flip", "no failure found", (0.95, 0.95), "praised", True),
-        ("coin-flip", "not settled", (0.95, 0.95), "unsettled", True),
-        ("coin-flip", "refused", (0.95, 0.95), "condemned", False),
-        ("coin-flip", "no gain", (0.95, 0.95), "condemned", False),
+        ("rounding", "no failure found", (0, 0), "positive", False),
+        ("rounding", "not settled", (0, 0), "open", True),
+        ("rounding", "broken", (0, 0), "negative", True),
+        ("rounding", "refused", (0, 0), "negative", True),
+        ("rounding", "worse than its base", (0, 0), "negative", True),
+        ("coin-flip", "no failure found", (0.95, 0.95), "positive", True),
+        ("coin-flip", "not settled", (0.95, 0.95), "open", True),
+        ("coin-flip", "refused", (0.95, 0.95), "negative", False),
+        ("coin-flip", "no gain", (0.95, 0.95), "negative", False),
     ],
 )
 def test_what_a_word_comes_to(name, word, truth, sense, fair):
@@ -60,14 +60,14 @@ def test_an_interval_holds_a_truth_or_reaches_its_bounds_from_the_right_side():
 
 def test_an_entry_that_is_refused_is_judged(tmp_path):
     (found,) = judge_entry("hidden-noise", tmp_path / "run", n=64, attacks=["fgsm"])
-    assert (found.verdict, found.sense, found.fair, found.estimate) == ("refused", "condemned", True, None)
+    assert (found.verdict, found.sense, found.fair, found.estimate) == ("refused", "negative", True, None)
 
 
 def test_an_entry_that_fails_half_way_is_judged(tmp_path):
     found = judge_entry(
         "raises-when-unsure", tmp_path / "run", n=64, attacks=["fgsm", "pgd-10"], checks=False
     )
-    assert found[0].sense != "praised"
+    assert found[0].sense != "positive"
     assert found[0].fair
 
 
@@ -93,7 +93,7 @@ def test_labels_alone_speak_for_gradients_that_are_none(tmp_path):
     (found,) = judge_entry("one-hot-wide", tmp_path / "robust", n=64)
     assert (found.verdict, found.open_checks) == ("no failure found", ())
     (found,) = judge_entry("constant", tmp_path / "constant", n=64)
-    assert found.sense != "praised"
+    assert found.sense != "positive"
     assert "self-tests: gradients along the path" in found.open_checks
 
 

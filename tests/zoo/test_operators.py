@@ -93,4 +93,4 @@ def test_what_is_robust_keeps_its_accuracy(name, tmp_path):
     attacks = ["relaxed-pgd-20+momentum=1", "square-1000"]
     (found, *_) = judge_entry(name, tmp_path / "run", n=64, attacks=attacks, **QUICK)
     assert found.estimate == pytest.approx(found.truth.low, abs=0.02)
-    assert found.sense != "condemned"
+    assert found.sense != "negative"

@@ -115,7 +115,7 @@ def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expec
     ],
     ids=["alone", "beside its like", "beside another check", "begun"],
 )
-def test_restarts_run_before_praise_alone(others, ran, expected):
+def test_restarts_run_only_before_a_positive_verdict(others, ran, expected):
     like = case_of("pgd-10", **ALONE)
     check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, tuple(expected or ["mosaic-8"]))
     beside = [case_of(attack, **ALONE) for attack in ran]

@@ -250,7 +250,7 @@ def test_a_claim_is_refuted_in_as_many_random_batches_as_it_takes_and_as_clean_i
 KEPT = tuple(case("parts-60", subject) for subject in (STANDARD, RCI))
 
 
-def test_an_open_verdict_meets_everything_before_praise():
+def test_an_open_verdict_meets_everything_before_it_is_positive():
     plan = plan_of(*ON_STANDARD, *ON_RCI, *KEPT, deferred=frozenset(KEPT), relus=lambda checkpoint: 100)
     evidence = simulate(plan, 0.9, lambda steps: {DEFENDED: ASKED, BASE: CHECKED})
     order = list(dict.fromkeys(rungs(evidence)))
@@ -278,7 +278,7 @@ def test_crossover_is_for_small_networks_on_few_images(relus):
     assert POSITIVE not in rungs(simulate(plan, 0.9, lambda steps: {BASE: CHECKED, DEFENDED: NO_GAIN}))
 
 
-def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_batches_hold_praise_back():
+def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_batches_leave_a_verdict_open():
     left = {"pgd-10": 0.82, "pgd-100": 0.8, "transfer-pgd-20": 0.87}
     share = lambda c: 0.6 if c.subject == STANDARD else left.get(c.attack, 0.9)  # noqa: E731
     evidence = simulate(plan_of(), share, lambda steps: {DEFENDED: OPEN, BASE: CHECKED})
@@ -415,11 +415,11 @@ def test_named_rows_are_paid_whatever_the_ceiling_and_victims_come_behind_them()
 
 def test_a_verdict_that_rows_open_again_is_asked_for_again():
     """They measure how batches correlate, which may widen an interval."""
-    praised = SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, could_fall=False)
+    positive = SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, could_fall=False)
 
     def standings(steps):
         widened = any(step.random for step in steps) and not any(step.reached for step in steps)
-        return {BASE: BROKEN, DEFENDED: OPEN if widened else praised}
+        return {BASE: BROKEN, DEFENDED: OPEN if widened else positive}
 
     evidence = simulate(with_rows(ceilings=Ceilings()), 0.9, standings)
     assert any(step.reached for step in evidence.steps)
@@ -451,15 +451,15 @@ def test_a_step_says_what_it_costs_and_why():
 def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_own():
     deep = case("pgd-10+loss=margin", threat=VICTIM)
     plan = plan_of(*ON_RCI, ON_VICTIM, deep, deferred=frozenset({deep}))
-    praised = SettingStatus(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
-    settings = {DEFENDED: praised, VICTIMS: praised}
+    positive = SettingStatus(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
+    settings = {DEFENDED: positive, VICTIMS: positive}
     evidence = simulate(plan, lambda c: 0.5 if c.attack == "pgd-100" else 0.9, lambda steps: settings)
     on_victims = [(s.rung, a) for s in evidence.steps for _, a in ran(s) if s.cases[0].case.threat == VICTIM]
     assert ("cross-examination", "from:rci:N=190/pgd-100") in on_victims
     assert on_victims[-1] == (POSITIVE, "pgd-10+loss=margin")
     still_open = SettingStatus(VerdictName.NO_GAIN, could_fall=False)
     broken = simulate(plan, 0.0, lambda steps: {DEFENDED: BROKEN, VICTIMS: still_open})
-    assert deep not in broken.sizes  # only what would be praised pays for it
+    assert deep not in broken.sizes  # only what would be positive pays for it
 
 
 @pytest.mark.parametrize(("left", "asked"), [(0.0, True), (0.42, False)])

@@ -1,4 +1,4 @@
-"""Self-tests of a run: stored once per subject, taken over, in the checks, and needed for praise."""
+"""Self-tests of a run: stored once per subject, taken over, in the checks, needed for a positive verdict."""
 
 import json
 
@@ -64,7 +64,7 @@ def test_a_second_evaluation_takes_them_over(run, monkeypatch):
     assert {path: path.read_bytes() for path in (run / "selftests").iterdir()} == before
 
 
-def test_a_damaged_file_is_made_again_and_without_it_nothing_is_praised(run):
+def test_a_damaged_file_is_made_again_and_without_it_no_verdict_is_positive(run):
     names = {judgement.subject.defence for judgement in load_run(run).judgements}
     damaged = sorted((run / "selftests").iterdir())[0]
     whole = damaged.read_bytes()

@@ -385,7 +385,7 @@ def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path,
     assert content(again.path) == content(measured(tmp_path / "whole", **RUNS["wider"]).path)
 
 
-def test_a_run_that_is_stopped_praises_nothing(tmp_path):
+def test_a_run_that_is_stopped_has_no_positive_verdict(tmp_path):
     """Every attack and check that it began may have passed: rungs are left."""
     options = {"pixel": 1, "defences": (), "examples": 64, "attacks": "paper,adaptive"}
     run = measured(tmp_path / "run", **options)
