@@ -1,7 +1,8 @@
-"""The study behind docs/finding.md: what RCI gains over its base model, by perturbation budget.
+"""The study behind docs/finding.md: what RCI gains over its base model, by perturbation budget, and what
+controls of the same clean accuracy gain.
 
 python docs/finding_study.py          runs every cell in runs/rci, or goes on where it stopped (`make study`)
-python docs/finding_study.py table    writes the table of docs/finding.md from the runs (`make study-table`)
+python docs/finding_study.py table    writes the tables of docs/finding.md from the runs (`make study-table`)
 """
 
 import csv
@@ -14,7 +15,6 @@ from benchmarks.bench.table import pipes
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
-BEGIN, END = "<!-- gains: begin -->", "<!-- gains: end -->"
 NETWORKS = ("erm", "coded")
 # In the order of what the study most needs to know, with images: 1,280 where the gain is near the margin.
 # 8/255 of pixels is a floor for every undefended network.
@@ -27,38 +27,50 @@ BUDGETS = (
 )
 # In place of the named rows. The last one begins where the strongest cheap attack ends.
 ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
+# Beside RCI at the first budget: its code in a fixed order, and noise that costs as much clean accuracy.
+CONTROLS = ("coded:N=190", "noise:sigma=0.02")
+CONTROL_IMAGES = 640
 # Earlier runs with other attacks, where the study has no run yet.
 OTHERS = ("cifar10-normalized", "cifar10-recipes")
 
 
 def main() -> None:
     if sys.argv[1:] == ["table"]:
-        PAGE.write_text(with_table(PAGE.read_text()))
+        PAGE.write_text(with_tables(PAGE.read_text()))
         return
     for network in NETWORKS:
         for eps, space, images in BUDGETS:
-            options = cell_options(network, eps, space, images)
-            out = f"runs/rci/{network}-{space}-{eps.replace('/', '-')}"
-            subprocess.run(["csrobust", "plan", *options], check=True, cwd=ROOT)
-            subprocess.run(["csrobust", "eval", *options, "--out", out], check=True, cwd=ROOT)
+            cell = f"{network}-{space}-{eps.replace('/', '-')}"
+            run(cell, cell_options(network, eps, space, images, ("rci:N=190",)))
+        eps, space, _ = BUDGETS[0]
+        run(f"{network}-controls", cell_options(network, eps, space, CONTROL_IMAGES, CONTROLS))
 
 
-def cell_options(network: str, eps: str, space: str, images: int) -> list[str]:
+def run(name: str, options: Sequence[str]) -> None:
+    subprocess.run(["csrobust", "plan", *options], check=True, cwd=ROOT)
+    subprocess.run(["csrobust", "eval", *options, "--out", f"runs/rci/{name}"], check=True, cwd=ROOT)
+
+
+def cell_options(network: str, eps: str, space: str, images: int, defences: Sequence[str]) -> list[str]:
     checkpoint = f"{network}=checkpoints/cifar10-{network}-resnet20.safetensors"
     return [
-        *("--ckpt", checkpoint, "--data", "npz:data/cifar10_test.npz", "--rci", "N=190"),
-        *("--limit", str(images), "--eps", eps, "--eps-space", space, "--attacks", ",".join(ATTACKS)),
+        *("--ckpt", checkpoint, "--data", "npz:data/cifar10_test.npz", "--limit", str(images)),
+        *(option for defence in defences for option in ("--defence", defence)),
+        *("--eps", eps, "--eps-space", space, "--attacks", ",".join(ATTACKS)),
         *("--until", "settled", "--threads", "1"),
     ]
 
 
-def with_table(text: str) -> str:
-    """The page with the table between its markers written anew."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.split(END)[1]}"
+def with_tables(text: str) -> str:
+    """The page with the tables between its markers written anew."""
+    for name, lines in (("gains", gains_table()), ("controls", controls_table())):
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{pipes(lines)}\n\n{end}{rest.split(end)[1]}"
+    return text
 
 
-def table() -> str:
+def gains_table() -> list[Sequence[str]]:
     """What RCI gains, in points, by network and budget, the smallest budget first."""
     rows = sorted(
         gains(), key=lambda row: (row["eps_space"] == "pixel", float(row["eps"]), row["checkpoint"])
@@ -67,32 +79,57 @@ def table() -> str:
         ("network", "eps", "base model", "RCI, N = 190", "gain, points", "verdict", "run")
     ]
     for row in rows:
-        mark = "\u2020" if row["gain_interval_kind"] == "evaluated images" else ""
-        lines.append(
-            (
-                row["checkpoint"],
-                f"{255 * float(row['eps']):g}/255, {row['eps_space']}",
-                percent(row["base_accuracy"]),
-                f"{interval(row, 'accuracy', 'ci')}{mark}",
-                f"{interval(row, 'gain', 'gain')}{mark}",
-                row["verdict"],
-                f"[{row['run']}](../reports/{row['run']}/report.md)",
-            )
-        )
-    return pipes(lines)
+        budget = f"{255 * float(row['eps']):g}/255, {row['eps_space']}"
+        lines.append((row["checkpoint"], budget, *figures(row)))
+    return lines
+
+
+def controls_table() -> list[Sequence[str]]:
+    """RCI and its controls at the first budget, by network."""
+    first = ("2/255", "pixel")
+    assert BUDGETS[0][:2] == first
+    lines: list[Sequence[str]] = [
+        ("network", "defence", "clean", "base model", "under attack", "gain, points", "verdict", "run")
+    ]
+    for network in NETWORKS:
+        for name in (f"rci/{network}-pixel-2-255", f"rci/{network}-controls"):
+            for row in verdicts(name):
+                if row["defence"] != "standard" and row["threat"] == "batch/unknown":
+                    lines.append((network, row["defence"], percent(row["clean_accuracy"]), *figures(row)))
+    return lines
+
+
+def figures(row: dict[str, str]) -> tuple[str, ...]:
+    """Accuracy of base model and defence, gain, verdict and run."""
+    mark = "\u2020" if row["gain_interval_kind"] == "evaluated images" else ""
+    return (
+        percent(row["base_accuracy"]),
+        f"{interval(row, 'accuracy', 'ci')}{mark}",
+        f"{interval(row, 'gain', 'gain')}{mark}",
+        row["verdict"],
+        f"[{row['run']}](../reports/{row['run']}/report.md)",
+    )
 
 
 def gains() -> Iterator[dict[str, str]]:
     """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
-    names = [*(f"rci/{path.name}" for path in sorted((ROOT / "reports" / "rci").iterdir())), *OTHERS]
-    for name in names:
-        with (ROOT / "reports" / name / "verdicts.csv").open() as file:
+    for name in [*(f"rci/{path.name}" for path in sorted((ROOT / "reports" / "rci").iterdir())), *OTHERS]:
+        for row in verdicts(name):
+            subject = tuple(row[column] for column in ("defence", "k", "n", "threat"))
+            if row["checkpoint"] in NETWORKS and subject == SUBJECT:
+                yield row
+
+
+def verdicts(name: str) -> Iterator[dict[str, str]]:
+    """Rows of the verdicts of a committed run, with its name as ``run``; none where it is not there."""
+    path = ROOT / "reports" / name / "verdicts.csv"
+    if path.exists():
+        with path.open() as file:
             for row in csv.DictReader(file):
-                if row["checkpoint"] in NETWORKS and (row["k"], row["n"], row["threat"]) == SUBJECT:
-                    yield {**row, "run": name}
+                yield {**row, "run": name}
 
 
-SUBJECT = ("128", "190", "batch/unknown")
+SUBJECT = ("rci", "128", "190", "batch/unknown")
 
 
 def interval(row: dict[str, str], middle: str, ends: str) -> str:

@@ -167,7 +167,7 @@ def truth() -> str:
     counts = {
         side: [sum(n) for n in zip(*(r[2:] for r in rows if r[1] == side), strict=True)] for side in SIDES
     }
-    (broken, stands, unsettled), (wrong, positive, unclear) = counts["broken"], counts["robust"]
+    (broken, stands, unsettled), (wrong, upheld, unclear) = counts["broken"], counts["robust"]
     sides = _soundness()
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
     missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
@@ -183,7 +183,7 @@ def truth() -> str:
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases (images, networks, "
         f"defences) broken in prior work, csrobust breaks {broken}, leaves {unsettled} open and gives "
         f"{stands or 'none'} a positive verdict. Of {sum(counts['robust'])} reported robust, it breaks "
-        f"{wrong}, leaves {unclear} open and gives {positive or 'none'} a positive verdict.\n"
+        f"{wrong}, leaves {unclear} open and gives {upheld or 'none'} a positive verdict.\n"
         f"- [Generated defences](reports/soundness/report.md): of {len(ours)} with a provable robust "
         f"accuracy of 0%, csrobust reports more than 5% on {missed['csrobust']} ({others}) and gives "
         f"{positive or 'none'} a positive verdict. Of {len(good)} provably robust ones, it calls "
