@@ -229,7 +229,8 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
             rival = lowest(rivals)
             more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
             if rival in signs or _is_search(rival) or not ensemble.has_base:
-                more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
+                roundabout = (at for at in presets.ROUNDABOUT if ensemble.has_base or not parse(at).uses_base)
+                more += [*roundabout, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients is stronger"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):

@@ -113,6 +113,16 @@ def test_what_misleads_is_named_and_what_may_find_more_is_asked_for(checked, att
     assert check.run_next == ("eot10-pgd-40+init=transfer-pgd-20", *asked)
 
 
+def test_without_a_base_model_nothing_that_asks_it_is_asked_for(evaluation):
+    run = evaluation()
+    for name, part in (("clean", 0.9), ("eot10-pgd-20", 0.2), ("square-1000", 0.1)):
+        run.add(name, share(part), share(part))
+    rows = [replace(row, has_base=False) for row in case_results(*run.parts())]
+    ensemble = next(row for row in rows if row.case.attack == "ensemble")
+    check = {check.name: check for check in other_attacks(rows, ensemble, 1.0)}["transfer or black-box"]
+    assert check.run_next == ("spsa-2000",)
+
+
 @pytest.mark.parametrize(
     ("attacks", "outcome"),
     [
