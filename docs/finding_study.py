@@ -31,7 +31,7 @@ ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margi
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
 CONTROL_IMAGES = 640
 # Earlier runs with other attacks, where the study has no run yet.
-OTHERS = ("cifar10-normalized", "cifar10-recipes")
+OTHERS = ("cifar10-recipes",)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ def test_the_table_is_that_of_the_committed_runs(study):
     [
         (8, "pixel", "At 8/255 of pixels, RCI gains nothing"),
         (2, "pixel", "At 2/255 of pixels, RCI retains less than chance"),
-        (8, "normalized", "the attacks that ran leave a gain"),
+        (8, "normalized", "the figures are nearly the same"),
     ],
 )
 def test_each_sentence_follows_from_its_rows(study, eps, space, sentence):
@@ -38,9 +38,11 @@ def test_each_sentence_follows_from_its_rows(study, eps, space, sentence):
         }
         assert min(float(row["gain"]) for row in rows) > 0.03
     else:
-        assert min(float(row["gain"]) for row in rows) > 0.03 and {row["verdict"] for row in rows} == {
-            "not settled"
+        assert {row["checkpoint"]: row["verdict"] for row in rows} == {
+            "erm": "not settled",
+            "coded": "broken",
         }
+        assert max(float(row["accuracy"]) for row in rows) < 0.1 and min(low) > 0
 
 
 @pytest.mark.parametrize("network", ["erm", "coded"])
