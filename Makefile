@@ -53,7 +53,7 @@ study-table: $(INSTALLED)
 
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 rewrite: $(INSTALLED)
-	for run in reports/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
+	for run in reports/*/run.json reports/*/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
 	$(BIN)/python docs/readme_findings.py
 	$(MAKE) board
 

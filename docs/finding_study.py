@@ -30,8 +30,6 @@ ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margi
 # Beside RCI at the first budget: its code in a fixed order, and noise that costs as much clean accuracy.
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
 CONTROL_IMAGES = 640
-# Earlier runs with other attacks, where the study has no run yet.
-OTHERS = ("cifar10-recipes",)
 
 
 def main() -> None:
@@ -113,8 +111,8 @@ def figures(row: dict[str, str]) -> tuple[str, ...]:
 
 def gains() -> Iterator[dict[str, str]]:
     """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
-    for name in [*(f"rci/{path.name}" for path in sorted((ROOT / "reports" / "rci").iterdir())), *OTHERS]:
-        for row in verdicts(name):
+    for path in sorted((ROOT / "reports" / "rci").iterdir()):
+        for row in verdicts(f"rci/{path.name}"):
             subject = tuple(row[column] for column in ("defence", "k", "n", "threat"))
             if row["checkpoint"] in NETWORKS and subject == SUBJECT:
                 yield row
