@@ -12,6 +12,7 @@ rewrite` comes after it.
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,9 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
     for name in names or known:
         if runs / name in done:
             continue
-        made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={runs / name}"], cwd=ROOT)
+        # run.json keeps the command, so the folder is named from the root.
+        out = os.path.relpath(runs / name, ROOT)
+        made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={out}"], cwd=ROOT)
         if made.returncode:
             print(f"{name}: make report ended with {made.returncode}; not finished", flush=True)
 
