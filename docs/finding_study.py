@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.bench.table import pipes
+from benchmarks.errors.coverage import placed
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
@@ -62,11 +63,7 @@ def cell_options(network: str, eps: str, space: str, images: int, defences: Sequ
 
 def with_tables(text: str) -> str:
     """The page with the tables between its markers written anew."""
-    for name, lines in (("gains", gains_table()), ("controls", controls_table())):
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, rest = text.split(begin)
-        text = f"{before}{begin}\n\n{pipes(lines)}\n\n{end}{rest.split(end)[1]}"
-    return text
+    return placed(placed(text, "gains", pipes(gains_table())), "controls", pipes(controls_table()))
 
 
 def gains_table() -> list[Sequence[str]]:

@@ -247,10 +247,14 @@ def main() -> None:
 
 def write(name: str, lines: str, page: Path = TABLES) -> None:
     """Puts a table between its marks on a page of the documentation."""
+    page.write_text(placed(page.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
+
+
+def placed(text: str, name: str, lines: str) -> str:
+    """The text of a page with a table between its marks."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    tail = rest.partition(end)[2]
-    page.write_text(f"{head}{begin}\n\n{lines}\n\n{end}{tail}", encoding="utf-8")
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n\n{lines}\n\n{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":

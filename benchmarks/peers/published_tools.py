@@ -20,6 +20,7 @@ from benchmarks.errors.coverage import write
 from benchmarks.peers.published_truth import CLAIMS, FEWER, ROWS, Claim, Network
 from benchmarks.peers.published_weights import PAGE, Row, stored_row, test_images
 from benchmarks.soundness.tools import TOOLS, Account, Ball, Metered, missing_tools, tried
+from robustbench_coded.evaluation.options.option import fraction
 from robustbench_coded.runs.atomic import write_text
 
 OURS = "csrobust"
@@ -27,18 +28,12 @@ PUBLISHED: tuple[Network | Claim, ...] = (*ROWS, CLAIMS[0])
 NETWORKS = {row.name: row for row in PUBLISHED if row.norm in ("linf", "l2")}  # norms that every tool has
 
 
-def radius(eps: str) -> float:
-    """`"8/255"` or `"0.1"` as a number."""
-    over, _, under = eps.partition("/")
-    return float(over) / float(under or 1)
-
-
 def accounts(row: Network | Claim, gradients: float, weights: Path, shared: Path, stored: Path) -> None:
     """Runs the tools that STORED lacks."""
     images = row.examples if isinstance(row, Network) else FEWER
     x, y = (part[:images].contiguous() for part in test_images(row.data, shared))
     found = accounts_of(stored)
-    ball = Ball(row.norm, radius(row.eps))
+    ball = Ball(row.norm, fraction(row.eps, "eps"))
     for tool in TOOLS:
         if tool not in found and tool not in missing_tools():
             model = Metered(row.build(weights / row.file).eval())

@@ -265,5 +265,5 @@ def test_tools_are_compared_with_the_one_that_leaves_least(tmp_path):
 
 
 def test_radii_are_read_as_they_are_published():
-    assert tools.radius("8/255") == 8 / 255 and tools.radius("0.1") == 0.1
+    assert tools.fraction("8/255", "eps") == 8 / 255 and tools.fraction("0.1", "eps") == 0.1
     assert {row.norm for row in tools.NETWORKS.values()} == {"linf", "l2"}
