@@ -47,9 +47,19 @@ evidence: $(INSTALLED) data/cifar10_test.npz
 study: $(INSTALLED) data/cifar10_test.npz
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/finding_study.py
 
-# The table of docs/finding.md, from the committed runs of the study.
+# The tables and figures of docs/finding.md, from the committed runs of the study.
 study-table: $(INSTALLED)
 	$(BIN)/python docs/finding_study.py table
+	$(BIN)/python docs/finding_figures.py
+
+# docs/finding.md as build/finding.pdf, where pandoc and LaTeX are installed.
+PAPER_TOOLS := pandoc xelatex rsvg-convert
+paper:
+	@for tool in $(PAPER_TOOLS); do command -v $$tool >/dev/null || { echo "make paper needs $$tool (Debian: pandoc texlive-xetex texlive-fonts-recommended lmodern librsvg2-bin fonts-dejavu)" >&2; exit 2; }; done
+	mkdir -p build
+	cd build && pandoc ../docs/finding.md --from gfm --resource-path ../docs --shift-heading-level-by=-1 --pdf-engine=xelatex \
+	  -V geometry:margin=2.2cm -V mainfont="DejaVu Serif" -V colorlinks -o finding.pdf
+	@echo build/finding.pdf
 
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 rewrite: $(INSTALLED)

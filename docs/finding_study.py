@@ -1,5 +1,5 @@
 """The study behind docs/finding.md: what RCI gains over its base model, by perturbation budget, and what
-controls of the same clean accuracy gain.
+other attackers leave and what controls of the same clean accuracy gain.
 
 python docs/finding_study.py          runs every cell in runs/rci, or goes on where it stopped (`make study`)
 python docs/finding_study.py table    writes the tables of docs/finding.md from the runs (`make study-table`)
@@ -16,7 +16,6 @@ from benchmarks.errors.coverage import placed
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
-NETWORKS = ("erm", "coded")
 # In the order of what the study most needs to know, with images: 1,280 where the gain is near the margin.
 # 8/255 of pixels is a floor for every undefended network.
 BUDGETS = (
@@ -26,24 +25,45 @@ BUDGETS = (
     ("4/255", "pixel", 640),
     ("8/255", "pixel", 640),
 )
+NETWORKS = {
+    "erm": BUDGETS,
+    "coded": BUDGETS,
+    "mixup": BUDGETS,
+    "pgd-at": (("8/255", "pixel", 640), ("4/255", "pixel", 640)),
+}
 # In place of the named rows. The last one begins where the strongest cheap attack ends.
 ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
 # Beside RCI: its code in a fixed order, and noise that costs as much clean accuracy, by budget of pixels.
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
 CONTROLLED = (("2/255", 640), ("1/255", 256))
+# Known draws, N = K and single victims, by the default protocol at 2/255 of pixels.
+ATTACKED = ("erm", "coded")
 
 
 def main() -> None:
     if sys.argv[1:] == ["table"]:
         PAGE.write_text(with_tables(PAGE.read_text()))
         return
-    for network in NETWORKS:
-        for eps, space, images in BUDGETS:
+    for network, budgets in NETWORKS.items():
+        for eps, space, images in budgets:
             cell = f"{network}-{space}-{eps.replace('/', '-')}"
             run(cell, cell_options(network, eps, space, images, ("rci:N=190",)))
+    for network in ATTACKED:
         for eps, images in CONTROLLED:
             cell = f"{network}-controls-{eps.replace('/', '-')}"
             run(cell, cell_options(network, eps, "pixel", images, CONTROLS))
+        options = [
+            *subject(network, 256),
+            "--rci",
+            "N=128",
+            "--rci",
+            "N=190",
+            "--eps",
+            "2/255",
+            "--threads",
+            "1",
+        ]
+        run(f"{network}-attackers-2-255", options)
 
 
 def run(name: str, options: Sequence[str]) -> None:
@@ -52,18 +72,28 @@ def run(name: str, options: Sequence[str]) -> None:
 
 
 def cell_options(network: str, eps: str, space: str, images: int, defences: Sequence[str]) -> list[str]:
-    checkpoint = f"{network}=checkpoints/cifar10-{network}-resnet20.safetensors"
     return [
-        *("--ckpt", checkpoint, "--data", "npz:data/cifar10_test.npz", "--limit", str(images)),
+        *subject(network, images),
         *(option for defence in defences for option in ("--defence", defence)),
         *("--eps", eps, "--eps-space", space, "--attacks", ",".join(ATTACKS)),
         *("--until", "settled", "--threads", "1"),
     ]
 
 
+def subject(network: str, images: int) -> list[str]:
+    checkpoint = f"{network}=checkpoints/cifar10-{network}-resnet20.safetensors"
+    return ["--ckpt", checkpoint, "--data", "npz:data/cifar10_test.npz", "--limit", str(images)]
+
+
 def with_tables(text: str) -> str:
     """The page with the tables between its markers written anew."""
-    return placed(placed(text, "gains", pipes(gains_table())), "controls", pipes(controls_table()))
+    for name, table in (
+        ("gains", gains_table()),
+        ("controls", controls_table()),
+        ("attackers", attackers_table()),
+    ):
+        text = placed(text, name, pipes(table))
+    return text
 
 
 def gains_table() -> list[Sequence[str]]:
@@ -71,9 +101,7 @@ def gains_table() -> list[Sequence[str]]:
     rows = sorted(
         gains(), key=lambda row: (row["eps_space"] == "pixel", float(row["eps"]), row["checkpoint"])
     )
-    lines: list[Sequence[str]] = [
-        ("network", "eps", "base model", "RCI, N = 190", "gain, points", "verdict", "run")
-    ]
+    lines: list[Sequence[str]] = [("network", "eps", "base model", "RCI, N = 190", "gain, points", "verdict")]
     for row in rows:
         budget = f"{255 * float(row['eps']):g}/255, {row['eps_space']}"
         lines.append((row["checkpoint"], budget, *figures(row)))
@@ -83,16 +111,28 @@ def gains_table() -> list[Sequence[str]]:
 def controls_table() -> list[Sequence[str]]:
     """RCI and its controls, by budget and network."""
     lines: list[Sequence[str]] = [
-        ("network", "eps", "defence", "clean", "base model", "under attack", "gain, points", "verdict", "run")
+        ("network", "eps", "defence", "clean", "base model", "under attack", "gain, points", "verdict")
     ]
     for eps, _ in CONTROLLED:
         cell = eps.replace("/", "-")
-        for network in NETWORKS:
+        for network in ATTACKED:
             controls = list(verdicts(f"rci/{network}-controls-{cell}"))
             for row in [*verdicts(f"rci/{network}-pixel-{cell}"), *controls] if controls else ():
                 if row["defence"] != "standard" and row["threat"] == "batch/unknown":
                     clean = percent(row["clean_accuracy"])
                     lines.append((network, eps, row["defence"], clean, *figures(row)))
+    return lines
+
+
+def attackers_table() -> list[Sequence[str]]:
+    """RCI under every attacker of the default protocol, at 2/255 of pixels."""
+    lines: list[Sequence[str]] = [
+        ("network", "N", "attacker", "base model", "RCI", "gain, points", "verdict")
+    ]
+    for network in ATTACKED:
+        for row in verdicts(f"rci/{network}-attackers-2-255"):
+            if row["defence"] == "rci":
+                lines.append((network, row["n"], row["threat"], *figures(row)))
     return lines
 
 
@@ -103,17 +143,15 @@ def figures(row: dict[str, str]) -> tuple[str, ...]:
         percent(row["base_accuracy"]),
         f"{interval(row, 'accuracy', 'ci')}{mark}",
         f"{interval(row, 'gain', 'gain')}{mark}",
-        row["verdict"],
-        f"[{row['run']}](../reports/{row['run']}/report.md)",
+        f"[{row['verdict']}](../reports/{row['run']}/report.md)",
     )
 
 
 def gains() -> Iterator[dict[str, str]]:
     """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
     for path in sorted((ROOT / "reports" / "rci").iterdir()):
-        for row in verdicts(f"rci/{path.name}"):
-            subject = tuple(row[column] for column in ("defence", "k", "n", "threat"))
-            if row["checkpoint"] in NETWORKS and subject == SUBJECT:
+        for row in verdicts(f"rci/{path.name}") if "-attackers-" not in path.name else ():
+            if tuple(row[column] for column in SUBJECT) == tuple(SUBJECT.values()):
                 yield row
 
 
@@ -126,7 +164,7 @@ def verdicts(name: str) -> Iterator[dict[str, str]]:
                 yield {**row, "run": name}
 
 
-SUBJECT = ("rci", "128", "190", "batch/unknown")
+SUBJECT = {"defence": "rci", "k": "128", "n": "190", "threat": "batch/unknown"}
 
 
 def interval(row: dict[str, str], middle: str, ends: str) -> str:

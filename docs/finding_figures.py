@@ -1,0 +1,155 @@
+"""The figures of docs/finding.md, from the committed runs of the study (`make study-table` runs it).
+
+python docs/finding_figures.py
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from docs.finding_study import CONTROLLED, ROOT, SUBJECT, gains, verdicts
+from robustbench_coded.reports.figures.style import (
+    COLUMN,
+    WIDTH,
+    Drawing,
+    drawing,
+    legend,
+    style_of,
+    styled,
+)
+
+FOLDER = ROOT / "docs"
+MARGIN = 3  # points; smaller gains do not count
+# The attacks on RCI with ERM, from weak to strong, and how the legend names them.
+ATTACKS = {
+    "pgd-10": "PGD-10, cross-entropy",
+    "transfer-pgd-20": "transfer PGD-20 from the base model",
+    "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1": "then 100 steps on the margin",
+}
+NAMES = {"rci": "RCI, N = 190", "coded": "the code in a fixed order", "noise[sigma=0.02]": "Gaussian noise"}
+
+
+def main() -> None:
+    for figure in figures():
+        figure.write(FOLDER)
+
+
+def figures() -> list[Drawing]:
+    with styled():
+        return [gain_by_budget(), accuracy_by_attack(), beside_controls()]
+
+
+def gain_by_budget() -> Drawing:
+    """Gain of RCI over its base model, by network."""
+    figure, (axes,) = _figure(1)
+    rows = [row for row in gains() if row["eps_space"] == "pixel"]
+    for place, network in enumerate(sorted({row["checkpoint"] for row in rows})):
+        own = sorted((row for row in rows if row["checkpoint"] == network), key=_budget)
+        at = [_budget(row) * 1.04 ** (place - 1) for row in own]
+        _points(axes, at, own, "gain", ("gain_low", "gain_high"), place, network)
+    axes.axhline(MARGIN, color="#8a8f98", linestyle=":", label="3 points, the smallest gain that counts")
+    _budgets(axes)
+    axes.set_ylabel("gain in robust accuracy, points")
+    legend(figure, [axes])
+    return drawing(figure, "finding-gain", "Gain of RCI by perturbation budget", "")
+
+
+def accuracy_by_attack() -> Drawing:
+    """Accuracy of ERM under each attack, with RCI, and of its base model."""
+    figure, (axes,) = _figure(1)
+    cells = sorted(
+        (row for row in gains() if (row["checkpoint"], row["eps_space"]) == ("erm", "pixel")), key=_budget
+    )
+    for place, (attack, name) in enumerate(ATTACKS.items()):
+        rows = [row for cell in cells for row in _summary(cell["run"], attack)]
+        at = [_budget(row) for row in rows]
+        _points(axes, at, rows, "accuracy", ("ci_low", "ci_high"), place, name)
+    axes.plot(
+        [_budget(cell) for cell in cells],
+        [100 * float(cell["base_accuracy"]) for cell in cells],
+        color="#000000",
+        linestyle="--",
+        label="base model under its strongest attack",
+    )
+    _budgets(axes)
+    axes.set_ylabel("accuracy, %")
+    legend(figure, [axes], columns=2)
+    return drawing(figure, "finding-attacks", "Accuracy of ERM with RCI under each attack", "")
+
+
+def beside_controls() -> Drawing:
+    """Accuracy of RCI, of noise and of the code in a fixed order on ERM, with their clean accuracy."""
+    figure, panels = _figure(len(CONTROLLED))
+    for axes, (eps, _) in zip(panels, CONTROLLED, strict=True):
+        cell = eps.replace("/", "-")
+        rows = {
+            row["defence"]: row
+            for kind in ("pixel", "controls")
+            for row in verdicts(f"rci/erm-{kind}-{cell}")
+            if row["threat"] == "batch/unknown"
+        }
+        for place, defence in enumerate(NAMES):
+            row = rows[defence]
+            _points(axes, [place], [row], "accuracy", ("ci_low", "ci_high"), place, NAMES[defence])
+        axes.axhline(
+            100 * float(rows["rci"]["base_accuracy"]), color="#000000", linestyle="--", label="base model"
+        )
+        clean = [f"{100 * float(rows[defence]['clean_accuracy']):.1f}% clean" for defence in NAMES]
+        axes.set_xticks(range(len(NAMES)), clean)
+        axes.set_xlim(-0.5, len(NAMES) - 0.5)
+        axes.set_title(f"eps {eps} of pixels")
+    panels[0].set_ylabel("accuracy under attack, %")
+    legend(figure, panels, columns=4)
+    return drawing(figure, "finding-controls", "RCI and controls of the same clean accuracy", "")
+
+
+def _figure(count: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(WIDTH if count > 1 else 1.5 * COLUMN, 3.2), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False, sharey=True).flat)
+
+
+def _points(
+    axes: Axes,
+    at: Iterable[float],
+    rows: Sequence[dict[str, str]],
+    middle: str,
+    ends: tuple[str, str],
+    style: int,
+    name: str,
+) -> None:
+    """Percentages of ``rows`` at ``at``, with their intervals."""
+    value, low, high = ([100 * float(row[column]) for row in rows] for column in (middle, *ends))
+    bars = (
+        [max(v - end, 0.0) for v, end in zip(value, low, strict=True)],
+        [max(end - v, 0.0) for v, end in zip(value, high, strict=True)],
+    )
+    axes.errorbar(list(at), value, yerr=bars, **{**style_of(style, name), "label": name})
+
+
+def _budget(row: dict[str, str]) -> float:
+    return 255 * float(row["eps"])
+
+
+def _budgets(axes: Axes) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([1, 2, 4, 8], ["1/255", "2/255", "4/255", "8/255"])
+    axes.minorticks_off()
+    axes.set_xlabel("eps (linf, pixels)")
+
+
+def _summary(run: str, attack: str) -> list[dict[str, str]]:
+    """The row of RCI under an attack in a committed run; none where it did not run."""
+    with (Path(ROOT) / "reports" / run / "summary.csv").open() as file:
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if tuple(row[column] for column in SUBJECT) == tuple(SUBJECT.values())
+        ]
+    return [row for row in rows if row["attack"] == attack and row["accuracy"]]
+
+
+if __name__ == "__main__":
+    main()
