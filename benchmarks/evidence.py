@@ -1,6 +1,6 @@
 """The committed runs again, all from one commit (`make evidence`).
 
-    python benchmarks/evidence.py                 lists runs, the minutes of their attacks, and which are done
+    python benchmarks/evidence.py                 lists runs, the cheapest first, and which are done
     python benchmarks/evidence.py run [NAME ...]  these, or all, the cheapest first, in runs/evidence;
                                                   a stopped command goes on
     python benchmarks/evidence.py install         finished runs take the place of those in reports/
@@ -36,8 +36,7 @@ def main(command: str = "list", *names: str) -> None:
     else:
         done = finished(reports, RUNS)
         for name in by_cost(reports):
-            state = "done" if RUNS / name in done else ""
-            print(f"{minutes(reports / name):7.1f} minutes of attacks  {name}  {state}")
+            print(name, "done" if RUNS / name in done else "")
 
 
 def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
@@ -62,24 +61,25 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
         # run.json keeps the command, so the folder is named from the root.
         out = os.path.relpath(runs / name, ROOT)
         made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={out}"], cwd=ROOT)
+        if not made.returncode and (reports / name / "power.json").exists():
+            made = subprocess.run([".venv/bin/csrobust", "power", out], cwd=ROOT)
         if made.returncode:
-            print(f"{name}: make report ended with {made.returncode}; not finished", flush=True)
+            print(f"{name}: {made.args[0]} ended with {made.returncode}; not finished", flush=True)
 
 
 def by_cost(reports: Path) -> list[str]:
-    """Runs in ``reports``, the cheapest first."""
-    folders = {path.parent for path in reports.glob("**/run.toml")}
-    return [
-        path.relative_to(reports).as_posix() for path in sorted(folders, key=lambda at: (minutes(at), at))
-    ]
+    """Runs in ``reports``, the cheapest first by what their table says."""
+    table = reports / TABLE
+    rows = csv.DictReader(table.open()) if table.exists() else ()
+    known = {row["run"]: float(row["minutes"]) for row in rows}
+    names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("**/run.toml")]
+    return sorted(names, key=lambda name: (known.get(name, float("inf")), name))
 
 
 def minutes(folder: Path) -> float:
-    """Minutes that the attacks of a packed run have taken, one after the other."""
-    timings = folder / "timings" / "packed.json"
-    if not timings.exists():
-        return 0.0
-    return sum(unit.get("seconds", 0) for unit in json.loads(timings.read_text()).values()) / 60
+    """Minutes that the attacks of a packed run took, one after the other."""
+    units = json.loads((folder / "timings" / "packed.json").read_text()).values()
+    return sum(unit.get("seconds", 0) for unit in units) / 60
 
 
 def finished(reports: Path, runs: Path) -> list[Path]:
