@@ -17,12 +17,15 @@ from robustbench_coded.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
 _SPLITS = {"test": ("test", "val", "valid"), "train": ("train",)}
+# TinyImageNet as published: labelled test images lie in one folder, and this file names their classes.
+_ANNOTATIONS = Path("val", "val_annotations.txt")
 _GREY_MODES = frozenset({"1", "L"})
 _COLOUR_SAMPLE = 16  # grey photographs occur among coloured ones, so one image does not tell
 
 
 def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dataset:
-    """Reads ``root/CLASS/.../IMAGE``, or ``root/SPLIT/CLASS/.../IMAGE`` where the split has a folder.
+    """Reads ``root/CLASS/.../IMAGE``, or ``root/SPLIT/CLASS/.../IMAGE`` where the split has a folder; of
+    TinyImageNet as published, the validation images by their annotations.
 
     Classes are numbered in the order of their names. Images come in the order of the SHA-256 of
     ``CLASS/.../IMAGE``: a shuffle that no file system, random generator or later addition changes. They are
@@ -34,11 +37,15 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
         size: scales the shorter side of each image to 8/7 of this and cuts ``size`` x ``size`` out of the
             middle, as is usual for ImageNet (256 and 224); None takes the images as they are.
     Raises:
-        InputError: no such folder, fewer than two classes, a class without images; when decoding: a damaged
-            image, images of different sizes.
+        InputError: no such folder, fewer than two classes, a class without images, an annotation of no class
+            or without its image; when decoding: a damaged image, images of different sizes.
     """
-    root = split_folder(root, _SPLITS[split], "one with a folder of images per class")
-    files, class_names = _list(root)
+    annotations = root / _ANNOTATIONS
+    if split == "test" and annotations.is_file():
+        files, class_names = _annotated(annotations, split_folder(root, _SPLITS["train"], ""))
+    else:
+        root = split_folder(root, _SPLITS[split], "one with a folder of images per class")
+        files, class_names = _list(root)
     files.sort(key=lambda file: fixed_order(file[0].relative_to(root)))
     paths = [path for path, _ in files]
     labels = np.array([number for _, number in files], dtype=np.int64)
@@ -87,6 +94,25 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
             )
         files += [(path, number) for path in images]
     return files, tuple(folder.name for folder in folders)
+
+
+def _annotated(annotations: Path, train: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
+    """The images that lines ``IMAGE CLASS ...`` name, with the classes of the training images."""
+    class_names = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
+    number = {name: place for place, name in enumerate(class_names)}
+    files = []
+    for line, text in enumerate(annotations.read_text().splitlines(), 1):
+        name, label = [*text.split("\t"), ""][:2]
+        path = annotations.parent / "images" / name
+        if label not in number or not _is_image(path):
+            raise InputError(
+                f"{annotations}, line {line}: expected an image in {path.parent} and one of the "
+                f"{len(class_names)} classes in {train}, found {text[:60]!r}"
+            )
+        files.append((path, number[label]))
+    if not files:
+        raise InputError(f"{annotations}: names no images; put the published file there")
+    return files, class_names
 
 
 def fixed_order(path: PurePath) -> bytes:

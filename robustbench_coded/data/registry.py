@@ -23,7 +23,8 @@ DATA = {
     "imagenet:DIR": "ImageNet's validation images in folders named by WordNet ids, 1,000 classes; +list=FILE "
     "takes the images it names (WNID/IMAGE a line), +prep=BicubicRes256Crop224 scales otherwise",
     "imagenet-r:DIR": "ImageNet-R; of 1,000 logits those of its 200 classes are compared",
-    "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders; "
+    "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders, or "
+    "TinyImageNet as published; "
     "folder:DIR@SIZE scales the images and crops SIZE x SIZE",
 }
 

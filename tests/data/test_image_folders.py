@@ -121,3 +121,38 @@ def test_images_of_any_size_are_scaled_and_cropped_from_the_middle(tmp_path):
 def test_images_in_folders_below_the_class_are_found(tmp_path):
     make(tmp_path / "train", ["n01/images/1.png", "n02/images/1.png", "n02/2.png"])
     assert load_data(f"folder:{tmp_path}", split="train").labels.tolist().count(1) == 2
+
+
+def tiny_imagenet(root, lines):
+    """The published layout: training images by class, one folder of validation images, unlabelled test ones."""
+    make(root / "train", ["n01/images/n01_0.png", "n02/images/n02_0.png"])
+    make(root / "val", ["images/val_0.png", "images/val_1.png", "images/val_2.png"])
+    make(root / "test", ["images/test_0.png"])
+    (root / "val/val_annotations.txt").write_text("\n".join(lines) + "\n")
+    return load_data(f"folder:{root}")
+
+
+def test_tiny_imagenet_is_read_as_published(tmp_path):
+    lines = ["val_0.png\tn02\t0\t0\t5\t5", "val_1.png\tn01\t0\t0\t5\t5", "val_2.png\tn02\t0\t0\t5\t5"]
+    data = tiny_imagenet(tmp_path, lines)
+    x, y = data.batch(range(3))
+    levels = (x[:, 0, 0, 0] * 255).round().int().tolist()
+    assert dict(zip(levels, y.tolist(), strict=True)) == {1: 1, 2: 0, 3: 1}
+    assert data.class_names == ("n01", "n02")
+    assert load_data(f"folder:{tmp_path}", split="train").class_names == data.class_names
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "val_9.png\tn01",
+            "line 1: expected an image in .*images and one of the 2 classes in .*train, found",
+        ),
+        ("val_0.png\tn09", "found 'val_0.png.tn09'"),
+        ("val_0.png", "found 'val_0.png'"),
+    ],
+)
+def test_an_annotation_of_no_image_or_class_is_refused(tmp_path, line, message):
+    with pytest.raises(InputError, match=message):
+        tiny_imagenet(tmp_path, [line])

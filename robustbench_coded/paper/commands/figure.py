@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_coded.cli.help import GroupedCommand
-from robustbench_coded.cli.options import AsJson, named_paths
+from robustbench_coded.cli.options import AsJson, counts, named_paths
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.commands.training_options import Arch, DataDir, FirstSeed, made
 
@@ -88,7 +88,10 @@ def loss_command(
         str, typer.Option(help="Recipes, comma-separated.")
     ] = "erm,mixup,manifold-mixup,coded",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    schedule: Annotated[str, typer.Option(help="one-cycle or paper (350 epochs).")] = "one-cycle",
+    schedule: Annotated[str, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = "one-cycle",
+    milestones: Annotated[
+        str | None, typer.Option(help="Epochs after which the rate is divided by 10: 100,200,300.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
     data_dir: DataDir = None,
@@ -105,7 +108,7 @@ def loss_command(
 
     base = base_config(
         arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
-        seed=seed,
+        milestones=milestones and counts(milestones, "--milestones", 1), seed=seed,
     )  # fmt: skip
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
