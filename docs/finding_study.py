@@ -25,45 +25,31 @@ BUDGETS = (
     ("4/255", "pixel", 640),
     ("8/255", "pixel", 640),
 )
-NETWORKS = {
-    "erm": BUDGETS,
-    "coded": BUDGETS,
-    "mixup": BUDGETS,
-    "pgd-at": (("8/255", "pixel", 640), ("4/255", "pixel", 640)),
-}
+NETWORKS = ("erm", "coded", "mixup")
 # In place of the named rows. The last one begins where the strongest cheap attack ends.
 ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
 # Beside RCI: its code in a fixed order, and noise that costs as much clean accuracy, by budget of pixels.
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
 CONTROLLED = (("2/255", 640), ("1/255", 256))
-# Known draws, N = K and single victims, by the default protocol at 2/255 of pixels.
-ATTACKED = ("erm", "coded")
+WITH_CONTROLS = ("erm", "coded")
+# Known draws, N = K and single victims, by the default protocol.
+ATTACKERS = "erm-attackers-2-255"
 
 
 def main() -> None:
     if sys.argv[1:] == ["table"]:
         PAGE.write_text(with_tables(PAGE.read_text()))
         return
-    for network, budgets in NETWORKS.items():
-        for eps, space, images in budgets:
+    for network in NETWORKS:
+        for eps, space, images in BUDGETS:
             cell = f"{network}-{space}-{eps.replace('/', '-')}"
             run(cell, cell_options(network, eps, space, images, ("rci:N=190",)))
-    for network in ATTACKED:
+    for network in WITH_CONTROLS:
         for eps, images in CONTROLLED:
             cell = f"{network}-controls-{eps.replace('/', '-')}"
             run(cell, cell_options(network, eps, "pixel", images, CONTROLS))
-        options = [
-            *subject(network, 256),
-            "--rci",
-            "N=128",
-            "--rci",
-            "N=190",
-            "--eps",
-            "2/255",
-            "--threads",
-            "1",
-        ]
-        run(f"{network}-attackers-2-255", options)
+    sizes = [option for n in ("128", "190") for option in ("--rci", f"N={n}")]
+    run(ATTACKERS, [*subject("erm", 256), *sizes, "--eps", "2/255", "--threads", "1"])
 
 
 def run(name: str, options: Sequence[str]) -> None:
@@ -115,7 +101,7 @@ def controls_table() -> list[Sequence[str]]:
     ]
     for eps, _ in CONTROLLED:
         cell = eps.replace("/", "-")
-        for network in ATTACKED:
+        for network in WITH_CONTROLS:
             controls = list(verdicts(f"rci/{network}-controls-{cell}"))
             for row in [*verdicts(f"rci/{network}-pixel-{cell}"), *controls] if controls else ():
                 if row["defence"] != "standard" and row["threat"] == "batch/unknown":
@@ -125,15 +111,12 @@ def controls_table() -> list[Sequence[str]]:
 
 
 def attackers_table() -> list[Sequence[str]]:
-    """RCI under every attacker of the default protocol, at 2/255 of pixels."""
-    lines: list[Sequence[str]] = [
-        ("network", "N", "attacker", "base model", "RCI", "gain, points", "verdict")
+    """RCI under every attacker of the default protocol."""
+    rows = [row for row in verdicts(f"rci/{ATTACKERS}") if row["defence"] == "rci"]
+    return [
+        ("N", "attacker", "base model", "RCI", "gain, points", "verdict"),
+        *((row["n"], row["threat"], *figures(row)) for row in rows),
     ]
-    for network in ATTACKED:
-        for row in verdicts(f"rci/{network}-attackers-2-255"):
-            if row["defence"] == "rci":
-                lines.append((network, row["n"], row["threat"], *figures(row)))
-    return lines
 
 
 def figures(row: dict[str, str]) -> tuple[str, ...]:
@@ -150,7 +133,7 @@ def figures(row: dict[str, str]) -> tuple[str, ...]:
 def gains() -> Iterator[dict[str, str]]:
     """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
     for path in sorted((ROOT / "reports" / "rci").iterdir()):
-        for row in verdicts(f"rci/{path.name}") if "-attackers-" not in path.name else ():
+        for row in verdicts(f"rci/{path.name}") if path.name != ATTACKERS else ():
             if tuple(row[column] for column in SUBJECT) == tuple(SUBJECT.values()):
                 yield row
 
