@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report evidence study study-table rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
+.PHONY: install eval report evidence study study-table paper rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
