@@ -196,7 +196,7 @@ def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
 
 
 def test_a_report_prints_in_six_pages_and_what_was_opened_is_printed(tmp_path):
-    copy = tmp_path / "cifar10-resnet20"  # 28 verdicts
+    copy = tmp_path / "cifar10-recipes"  # 25 verdicts
     shutil.copytree(MEASURED.parent / copy.name, copy)
     assert main(["report", str(copy), "--quiet"]) == 0
     with browsing(tmp_path / "profile") as opened:
