@@ -79,10 +79,10 @@ def test_tables_compile_and_nothing_is_overfull(name, tmp_path, hostile_run):
 
 
 def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests():
-    text = tables(REPORTS / "cifar10-adversarial", ("clean", "ensemble"))
+    text = tables(REPORTS / "rci" / "erm-attackers-2-255", ("clean", "ensemble"))
     assert text.startswith(r"% Needs \usepackage{booktabs}.")
-    assert r"\label{tab:accuracy-under-attack-linf-eps-8-255-pixel}" in text
-    assert r"\caption{Accuracy under attack: linf, eps 8/255 (pixel). Percent of 640 test images in" in text
+    assert r"\label{tab:accuracy-under-attack-linf-eps-2-255-pixel}" in text
+    assert r"\caption{Accuracy under attack: linf, eps 2/255 (pixel). Percent of 256 test images in" in text
     assert "batches of 128" in text and "n = 64" in text
 
 
