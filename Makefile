@@ -38,7 +38,7 @@ report: $(INSTALLED)
 	for options in $(RUN_FILES); do $(BIN)/csrobust eval "$$options" --out $(OUT) || exit 1; done
 	$(BIN)/csrobust compact $(OUT)
 
-# Every committed run again, the cheapest first, in runs/evidence: about 20 hours of one core; goes on where it stopped.
+# Every committed run again, the cheapest first, in runs/evidence: about seven hours of one core; goes on where it stopped.
 evidence: $(INSTALLED) data/cifar10_test.npz
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/evidence.py run
