@@ -26,6 +26,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIG
 
 ROW_HEIGHT = 0.6  # inches
 OFFSET = 0.2  # between the intervals of several kinds in a row
+PERCENT_A_LETTER = 1.5  # of the axis of accuracies, at the size of LETTERS
 LETTERS = 10  # points; a phone shows them at three quarters of that, and at 8 they could not be read
 INK = "#24292f"
 GREY = "#8a8f98"
@@ -86,11 +87,13 @@ def _draw_span(axes: Axes, place: float, span: Span) -> None:
         middle, half, beside = 50 * (low + high), 50 * (high - low), index - (len(span.ends) - 1) / 2
         axes.errorbar([middle], [place + OFFSET * beside], xerr=half, color=INK, linewidth=1, capsize=3)
     axes.plot(ends, [place, place], "o-", color=style.COLOURS[0], linewidth=4, markersize=7, clip_on=False)
-    right = sum(ends) > 100
-    side = "right" if right else "left"
-    at = max(ends[1], *(100 * high for _, _, high in span.ends)) if not right else ends[0]
-    at = at + 2 if not right else min(at, *(100 * low for _, low, _ in span.ends)) - 2
-    axes.text(at, place, str(span), va="center", ha=side, fontsize=LETTERS)
+    lowest = min(ends[0], *(100 * low for _, low, _ in span.ends))
+    highest = max(ends[1], *(100 * high for _, _, high in span.ends))
+    # Beside the smaller part of the axis, but never over the names to the left of it.
+    if sum(ends) > 100 and lowest > PERCENT_A_LETTER * len(str(span)):
+        axes.text(lowest - 2, place, str(span), va="center", ha="right", fontsize=LETTERS)
+    else:
+        axes.text(highest + 2, place, str(span), va="center", ha="left", fontsize=LETTERS)
 
 
 THREAT = WHOLE_BATCH
