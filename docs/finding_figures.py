@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.finding_study import CONTROLLED, ROOT, SUBJECT, gains, verdicts
+from docs.finding_study import CONTROLLED, NAMES, ROOT, SUBJECT, gains, verdicts
 from robustbench_coded.reports.figures.style import (
     COLUMN,
     WIDTH,
@@ -29,7 +29,6 @@ ATTACKS = {
     "transfer-pgd-20": "transfer PGD-20 from the base model",
     "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1": "then 100 steps on the margin",
 }
-NAMES = {"rci": "RCI, N = 190", "coded": "the code in a fixed order", "noise[sigma=0.02]": "Gaussian noise"}
 
 
 def main() -> None:
@@ -81,29 +80,28 @@ def accuracy_by_attack() -> Drawing:
 
 
 def beside_controls() -> Drawing:
-    """Accuracy of RCI, of noise and of the code in a fixed order on ERM, with their clean accuracy."""
+    """Accuracy of RCI, of noise and of the code in a fixed order, with that of each one's base model."""
     figure, panels = _figure(len(CONTROLLED))
-    for axes, (eps, _) in zip(panels, CONTROLLED, strict=True):
+    for axes, (network, eps, _) in zip(panels, CONTROLLED, strict=True):
         cell = eps.replace("/", "-")
         rows = {
             row["defence"]: row
             for kind in ("pixel", "controls")
-            for row in verdicts(f"rci/erm-{kind}-{cell}")
+            for row in verdicts(f"rci/{network}-{kind}-{cell}")
             if row["threat"] == "batch/unknown"
         }
-        for place, defence in enumerate(NAMES):
-            row = rows[defence]
-            _points(axes, [place], [row], "accuracy", ("ci_low", "ci_high"), place, NAMES[defence])
-        axes.axhline(
-            100 * float(rows["rci"]["base_accuracy"]), color="#000000", linestyle="--", label="base model"
-        )
-        clean = [f"{100 * float(rows[defence]['clean_accuracy']):.1f}% clean" for defence in NAMES]
-        axes.set_xticks(range(len(NAMES)), clean)
-        axes.set_xlim(-0.5, len(NAMES) - 0.5)
-        axes.set_title(f"eps {eps} of pixels")
+        own = [rows[defence] for defence in NAMES]
+        for place, (defence, name) in enumerate(NAMES.items()):
+            _points(axes, [place], [rows[defence]], "accuracy", ("ci_low", "ci_high"), place, name)
+        base = [100 * float(row["base_accuracy"]) for row in own]
+        axes.plot(range(len(own)), base, "_", color="#000000", markersize=14, label="its base model")
+        axes.set_xticks(range(len(own)), [f"{100 * float(row['clean_accuracy']):.1f}%" for row in own])
+        axes.set_xlim(-0.5, len(own) - 0.5)
+        axes.set_title(f"{network}, eps {eps}")
+        axes.set_xlabel("clean accuracy")
     panels[0].set_ylabel("accuracy under attack, %")
     legend(figure, panels, columns=4)
-    return drawing(figure, "finding-controls", "RCI and controls of the same clean accuracy", "")
+    return drawing(figure, "finding-controls", "RCI and controls of about the same clean accuracy", "")
 
 
 def _figure(count: int) -> tuple[Figure, Sequence[Axes]]:

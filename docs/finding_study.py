@@ -2,7 +2,7 @@
 other attackers leave and what controls of the same clean accuracy gain.
 
 python docs/finding_study.py          runs every cell in runs/rci, or goes on where it stopped (`make study`)
-python docs/finding_study.py table    writes the tables of docs/finding.md from the runs (`make study-table`)
+python docs/finding_study.py table    writes the tables of the page, from reports/rci (`make study-table`)
 """
 
 import csv
@@ -30,8 +30,7 @@ NETWORKS = ("erm", "coded", "mixup")
 ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
 # Beside RCI: its code in a fixed order, and noise that costs as much clean accuracy, by budget of pixels.
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
-CONTROLLED = (("2/255", 640), ("1/255", 256))
-WITH_CONTROLS = ("erm", "coded")
+CONTROLLED = (("erm", "2/255", 640), ("coded", "2/255", 640), ("erm", "1/255", 256))
 # Known draws, N = K and single victims, by the default protocol.
 ATTACKERS = "erm-attackers-2-255"
 
@@ -44,10 +43,9 @@ def main() -> None:
         for eps, space, images in BUDGETS:
             cell = f"{network}-{space}-{eps.replace('/', '-')}"
             run(cell, cell_options(network, eps, space, images, ("rci:N=190",)))
-    for network in WITH_CONTROLS:
-        for eps, images in CONTROLLED:
-            cell = f"{network}-controls-{eps.replace('/', '-')}"
-            run(cell, cell_options(network, eps, "pixel", images, CONTROLS))
+    for network, eps, images in CONTROLLED:
+        cell = f"{network}-controls-{eps.replace('/', '-')}"
+        run(cell, cell_options(network, eps, "pixel", images, CONTROLS))
     sizes = [option for n in ("128", "190") for option in ("--rci", f"N={n}")]
     run(ATTACKERS, [*subject("erm", 256), *sizes, "--eps", "2/255", "--threads", "1"])
 
@@ -83,11 +81,13 @@ def with_tables(text: str) -> str:
 
 
 def gains_table() -> list[Sequence[str]]:
-    """What RCI gains, in points, by network and budget, the smallest budget first."""
+    """What RCI gains, in points, by network and budget, the smallest budget first; then normalised ones."""
     rows = sorted(
-        gains(), key=lambda row: (row["eps_space"] == "pixel", float(row["eps"]), row["checkpoint"])
+        gains(), key=lambda row: (row["eps_space"] != "pixel", float(row["eps"]), row["checkpoint"])
     )
-    lines: list[Sequence[str]] = [("network", "eps", "base model", "RCI, N = 190", "gain, points", "verdict")]
+    lines: list[Sequence[str]] = [
+        ("network", "eps", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
+    ]
     for row in rows:
         budget = f"{255 * float(row['eps']):g}/255, {row['eps_space']}"
         lines.append((row["checkpoint"], budget, *figures(row)))
@@ -97,16 +97,25 @@ def gains_table() -> list[Sequence[str]]:
 def controls_table() -> list[Sequence[str]]:
     """RCI and its controls, by budget and network."""
     lines: list[Sequence[str]] = [
-        ("network", "eps", "defence", "clean", "base model", "under attack", "gain, points", "verdict")
+        (
+            "network",
+            "eps",
+            "defence",
+            "clean",
+            "images",
+            "base model",
+            "under attack",
+            "gain, points",
+            "verdict",
+        )
     ]
-    for eps, _ in CONTROLLED:
+    for network, eps, _ in CONTROLLED:
         cell = eps.replace("/", "-")
-        for network in WITH_CONTROLS:
-            controls = list(verdicts(f"rci/{network}-controls-{cell}"))
-            for row in [*verdicts(f"rci/{network}-pixel-{cell}"), *controls] if controls else ():
+        for kind in ("pixel", "controls"):
+            for row in verdicts(f"rci/{network}-{kind}-{cell}"):
                 if row["defence"] != "standard" and row["threat"] == "batch/unknown":
                     clean = percent(row["clean_accuracy"])
-                    lines.append((network, eps, row["defence"], clean, *figures(row)))
+                    lines.append((network, eps, NAMES[row["defence"]], clean, *figures(row)))
     return lines
 
 
@@ -114,20 +123,32 @@ def attackers_table() -> list[Sequence[str]]:
     """RCI under every attacker of the default protocol."""
     rows = [row for row in verdicts(f"rci/{ATTACKERS}") if row["defence"] == "rci"]
     return [
-        ("N", "attacker", "base model", "RCI", "gain, points", "verdict"),
+        ("N", "attacker", "images", "base model", "RCI", "gain, points", "verdict"),
         *((row["n"], row["threat"], *figures(row)) for row in rows),
     ]
 
 
 def figures(row: dict[str, str]) -> tuple[str, ...]:
-    """Accuracy of base model and defence, gain, verdict and run."""
+    """Images, accuracy of base model and defence, gain, and the verdict with its run."""
     mark = "\u2020" if row["gain_interval_kind"] == "evaluated images" else ""
     return (
+        images(row),
         percent(row["base_accuracy"]),
         f"{interval(row, 'accuracy', 'ci')}{mark}",
         f"{interval(row, 'gain', 'gain')}{mark}",
         f"[{row['verdict']}](../reports/{row['run']}/report.md)",
     )
+
+
+def images(row: dict[str, str]) -> str:
+    """On how many images the verdict of a row rests."""
+    with (ROOT / "reports" / row["run"] / "summary.csv").open() as file:
+        (found,) = (
+            line["examples"]
+            for line in csv.DictReader(file)
+            if line["attack"] == "ensemble" and all(line[column] == row[column] for column in OF_A_VERDICT)
+        )
+    return f"{int(found):,}"
 
 
 def gains() -> Iterator[dict[str, str]]:
@@ -147,6 +168,8 @@ def verdicts(name: str) -> Iterator[dict[str, str]]:
                 yield {**row, "run": name}
 
 
+OF_A_VERDICT = ("checkpoint", "defence", "k", "n", "threat", "eps", "eps_space")
+NAMES = {"rci": "RCI", "coded": "code in a fixed order", "noise[sigma=0.02]": "Gaussian noise, sigma 0.02"}
 SUBJECT = {"defence": "rci", "k": "128", "n": "190", "threat": "batch/unknown"}
 
 
