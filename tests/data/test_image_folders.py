@@ -124,7 +124,7 @@ def test_images_in_folders_below_the_class_are_found(tmp_path):
 
 
 def tiny_imagenet(root, lines):
-    """The published layout: training images by class, one folder of validation images, unlabelled test ones."""
+    """The published layout: training images by class, a folder of validation images, unlabelled test ones."""
     make(root / "train", ["n01/images/n01_0.png", "n02/images/n02_0.png"])
     make(root / "val", ["images/val_0.png", "images/val_1.png", "images/val_2.png"])
     make(root / "test", ["images/test_0.png"])
