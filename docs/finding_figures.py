@@ -133,7 +133,7 @@ def _budget(row: dict[str, str]) -> float:
 
 def _budgets(axes: Axes) -> None:
     axes.set_xscale("log", base=2)
-    axes.set_xticks([1, 2, 4, 8], ["1/255", "2/255", "4/255", "8/255"])
+    axes.set_xticks([0.5, 1, 2, 4, 8], [f"{eps}/255" for eps in (0.5, 1, 2, 4, 8)])
     axes.minorticks_off()
     axes.set_xlabel("eps (linf, pixels)")
 

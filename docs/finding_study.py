@@ -24,6 +24,7 @@ BUDGETS = (
     ("1/255", "pixel", 640),
     ("4/255", "pixel", 640),
     ("8/255", "pixel", 640),
+    ("0.5/255", "pixel", 640),
 )
 NETWORKS = ("erm", "coded", "mixup")
 LARGER = {("erm", "normalized"): 2560}  # not settled with 1,280 images
