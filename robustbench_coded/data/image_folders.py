@@ -82,7 +82,7 @@ def _is_image(path: Path) -> bool:
 
 def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     """Every image with its class number, and the classes' names."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = _class_folders(root)
     if len(folders) < 2:
         raise InputError(f"{root}: has {len(folders)} folders; expected one of images per class, 2 or more")
     files: list[tuple[Path, int]] = []
@@ -96,9 +96,13 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     return files, tuple(folder.name for folder in folders)
 
 
+def _class_folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def _annotated(annotations: Path, train: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     """The images that lines ``IMAGE CLASS ...`` name, with the classes of the training images."""
-    class_names = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
+    class_names = tuple(folder.name for folder in _class_folders(train))
     number = {name: place for place, name in enumerate(class_names)}
     files = []
     for line, text in enumerate(annotations.read_text().splitlines(), 1):

@@ -128,6 +128,7 @@ def tiny_imagenet(root, lines):
     make(root / "train", ["n01/images/n01_0.png", "n02/images/n02_0.png"])
     make(root / "val", ["images/val_0.png", "images/val_1.png", "images/val_2.png"])
     make(root / "test", ["images/test_0.png"])
+    (root / "train/.thumbnails").mkdir()  # no class, wherever the classes are read
     (root / "val/val_annotations.txt").write_text("\n".join(lines) + "\n")
     return load_data(f"folder:{root}")
 
