@@ -1,6 +1,6 @@
 """The committed runs again, all from one commit (`make evidence`).
 
-    python benchmarks/evidence.py                 lists runs, the cheapest first, and which are done
+    python benchmarks/evidence.py                 lists runs, the minutes of their attacks, and which are done
     python benchmarks/evidence.py run [NAME ...]  these, or all, the cheapest first, in runs/evidence;
                                                   a stopped command goes on
     python benchmarks/evidence.py install         finished runs take the place of those in reports/
@@ -12,6 +12,7 @@ rewrite` comes after it.
 
 import csv
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -34,9 +35,10 @@ def main(command: str = "list", *names: str) -> None:
         for folder in finished(reports, RUNS):
             print(*install(folder, reports / folder.relative_to(RUNS), reports / TABLE), sep=", ")
     else:
-        done = finished(reports, RUNS)
+        done, known = finished(reports, RUNS), known_minutes(reports)
         for name in by_cost(reports):
-            print(name, "done" if RUNS / name in done else "")
+            state = "done" if RUNS / name in done else ""
+            print(f"{known.get(name, math.nan):7.1f} minutes of attacks  {name}  {state}")
 
 
 def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
@@ -64,16 +66,21 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
         if not made.returncode and (reports / name / "power.json").exists():
             made = subprocess.run([".venv/bin/csrobust", "power", out], cwd=ROOT)
         if made.returncode:
-            print(f"{name}: {made.args[0]} ended with {made.returncode}; not finished", flush=True)
+            print(f"{name}: {made.args[0]} ended with {made.returncode}", flush=True)
 
 
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
-    table = reports / TABLE
-    rows = csv.DictReader(table.open()) if table.exists() else ()
-    known = {row["run"]: float(row["minutes"]) for row in rows}
     names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("**/run.toml")]
-    return sorted(names, key=lambda name: (known.get(name, float("inf")), name))
+    known = known_minutes(reports)
+    return sorted(names, key=lambda name: (known.get(name, math.inf), name))
+
+
+def known_minutes(reports: Path) -> dict[str, float]:
+    """Minutes of attacks by run, of those in the table of runs."""
+    table = reports / TABLE
+    rows = csv.DictReader(table.read_text().splitlines()) if table.exists() else ()
+    return {row["run"]: float(row["minutes"]) for row in rows}
 
 
 def minutes(folder: Path) -> float:

@@ -3,14 +3,12 @@
 python docs/finding_figures.py
 """
 
-import csv
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.finding_study import CONTROLLED, NAMES, ROOT, SUBJECT, gains, verdicts
+from docs.finding_study import CONTROLLED, ROOT, controlled, gains, is_subject, rows_of
 from robustbench_coded.reports.figures.style import (
     COLUMN,
     WIDTH,
@@ -63,7 +61,12 @@ def accuracy_by_attack() -> Drawing:
         (row for row in gains() if (row["checkpoint"], row["eps_space"]) == ("erm", "pixel")), key=_budget
     )
     for place, (attack, name) in enumerate(ATTACKS.items()):
-        rows = [row for cell in cells for row in _summary(cell["run"], attack)]
+        rows = [
+            row
+            for cell in cells
+            for row in filter(is_subject, rows_of(cell["run"], "summary"))
+            if row["attack"] == attack and row["accuracy"]
+        ]
         at = [_budget(row) for row in rows]
         _points(axes, at, rows, "accuracy", ("ci_low", "ci_high"), place, name)
     axes.plot(
@@ -83,20 +86,15 @@ def beside_controls() -> Drawing:
     """Accuracy of RCI, of noise and of the code in a fixed order, with that of each one's base model."""
     figure, panels = _figure(len(CONTROLLED))
     for axes, (network, eps, _) in zip(panels, CONTROLLED, strict=True):
-        cell = eps.replace("/", "-")
-        rows = {
-            row["defence"]: row
-            for kind in ("pixel", "controls")
-            for row in verdicts(f"rci/{network}-{kind}-{cell}")
-            if row["threat"] == "batch/unknown"
-        }
-        own = [rows[defence] for defence in NAMES]
-        for place, (defence, name) in enumerate(NAMES.items()):
-            _points(axes, [place], [rows[defence]], "accuracy", ("ci_low", "ci_high"), place, name)
-        base = [100 * float(row["base_accuracy"]) for row in own]
-        axes.plot(range(len(own)), base, "_", color="#000000", markersize=14, label="its base model")
-        axes.set_xticks(range(len(own)), [f"{100 * float(row['clean_accuracy']):.1f}%" for row in own])
-        axes.set_xlim(-0.5, len(own) - 0.5)
+        rows = controlled(network, eps)
+        for place, (name, row) in enumerate(rows.items()):
+            _points(axes, [place], [row], "accuracy", ("ci_low", "ci_high"), place, name)
+        base = [100 * float(row["base_accuracy"]) for row in rows.values()]
+        axes.plot(range(len(base)), base, "_", color="#000000", markersize=14, label="its base model")
+        axes.set_xticks(
+            range(len(base)), [f"{100 * float(row['clean_accuracy']):.1f}%" for row in rows.values()]
+        )
+        axes.set_xlim(-0.5, len(base) - 0.5)
         axes.set_title(f"{network}, eps {eps}")
         axes.set_xlabel("clean accuracy")
     panels[0].set_ylabel("accuracy under attack, %")
@@ -136,17 +134,6 @@ def _budgets(axes: Axes) -> None:
     axes.set_xticks([0.5, 1, 2, 4, 8], [f"{eps}/255" for eps in (0.5, 1, 2, 4, 8)])
     axes.minorticks_off()
     axes.set_xlabel("eps (linf, pixels)")
-
-
-def _summary(run: str, attack: str) -> list[dict[str, str]]:
-    """The row of RCI under an attack in a committed run; none where it did not run."""
-    with (Path(ROOT) / "reports" / run / "summary.csv").open() as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if tuple(row[column] for column in SUBJECT) == tuple(SUBJECT.values())
-        ]
-    return [row for row in rows if row["attack"] == attack and row["accuracy"]]
 
 
 if __name__ == "__main__":

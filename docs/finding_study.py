@@ -43,14 +43,16 @@ def main() -> None:
         return
     for network in NETWORKS:
         for eps, space, images in BUDGETS:
-            cell = f"{network}-{space}-{eps.replace('/', '-')}"
             most = LARGER.get((network, space), images)
-            run(cell, cell_options(network, eps, space, most, ("rci:N=190",)))
+            run(cell_name(network, space, eps), cell_options(network, eps, space, most, ("rci:N=190",)))
     for network, eps, images in CONTROLLED:
-        cell = f"{network}-controls-{eps.replace('/', '-')}"
-        run(cell, cell_options(network, eps, "pixel", images, CONTROLS))
+        run(cell_name(network, "controls", eps), cell_options(network, eps, "pixel", images, CONTROLS))
     sizes = [option for n in ("128", "190") for option in ("--rci", f"N={n}")]
     run(ATTACKERS, [*subject("erm", 256), *sizes, "--eps", "2/255", "--threads", "1"])
+
+
+def cell_name(network: str, kind: str, eps: str) -> str:
+    return f"{network}-{kind}-{eps.replace('/', '-')}"
 
 
 def run(name: str, options: Sequence[str]) -> None:
@@ -99,32 +101,29 @@ def gains_table() -> list[Sequence[str]]:
 
 def controls_table() -> list[Sequence[str]]:
     """RCI and its controls, by budget and network."""
-    lines: list[Sequence[str]] = [
-        (
-            "network",
-            "eps",
-            "defence",
-            "clean",
-            "images",
-            "base model",
-            "under attack",
-            "gain, points",
-            "verdict",
-        )
-    ]
+    head = "network | eps | defence | clean | images | base model | under attack | gain, points | verdict"
+    lines: list[Sequence[str]] = [head.split(" | ")]
     for network, eps, _ in CONTROLLED:
-        cell = eps.replace("/", "-")
-        for kind in ("pixel", "controls"):
-            for row in verdicts(f"rci/{network}-{kind}-{cell}"):
-                if row["defence"] != "standard" and row["threat"] == "batch/unknown":
-                    clean = percent(row["clean_accuracy"])
-                    lines.append((network, eps, NAMES[row["defence"]], clean, *figures(row)))
+        lines += [
+            (network, eps, name, percent(row["clean_accuracy"]), *figures(row))
+            for name, row in controlled(network, eps).items()
+        ]
     return lines
+
+
+def controlled(network: str, eps: str) -> dict[str, dict[str, str]]:
+    """The verdicts on RCI and its controls under attacks on whole batches, by the name of the defence."""
+    return {
+        NAMES[row["defence"]]: row
+        for kind in ("pixel", "controls")
+        for row in rows_of(f"rci/{cell_name(network, kind, eps)}")
+        if row["defence"] in NAMES and row["threat"] == SUBJECT["threat"]
+    }
 
 
 def attackers_table() -> list[Sequence[str]]:
     """RCI under every attacker of the default protocol."""
-    rows = [row for row in verdicts(f"rci/{ATTACKERS}") if row["defence"] == "rci"]
+    rows = [row for row in rows_of(f"rci/{ATTACKERS}") if row["defence"] == "rci"]
     return [
         ("N", "attacker", "images", "base model", "RCI", "gain, points", "verdict"),
         *((row["n"], row["threat"], *figures(row)) for row in rows),
@@ -135,7 +134,7 @@ def figures(row: dict[str, str]) -> tuple[str, ...]:
     """Images, accuracy of base model and defence, gain, and the verdict with its run."""
     mark = "\u2020" if row["gain_interval_kind"] == "evaluated images" else ""
     return (
-        images(row),
+        image_count(row),
         percent(row["base_accuracy"]),
         f"{interval(row, 'accuracy', 'ci')}{mark}",
         f"{interval(row, 'gain', 'gain')}{mark}",
@@ -143,32 +142,34 @@ def figures(row: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-def images(row: dict[str, str]) -> str:
-    """On how many images the verdict of a row rests."""
-    with (ROOT / "reports" / row["run"] / "summary.csv").open() as file:
-        (found,) = (
-            line["examples"]
-            for line in csv.DictReader(file)
-            if line["attack"] == "ensemble" and all(line[column] == row[column] for column in OF_A_VERDICT)
-        )
-    return f"{int(found):,}"
+def image_count(row: dict[str, str]) -> str:
+    """On how many images a verdict rests."""
+    (ensemble,) = (
+        line
+        for line in rows_of(row["run"], "summary")
+        if line["attack"] == "ensemble" and all(line[column] == row[column] for column in OF_A_VERDICT)
+    )
+    return f"{int(ensemble['examples']):,}"
 
 
 def gains() -> Iterator[dict[str, str]]:
     """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
     for path in sorted((ROOT / "reports" / "rci").iterdir()):
-        for row in verdicts(f"rci/{path.name}") if path.name != ATTACKERS else ():
-            if tuple(row[column] for column in SUBJECT) == tuple(SUBJECT.values()):
-                yield row
+        if path.name != ATTACKERS:
+            yield from filter(is_subject, rows_of(f"rci/{path.name}"))
 
 
-def verdicts(name: str) -> Iterator[dict[str, str]]:
-    """Rows of the verdicts of a committed run, with its name as ``run``; none where it is not there."""
-    path = ROOT / "reports" / name / "verdicts.csv"
+def is_subject(row: dict[str, str]) -> bool:
+    return all(row[column] == value for column, value in SUBJECT.items())
+
+
+def rows_of(run: str, table: str = "verdicts") -> Iterator[dict[str, str]]:
+    """Rows of a table of a committed run, with its name as ``run``; none where it is not there."""
+    path = ROOT / "reports" / run / f"{table}.csv"
     if path.exists():
         with path.open() as file:
             for row in csv.DictReader(file):
-                yield {**row, "run": name}
+                yield {**row, "run": run}
 
 
 OF_A_VERDICT = ("checkpoint", "defence", "k", "n", "threat", "eps", "eps_space")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.table import pipes
+from benchmarks.errors.coverage import placed
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
@@ -54,10 +55,8 @@ def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
     blocks = {"findings": findings, "truth": truth, "zoo": zoo, "bias": bias, "provenance": provenance}
     for name, make in blocks.items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        if begin in text:
-            before, rest = text.split(begin)
-            text = f"{before}{begin}\n\n{make()}\n\n{end}{rest.split(end)[1]}"
+        if f"<!-- {name}: begin -->" in text:
+            text = placed(text, name, make())
     return text
 
 

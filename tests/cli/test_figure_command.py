@@ -18,16 +18,8 @@ def test_a_figure_is_written_with_its_numbers(csrobust, tmp_path):
 def test_the_learning_rate_falls_at_the_milestones(csrobust, tmp_path):
     curves = []
     for milestones in ("1", "2"):
-        options = [
-            *OPTIONS,
-            "--schedule",
-            "milestones",
-            "--milestones",
-            milestones,
-            "--out",
-            tmp_path / milestones,
-        ]
-        answer = csrobust("figure", "loss", *options, "--json")
+        schedule = ["--schedule", "milestones", "--milestones", milestones]
+        answer = csrobust("figure", "loss", *OPTIONS, *schedule, "--out", tmp_path / milestones, "--json")
         assert answer.code == 0, answer.err
         curves.append((tmp_path / milestones / "loss.csv").read_text().splitlines())
     first, second = ([curve[1] for curve in curves], [curve[2] for curve in curves])

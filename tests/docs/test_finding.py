@@ -77,8 +77,8 @@ def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
 def test_noise_of_about_the_same_clean_accuracy_gains_about_as_much(study, network, eps):
     """Noise retains as much as RCI, within its interval, and the code in a fixed order gains nothing."""
     assert "Input noise gains about as much" in PAGE
-    rows = {row["defence"]: row for row in study.verdicts(f"rci/{network}-controls-{eps}")}
-    (rci,) = (row for row in study.verdicts(f"rci/{network}-pixel-{eps}") if row["defence"] == "rci")
+    rows = {row["defence"]: row for row in study.rows_of(f"rci/{network}-controls-{eps}")}
+    (rci,) = (row for row in study.rows_of(f"rci/{network}-pixel-{eps}") if row["defence"] == "rci")
     noise, coded = rows["noise[sigma=0.02]"], rows["coded"]
     assert abs(float(noise["clean_accuracy"]) - float(rci["clean_accuracy"])) < 0.01
     assert float(noise["ci_low"]) < float(rci["accuracy"]) < float(noise["ci_high"])
