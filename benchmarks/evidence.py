@@ -90,9 +90,12 @@ def minutes(folder: Path) -> float:
 
 
 def finished(reports: Path, runs: Path) -> list[Path]:
-    """Packed folders of ``runs`` that belong to a run of ``reports``."""
+    """Packed folders of ``runs`` that belong to a run of ``reports``, with power.json if that one has it."""
+    packed = (name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists())
     return [
-        runs / name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists()
+        runs / name
+        for name in packed
+        if (runs / name / "power.json").exists() or not (reports / name / "power.json").exists()
     ]
 
 

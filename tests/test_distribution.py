@@ -63,7 +63,7 @@ def test_the_metadata_say_who_what_and_under_which_licence(wheel):
         facts = Parser().parsestr(archive.read(entry).decode())
     assert (facts["Name"], facts["Version"]) == ("csrobust", __version__)
     assert (facts["Author"], facts["License-Expression"]) == ("The csrobust developers", "MIT")
-    assert set(facts.get_all("Provides-Extra")) == {"peers", "ray", "timm"}
+    assert set(facts.get_all("Provides-Extra")) == {"peers", "ray", "timm", "fid"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names(wheel))
 
 

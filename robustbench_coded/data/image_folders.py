@@ -61,6 +61,41 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     )
 
 
+def load_celeba(root: Path, split: str, size: int) -> Dataset:
+    """CelebA's aligned faces as published: ``root/img_align_celeba/IMAGE`` in one folder, and
+    ``root/list_eval_partition.txt``, whose lines ``IMAGE NUMBER`` name the split. The faces have no classes.
+
+    Args:
+        split: ``train`` (number 0) or ``test`` (2).
+        size: the shorter side is scaled to this, and a square is cut from the middle.
+    Raises:
+        InputError: a file is missing, or a line names no split or no image.
+    """
+    partition, folder = root / "list_eval_partition.txt", root / "img_align_celeba"
+    if not partition.is_file():
+        raise InputError(f"{partition}: no such file; put it and the folder {folder.name} of CelebA there")
+    wanted, paths = {"train": "0", "test": "2"}[split], []
+    for line, text in enumerate(partition.read_text().splitlines(), 1):
+        name, number = [*text.split(), "", ""][:2]
+        if number not in ("0", "1", "2") or not _is_image(folder / name):
+            raise InputError(
+                f"{partition}, line {line}: expected an image in {folder} and 0, 1 or 2, found {text[:60]!r}"
+            )
+        if number == wanted:
+            paths.append(folder / name)
+    if not paths:
+        raise InputError(f"{partition}: names no {split} images (number {wanted})")
+    return Dataset(
+        name=f"celeba:{root}@{size}",
+        images=ImageFiles(paths, Preprocessing(size, size)),
+        scale=255.0,
+        labels=np.zeros(len(paths), np.int64),
+        classes=1,
+        class_names=(),
+        source=f"CelebA, {len(paths)} {split} images, scaled and cropped to {size} x {size}",
+    )
+
+
 def split_folder(root: Path, names: Sequence[str], expected: str) -> Path:
     """The first folder of these names in ``root`` that holds folders of classes; else ``root`` itself.
 

@@ -52,7 +52,7 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     if kind == "folder" and place:
         from robustbench_coded.data.image_folders import load_folder
 
-        folder, size = _sized(place)
+        folder, size = sized(place)
         return load_folder(Path(folder), split, size)
     if kind in ("imagenet", "imagenet-r") and place:
         from robustbench_coded.data.imagenet import load_imagenet
@@ -71,7 +71,7 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")
 
 
-def _sized(place: str) -> tuple[str, int | None]:
+def sized(place: str) -> tuple[str, int | None]:
     """``DIR@SIZE`` as a folder and a size; a folder whose name ends so is taken as it is."""
     folder, at, size = place.rpartition("@")
     if not at or not size.isdecimal() or Path(place).is_dir():

@@ -100,15 +100,17 @@ RESUME = "the same command goes on"
 
 @help.examples(
     "csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
+    "csrobust gan --data celeba:data/celeba --features inception:weights-inception-2015-12-05-6726825d.pth",
 )
 def gan_command(
     features: Annotated[
         str,
         typer.Option(
-            help="What measures the generated images: a checkpoint, by its features and predictions."
+            help="What measures the generated images by its features and predictions: a checkpoint, or "
+            "inception:FILE with torch-fidelity's weights."
         ),
     ],
-    data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
+    data: Annotated[str, typer.Option(help="Training images, as for train, or celeba:DIR.")] = "digits",
     data_dir: training_options.DataDir = None,
     n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
     mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,

@@ -1,5 +1,7 @@
-"""Frechet distance and inception score by a classifier of our own."""
+"""Frechet distance and inception score, by a checkpoint or by the published Inception network."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import checkpoints
+from robustbench_coded.installation import install_line
 from robustbench_coded.models import loading
 
 # Figures of generated images: Frechet distance (arXiv 1706.08500) and inception score (arXiv 1606.03498).
@@ -75,7 +78,9 @@ class Classifier:
 
     def __init__(self, path: str | Path, data: Dataset, device: torch.device):
         checkpoint = loading.load_checkpoint(str(path))
-        loading.check_data(checkpoint, data.image_shape, data.classes, data.name)
+        # Images without classes have one.
+        classes = data.classes if data.classes > 1 else checkpoint.classes
+        loading.check_data(checkpoint, data.image_shape, classes, data.name)
         model = checkpoints.with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not linear:
@@ -95,7 +100,59 @@ class Classifier:
         return torch.cat([piece.flatten(1).cpu() for piece in self._entered]), probabilities
 
 
-def answers(network: Classifier, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Features and probabilities of all images."""
-    features, probabilities = zip(*map(network, images.split(AT_ONCE)))
+class Inception:
+    """The network of the published FID and inception score, from a file of torch-fidelity's weights.
+
+    Features are the 2,048 values before its last layer, probabilities come from that layer without its bias,
+    and images are 8-bit, as torch-fidelity and the scores' authors have them.
+
+    Args:
+        path: ``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity.
+
+    Raises:
+        InputError: torch-fidelity is not installed, or the file does not hold this network's weights alone.
+    """
+
+    def __init__(self, path: str, device: torch.device):
+        where = f"--features inception:{path}"
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise InputError(f"{where}: needs torch-fidelity; {install_line('fid')}") from error
+        try:
+            torch.load(path, weights_only=True)  # torch-fidelity would run what else the file holds
+            network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], path)
+        except Exception as error:
+            raise InputError(
+                f"{where}: expected the file weights-inception-2015-12-05-6726825d.pth of torch-fidelity "
+                f"({type(error).__name__})"
+            ) from error
+        self.name = f"inception, {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
+        self._network = network.to(device)
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [n, 2048] and probabilities [n, 1008] of images [n, C, H, W] in [0, 1]."""
+        pixels = (255 * images).round().byte().expand(-1, 3, -1, -1)
+        outputs = [self._network(piece.to(self._device)) for piece in pixels.split(_INCEPTIONS)]
+        features, logits = (torch.cat(pieces).cpu() for pieces in zip(*outputs, strict=True))
+        return features, logits.softmax(dim=1)
+
+
+_INCEPTIONS = 50  # of 299 x 299 at a time
+Network = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def measuring(features: str, data: Dataset, device: torch.device) -> Classifier | Inception:
+    """The network that ``--features`` names: ``inception:FILE`` or a checkpoint."""
+    kind, _, path = features.partition(":")
+    return Inception(path, device) if kind == "inception" else Classifier(features, data, device)
+
+
+def answers(network: Network, count: int, images: Callable[[range], Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and probabilities of ``count`` images, of which ``images`` returns those of a range."""
+    starts = range(0, count, AT_ONCE)
+    pieces = (network(images(range(start, min(start + AT_ONCE, count)))) for start in starts)
+    features, probabilities = zip(*pieces)
     return torch.cat(features).numpy(), torch.cat(probabilities).numpy()

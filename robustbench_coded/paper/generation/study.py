@@ -6,23 +6,31 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.data.registry import load_data
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.image_folders import load_celeba
+from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig
 from robustbench_coded.paper.generation.features import (
     Classifier,
+    Inception,
+    Network,
     answers,
     frechet_distance,
     inception_score,
+    measuring,
     moments,
 )
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
 from robustbench_coded.paper.generation.train import train
 from robustbench_coded.paper.training.listener import ProgressBar
 from robustbench_coded.runs.atomic import remove_unfinished, write_text
+
+CELEBA_SIZE = 64  # of the paper
 
 
 def study(
@@ -47,18 +55,17 @@ def study(
         InputError: data, checkpoint, options or the folder are not usable.
     """
     first = configs[0]
-    data = load_data(first.data, data_dir=data_dir, split="train")
-    held_out = load_data(first.data, data_dir=data_dir)
+    data, held_out = (_images(first.data, split, data_dir) for split in ("train", "test"))
     if min(len(data), len(held_out)) < 2:
         raise InputError(f"--data {first.data}: one image has no covariance; give 2 or more")
     on = torch.device(device)
-    network = Classifier(features, held_out, on)
+    network = measuring(features, held_out, on)
     _check_same(folder, network)
     runs = list(
         dict.fromkeys(replace(config, seed=config.seed + i) for i in range(seeds) for config in configs)
     )
-    real = moments(answers(network, data.batch(range(len(data)))[0])[0])
-    beside, test = answers(network, held_out.batch(range(len(held_out)))[0])
+    real = moments(_answers(network, data)[0])
+    beside, test = _answers(network, held_out)
     options = {name: value for name, value in asdict(first).items() if name not in ("n", "seed", "data")}
     facts: dict[str, Any] = {
         "data": first.data,
@@ -74,7 +81,7 @@ def study(
     remove_unfinished(folder)  # of a command that was killed
 
     def measured(images: Tensor) -> tuple[float, float]:
-        features, probabilities = answers(network, images)
+        features, probabilities = answers(network, len(images), lambda rows: images[rows.start : rows.stop])
         return frechet_distance(moments(features), real), inception_score(probabilities)
 
     for number, config in enumerate(runs, 1):
@@ -87,7 +94,20 @@ def study(
     return folder
 
 
-def _check_same(folder: Path, network: Classifier) -> None:
+def _images(spec: str, split: str, data_dir: Path | None) -> Dataset:
+    """The images that ``--data`` names, as for ``train``, or ``celeba:DIR@SIZE``, which has no classes."""
+    kind, _, place = spec.partition(":")
+    if kind == "celeba":
+        folder, size = sized(place)
+        return load_celeba(Path(folder), split, size or CELEBA_SIZE)
+    return load_data(spec, data_dir=data_dir, split=split)
+
+
+def _answers(network: Network, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    return answers(network, len(data), lambda rows: data.batch(rows)[0])
+
+
+def _check_same(folder: Path, network: Classifier | Inception) -> None:
     """Figures of two networks never share a folder.
 
     Raises:

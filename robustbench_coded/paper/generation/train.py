@@ -27,15 +27,15 @@ from robustbench_coded.runs.atomic import write_bytes
 # A generator has batch-norms. A critic has none: its penalty is about single images (arXiv 1704.00028).
 
 
-LATENT = {8: 32, 16: 64, 32: 128}
-_WIDTH = {8: 32, 16: 64, 32: 64}
+LATENT = {8: 32, 16: 64, 32: 128, 64: 128}
+_WIDTH = {8: 32, 16: 64, 32: 64, 64: 64}
 
 
 class Generator(nn.Module):
     """Latents ``[B, latent]`` to images ``[B, C, S, S]`` in [0, 1].
 
     Args:
-        side: S, 8, 16 or 32. channels: C.
+        side: S, 8, 16, 32 or 64. channels: C.
     """
 
     def __init__(self, side: int, channels: int):
@@ -78,7 +78,7 @@ class Critic(nn.Module):
 def check_side(side: int) -> None:
     """Raises InputError for images that no network here makes."""
     if side not in LATENT:
-        raise InputError(f"images of {side} x {side}: generators here make 8 x 8, 16 x 16 and 32 x 32")
+        raise InputError(f"images of {side} x {side}: generators here make 8 x 8 to 64 x 64")
 
 
 # The losses of WGAN-GP (arXiv 1704.00028), and equation 7 of arXiv 2510.00253 for the generator.
@@ -135,7 +135,7 @@ class Training:
             raise InputError(f"{data.name}: images are {side} x {width}; generators here make square ones")
         check_side(side)
         self.config, self._device = config, device
-        self._images = data.batch(range(len(data)))[0]
+        self._data = data
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_number(config.seed, "weights", 0))
             self.generator = Generator(side, channels).to(device)
@@ -157,12 +157,12 @@ class Training:
         self.generator.train()
         for i in range(config.critic_steps):
             draws = self._stream("critic", self.iteration * config.critic_steps + i)
-            rows = torch.randint(len(self._images), (config.batch_size,), generator=draws)
+            rows = torch.randint(len(self._data), (config.batch_size,), generator=draws)
             mix = torch.rand(config.batch_size, generator=draws).to(self._device)
             with torch.no_grad():
                 fake = self.generator(self._latents(draws, config.batch_size))
             loss, gap = critic_loss(
-                self.critic, self._images[rows].to(self._device), fake, mix, config.penalty
+                self.critic, self._data.batch(rows)[0].to(self._device), fake, mix, config.penalty
             )
             self._update(1, loss)
             self.gap = float(gap)
