@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.finding_study import CONTROLLED, ROOT, controlled, gains, is_subject, rows_of
+from docs.finding_study import (
+    CONTROLLED,
+    NETWORKS,
+    PREACT,
+    ROOT,
+    controlled,
+    gains,
+    is_subject,
+    other_networks,
+    rows_of,
+)
 from robustbench_coded.reports.figures.style import (
     COLUMN,
     WIDTH,
@@ -40,13 +50,18 @@ def figures() -> list[Drawing]:
 
 
 def gain_by_budget() -> Drawing:
-    """Gain of RCI over its base model, by network."""
+    """Gain of RCI over its base model, by network; those that others trained are beside ours."""
     figure, (axes,) = _figure(1)
-    rows = [row for row in gains() if row["eps_space"] == "pixel"]
-    for place, network in enumerate(sorted({row["checkpoint"] for row in rows})):
-        own = sorted((row for row in rows if row["checkpoint"] == network), key=_budget)
+    rows, others = [row for row in gains() if row["eps_space"] == "pixel"], list(other_networks())
+    series = {network: [row for row in rows if row["checkpoint"] == network] for network in NETWORKS}
+    series["erm, PreActResNet-18"] = [row for row in others if row["checkpoint"] == PREACT]
+    for place, (name, own) in enumerate(series.items()):
+        own.sort(key=_budget)
         at = [_budget(row) * 1.04 ** (place - 1) for row in own]
-        _points(axes, at, own, "gain", ("gain_low", "gain_high"), place, network)
+        _points(axes, at, own, "gain", ("gain_low", "gain_high"), place, name)
+    for number, row in enumerate(row for row in others if row["checkpoint"] != PREACT):
+        at = [_budget(row) * 1.04 ** (len(series) - 1 + number)]
+        _points(axes, at, [row], "gain", ("gain_low", "gain_high"), len(series), "trained by others")
     axes.axhline(MARGIN, color="#8a8f98", linestyle=":", label="3 points, the smallest gain that counts")
     _budgets(axes)
     axes.set_ylabel("gain in robust accuracy, points")

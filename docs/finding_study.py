@@ -31,47 +31,95 @@ LARGER = {("erm", "normalized"): 2560}  # not settled with 1,280 images
 # In place of the named rows. The last one begins where the strongest cheap attack ends.
 ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
 # Beside RCI: its code in a fixed order, and noise that costs as much clean accuracy, by budget of pixels.
+RCI = ("rci:N=190",)
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
 CONTROLLED = (("erm", "2/255", 640), ("coded", "2/255", 640), ("erm", "1/255", 256))
 # Known draws, N = K and single victims, by the default protocol.
 ATTACKERS = "erm-attackers-2-255"
+# Where the gain is largest: the last attack on the mean of eight draws, and with known draws.
+FURTHER_AT = ("1/255", "0.5/255")
+FURTHER = (f"eot8-{ATTACKS[-1]}", "aware-pgd-10", f"aware-{ATTACKS[-1]}")
+# Networks that others trained, and the architecture of the paper (training it takes two hours of one core).
+OTHERS = {
+    "erm-12fca82f": "resnet20-12fca82f.th",
+    "erm-20-epochs": "resnet20-erm.safetensors",
+    "coded-24-epochs": "resnet20-coded.safetensors",
+    "mixup-24-epochs": "resnet20-mixup.safetensors",
+}
+OTHERS_AT = "2/255"
+OTHERS_RUN = f"others-{OTHERS_AT.replace('/', '-')}"
+PREACT = "erm-preact-resnet18"
+PREACT_WEIGHTS = f"runs/trainings/cifar10-{PREACT}.safetensors"
+PREACT_AT = ("2/255", "8/255", "1/255")
 
 
 def main() -> None:
     if sys.argv[1:] == ["table"]:
         PAGE.write_text(with_tables(PAGE.read_text()))
         return
+    recipe = f"recipes/cifar10-{PREACT}.toml"
+    train = ["csrobust", "train", "--recipe", recipe, "--data-dir", "data", "--out", PREACT_WEIGHTS]
+    subprocess.run(train, check=True, cwd=ROOT)
+    for name, options in settings():
+        subprocess.run(["csrobust", "plan", *options], check=True, cwd=ROOT)
+        subprocess.run(["csrobust", "eval", *options, "--out", f"runs/rci/{name}"], check=True, cwd=ROOT)
+
+
+def settings() -> Iterator[tuple[str, list[str]]]:
+    """Name and options of every run."""
     for network in NETWORKS:
         for eps, space, images in BUDGETS:
             most = LARGER.get((network, space), images)
-            run(cell_name(network, space, eps), cell_options(network, eps, space, most, ("rci:N=190",)))
+            yield cell_name(network, space, eps), cell_options(own(network), eps, space, most, RCI)
     for network, eps, images in CONTROLLED:
-        run(cell_name(network, "controls", eps), cell_options(network, eps, "pixel", images, CONTROLS))
+        yield cell_name(network, "controls", eps), cell_options(own(network), eps, "pixel", images, CONTROLS)
     sizes = [option for n in ("128", "190") for option in ("--rci", f"N={n}")]
-    run(ATTACKERS, [*subject("erm", 256), *sizes, "--eps", "2/255", "--threads", "1"])
+    yield ATTACKERS, [*subject(own("erm"), 256), *sizes, "--eps", "2/255", "--threads", "1"]
+    for eps in FURTHER_AT:
+        attacks = (*ATTACKS, *FURTHER)
+        yield further_name(eps), cell_options(own("erm"), eps, "pixel", 256, RCI, attacks, settled=False)
+    others = [f"{name}=../shared/checkpoints/{file}" for name, file in OTHERS.items()]
+    yield OTHERS_RUN, cell_options(others, OTHERS_AT, "pixel", 640, RCI)
+    for eps in PREACT_AT:
+        yield (
+            cell_name(PREACT, "pixel", eps),
+            cell_options([f"{PREACT}={PREACT_WEIGHTS}"], eps, "pixel", 640, RCI),
+        )
 
 
 def cell_name(network: str, kind: str, eps: str) -> str:
     return f"{network}-{kind}-{eps.replace('/', '-')}"
 
 
-def run(name: str, options: Sequence[str]) -> None:
-    subprocess.run(["csrobust", "plan", *options], check=True, cwd=ROOT)
-    subprocess.run(["csrobust", "eval", *options, "--out", f"runs/rci/{name}"], check=True, cwd=ROOT)
+def further_name(eps: str) -> str:
+    return cell_name("erm", "further", eps)
 
 
-def cell_options(network: str, eps: str, space: str, images: int, defences: Sequence[str]) -> list[str]:
+def own(network: str) -> list[str]:
+    return [f"{network}=checkpoints/cifar10-{network}-resnet20.safetensors"]
+
+
+def cell_options(
+    checkpoints: Sequence[str],
+    eps: str,
+    space: str,
+    images: int,
+    defences: Sequence[str],
+    attacks: Sequence[str] = ATTACKS,
+    settled: bool = True,
+) -> list[str]:
     return [
-        *subject(network, images),
+        *subject(checkpoints, images),
         *(option for defence in defences for option in ("--defence", defence)),
-        *("--eps", eps, "--eps-space", space, "--attacks", ",".join(ATTACKS)),
-        *("--until", "settled", "--threads", "1"),
+        *("--eps", eps, "--eps-space", space, "--attacks", ",".join(attacks)),
+        *(("--until", "settled") if settled else ()),
+        *("--threads", "1"),
     ]
 
 
-def subject(network: str, images: int) -> list[str]:
-    checkpoint = f"{network}=checkpoints/cifar10-{network}-resnet20.safetensors"
-    return ["--ckpt", checkpoint, "--data", "npz:data/cifar10_test.npz", "--limit", str(images)]
+def subject(checkpoints: Sequence[str], images: int) -> list[str]:
+    named = (option for checkpoint in checkpoints for option in ("--ckpt", checkpoint))
+    return [*named, "--data", "npz:data/cifar10_test.npz", "--limit", str(images)]
 
 
 def with_tables(text: str) -> str:
@@ -80,6 +128,7 @@ def with_tables(text: str) -> str:
         ("gains", gains_table()),
         ("controls", controls_table()),
         ("attackers", attackers_table()),
+        ("networks", networks_table()),
     ):
         text = placed(text, name, pipes(table))
     return text
@@ -94,8 +143,7 @@ def gains_table() -> list[Sequence[str]]:
         ("network", "eps", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
     ]
     for row in rows:
-        budget = f"{255 * float(row['eps']):g}/255, {row['eps_space']}"
-        lines.append((row["checkpoint"], budget, *figures(row)))
+        lines.append((row["checkpoint"], f"{budget(row)}, {row['eps_space']}", *figures(row)))
     return lines
 
 
@@ -117,17 +165,34 @@ def controlled(network: str, eps: str) -> dict[str, dict[str, str]]:
         NAMES[row["defence"]]: row
         for kind in ("pixel", "controls")
         for row in rows_of(f"rci/{cell_name(network, kind, eps)}")
-        if row["defence"] in NAMES and row["threat"] == SUBJECT["threat"]
+        if row["defence"] in NAMES and row["threat"] == "batch/unknown"
     }
 
 
 def attackers_table() -> list[Sequence[str]]:
-    """RCI under every attacker of the default protocol."""
-    rows = [row for row in rows_of(f"rci/{ATTACKERS}") if row["defence"] == "rci"]
+    """RCI under every attacker of the default protocol, and under further attacks at smaller budgets."""
+    runs = [ATTACKERS, *map(further_name, FURTHER_AT)]
+    rows = [row for run in runs for row in rows_of(f"rci/{run}") if row["defence"] == "rci"]
     return [
-        ("N", "attacker", "images", "base model", "RCI", "gain, points", "verdict"),
-        *((row["n"], row["threat"], *figures(row)) for row in rows),
+        ("eps", "N", "attacker", "images", "base model", "RCI", "gain, points", "verdict"),
+        *((budget(row), row["n"], row["threat"], *figures(row)) for row in rows),
     ]
+
+
+def networks_table() -> list[Sequence[str]]:
+    """RCI around networks that others trained, and around the paper's architecture."""
+    lines: list[Sequence[str]] = [
+        ("network", "eps", "clean", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
+    ]
+    for row in other_networks():
+        lines.append((row["checkpoint"], budget(row), percent(row["clean_accuracy"]), *figures(row)))
+    return lines
+
+
+def other_networks() -> Iterator[dict[str, str]]:
+    """The rows of RCI around networks that others trained, and around the paper's architecture."""
+    for run in (OTHERS_RUN, *(cell_name(PREACT, "pixel", eps) for eps in PREACT_AT)):
+        yield from filter(is_subject, rows_of(f"rci/{run}"))
 
 
 def figures(row: dict[str, str]) -> tuple[str, ...]:
@@ -153,14 +218,18 @@ def image_count(row: dict[str, str]) -> str:
 
 
 def gains() -> Iterator[dict[str, str]]:
-    """The rows of RCI, N = 190, K = 128, with unknown draws, in the verdicts of the committed runs."""
-    for path in sorted((ROOT / "reports" / "rci").iterdir()):
-        if path.name != ATTACKERS:
-            yield from filter(is_subject, rows_of(f"rci/{path.name}"))
+    """The rows of RCI, N = 190, K = 128, with unknown draws, by network and budget."""
+    for network in NETWORKS:
+        for eps, space, _ in BUDGETS:
+            yield from filter(is_subject, rows_of(f"rci/{cell_name(network, space, eps)}"))
 
 
-def is_subject(row: dict[str, str]) -> bool:
-    return all(row[column] == value for column, value in SUBJECT.items())
+def is_subject(row: dict[str, str], threat: str = "batch/unknown") -> bool:
+    return all(row[column] == value for column, value in SUBJECT.items()) and row["threat"] == threat
+
+
+def budget(row: dict[str, str]) -> str:
+    return f"{255 * float(row['eps']):g}/255"
 
 
 def rows_of(run: str, table: str = "verdicts") -> Iterator[dict[str, str]]:
@@ -174,7 +243,7 @@ def rows_of(run: str, table: str = "verdicts") -> Iterator[dict[str, str]]:
 
 OF_A_VERDICT = ("checkpoint", "defence", "k", "n", "threat", "eps", "eps_space")
 NAMES = {"rci": "RCI", "coded": "code in a fixed order", "noise[sigma=0.02]": "Gaussian noise, sigma 0.02"}
-SUBJECT = {"defence": "rci", "k": "128", "n": "190", "threat": "batch/unknown"}
+SUBJECT = {"defence": "rci", "k": "128", "n": "190"}
 
 
 def interval(row: dict[str, str], middle: str, ends: str) -> str:
