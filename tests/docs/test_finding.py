@@ -67,30 +67,34 @@ def test_at_2_pixels_it_is_broken(rows, eps, space):
 
 @pytest.mark.parametrize("eps", [0.5, 1])
 def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
-    assert "RCI gains about 15 points at 1/255 of pixels, and about 8 at 0.5/255" in PAGE
+    assert "RCI gains about 15 points at 1/255 of pixels, and 8 to 9 at 0.5/255" in PAGE
     found = at(rows, eps)
     assert {row["verdict"] for row in found.values()} == {"not settled"}
     assert min(float(row["gain_low"]) for row in found.values()) > 0.03
 
 
 def test_networks_that_others_trained_agree_at_2_pixels(study):
-    assert "RCI retains 7.7 to 9.5% and gains 6.8 to 7.6 points, and all verdicts are\n`broken`" in PAGE
+    assert "RCI retains 7.7 to 9.5% and gains 6.8 to 7.6 points. All verdicts are\n`broken`" in PAGE
+    assert "three of the four gains are above 3 points" in PAGE
     rows = [row for row in study.other_networks() if row["checkpoint"] in study.OTHERS]
     assert [row["checkpoint"] for row in rows] == list(study.OTHERS)
     assert {row["verdict"] for row in rows} == {"broken"}
     for column, ends in (("accuracy", (0.077, 0.095)), ("gain", (0.068, 0.076))):
         values = [round(float(row[column]), 3) for row in rows]
         assert (min(values), max(values)) == ends
+    assert sum(float(row["gain_low"]) > 0.03 for row in rows) == 3
 
 
 @pytest.mark.parametrize(
     ("eps", "single", "averaged", "known", "base"),
     [("1-255", 33.8, 33.5, 12.9, 17.2), ("0.5-255", 63.8, 63.6, 45.1, 55.1)],
 )
-def test_below_2_pixels_the_gain_depends_on_the_secrecy_of_the_order(study, eps, single, averaged, known, base):
-    assert "the gain depends on the secrecy of the order" in PAGE
+def test_below_2_pixels_a_known_order_leaves_no_gain(study, eps, single, averaged, known, base):
+    assert "At 1/255 and 0.5/255, we found no gain against an attacker who knows the order" in PAGE
     run = f"rci/erm-further-{eps}"
-    left = {row["attack"]: row["accuracy"] for row in study.rows_of(run, "summary") if row["defence"] == "rci"}
+    left = {
+        row["attack"]: row["accuracy"] for row in study.rows_of(run, "summary") if row["defence"] == "rci"
+    }
     last = study.ATTACKS[-1]
     found = [left[attack] for attack in (last, f"eot8-{last}", f"aware-{last}")]
     (row,) = (row for row in study.rows_of(run) if study.is_subject(row, "batch/known"))
