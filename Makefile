@@ -43,7 +43,7 @@ evidence: $(INSTALLED) data/cifar10_test.npz
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/evidence.py run
 
-# The runs behind docs/finding.md, in runs/rci: about two hours of one core; the same command goes on where it stopped.
+# The runs behind docs/finding.md, in runs/rci: about six hours of one core; the same command goes on where it stopped.
 study: $(INSTALLED) data/cifar10_test.npz
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/finding_study.py
 

@@ -50,7 +50,7 @@ OTHERS_AT = "2/255"
 OTHERS_RUN = f"others-{OTHERS_AT.replace('/', '-')}"
 PREACT = "erm-preact-resnet18"
 PREACT_WEIGHTS = f"runs/trainings/cifar10-{PREACT}.safetensors"
-PREACT_AT = ("2/255", "8/255", "1/255")
+PREACT_AT = ("1/255", "2/255", "8/255")
 
 
 def main() -> None:
@@ -81,10 +81,9 @@ def settings() -> Iterator[tuple[str, list[str]]]:
     others = [f"{name}=../shared/checkpoints/{file}" for name, file in OTHERS.items()]
     yield OTHERS_RUN, cell_options(others, OTHERS_AT, "pixel", 640, RCI)
     for eps in PREACT_AT:
-        yield (
-            cell_name(PREACT, "pixel", eps),
-            cell_options([f"{PREACT}={PREACT_WEIGHTS}"], eps, "pixel", 640, RCI),
-        )
+        # In bfloat16, as it computes thirteen times as much as a ResNet-20.
+        options = cell_options([f"{PREACT}={PREACT_WEIGHTS}"], eps, "pixel", 640, RCI)
+        yield cell_name(PREACT, "pixel", eps), [*options, "--attack-precision", "bfloat16"]
 
 
 def cell_name(network: str, kind: str, eps: str) -> str:
@@ -182,7 +181,7 @@ def attackers_table() -> list[Sequence[str]]:
 def networks_table() -> list[Sequence[str]]:
     """RCI around networks that others trained, and around the paper's architecture."""
     lines: list[Sequence[str]] = [
-        ("network", "eps", "clean", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
+        ("network", "eps", "clean, RCI", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
     ]
     for row in other_networks():
         lines.append((row["checkpoint"], budget(row), percent(row["clean_accuracy"]), *figures(row)))

@@ -85,6 +85,29 @@ def test_networks_that_others_trained_agree_at_2_pixels(study):
     assert sum(float(row["gain_low"]) > 0.03 for row in rows) == 3
 
 
+def test_the_papers_architecture_shows_the_same_pattern(study):
+    assert "RCI gains 14.7 points at 1/255, 7.7 at 2/255 and 0.0 at 8/255. At 2/255 it retains 11.1%" in PAGE
+    rows = {study.budget(row): row for row in study.other_networks() if row["checkpoint"] == study.PREACT}
+    assert {eps: study.percent(row["gain"]) for eps, row in rows.items()} == {
+        "1/255": "14.7",
+        "2/255": "7.7",
+        "8/255": "0.0",
+    }
+    assert [row["verdict"] for row in rows.values()] == ["not settled", "not settled", "no gain"]
+    assert study.percent(rows["2/255"]["accuracy"]) == "11.1"
+    for run in (f"erm-preact-resnet18-pixel-{eps}-255" for eps in (1, 2, 8)):
+        assert 'attack_precision = "bfloat16"' in (ROOT / "reports" / "rci" / run / "run.toml").read_text()
+
+
+def test_at_2_pixels_the_answer_holds_for_every_network(study, rows):
+    assert "At 2/255, it gains 5 to 8 points, but\nretains only 7 to 11%" in PAGE
+    found = [*at(rows, 2).values(), *(row for row in study.other_networks() if study.budget(row) == "2/255")]
+    assert len(found) == 8 and "for eight networks" in PAGE
+    for column, ends in (("gain", (5, 8)), ("accuracy", (7, 11))):
+        values = [round(100 * float(row[column])) for row in found]
+        assert (min(values), max(values)) == ends
+
+
 @pytest.mark.parametrize(
     ("eps", "single", "averaged", "known", "base"),
     [("1-255", 33.8, 33.5, 12.9, 17.2), ("0.5-255", 63.8, 63.6, 45.1, 55.1)],
