@@ -128,7 +128,7 @@ class Inception:
                 f"({type(error).__name__})"
             ) from error
         self.name = f"inception, {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
-        self._network = network.to(device)
+        self._network = network.to(device).eval()
         self._device = device
 
     @torch.no_grad()
