@@ -58,7 +58,8 @@ paper:
 	@for tool in $(PAPER_TOOLS); do command -v $$tool >/dev/null || { echo "make paper needs $$tool (Debian: pandoc texlive-xetex texlive-fonts-recommended lmodern librsvg2-bin fonts-dejavu)" >&2; exit 2; }; done
 	mkdir -p build
 	cd build && pandoc ../docs/finding.md --from gfm --resource-path ../docs --shift-heading-level-by=-1 --pdf-engine=xelatex \
-	  -V geometry:margin=2cm -V fontsize=10pt -V mainfont="DejaVu Serif" -V colorlinks -o finding.pdf
+	  -V geometry:margin=2cm -V fontsize=10pt -V mainfont="DejaVu Serif" -V colorlinks \
+	  -V header-includes='\usepackage{etoolbox}\AtBeginEnvironment{longtable}{\scriptsize\setlength{\tabcolsep}{3pt}}' -o finding.pdf
 	@echo build/finding.pdf
 
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
