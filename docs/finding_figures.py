@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from docs.finding_study import (
+    ATTACKS,
     CONTROLLED,
     NETWORKS,
     PREACT,
@@ -32,11 +33,11 @@ from robustbench_coded.reports.figures.style import (
 FOLDER = ROOT / "docs"
 MARGIN = 3  # points; smaller gains do not count
 # The attacks on RCI with ERM, from weak to strong, and how the legend names them.
-ATTACKS = {
-    "pgd-10": "PGD-10, cross-entropy",
-    "transfer-pgd-20": "transfer PGD-20 from the base model",
-    "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1": "then 100 steps on the margin",
-}
+ATTACK_NAMES = (
+    "PGD-10, cross-entropy",
+    "transfer PGD-20 from the base model",
+    "then 100 steps on the margin",
+)
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def accuracy_by_attack() -> Drawing:
     cells = sorted(
         (row for row in gains() if (row["checkpoint"], row["eps_space"]) == ("erm", "pixel")), key=_budget
     )
-    for place, (attack, name) in enumerate(ATTACKS.items()):
+    for place, (attack, name) in enumerate(zip(ATTACKS, ATTACK_NAMES, strict=True)):
         rows = [
             row
             for cell in cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -74,15 +74,9 @@ def load_celeba(root: Path, split: str, size: int) -> Dataset:
     partition, folder = root / "list_eval_partition.txt", root / "img_align_celeba"
     if not partition.is_file():
         raise InputError(f"{partition}: no such file; put it and the folder {folder.name} of CelebA there")
-    wanted, paths = {"train": "0", "test": "2"}[split], []
-    for line, text in enumerate(partition.read_text().splitlines(), 1):
-        name, number = [*text.split(), "", ""][:2]
-        if number not in ("0", "1", "2") or not _is_image(folder / name):
-            raise InputError(
-                f"{partition}, line {line}: expected an image in {folder} and 0, 1 or 2, found {text[:60]!r}"
-            )
-        if number == wanted:
-            paths.append(folder / name)
+    wanted = {"train": "0", "test": "2"}[split]
+    listed = _listed(partition, folder, ("0", "1", "2"), None, "0, 1 or 2")
+    paths = [path for path, number in listed if number == wanted]
     if not paths:
         raise InputError(f"{partition}: names no {split} images (number {wanted})")
     return Dataset(
@@ -139,19 +133,33 @@ def _annotated(annotations: Path, train: Path) -> tuple[list[tuple[Path, int]], 
     """The images that lines ``IMAGE CLASS ...`` name, with the classes of the training images."""
     class_names = tuple(folder.name for folder in _class_folders(train))
     number = {name: place for place, name in enumerate(class_names)}
-    files = []
-    for line, text in enumerate(annotations.read_text().splitlines(), 1):
-        name, label = [*text.split("\t"), ""][:2]
-        path = annotations.parent / "images" / name
-        if label not in number or not _is_image(path):
-            raise InputError(
-                f"{annotations}, line {line}: expected an image in {path.parent} and one of the "
-                f"{len(class_names)} classes in {train}, found {text[:60]!r}"
-            )
-        files.append((path, number[label]))
+    expected = f"one of the {len(class_names)} classes in {train}"
+    listed = _listed(annotations, annotations.parent / "images", number, "\t", expected)
+    files = [(path, number[label]) for path, label in listed]
     if not files:
         raise InputError(f"{annotations}: names no images; put the published file there")
     return files, class_names
+
+
+def _listed(
+    listing: Path, folder: Path, labels: Container[str], separator: str | None, expected: str
+) -> list[tuple[Path, str]]:
+    """The images of ``folder`` that lines ``IMAGE LABEL ...`` name, with their labels.
+
+    Args:
+        separator: between them; None for any spaces.
+    Raises:
+        InputError: a line without such an image, or with another label than is expected.
+    """
+    found = []
+    for line, text in enumerate(listing.read_text().splitlines(), 1):
+        name, label = [*text.split(separator), "", ""][:2]
+        if label not in labels or not _is_image(folder / name):
+            raise InputError(
+                f"{listing}, line {line}: expected an image in {folder} and {expected}, found {text[:60]!r}"
+            )
+        found.append((folder / name, label))
+    return found
 
 
 def fixed_order(path: PurePath) -> bytes:

@@ -1,7 +1,7 @@
 """Frechet distance and inception score, by a checkpoint or by the published Inception network."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,9 +150,7 @@ def measuring(features: str, data: Dataset, device: torch.device) -> Classifier 
     return Inception(path, device) if kind == "inception" else Classifier(features, data, device)
 
 
-def answers(network: Network, count: int, images: Callable[[range], Tensor]) -> tuple[np.ndarray, np.ndarray]:
-    """Features and probabilities of ``count`` images, of which ``images`` returns those of a range."""
-    starts = range(0, count, AT_ONCE)
-    pieces = (network(images(range(start, min(start + AT_ONCE, count)))) for start in starts)
-    features, probabilities = zip(*pieces)
+def answers(network: Network, pieces: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and probabilities of all images of the pieces, each [n, C, H, W]."""
+    features, probabilities = zip(*map(network, pieces))
     return torch.cat(features).numpy(), torch.cat(probabilities).numpy()

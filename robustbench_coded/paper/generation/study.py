@@ -16,6 +16,7 @@ from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig
 from robustbench_coded.paper.generation.features import (
+    AT_ONCE,
     Classifier,
     Inception,
     Network,
@@ -81,7 +82,7 @@ def study(
     remove_unfinished(folder)  # of a command that was killed
 
     def measured(images: Tensor) -> tuple[float, float]:
-        features, probabilities = answers(network, len(images), lambda rows: images[rows.start : rows.stop])
+        features, probabilities = answers(network, images.split(AT_ONCE))
         return frechet_distance(moments(features), real), inception_score(probabilities)
 
     for number, config in enumerate(runs, 1):
@@ -104,7 +105,7 @@ def _images(spec: str, split: str, data_dir: Path | None) -> Dataset:
 
 
 def _answers(network: Network, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    return answers(network, len(data), lambda rows: data.batch(rows)[0])
+    return answers(network, (data.batch(rows)[0] for rows in torch.arange(len(data)).split(AT_ONCE)))
 
 
 def _check_same(folder: Path, network: Classifier | Inception) -> None:
