@@ -5,13 +5,14 @@
     compare TABLE OTHER      verdicts that differ, the wrong ones first
     count FOLDER TABLE       verdicts that one attack, transform, check, self-test or rule decides (count.py)
 
-Each is `python -m benchmarks.oracle COMMAND ...`. `judge` needs no network: a run folder has all that a verdict rests on.
+Each is `python -m benchmarks.oracle COMMAND ...`. Only `run` evaluates.
 """
 
 import csv
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -53,36 +54,24 @@ def judge_all(folder: Path, table: Path) -> None:
     for suite in suites.SUITES:
         for file in sorted((folder / suite).glob("*.json")):
             for one in suites.findings(file):
-                truth, figure = (
-                    f"{one.truth.low:.4f} to {one.truth.high:.4f}",
-                    (one.estimate, one.low, one.high),
-                )
-                place = (suite, file.stem, one.threat, one.broken)
-                lines.append(
-                    (
-                        *place,
-                        truth,
-                        accuracy(*figure),
-                        one.verdict,
-                        one.fair,
-                        ";".join(one.open_checks),
-                        one.reason,
-                    )
-                )
+                truth = f"{one.truth.low:.4f} to {one.truth.high:.4f}"
+                place = (suite, file.stem, one.threat, one.broken, truth)
+                left = accuracy(one.estimate, one.low, one.high)
+                lines.append((*place, left, one.verdict, one.fair, ";".join(one.open_checks), one.reason))
     for manifest in sorted(REPORTS.rglob("run.json")):
         for judgement in load_run(manifest.parent).judgements:
             name, verdict = f"{manifest.parent.relative_to(REPORTS)}: {judgement.name}", judgement.verdict
             a, checks = verdict.accuracy, ";".join(verdict.open_checks)
-            figure = () if a is None else (a.estimate, a.low, a.high)
-            place = ("committed", name, str(judgement.threat), "")
-            lines.append((*place, "", accuracy(*figure), verdict.name, "", checks, verdict.reason))
-    with table.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *lines])
+            left = "" if a is None else accuracy(a.estimate, a.low, a.high)
+            threat = str(judgement.threat)
+            lines.append(("committed", name, threat, "", "", left, verdict.name, "", checks, verdict.reason))
+    with table.open("w", newline="") as opened:
+        csv.writer(opened, lineterminator="\n").writerows([COLUMNS, *lines])
     unfair = [line for line in lines if line[7] is False]
     print(f"{len(lines)} verdicts, {len(unfair)} against the truth", *unfair, sep="\n")
 
 
-def accuracy(estimate: float | None = None, low: float | None = None, high: float | None = None) -> str:
+def accuracy(estimate: float | None, low: float | None, high: float | None) -> str:
     """``0.1234 [0.1000, 0.1500]``; '' where nothing was measured."""
     return "" if estimate is None else f"{estimate:.4f} [{low:.4f}, {high:.4f}]"
 
@@ -112,14 +101,18 @@ def compare(before: Path, after: Path) -> None:
         print("gone:" if key in old else "new:", *key)
 
 
-COMMANDS = {"run": run_all, "judge": judge_all, "compare": compare, "count": count.write_count}
+JUDGED: dict[str, Callable[[Path, Path], None]] = {
+    "judge": judge_all,
+    "compare": compare,
+    "count": count.write_count,
+}
 
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:] or ["--help"]
-    if command not in COMMANDS:
-        sys.exit(__doc__)
     if command == "run":
         run_all(Path(arguments[0]), *arguments[1:])
+    elif command in JUDGED:
+        JUDGED[command](*map(Path, arguments))
     else:
-        COMMANDS[command](*map(Path, arguments))
+        sys.exit(__doc__)

@@ -56,7 +56,7 @@ def run(suite: str, name: str, folder: Path) -> float:
         processor seconds; 0 where it was kept already.
     """
     out = folder / suite / name
-    truth_file = out.with_suffix(".json")
+    truth_file = out.with_name(f"{out.name}.json")  # names have points
     if truth_file.exists():
         return 0.0
     started, refused = time.process_time(), ""
