@@ -56,6 +56,8 @@ CHEAP_IMAGES = 100_000
 WHOLE_PIXELS = 1024  # of 32 x 32
 # Images through the network for one answer from which on the first look has a single batch.
 SLOW = 8
+# Options that say how a command was called, and on what it ran.
+NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine", "address", "unit_timeout"}
 # Of the cost of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
 
@@ -113,10 +115,7 @@ def _slow(subjects: Sequence[ProbedSubject]) -> str:
 def _same_command(old: RunManifest, config: EvalConfig) -> bool:
     """True if this is the last command of a run again."""
     same = json.loads(json.dumps(config.as_data()))
-    return all(
-        old.last.options.get(name) == same[name]
-        for name in same.keys() - {"command", "overwrite", "out", "time"}
-    )
+    return all(old.last.options.get(name) == same[name] for name in same.keys() - NOT_ASKED)
 
 
 def _plan(
@@ -177,7 +176,11 @@ def _plan(
         sizes=sizes,
         start=start,
         starts=_starts(prepared, kept, held, start),
-        kept={case: own.kept for case, own in kept.items() if case.attack.startswith(PREFIX)},
+        kept={
+            case: own.kept
+            for case, own in kept.items()
+            if case.attack.startswith(PREFIX) and case.setting in {other.case.setting for other in held}
+        },
         images=images,
         rows=frozenset({*rows, *held}),
         deferred=frozenset(case for case in cases if case.attack in deferred and case not in {*rows, *held}),
