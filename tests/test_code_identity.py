@@ -388,6 +388,22 @@ def test_own_code_counts_without_comments_and_docstrings():
     ]  # fmt: skip
 
 
+def test_own_code_is_that_of_the_files_that_decide_outcomes(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_identity, "__file__", str(tmp_path / "robustbench_coded" / "code_identity.py"))
+    digests = []
+    for name, text in [
+        ("attacks/new/step.py", "SIZE = 1\n"),
+        ("robustbench_coded/cli/main.py", "SIZE = 1\n"),
+        ("attacks/new/step.py", "# a comment\nSIZE = 1\n"),
+        ("robustbench_coded/evaluation/execution/score.py", "SIZE = 1\n"),
+        ("attacks/new/step.py", "SIZE = 2\n"),
+    ]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        digests.append(code_identity.own_code.__wrapped__())
+    assert digests[0] == digests[1] == digests[2] and len({*digests}) == 3
+
+
 @pytest.mark.long
 def test_of_each_file_that_decides_outcomes_all_code_counts():
     root = Path(code_identity.__file__).parents[1]

@@ -156,7 +156,11 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
-    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W]."""
+    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W].
+
+    Attributes:
+        images: 8 hexadecimal digits for each image with its label, in their order.
+    """
 
     name: str | None = None
     source: str | None = None
@@ -165,6 +169,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
     available: int | None = None
     classes: int | None = None
     image_shape: tuple[int, ...] | None = None
+    images: str | None = None
 
 
 class CheckpointFacts(Struct, frozen=True, kw_only=True):
