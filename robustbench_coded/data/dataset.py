@@ -108,16 +108,32 @@ class Dataset:
         labels = np.array(self.outputs, dtype=np.int64)[self.labels]
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """Digest of shape, scale, pixels and labels: equal for equal data wherever they came from."""
+        return self._digests[0]
+
+    @property
+    def each_digest(self) -> str:
+        """8 hexadecimal digits for each image with its label, whatever type its pixels are stored in."""
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        """Both, because reading images may take long."""
+        each: list[str] = []
         digest = hashlib.sha256(f"{len(self)} {self.image_shape} {self.scale:g}".encode())
         chunk = max(1, _HASH_BYTES // (int(np.prod(self.image_shape)) * (4 if self.scale == 1.0 else 1)))
         for start in range(0, len(self), chunk):
             rows = np.arange(start, min(start + chunk, len(self)))
-            digest.update(np.ascontiguousarray(self.images[rows]).tobytes())
+            pixels = np.ascontiguousarray(self.images[rows])
+            digest.update(pixels.tobytes())
+            values = torch.from_numpy(pixels).to(torch.float32).div_(self.scale).numpy()
+            for value, label in zip(values, self.labels[rows].tolist()):
+                content = f"{self.image_shape} {label} ".encode() + value.tobytes()
+                each.append(hashlib.blake2b(content, digest_size=4).hexdigest())
         digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        return digest.hexdigest(), "".join(each)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,12 +51,7 @@ def robustbench(run: Run, out: Path) -> list[Path]:
             NORMS[perturbation.norm],
             f"{_subject(judgement)} eps {perturbation.eps:g}",
         )
-        folder, norm, name = map(_file_name, parts)
-        file = out / folder / norm / f"{name}.json"
-        if file in files:
-            file = file.with_name(f"{name}-{len(files)}.json")
-        write_text(file, json.dumps(entry, indent=2) + "\n")
-        files.append(file)
+        _write(files, out.joinpath(*map(_file_name, parts)), ".json", json.dumps(entry, indent=2))
     if not files:
         raise InputError(f"{run.path} has no verdict under batch/unknown with eps in pixels")
     return files
@@ -102,7 +97,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
         InputError: outcomes are missing.
     """
     _require_complete(run)
-    files = []
+    files: list[Path] = []
     for checkpoint, judgements in _by_checkpoint(run).items():
         facts = run.manifest.checkpoint(checkpoint)
         created = run.manifest.last.time
@@ -132,8 +127,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
             },
             "evaluation_results": [_result(run, judgement) for judgement in judgements],
         }
-        files.append(out / f"{_file_name(checkpoint)}.json")
-        write_text(files[-1], json.dumps(record, indent=2) + "\n")
+        _write(files, out / _file_name(checkpoint), ".json", json.dumps(record, indent=2))
     return files
 
 
@@ -191,7 +185,7 @@ def eval_results(run: Run, out: Path) -> list[Path]:
         raise InputError(
             f"{run.path}: {data} is no data set of the Hub; export one of {', '.join(ON_THE_HUB)}"
         )
-    files = []
+    files: list[Path] = []
     for checkpoint, judgements in _by_checkpoint(run).items():
         lines = []
         for judgement in judgements:
@@ -207,8 +201,7 @@ def eval_results(run: Run, out: Path) -> list[Path]:
                 f"  date: {json.dumps(run.manifest.last.time[:10])}",
                 f"  notes: {json.dumps(notes)}",
             ]
-        files.append(out / ".eval_results" / f"{_file_name(checkpoint)}.yaml")
-        write_text(files[-1], "\n".join(lines) + "\n")
+        _write(files, out / ".eval_results" / _file_name(checkpoint), ".yaml", "\n".join(lines))
     return files
 
 
@@ -236,7 +229,16 @@ def _subject(judgement: Judgement) -> str:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST]
+    return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST] or "unnamed"
+
+
+def _write(files: list[Path], path: Path, suffix: str, text: str) -> None:
+    """Writes a file and adds it to ``files``, with a number where one of these has its name, in any case."""
+    taken = {str(file).casefold() for file in files}
+    names = (f"{path.name}{number}{suffix}" for number in ("", *(f"-{n}" for n in range(2, len(files) + 2))))
+    file = next(file for file in map(path.with_name, names) if str(file).casefold() not in taken)
+    write_text(file, f"{text}\n")
+    files.append(file)
 
 
 def _percent(fraction: float | None) -> str | None:

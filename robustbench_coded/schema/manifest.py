@@ -140,6 +140,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         class_mix: the order they were put into (``evaluated``); None for the data set's own.
         state: ``persistent over B batches``; None where it is reset before each.
         subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
+        csrobust: digest of the code of csrobust that decides outcomes; None in runs of before there was one.
     """
 
     data: str | None = None
@@ -151,10 +152,15 @@ class Identity(Struct, frozen=True, kw_only=True):
     last_batch: str | None = None
     state: str | None = None
     subnormals: str | None = None
+    csrobust: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
-    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W]."""
+    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W].
+
+    Attributes:
+        images: 8 hexadecimal digits for each image with its label, in their order.
+    """
 
     name: str | None = None
     source: str | None = None
@@ -163,6 +169,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
     available: int | None = None
     classes: int | None = None
     image_shape: tuple[int, ...] | None = None
+    images: str | None = None
 
 
 class CheckpointFacts(Struct, frozen=True, kw_only=True):

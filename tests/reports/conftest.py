@@ -81,6 +81,7 @@ class Invented:
     eps_space: str = "pixel"
     data: str = "cifar10"
     data_sha256: str = "d" * 64
+    images: str | None = None
     seed: int = 0
     failed: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units fail
     missing: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units never ran
@@ -309,6 +310,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "available": 10_000,
             "classes": run.classes,
             "image_shape": [3, 32, 32],
+            "images": run.images,
         },
         "checkpoints": [
             {

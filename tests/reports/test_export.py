@@ -106,6 +106,21 @@ def test_no_robust_accuracy_leaves_a_run_whose_ensemble_is_not_complete(
         assert combined.accuracy.isna().all()
 
 
+@pytest.mark.parametrize("form", ["every-eval-ever", "eval-results", "robustbench"])
+def test_names_that_are_alike_as_names_of_files_get_numbers(make_run, subject, tmp_path, form):
+    names = ("a b", "a_b", "a/b", "A_B", "a_b-2", "///", "x" * 300, "x" * 301)
+    run = make_run(subjects=[subject(name) for name in names])
+    for _ in range(2):  # and the same ones again
+        files = [path for path in exported(run, form, tmp_path / "out").rglob("*") if path.is_file()]
+        assert len({str(path).casefold() for path in files}) == len(names)
+    if form != "robustbench":  # whose records name no checkpoint
+        contents = [path.read_text() for path in files]
+        assert all(
+            sum(f'"{name}"' in text or f" {name} " in text for text in contents) == 1 for name in names
+        )
+    assert not any(path.name.startswith(".") for path in files)
+
+
 @pytest.mark.parametrize("name", ["parquet", "latex", "robustbench"])
 def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tmp_path, name):
     # A unit of the hostile run failed: it has no robust accuracy for others.

@@ -37,7 +37,7 @@ from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors")
-# What may not change within a run folder, and the option that says it.
+# What may not change within a run folder, and the option that says it, if there is one.
 IDENTITY = {
     "data": "--data",
     "limit": "--limit",
@@ -47,6 +47,7 @@ IDENTITY = {
     "subset": "--first",
     "class_mix": "--class-mix",
     "data_sha256": "--data",
+    "csrobust": "",
 }
 
 
@@ -136,6 +137,8 @@ def checked_against(
             continue
         if key == "data_sha256":
             made = "with other images behind --data"
+        elif key == "csrobust":
+            made = f"by other code of csrobust ({before or 'not recorded'}, now {now})"
         elif key == "subset":
             made = f"with{'' if before is None else 'out'} --first"
         else:

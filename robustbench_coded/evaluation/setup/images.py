@@ -64,4 +64,5 @@ def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
         available=available,
         classes=data.classes,
         image_shape=tuple(data.image_shape),
+        images=data.each_digest,
     )

@@ -13,6 +13,7 @@ import torch
 from msgspec import structs, to_builtins
 
 from attacks import accelerator
+from robustbench_coded.code_identity import own_code
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
@@ -47,7 +48,6 @@ from robustbench_coded.schema.manifest import (
 )
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
-from robustbench_coded.version import __version__
 
 
 def fixed_facts(
@@ -56,8 +56,6 @@ def fixed_facts(
     """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
-        # Another version may attack or score differently: what it computed is not taken over.
-        "csrobust": __version__,
         "checkpoints": {
             c.name: [
                 # Of one in memory its code counts, with all that it holds.
@@ -359,4 +357,5 @@ def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device)
         last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
         subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
+        csrobust=own_code(),
     )
