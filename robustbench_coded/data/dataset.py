@@ -49,6 +49,7 @@ class Dataset:
             and outputs are the same.
         numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
             not part of another set.
+        notes: what the user may not have meant, a sentence each.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     source: str
     outputs: tuple[int, ...] | None = None
     numbers: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -107,6 +109,24 @@ class Dataset:
             )
         labels = np.array(self.outputs, dtype=np.int64)[self.labels]
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
+
+    @cached_property
+    def distinct(self) -> np.ndarray:
+        """Rows of the images without those that repeat an earlier one, label included; increasing.
+
+        A sampler with replacement and images that were copied repeat what is there: as further images they
+        would only make intervals too narrow.
+        """
+        if isinstance(self.images, np.ndarray):
+            contents = (hashlib.blake2b(image.tobytes()).digest() for image in self.images)
+        elif hasattr(self.images, "contents"):  # files, whose pixels take long to read
+            contents = self.images.contents(self.labels)
+        else:
+            return np.arange(len(self))
+        first: dict[tuple[object, int], int] = {}
+        for row, content in enumerate(zip(contents, self.labels.tolist(), strict=True)):
+            first.setdefault(content, row)
+        return np.array([*first.values()])
 
     @property
     def sha256(self) -> str:

@@ -44,7 +44,7 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
-from robustbench_coded.judge.outcomes import exchanged_accuracy
+from robustbench_coded.judge.outcomes import floor_of
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 
@@ -245,7 +245,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     name = CheckName.FALLS_WITH_EPS
     if ensemble.clean is None:
         return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
-    floor, accuracy = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
+    floor, accuracy = floor_of(ensemble.clean), accuracy_of(ensemble)
     if accuracy <= max(floor, WORTH):
         finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.combination.strongest_attack)

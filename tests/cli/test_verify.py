@@ -142,6 +142,15 @@ class TestFile:
         _, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz")
         assert rows[0]["inputs"] == 2 and rows[0]["furthest"] == 0
 
+    def test_examples_are_numbered_as_in_data_that_repeat_images(self, csrobust, digits_erm, tmp_path, clean):
+        x, y = load_data("digits").batch(range(32))
+        rows = [0, 0, *range(32)]
+        np.savez(tmp_path / "data.npz", x=x[rows], y=y[rows])
+        np.savez(tmp_path / "a.npz", x=clean[rows])
+        options = ("--adversarials", tmp_path / "a.npz", "--ckpt", digits_erm, "--batch-size", "16")
+        code, rows = verified(csrobust, *options, "--data", f"npz:{tmp_path / 'data.npz'}", "--eps", "0.1")
+        assert (code, rows[0]["inputs"], rows[0]["outside"], rows[0]["furthest"]) == (0, 32, 0, 0)
+
     def test_an_image_outside_eps_is_counted(self, csrobust, digits_erm, tmp_path, clean):
         clean[5] = 1 - clean[5]
         np.savez(tmp_path / "a.npz", x=clean)

@@ -44,6 +44,19 @@ def test_all_come_in_random_order_so_that_the_first_of_them_are_a_sample():
     assert len(set(part.labels[:100])) > 20  # of 40 classes, which stand one behind the other in the data
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_repeated_images_are_taken_once_and_numbered_as_they_were_given(first):
+    rows = np.repeat(np.arange(40), 2)
+    data = replace(toy(), images=toy().images[rows], labels=toy().labels[rows])
+    part = evaluated(data, None, first=first, seed=0)
+    assert sorted(part.numbers) == list(range(0, 80, 2))
+    assert part.sha256 == evaluated(toy(), None, first=first, seed=0).sha256
+    for limit in (40, 60, 80):  # workers are told how many there are
+        assert evaluated(data, limit, first=first, seed=0).numbers.tolist() == part.numbers.tolist()
+    relabelled = replace(data, labels=np.arange(80) % 4)
+    assert len(evaluated(relabelled, None, first=first, seed=0)) == 80
+
+
 @pytest.mark.parametrize("limit", [-1, 0, 41])
 def test_a_limit_outside_the_data_is_refused(limit):
     with pytest.raises(InputError, match="count from 1 to 40"):

@@ -9,7 +9,7 @@ from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
 from robustbench_coded.judge.combined import case_results
-from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
+from robustbench_coded.judge.outcomes import Cell, floor_of
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 EXAMPLES = 800
@@ -160,7 +160,7 @@ def test_a_constant_prediction_is_at_its_floor():
     label = np.arange(1000) % 10
     constant, perfect = np.zeros((1000, 3), np.int32), np.repeat(label[:, None], 3, 1).astype(np.int32)
     ids, draws = np.arange(1000), np.arange(3)
-    floors = [exchanged_accuracy(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
+    floors = [floor_of(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
     # Of the 999 other examples, 99 have the label of a given one.
     assert floors == pytest.approx([0.1, 99 / 999])
 

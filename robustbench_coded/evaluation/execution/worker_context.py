@@ -244,7 +244,7 @@ class WorkerContext:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
-        rest = np.setdiff1d(np.arange(len(data)), self.numbers)
+        rest = np.setdiff1d(data.distinct, self.numbers)
         if len(rest) < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
                 data = load_data(name, data_dir=folder, split="train")

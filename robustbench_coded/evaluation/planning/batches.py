@@ -23,11 +23,11 @@ STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there m
 
 
 def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: str | None = None) -> Dataset:
-    """The images that are evaluated, numbered as in ``data``.
+    """The images that are evaluated, each once, numbered as in ``data``.
 
     Args:
         data: all images there are.
-        limit: how many to take; None takes all.
+        limit: how many to take; None, or more than differ, takes all.
         first: take the first ``limit`` in their own order, not a random ``limit`` stratified by class in
             random order, of which any first part is a random sample, too.
         seed: names the random choice, which nothing else but the labels decides.
@@ -41,8 +41,9 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
     count = len(data) if limit is None else limit
     if not 1 <= count <= len(data):
         raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the number of images")
-    generator = stream(seed, -1, "examples")
-    rows = np.arange(count) if first else stratified_rows(data.labels, count, generator)
+    generator, once = stream(seed, -1, "examples"), data.distinct
+    count = min(count, len(once))
+    rows = once[:count] if first else once[stratified_rows(data.labels[once], count, generator)]
     if first and mix is not None:
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     if mix == "balanced":

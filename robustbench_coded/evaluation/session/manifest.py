@@ -98,7 +98,7 @@ def new_manifest(
         cases=tuple(records),
         probes=prepared.probes,
         code=dict(prepared.code),
-        notes=tuple(note for note in plan.notes if isinstance(note, str)),
+        notes=(*prepared.notes, *(note for note in plan.notes if isinstance(note, str))),
         not_run=tuple(note for note in plan.notes if isinstance(note, NotRun)),
         invocations=(_invocation(prepared),),
     )

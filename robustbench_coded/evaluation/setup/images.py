@@ -22,6 +22,13 @@ class EvaluatedImages(NamedTuple):
     whole: dataset.Dataset
     data: dataset.Dataset
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user may not have meant, a sentence each."""
+        given, once = len(self.whole), len(self.whole.distinct)
+        repeated = f"{self.name}: {given:,} images, of which {once:,} differ in pixels or label"
+        return [*self.whole.notes, *([f"{repeated}; each is evaluated once"] if once < given else [])]
+
 
 def images_of(
     config: EvalConfig, in_memory: InMemory, checkpoints: Sequence[Checkpoint], whole: dataset.Dataset | None
@@ -54,7 +61,7 @@ def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
     """The data as the report has them.
 
     Args:
-        available: examples that there are.
+        available: examples that there are, each counted once.
     """
     return DataFacts(
         name=data.name,

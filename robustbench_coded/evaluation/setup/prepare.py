@@ -210,6 +210,7 @@ def prepare(
         in_memory.check_sendable()
     checkpoints, images = _read(config, in_memory, say)
     loaded, notes = _recognised(checkpoints, config, images.whole, device, say)
+    notes += images.notes
     if checkpoints and in_memory.models and (config.arch or config.normalize):
         files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
         notes.append(f"arch and normalize apply to {files}; {networks}, in memory, is evaluated as it is")
@@ -234,7 +235,7 @@ def prepare(
         probes=tuple(probes),
         requested=config.requested(eps),
         identity=identity,
-        data_facts=facts_of(images.data, len(images.whole)),
+        data_facts=facts_of(images.data, len(images.whole.distinct)),
         fixed=fixed_facts(setup, identity, code_known),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=setup.threads, group_images=setup.group_images

@@ -183,7 +183,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
         ("measured", "Methods", (Facts(tuple(facts)),)),
-        ("notes", "Notes", (Bullets(run.manifest.notes),)),
+        ("notes", "Notes", (Bullets(methodology.notes_of(run.manifest)),)),
         ("checks", "Checks", (text_tables.check_text_table(judgements),)),
     ]
     for name, title, blocks in parts:

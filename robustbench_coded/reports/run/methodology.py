@@ -187,6 +187,12 @@ def _recognition(checkpoint: CheckpointFacts) -> str:
     return f"{checkpoint.name}: {' '.join(parts)}" if parts else ""
 
 
+def notes_of(manifest: RunManifest) -> tuple[str, ...]:
+    """The notes of the run, without those that *Recognition* has."""
+    recognised = {f"{c.name}: {c.recognition.get('sentence')}" for c in manifest.checkpoints}
+    return tuple(note for note in manifest.notes if note not in recognised)
+
+
 def _numbers(values: Any) -> str:
     if not isinstance(values, list):
         return "unknown"
