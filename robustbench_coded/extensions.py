@@ -12,7 +12,6 @@ csrobust.plots        ``answer``: (run, axes or None) -> the axes on which ``Run
 csrobust.entries      folder -> a context manager that gives the run in it, or None
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
                       ``brings(config)`` where it has data of its own
-csrobust.bounds       ``certify``: (context, subject, perturbation) -> certificates
 csrobust.exporters    (run, folder) -> files written
 csrobust.engines      (context, address, workers) -> a pool of workers, for ``--engine NAME``
 csrobust.processes    ``cmd``: (command, model) -> a defence that another process answers for

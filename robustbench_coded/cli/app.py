@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import REINSTALL, all_of
 
@@ -33,8 +34,11 @@ class WithPlugins(TyperGroup):
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in self.commands:
             self._plug_in()
-        if name in ORDER and name not in self.commands:
-            raise InputError(f"the command {name} is not installed; {REINSTALL}")
+        if name not in self.commands:
+            if name in ORDER:
+                raise InputError(f"the command {name} is not installed; {REINSTALL}")
+            if (answer := answer_to(name)) is not None:
+                raise InputError(answer)
         return self.commands.get(name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
     "Verdicts, claims, time": (
-        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
+        "margin", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
         "time", "until",
     ),
     "Hardware": (

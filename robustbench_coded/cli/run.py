@@ -105,7 +105,6 @@ def evaluated(
     with importing():
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
         from robustbench_coded.evaluation.session.listener import ProgressListener
-        from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 
@@ -125,9 +124,6 @@ def evaluated(
     except IncompleteRun as incomplete:
         LOG.warning(f"{incomplete}; the same command tries them again")
         return incomplete.path, FAILED
-    except CertificateContradicted as contradicted:
-        LOG.warning(f"{contradicted}")
-        return None, FAILED
     except RunStopped as stopped:
         message = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
         print(one_line(message), file=sys.stderr)

@@ -235,6 +235,8 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["compare", "nowhere", "nowhere"], ["nowhere", "no such folder"]),
         (["inspect", "TEXT"], ["not a checkpoint"]),
         (["evaluate"], ["'evaluate'"]),
+        (["eval", "--ckpt", "CKPT", "--certify"], ["--certify was deleted", "leave it out"]),
+        (["sweep", "--no-certify"], ["--no-certify was deleted"]),
     ],
 )
 def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):

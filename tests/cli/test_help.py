@@ -192,7 +192,6 @@ def test_commands_import_what_they_need_and_no_more():
     a_run_does_without = {
         "torchvision", "sklearn", "ray", "timm", "transformers", "torchattacks", "tensorboard", "onnx",
         "torch._dynamo", "torch._inductor", "scipy.interpolate", "scipy.stats", "scipy.ndimage",
-        "robustbench_coded.extras.certification",
     }  # fmt: skip
     said = (
         "import gc, sys, robustbench_coded.cli.run\n"

@@ -180,8 +180,6 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
-    if config.certify and config.norm not in ("linf", "l2", "l1"):
-        raise InputError(f"--certify: bounds are not available in {config.norm}; leave it out")
     if is_union(config.norm):
         check_union(config)
     for name in map(naming.parse, config.attacks):

@@ -182,9 +182,6 @@ class EvalConfig:
         "Stopping rule: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
-    certify: bool = option(
-        False, "Also compute certified lower bounds where possible (docs/certification.md)."
-    )
     checks: bool = option(
         False,
         "Also run the attacks that the verdict checks require (docs/verdicts.md); always on with the "

@@ -157,8 +157,6 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
-    certified = findings.certified_text_table(run.certified)
-    yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
     yield _section(
         "collateral",
         findings.COLLATERAL,

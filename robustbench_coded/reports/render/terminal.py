@@ -48,8 +48,7 @@ def summary_table(run: Run) -> Group:
         parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
-    certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
-    return Group(*parts, *map(_sentence, _open(run)), *certified)
+    return Group(*parts, *map(_sentence, _open(run)))
 
 
 def run_table(run: Run) -> Group:

@@ -78,11 +78,6 @@ def limits_of(run: Run) -> list[str]:
     )
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
-    bounds = (
-        "Only certified accuracies are lower bounds"
-        if run.certified
-        else "This report contains no certified bounds"
-    )
     unless = {
         _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
         _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
@@ -92,7 +87,7 @@ def limits_of(run: Run) -> list[str]:
     }
     return [
         "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
-        f"{bounds}.",
+        "This report contains no certified bounds.",
         "The intervals do not account for other attacks, other training runs or distribution shift.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]

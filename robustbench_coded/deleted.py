@@ -1,0 +1,12 @@
+"""Options and commands that csrobust once had, and what does their work now."""
+
+# A name as it was typed on the command line -> what to do instead.
+DELETED = {
+    "--certify": "csrobust no longer computes certified bounds; leave it out",
+}
+
+
+def answer_to(name: str) -> str | None:
+    """The line for an option (``--certify``, ``--no-certify=``) or a command that was deleted; else None."""
+    usual = name.replace("_", "-").replace("--no-", "--")
+    return f"{name} was deleted: {DELETED[usual]}" if usual in DELETED else None
