@@ -7,7 +7,6 @@ csrobust.runs         a module with ``report`` for folders in which NAME.json li
 csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
 csrobust.printed      ``accuracies``: manifest of a run -> the number that a paper printed for a case;
                       ``explained``: what a report says of them
-csrobust.sections     run -> the sections that its report has besides its own
 csrobust.plots        ``answer``: (run, axes or None) -> the axes on which ``Run.plot`` has drawn
 csrobust.entries      folder -> a context manager that gives the run in it, or None
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and

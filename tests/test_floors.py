@@ -18,7 +18,7 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "libraries", "piped", "ray_actors", "verification", "power", "exporters",
+    "published", "libraries", "piped", "ray_actors", "verification", "exporters",
     "leaderboards", "view", "board",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")

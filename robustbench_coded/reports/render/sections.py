@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.extensions import all_of
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
@@ -163,8 +162,6 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
         findings.collateral_text_table(run.rows),
         Legend(findings.COLLATERAL_LEGEND),
     )
-    for plugged in all_of("sections").values():
-        yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     commands = tuple(findings.commands_of(run))
