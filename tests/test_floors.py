@@ -19,7 +19,7 @@ CORE = (
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
     "published", "libraries", "piped", "ray_actors", "verification", "exporters",
-    "leaderboards", "view", "board",
+    "leaderboards", "board",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

@@ -15,7 +15,7 @@ from robustbench_coded.extensions import REINSTALL, all_of
 # As `--help` lists them; what else is plugged in comes behind.
 SECTIONS = {
     "Evaluate": ("eval", "screen", "plan", "sweep", "curve", "shift"),
-    "Look": ("inspect", "list", "probe", "show", "view", "compare", "verify"),
+    "Look": ("inspect", "list", "probe", "show", "compare", "verify"),
     "Publish": ("report", "export", "compact", "submit", "board"),
     "Reproduce": ("train", "ablate", "gan", "figure", "bench"),
 }

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board
-from robustbench_coded.extras.view import entries_below, view_page
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
@@ -151,14 +150,6 @@ def of_lines(lines):
     return of_records({**line, "ci_low": line["low"], "ci_high": line["high"]} for line in lines)
 
 
-def of_view(path):
-    for entry in entries_below(path)[0]:
-        for attack, figure in entry.attacks.items():
-            ends = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-            key = (inference_text(entry.subject), attack, WHOLE if attack == "clean" else entry.threat)
-            yield key, (f"{100 * figure.estimate:.1f}", ends, MARKS[figure.kind])
-
-
 def of_details(path):
     """The rows of the last table."""
     text = (path / "details.md").read_text().rpartition("\n| Checkpoint |")[2].replace("\\", "")
@@ -176,7 +167,6 @@ FORMATS = {
     "json": lambda path: of_records(load_run(path).as_data()["summary"]),
     "latex": lambda path: of_latex(tables_of(load_run(path))[0]),
     "terminal": lambda path: of_terminal(summary_table(load_run(path))),
-    "view": of_view,
     "comparison.md": lambda path: of_markdown(comparison_document(compare([path]), "md")),
     "comparison.html": lambda path: Pivot(comparison_document(compare([path]), "html")).cells,
     "comparison.json": lambda path: of_lines(compare([path]).as_data()["accuracies"]),
@@ -227,7 +217,6 @@ def test_every_format_explains_its_marks(mixed):
         console.file.getvalue(),
         comparison_document(compare([mixed]), "md"),
         caption.replace(r"\dag{}", "†").replace(r"\S{}", "§"),
-        view_page(mixed, mixed / "index.html").replace("&#39;", "'"),
     ]
     assert [[legend in text for legend in LEGENDS] for text in texts] == [[True] * 3] * len(texts)
 
