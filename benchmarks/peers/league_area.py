@@ -3,12 +3,14 @@
     python benchmarks/peers/league_area.py [--shared DIR] [--examples 100] [--budget 100]
 
 Writes benchmarks/peers/league_area.md. It runs where the league does (`benchmarks/peers/league.sh`), with its
-attacks and its counter; the area is that of `csrobust curve`.
+attacks and its counter.
 """
 
 import argparse
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,7 +19,6 @@ from benchmarks.bench.table import pipes
 from benchmarks.peers.league import measured
 from benchmarks.peers.league_attacks import LIBRARIES, installed, missing
 from benchmarks.peers.league_networks import ENTRIES, SHARED, Network, Sources, Subject
-from robustbench_coded.reports.render.terminal import excess
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).with_suffix(".md")
@@ -77,6 +78,21 @@ def _areas(name: str, sources: Sources, budget: int) -> dict[tuple[str, str], fl
         curves[library, attack] = curve
         print(name, library, attack, *(f"{left:.2f}" for left in curve.values()), flush=True)
     return {key: 100 * excess(curve, list(curves.values())) for key, curve in curves.items()}
+
+
+def excess(curve: Mapping[float, float], curves: Sequence[Mapping[float, float]]) -> float:
+    """The area between an attack's curve and the lowest of all, per unit of eps (arXiv 2404.19460).
+
+    Args:
+        curve: eps -> accuracy, two points or more, between which it is linear; one of ``curves``.
+
+    Returns:
+        A mean difference of accuracies over the curve's range of eps, 0 where no other attack leaves less.
+    """
+    at = sorted(curve)
+    over = [curve[eps] - min(other.get(eps, 1.0) for other in curves) for eps in at]
+    steps = zip(pairwise(at), pairwise(over), strict=True)
+    return sum((b - a) * (p + q) / 2 for (a, b), (p, q) in steps) / (at[-1] - at[0])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from robustbench_coded.extensions import REINSTALL, all_of
 
 # As `--help` lists them; what else is plugged in comes behind.
 SECTIONS = {
-    "Evaluate": ("eval", "screen", "plan", "sweep", "curve", "shift"),
+    "Evaluate": ("eval", "screen", "plan", "sweep", "shift"),
     "Look": ("inspect", "list", "probe", "show", "compare", "verify"),
     "Publish": ("report", "export", "compact", "submit", "board"),
     "Reproduce": ("train", "ablate", "gan", "figure", "bench"),
@@ -93,7 +93,6 @@ def _add(name: str, command: Callable[..., int], *, shares: bool = False) -> Non
 _add("eval", evaluation.evaluate_command)
 _add("plan", evaluation.plan_command, shares=True)
 _add("sweep", evaluation.sweep_command, shares=True)
-_add("curve", evaluation.curve_command, shares=True)
 _add("screen", evaluation.screen_command, shares=True)
 _add("compare", runs.compare_command)
 _add("report", runs.report_command)

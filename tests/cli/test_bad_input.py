@@ -237,6 +237,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["evaluate"], ["'evaluate'"]),
         (["eval", "--ckpt", "CKPT", "--certify"], ["--certify was deleted", "leave it out"]),
         (["power", "reports/mine"], ["power was deleted"]),
+        (["curve", "--ckpt", "CKPT"], ["curve was deleted", "csrobust eval --eps"]),
         (["view", "reports"], ["view was deleted", "csrobust list runs"]),
         (["help", "power"], ["power was deleted"]),
         (["sweep", "--no-certify"], ["--no-certify was deleted"]),

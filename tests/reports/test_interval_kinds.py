@@ -16,7 +16,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.reports.render.latex import latex_table
-from robustbench_coded.reports.render.terminal import curve_lines, summary_table
+from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import (
@@ -24,7 +24,6 @@ from robustbench_coded.reports.text.formatting import (
     difference_text,
     inference_text,
     kinds_text,
-    with_interval,
 )
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject
@@ -267,15 +266,6 @@ def test_an_opening_keeps_the_kinds_apart(mixed):
         f"marked †, intervals for the population reach up to {100 * high:.1f}%, because only 4 disjoint "
         "batches were attacked."
     )
-
-
-def test_a_curve_has_the_intervals_of_the_tables(make_run):
-    accuracies = {("clean", WHOLE): (0.9, 0.9), ("pgd-10", WHOLE): (0.1, 0.4), ("pgd-100", WHOLE): (0.0, 0.2)}
-    run = load_run(make_run(subjects=SUBJECTS, accuracies=accuracies))
-    points = {line.strip() for line in curve_lines(run, "steps")}
-    rows = [row for row in run.rows if row.attack.startswith("pgd")]
-    assert {f"{row.attack[4:]}: {with_interval(row.interval)}" for row in rows} <= points
-    assert {row.interval_kind for row in rows} == set(IntervalKind)
 
 
 def test_a_difference_of_next_to_nothing_has_no_negative_zero():
