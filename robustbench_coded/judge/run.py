@@ -14,6 +14,7 @@ import pandas as pd
 from msgspec import to_builtins
 
 from attacks.naming import parse
+from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.extensions import load
 from robustbench_coded.judge.case_results import CaseResult
@@ -34,11 +35,15 @@ def load_manifest(path: Path) -> RunManifest:
 
     Raises:
         InputError: no run folder, a part of run.json is missing or of the wrong kind, or it names an attack
-            that this version does not know.
+            or a norm that this version does not know.
     """
     try:
         manifest = manifest_from(folder.read_manifest(path))
         for i, record in enumerate(manifest.cases):
+            if (norm := record.case.perturbation.norm) not in NORMS:
+                raise ManifestError(
+                    f"cases[{i}].case.norm: {norm[:80]!r} is not a norm that this version knows"
+                )
             if record.case.attack not in CONTROLS:
                 _check_attack(record.case.attack, f"cases[{i}].case.attack")
     except ManifestError as error:

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
-from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
@@ -258,10 +257,6 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return "unperturbed inputs"
     if name == RANDOM_SIGN and norm == "l0":
         return "eps pixels at random, each channel of them black or white, no gradients"
-    if name == RANDOM_SIGN and is_union(norm):
-        return "random signs in one of the norms, chosen at random for each input, no gradients"
-    if name == RANDOM_SIGN and frequencies_of(norm):
-        return "the low frequencies of random signs, eps far, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)
