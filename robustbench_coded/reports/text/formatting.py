@@ -17,7 +17,7 @@ from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -97,8 +97,6 @@ THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for random
 _COMBINED = {
     STRONGEST: "the one attack that is lowest over the entire run",
     ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-    NAIVE_MIN: "an example counts as right only if it is right in one try of every attack: biased downwards "
-    "by randomness, shown for comparison",
 }
 _ESTIMATORS = {
     "fresh": "one fresh draw at each step",
