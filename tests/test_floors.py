@@ -18,8 +18,8 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "libraries", "piped", "ray_actors", "verification", "exporters",
-    "leaderboards", "board",
+    "published", "libraries", "piped", "ray_actors", "board", "verification", "exporters",
+    "leaderboards",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from msgspec import to_builtins
 from attacks.naming import parse
 from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
@@ -241,7 +241,8 @@ class Run:
         Raises:
             InputError: there is no verdict yet.
         """
-        return load("plots", "answer")(self, axes)
+        drawing: Any = import_module("robustbench_coded.reports.write")  # this imports Run, and matplotlib
+        return drawing.plot(self, axes)
 
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.run.paper import explained
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -123,7 +123,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ),
         ("Stopping", [_STOPPING] if stopped else []),
         ("Versions", dict.fromkeys(_versions(manifest))),
-        ("Paper", [load("printed", "explained")()] if paper else []),
+        ("Paper", [explained()] if paper else []),
     ]
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 
