@@ -98,8 +98,7 @@ class RandomSearch(Attack):
             nonlocal corner
             if self.apart:
                 flip = each_batch(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
-                mixed = torch.where(flip.to(x.device), ball.random_sign(generators), best)
-                return mixed if ball.solid else ball.project_(mixed)
+                return torch.where(flip.to(x.device), ball.random_sign(generators), best)
             corner = not corner
             return ball.random_sign(generators) if corner else ball.uniform(generators)
 

@@ -58,7 +58,6 @@ _SWITCHES = (
     "all",
     "first",
     "guess",
-    "certify",
     "checks",
     "save_adversarials",
     "third_party_batches",

@@ -13,7 +13,7 @@ from vulture import Vulture
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 CORE = (
-    "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
+    "attacks", "errors", "deleted", "installation", "extensions", "threads", "user_code", "version",
     "code_identity", "schema", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
@@ -23,8 +23,8 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "libraries", "piped", "ray_actors", "certification", "verification", "power", "exporters",
-    "leaderboards", "view", "board",
+    "published", "libraries", "piped", "ray_actors", "board", "verification", "exporters",
+    "leaderboards",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

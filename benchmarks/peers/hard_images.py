@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors.coverage import write
-from benchmarks.peers.sandwich_exact import digits, least_margin, trained
+from benchmarks.peers.exact_margins import digits, least_margin, trained
 from robustbench_coded import attack
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.models.pixel_model import PixelModel

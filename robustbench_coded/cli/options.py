@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import (
     AWARE_ATTACKS,
@@ -113,6 +114,8 @@ def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     for key, value in _read(path).items():
         name = {"json": "as_json"}.get(key, key.replace("-", "_"))
         if name not in options or name == "help":
+            if (answer := answer_to(f"--{key}")) is not None:
+                raise InputError(f"{path}: {answer}")
             near = did_you_mean(key, options)
             raise InputError(f"{path}: there is no option {key!r}; {near}`csrobust eval --help` lists them")
         values[name] = _as_typed(f"{path}: {key}", options[name], value)

@@ -27,7 +27,6 @@ from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered
@@ -68,8 +67,7 @@ def attack(
         y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
-        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one; low
-            frequencies, "linf-low8"; or a union, "linf:8/255+l2:0.5", with eps a factor on its radii.
+        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
         seed: decides the random start and the attacker's draws. None draws one from torch's generator, so
             that every call starts anew, and ``torch.manual_seed`` repeats them all.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
@@ -172,7 +170,6 @@ def _perturbed(
             refuse_norm(attack_name, budget.norm)
         except ValueError as error:
             raise InputError(str(error)) from None
-        check_frequencies(budget.norm, images.shape[1:])
         defence = _as_defence(model, images, int(classes.max()))
         if base is not None:
             defence = copy(defence)

@@ -2,7 +2,6 @@
 
 ``robustbench``     RobustBench's ``model_info`` (arXiv 2010.09670), one JSON file per subject
 ``every-eval-ever`` the aggregate record of Every Eval Ever, schema 0.3.0, one JSON file per checkpoint
-``eval-results``    ``.eval_results/*.yaml`` of a model repository on the Hugging Face Hub
 
 What a run does not know (title, authors, link, venue, extra data) is null or left out; users fill it in.
 """
@@ -169,40 +168,6 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
             },
         },
     }
-
-
-def eval_results(run: Run, out: Path) -> list[Path]:
-    """Writes ``.eval_results/NAME.yaml``, an entry for each judgement: value in percent, conditions as notes.
-
-    The Hub shows entries whose data set is registered there as a benchmark.
-
-    Raises:
-        InputError: outcomes are missing, or the data are not on the Hub.
-    """
-    _require_complete(run)
-    data = run.manifest.data.name or "unknown"
-    if data not in ON_THE_HUB:
-        raise InputError(
-            f"{run.path}: {data} is no data set of the Hub; export one of {', '.join(ON_THE_HUB)}"
-        )
-    files: list[Path] = []
-    for checkpoint, judgements in _by_checkpoint(run).items():
-        lines = []
-        for judgement in judgements:
-            accuracy = judgement.verdict.accuracy
-            assert accuracy is not None
-            threat = f"{judgement.threat}, {perturbation_text(judgement.perturbation)}"
-            notes = f"csrobust {_version(run)}: {_subject(judgement)}; {threat}; {judgement.verdict.name}"
-            lines += [
-                "- dataset:",
-                f"    id: {ON_THE_HUB[data]}",
-                "    task_id: robust_accuracy",
-                f"  value: {100 * accuracy.estimate:.2f}",
-                f"  date: {json.dumps(run.manifest.last.time[:10])}",
-                f"  notes: {json.dumps(notes)}",
-            ]
-        _write(files, out / ".eval_results" / _file_name(checkpoint), ".yaml", "\n".join(lines))
-    return files
 
 
 def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from msgspec import Struct, ValidationError, convert
 
-from attacks.norms import base_of, members_of
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
@@ -239,7 +238,7 @@ def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifes
     values = math.prod(manifest.data.image_shape or (1,))
     pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
     each = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}
-    reach = min(each[base_of(norm)] / radius for norm, radius in members_of(perturbation.norm))
+    reach = each[perturbation.norm]
     if perturbation.eps_space != "normalized":
         return reach
     facts = manifest.checkpoint(checkpoint)

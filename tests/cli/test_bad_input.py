@@ -235,6 +235,12 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["compare", "nowhere", "nowhere"], ["nowhere", "no such folder"]),
         (["inspect", "TEXT"], ["not a checkpoint"]),
         (["evaluate"], ["'evaluate'"]),
+        (["eval", "--ckpt", "CKPT", "--certify"], ["--certify was deleted", "leave it out"]),
+        (["power", "reports/mine"], ["power was deleted"]),
+        (["curve", "--ckpt", "CKPT"], ["curve was deleted", "csrobust eval --eps"]),
+        (["view", "reports"], ["view was deleted", "csrobust list runs"]),
+        (["help", "power"], ["power was deleted"]),
+        (["sweep", "--no-certify"], ["--no-certify was deleted"]),
     ],
 )
 def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):

@@ -44,7 +44,7 @@ def test_the_summary_has_a_row_for_every_attack(run):
     rci = rci[~rci.attack.isin(submitted)]
     assert set(rci[rci.threat == "batch/unknown"].attack) == {
         "clean", "random-sign", "fgsm", "pgd-3", "eot2-pgd-2", "fixed-pgd-2", "transfer-pgd-3", "strongest",
-        "ensemble", "naive-min",
+        "ensemble",
     }  # fmt: skip
     assert "aware-pgd-2" in set(rci[rci.threat == "batch/known"].attack)
     standard = table[table.defence == "standard"]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.long
 
-NORMS = {"linf": 0.1, "l2": 0.8, "l1": 4, "l0": 3, "linf-low3": 0.15, "l2-low4": 1, "linf:0.1+l2-low4:1": 1}
+NORMS = {"linf": 0.1, "l2": 0.8, "l1": 4, "l0": 3}
 
 
 def run_in(csrobust, digits_erm, out, norm, attacks):
@@ -38,8 +38,7 @@ def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm
     )
     path = tmp_path / "run" / "adversarials" / f"{record['units'][0]}.safetensors"
     tensors = load_file(path)
-    # Three grey levels, up and down: further than the plain norms allow, and no low frequency.
-    chequered = (-1.0) ** (np.arange(8)[:, None] + np.arange(8)) * (3 / 255 if "low" in norm else 0.2)
+    chequered = 0.2 * (-1.0) ** (np.arange(8)[:, None] + np.arange(8))  # further than any norm allows
     tensors["x"][0] = (tensors["x"][0] + torch.from_numpy(chequered).float()).clamp(0, 1)
     save_file(tensors, path)
     answer = csrobust("verify", tmp_path / "run", "--json")

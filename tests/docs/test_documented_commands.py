@@ -40,7 +40,7 @@ ADDED = {
     "sweep": (*CHEAP, "--batch-size", "4,8"),
     "probe": (*FEW, "--batch-size", str(K)),
 }
-RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export", "view")
+RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml", "yaml")
 TINY = {"limit": EXAMPLES, "first": True, "batch_size": K, "draws": 2, "selection_draws": 2}

@@ -167,8 +167,7 @@ def export_command(
         str,
         typer.Option(
             "--to",
-            help="robustbench or every-eval-ever (JSON), eval-results (YAML for the Hugging Face Hub), "
-            "parquet, or latex (tables, and figures as PDF).",
+            help="robustbench or every-eval-ever (JSON), parquet, or latex (tables, and figures as PDF).",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
-from attacks.attack import Attack, better_of, wide
+from attacks.attack import Attack, wide
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Estimator, FreshDraws
@@ -97,8 +97,6 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
 
 
 def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
-    if len(inputs.budget.members) > 1:
-        return _worst_of_members(name, inputs)
     before = [generator.get_state() for generator in inputs.generators]
     try:
         return _perturbed(name, inputs)
@@ -110,36 +108,6 @@ def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
     result = _perturbed(replace(name, relaxed=True), inputs)
     result.counts["without_gradient"] += inputs.y.numel()
     return result
-
-
-COMPARISONS = 4  # under fresh draws each, between two members of a union
-
-
-def _worst_of_members(name: AttackName, s: AttackInputs) -> AttackResult:
-    """The attack in each member of a union, with the same random numbers, and the worst for each input.
-
-    An attacker that sees the base model alone compares on that.
-    """
-    estimator: Estimator
-    if name.third_party is None and name.estimator != "surrogate":
-        estimator = estimator_for(
-            name, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
-        )
-    else:
-        estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
-    before, counts = [generator.get_state() for generator in s.generators], Counter[str]()
-    worst = None
-    for member in s.budget.members:
-        for generator, state in zip(s.generators, before, strict=True):
-            generator.set_state(state)
-        result = perturb(name, replace(s, budget=member))
-        counts += result.counts
-        times = COMPARISONS if s.target.randomised else 1
-        worst = result.x if worst is None else better_of(estimator, s.y, worst, result.x, times)
-    assert worst is not None
-    estimator.check_losses()
-    counts["forwards"] += estimator.forwards
-    return AttackResult(worst, counts)
 
 
 def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
-from attacks.norms import base_of, frequencies_of, is_union, members_of
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options import option
@@ -112,34 +111,6 @@ def check_pixels(config: EvalConfig) -> None:
         raise InputError("--norm l0 counts pixels, whatever space they are in; leave --eps-space out")
 
 
-def check_union(config: EvalConfig) -> None:
-    """Refuses radii that no member of a union can have, and a number of images, which none can be held to.
-
-    Raises:
-        InputError: the first of them.
-    """
-    if config.query_budget is not None:
-        raise InputError(
-            "--query-budget holds one attack to it, and a union runs each in several; leave one out"
-        )
-    for size in config.eps or (1.0,):
-        for norm, radius in members_of(config.norm):
-            if base_of(norm) == "linf" and config.eps_space == "pixel" and size * radius > 1:
-                raise InputError(f"--norm {config.norm}: {norm} {size * radius:g} is larger than all pixels")
-
-
-def check_frequencies(norm: str, image_shape: Sequence[int]) -> None:
-    """Refuses a norm of more frequencies than images ``[C, H, W]`` have each way.
-
-    Raises:
-        InputError: it is one.
-    """
-    for member, _ in members_of(norm):
-        if (frequencies_of(member) or 0) > min(image_shape[-2:]):
-            size = "x".join(map(str, image_shape[-2:]))
-            raise InputError(f"--norm {member}: images of {size} have fewer frequencies; ask for less")
-
-
 def check_effect(config: EvalConfig, *, data: bool) -> None:
     """Raises InputError for options of files where networks, or also ``data``, are in memory alone."""
     inside = "; put it inside: nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
@@ -176,14 +147,10 @@ def check_options(config: EvalConfig) -> None:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")
     for size in config.eps or ():
-        if base_of(config.norm) == "linf" and config.eps_space == "pixel" and size > 1:
+        if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
-    if config.certify and config.norm not in ("linf", "l2", "l1"):
-        raise InputError(f"--certify: bounds are not available in {config.norm}; leave it out")
-    if is_union(config.norm):
-        check_union(config)
     for name in map(naming.parse, config.attacks):
         try:
             catalogue.refuse_norm(name, config.norm)

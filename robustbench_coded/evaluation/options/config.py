@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from attacks.naming import expand, parse, suited
-from attacks.norms import base_of, is_union
+from attacks.norms import NORMS
 from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
+from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
 from robustbench_coded.schema.words import CONTROLS
 
@@ -108,9 +108,8 @@ class EvalConfig:
     second_attacks: tuple[str, ...] = ()
     norm: str = option(
         "linf",
-        "Norm: linf, l2, l1, l0 (pixels), linf-low8 or l2-low8 (low frequencies), or a union such as "
-        "linf:8/255+l2:0.5.",
-        known_norm,
+        "Norm: linf, l2, l1 or l0 (pixels).",
+        one_of(*NORMS),
     )
     eps: tuple[float, ...] | None = option(
         None,
@@ -181,9 +180,6 @@ class EvalConfig:
         None,
         "Stopping rule: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
-    )
-    certify: bool = option(
-        False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
     checks: bool = option(
         False,
@@ -278,7 +274,7 @@ CIFAR_SHAPE = (3, 32, 32)
 
 
 def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
-    """The default radius, in pixel units; of a union, the factor 1.
+    """The default radius, in pixel units.
 
     Args:
         norm: of the perturbation budget.
@@ -288,11 +284,9 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     Raises:
         InputError: the field has no usual radius for this norm on such images.
     """
-    if is_union(norm):
-        return 1.0
-    if base_of(norm) == "linf":
+    if norm == "linf":
         return DIGITS_LINF if data in ("digits", "mnist") else LINF
-    if base_of(norm) == "l2" and tuple(image_shape) == CIFAR_SHAPE:
+    if norm == "l2" and tuple(image_shape) == CIFAR_SHAPE:
         return CIFAR_L2
     size = "x".join(map(str, image_shape))
     example = "10" if norm == "l0" else "0.5"

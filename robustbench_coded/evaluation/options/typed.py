@@ -49,7 +49,6 @@ class EvaluateOptions(TypedDict, total=False):
     unit_timeout: float | None
     time: float | None
     until: Literal["settled"] | None
-    certify: bool
     state: Literal["reset", "persistent"]
     sequence_length: int
     third_party_batches: bool

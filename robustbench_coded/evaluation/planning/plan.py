@@ -8,7 +8,6 @@ from typing import Any
 from msgspec import structs
 
 from attacks import attack_name, naming, presets
-from attacks.norms import members_of
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
@@ -255,8 +254,7 @@ class UnitMaker:
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else case.images_per_query
-            members = len(members_of(case.perturbation.norm))
-            cost = separate * members * per_query * (forwards + 2 * backwards) // 3
+            cost = separate * per_query * (forwards + 2 * backwards) // 3
             if conditions.query_budget is not None:
                 cost = min(cost, separate * conditions.query_budget * inputs // 2)
             images += cost

@@ -102,7 +102,6 @@ def evaluate(
 
     Raises:
         InputError: the options, a checkpoint, the data or the folder are not usable.
-        CertificateContradicted: an attack did what a certified bound rules out.
         IncompleteRun: some units failed; everything else is finished and reported.
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.

@@ -14,6 +14,7 @@ from torch import nn
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
@@ -220,6 +221,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
             if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
                 spec = value if name == "defence" else f"{name}:{value}"
                 raise InputError(f"there is no option {name!r}; write defences={spec!r}")
+            if (answer := answer_to(f"--{name}")) is not None:
+                raise InputError(in_python(answer))
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")

@@ -127,7 +127,7 @@ def _scene(
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
     budget = perturbation_budget.PerturbationBudget(
         norm, eps, cast(perturbation_budget.EpsSpace, space), deviation
-    ).members[0]
+    )
     if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)

@@ -7,7 +7,6 @@ from attacks import naming
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
@@ -43,7 +42,6 @@ def images_of(
     """
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
-    check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
     for k in config.batch_size:
         if config.last_batch == "drop" and k > len(data):

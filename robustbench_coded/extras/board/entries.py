@@ -179,7 +179,6 @@ def _entry(
     account = accounts.of(run, rows)
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
-    certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
     columns = _statements(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if columns.get("reported") is None and verdict.claim is not None:
         columns["reported"] = verdict.claim.value
@@ -207,7 +206,6 @@ def _entry(
         autoattack=None if account is None else account.attack,
         autoattack_examples=None if account is None else account.examples,
         ensemble=_figure(verdict.accuracy),
-        certified=_figure(certified),
         base_acc=None if verdict.gain is None else verdict.gain.second,
         gain=_figure(verdict.gain),
         examples=whole.examples,

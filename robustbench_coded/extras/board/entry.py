@@ -64,7 +64,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         autoattack_acc, autoattack, autoattack_examples: the robust accuracy under AutoAttack, by its own
             rules (one wrong answer in one draw counts); which of its suites; of how many inputs.
         ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
-        certified: lower bound on robust accuracy under this threat model.
         base_acc, gain: of the base model under its own ensemble, and the paired difference.
         forwards, backwards: images per scored example that the evaluation cost.
         breaks: published evaluations by others that left little or no gain.
@@ -106,7 +105,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     autoattack: str | None = None
     autoattack_examples: int | None = None
     ensemble: Figure | None = None
-    certified: Figure | None = None
     base_acc: float | None = None
     gain: Figure | None = None
     examples: int = 0

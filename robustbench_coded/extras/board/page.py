@@ -53,7 +53,6 @@ COLUMNS = {
     "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
     f"{kinds_text(DECIDING)}",
     "Base": "the same for the base model",
-    "Certified": "what no attack can undercut",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
 }
 

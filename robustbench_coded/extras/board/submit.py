@@ -6,7 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,14 +183,9 @@ def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
     return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]
 
 
-def opened_entry(folder: Path) -> AbstractContextManager[Path] | None:
-    """`checked_entry` of a folder that `csrobust submit` wrote; None for any other."""
-    return checked_entry(folder) if (folder / ENTRY).is_file() else None
-
-
 @contextmanager
 def checked_entry(folder: Path) -> Iterator[Path]:
-    """The folder of an entry's run; within it, modules are looked for among the entry's code first.
+    """The folder of the run in an entry; within it, modules are looked for among the entry's code first.
 
     Raises:
         InputError: a file was changed since the entry was submitted, or it breaks a rule.

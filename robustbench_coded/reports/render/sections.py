@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.extensions import all_of
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
@@ -157,16 +156,12 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
-    certified = findings.certified_text_table(run.certified)
-    yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
     yield _section(
         "collateral",
         findings.COLLATERAL,
         findings.collateral_text_table(run.rows),
         Legend(findings.COLLATERAL_LEGEND),
     )
-    for plugged in all_of("sections").values():
-        yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     commands = tuple(findings.commands_of(run))

@@ -1,4 +1,4 @@
-"""What stands beside the answer: what bounds and malicious inputs of a batch leave, sentences that a run's
+"""What stands beside the answer: what malicious inputs of a batch leave, sentences that a run's
 own figures choose (knowing the draw, other packages), and what is missing, mistaken, hidden, or can be
 checked.
 """
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.run.methodology import MIXES
@@ -15,7 +14,6 @@ from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     PERTURBATION,
     SUBJECT,
-    THREAT,
     Columns,
     TextTable,
     counted,
@@ -23,7 +21,6 @@ from robustbench_coded.reports.text.formatting import (
     hiding_text,
     interval,
     is_peers,
-    of_case,
     percent,
     perturbation_text,
     series,
@@ -33,27 +30,6 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
 from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
-
-CERTIFIED = "Certified, unknown and broken"
-CERTIFIED_LEGEND = (
-    "Certified: answers that no perturbation within eps can change to a wrong one, with a 95% interval "
-    "for the population. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
-    "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
-    "and all of them hold together with probability 99.9%."
-)
-
-
-def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
-    """A row per subject, threat model and perturbation."""
-    columns: Columns[CertifiedRow] = {
-        **of_case({**SUBJECT, **THREAT, **PERTURBATION}),
-        "Certified": lambda row: with_interval(row.certified, missing="–"),
-        "Unknown": lambda row: percent(row.unknown),
-        "Broken": lambda row: percent(row.broken),
-        "How": lambda row: row.method or f"not certified: {row.missing}",
-    }
-    return TextTable.of(rows, columns, {"Unknown", "Broken"})
-
 
 COLLATERAL = "Collateral damage"
 COLLATERAL_LEGEND = (

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.run.paper import explained
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -78,11 +78,6 @@ def limits_of(run: Run) -> list[str]:
     )
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
-    bounds = (
-        "Only certified accuracies are lower bounds"
-        if run.certified
-        else "This report contains no certified bounds"
-    )
     unless = {
         _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
         _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
@@ -92,7 +87,7 @@ def limits_of(run: Run) -> list[str]:
     }
     return [
         "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
-        f"{bounds}.",
+        "This report contains no certified bounds.",
         "The intervals do not account for other attacks, other training runs or distribution shift.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]
@@ -128,7 +123,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ),
         ("Stopping", [_STOPPING] if stopped else []),
         ("Versions", dict.fromkeys(_versions(manifest))),
-        ("Paper", [load("printed", "explained")()] if paper else []),
+        ("Paper", [explained()] if paper else []),
     ]
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 

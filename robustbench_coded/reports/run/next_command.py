@@ -60,16 +60,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if unsettled:
         return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
-    positive = [j for j in about if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
-    if about and not positive:
+    if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
         return NextCommand("")  # what has fallen stays where it is
-    if everything is not None:
-        return everything
-    # Weaknesses are planted where no attack succeeded.
-    planted = any(j.case.threat.inputs == "batch" and not j.case.threat.draw_known for j in positive)
-    if planted and manifest.last.command and not (run.path / "power.json").is_file():
-        return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
-    return NextCommand(NOTHING)
+    return everything or NextCommand(NOTHING)
 
 
 def _settling(

@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
-from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -98,8 +97,6 @@ THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for random
 _COMBINED = {
     STRONGEST: "the one attack that is lowest over the entire run",
     ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-    NAIVE_MIN: "an example counts as right only if it is right in one try of every attack: biased downwards "
-    "by randomness, shown for comparison",
 }
 _ESTIMATORS = {
     "fresh": "one fresh draw at each step",
@@ -258,10 +255,6 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return "unperturbed inputs"
     if name == RANDOM_SIGN and norm == "l0":
         return "eps pixels at random, each channel of them black or white, no gradients"
-    if name == RANDOM_SIGN and is_union(norm):
-        return "random signs in one of the norms, chosen at random for each input, no gradients"
-    if name == RANDOM_SIGN and frequencies_of(norm):
-        return "the low frequencies of random signs, eps far, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)

@@ -31,7 +31,7 @@ from robustbench_coded.reports import write
 
 K, EXAMPLES, EPS = 8, 640, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
-COMBINED = ("clean", "random-sign", "strongest", "ensemble", "naive-min")
+COMBINED = ("clean", "random-sign", "strongest", "ensemble")
 
 
 class Reads(nn.Module):

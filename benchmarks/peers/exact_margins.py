@@ -1,17 +1,10 @@
-"""Bounds and attacks beside exact least margins, on two small networks trained here on MNIST.
+"""Exact least margins of small networks trained here on MNIST, by a mixed-integer program for each class.
 
-    python benchmarks/peers/sandwich_exact.py --data DIR            prints the table
-    python benchmarks/peers/sandwich_exact.py --data DIR --write    and puts it into `sandwich.md`
-
-DIR has MNIST's test images, t10k-*: the networks are trained on all but the last of these. The truth is that
-of a mixed-integer program for each class (HiGHS, through SciPy), whose bounds on ReLUs are intervals computed
-here: nothing of it comes from what is measured.
+HiGHS solves it, through SciPy; its bounds on ReLUs are intervals computed here: nothing of it comes from what
+is measured.
 """
 
-import argparse
 import gzip
-import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,14 +14,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, lil_array
 from torch import Tensor, nn
 
-from benchmarks.errors.coverage import write
-from benchmarks.peers.sandwich import ATTACKS, LAST, PAGE, Record, begun, contradicts, outcome, tried
-from benchmarks.peers.sandwich_networks import Instance
-from robustbench_coded.extras.certification.graph import graph_of
 from robustbench_coded.models.pixel_model import PixelModel
 
-NETWORKS = {"784-20-20-10": ((20, 20), 0.03), "784-40-10": ((40,), 0.03)}  # widths, and eps
-IMAGES, EPOCHS = 20, 8
+EPOCHS = 8
 GAP = 1e-6  # of the solver's bound to its solution, and of constraints
 
 
@@ -109,68 +97,3 @@ def least_margin(model: PixelModel, low: Tensor, high: Tensor, label: int) -> fl
                 break
         found = min(found, least_of_class)
     return float(found)
-
-
-def judged(x: Tensor, y: Tensor) -> Iterator[Record]:
-    """A record of each image of each network, with the exact ``least`` margin and its ``exact_seconds``."""
-    for name, (widths, eps) in NETWORKS.items():
-        model = trained(widths, x[:-1000], y[:-1000], name)
-        right = (model(x[-1000:]).argmax(1) == y[-1000:]).nonzero().flatten()[:IMAGES] + len(x) - 1000
-        graph, pairs = graph_of(model, x[:2]), []
-        for i in right.tolist():
-            image, label = x[i].double(), int(y[i])
-            low, high = (image - eps).clamp(0, 1), (image + eps).clamp(0, 1)
-            started = time.process_time()
-            least = least_margin(model, low, high, label)
-            seconds = time.process_time() - started
-            broken = least <= 0
-            one = Instance("own", Path(name), str(i), low, high, label, None, int(not broken), int(broken))
-            pairs.append((one, begun(model, graph, one) | {"least": least, "exact_seconds": seconds}))
-        for attack in (*ATTACKS, LAST):
-            if left := [(one, r) for one, r in pairs if not r["by"] and (attack != LAST or r["bound"] <= 0)]:
-                tried(model, attack, [one for one, _ in left], [r for _, r in left])
-        yield from (record for _, record in pairs)
-
-
-def lines(records: list[Record]) -> Iterator[str]:
-    """Markdown, a line a network."""
-    yield (
-        "| network | eps | images | robust | of these certified | broken | of these broken by attacks "
-        "| contradictions | bound <= truth <= attacks | CPU seconds, exact |"
-    )
-    yield "| --- |" + " ---: |" * 9
-    for name in NETWORKS:
-        some = [r for r in records if r["network"] == name]
-        robust, broken = ([r for r in some if r["published"] == word] for word in ("robust", "broken"))
-        ordered = [r["bound"] <= r["least"] + GAP and r["least"] - GAP <= -r["reached"] for r in some]
-        cells = (
-            name,
-            NETWORKS[name][1],
-            len(some),
-            len(robust),
-            sum(outcome(r) == "certified" for r in robust),
-            len(broken),
-            sum(outcome(r) == "broken" for r in broken),
-            sum(map(contradicts, some)),
-            f"{sum(ordered)} of {len(some)}",
-            f"{sum(r['exact_seconds'] for r in some) / len(some):.2g}",
-        )
-        yield f"| {' | '.join(map(str, cells))} |"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder with t10k-*")
-    parser.add_argument("--write", action="store_true", help="put the table into sandwich.md")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    table = "\n".join(lines(list(judged(*digits(options.data)))))
-    print(table)
-    if options.write:
-        write("exact", table, PAGE)
-
-
-if __name__ == "__main__":
-    main()
