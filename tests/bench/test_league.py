@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from benchmarks.peers import league_counter, league_random
-from benchmarks.peers.league_area import excess
 
 EPS = 0.1
 
@@ -138,11 +137,3 @@ def test_an_attack_of_a_random_defence_ends_when_those_that_it_asks_about_have_u
     with pytest.raises(counter.Spent):
         drawn(drawn.x[1:3])
     assert drawn.cost.tolist() == [1, 10, 10, 1]
-
-
-def test_the_area_above_the_best_of_all_is_that_of_trapezoids():
-    best = {0.0: 1.0, 0.1: 0.5, 0.3: 0.0}
-    assert excess(best, [best]) == 0
-    # 0.2 above at 0.1, between points on the best curve: (0.1 * 0.2 / 2 + 0.2 * 0.2 / 2) / 0.3.
-    worse = best | {0.1: 0.7}
-    assert excess(worse, [worse, best]) == pytest.approx(0.1)
