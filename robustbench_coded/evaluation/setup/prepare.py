@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,12 +33,15 @@ from robustbench_coded.evaluation.options.device import (
 )
 from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
+from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.manifest import (
     CodeFacts,
     DataFacts,
@@ -48,6 +52,7 @@ from robustbench_coded.schema.manifest import (
 )
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
+from robustbench_coded.version import __version__
 
 
 def fixed_facts(
@@ -56,6 +61,9 @@ def fixed_facts(
     """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
+        # A folder refuses other code by its digest. Names of units change with the version alone: by them it is
+        # seen that a change of the code altered no unit.
+        "csrobust": __version__,
         "checkpoints": {
             c.name: [
                 # Of one in memory its code counts, with all that it holds.
@@ -180,6 +188,27 @@ class PreparedEvaluation:
         batches = plan.batches_for(conditions, case.subject, self.setup.examples)
         parts = batches_at(batches, self.sizes, size)
         return sum(len(scored_slots(case.threat, batch, conditions.seed)) for part in parts for batch in part)
+
+
+def made_ready(
+    config: EvalConfig,
+    in_memory: InMemory | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[PreparedEvaluation, Path]:
+    """Everything that the options name, and the run folder.
+
+    Writes nothing; ``say`` receives the subject that is probed.
+
+    Raises:
+        InputError: the options, a checkpoint or the data are not usable.
+    """
+    if in_memory is None:
+        config, in_memory = with_zoo(config)
+    out = None if config.overwrite or config.limit is not None else config.out
+    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
+        config = replace(config, first=True)  # begun on all images in their own order, and goes on so
+    prepared = prepare(config, in_memory, say=say)
+    return prepared, config.out or Path("reports") / folder_name(prepared)
 
 
 @subnormals_flushed()
