@@ -230,7 +230,7 @@ def _images(x: Any, model: Any) -> Tensor:
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((w for w in weights if w.is_floating_point()), stored)
     images = stored.detach().to(like.device, like.dtype)
-    images = images.clone() if images.is_inference() else images.contiguous()
+    images = images.clone(memory_format=torch.contiguous_format)
     lowest, highest = map(float, images.aminmax())
     check_range(lowest, highest, "x")
     return images if lowest >= 0 and highest <= 1 else images.clamp(0, 1)

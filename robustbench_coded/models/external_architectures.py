@@ -215,13 +215,7 @@ def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Modu
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
     network = answering_logits(network.float().cpu())
-    network.register_forward_pre_hook(_in_rows)
     return network, fit(spec, network, weights).holds_normalisation
-
-
-def _in_rows(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Grey images as torchvision's: their strides can also be read as channels last, where ``view`` fails."""
-    return tuple(x.flatten().view(x.shape) if isinstance(x, Tensor) else x for x in inputs)
 
 
 def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -163,8 +163,10 @@ class WorkerContext:
             chosen = outputs is not None and loaded.classes != info.classes
             network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
             model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
-            # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
-            self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
+            if info.ours:  # others may use view(), which this layout breaks
+                # Convolutions run in it: the numbers are the same, nothing is rearranged each time.
+                model = model.to(memory_format=layout(self.device))
+            self._models[checkpoint] = model.to(self.device)
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:
