@@ -74,7 +74,8 @@ def attacked(model: PixelModel, name: str, some: list[Instance]) -> list[float]:
     x = torch.stack([one.image for one in some]).float()
     y = torch.tensor([one.label for one in some])
     towards = [one.target for one in some if one.target is not None]
-    found = attack(model, x, y, name, some[0].eps, target=torch.tensor(towards) if towards else None, seed=0)
+    target = torch.tensor(towards) if towards else None
+    found = attack(model, x, y, name, some[0].eps, target=target, seed=0, early_stop=True)
     return [ahead(model, one, at) for one, at in zip(some, found, strict=True)]
 
 

@@ -76,7 +76,7 @@ def given(request, tmp_path):
 
 @pytest.mark.parametrize("workers", [[], pytest.param(["--workers", "1"], marks=pytest.mark.long)])
 def test_a_file_with_the_definition_beside_it_is_evaluated(given, workers):
-    folder, name, network, x, y = given
+    folder, name, *_ = given
     options = ["--attacks", "pgd-3,relaxed-pgd-2", "--eps", "0.05", "--draws", "1", "--threads", "1"]
     own = ["--arch", f"{folder}/nets.py:{name}", "--normalize", "none", "--data", f"npz:{folder}/data.npz"]
     command = ["eval", "--ckpt", f"{folder}/net.pt", *own, *options, "--quiet", *workers]
