@@ -30,7 +30,7 @@ from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, networks_in
 
 Images = TypeVar("Images")
 SEEDS = count(0, 2**63 - 1)
@@ -218,11 +218,12 @@ def _targets(target: Any, defence: Defence, x: Tensor, seed: int) -> Tensor:
 
 
 def _training(model: Any) -> list[nn.Module]:
-    """The parts in training mode of a module that is, as in adversarial training.
+    """The parts in training mode of networks that are, as in adversarial training; of a module or function.
 
     One that is in evaluation mode keeps parts in training mode: these may be the defence.
     """
-    return [m for m in model.modules() if m.training] if getattr(model, "training", False) else []
+    networks = networks_in(model) if isinstance(model, nn.Module) or is_function(model) else []
+    return [m for network in networks if network.training for m in network.modules() if m.training]
 
 
 def _images(x: Any, model: Any) -> Tensor:
