@@ -47,7 +47,7 @@ def own_network(name: str, mnist: Path, folder: Path) -> None:
     model = trained(widths, x[:-1000], y[:-1000], name)
     right = model(x[-1000:]).argmax(1) == y[-1000:]
     x, y = x[-1000:][right], y[-1000:][right]
-    left = lead(model, attack(model, x, y, "pgd-100", eps, seed=0), y)
+    left = lead(model, attack(model, x, y, "pgd-100", eps, seed=0, early_stop=True), y)
     left[left <= 0] = torch.inf
     near = left.argsort()[:IMAGES]
     low, high = (x.double() - eps).clamp(0, 1), (x.double() + eps).clamp(0, 1)

@@ -75,7 +75,8 @@ class Dataset:
     def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels of the given rows: x float32 ``[k, C, H, W]`` in [0, 1], y int64 ``[k]``."""
         rows = np.asarray(indices, dtype=np.int64)
-        pixels = torch.from_numpy(np.ascontiguousarray(self.images[rows].transpose(0, 3, 1, 2)))
+        # In order: strides of grey images in another one can be read as channels last, where view() fails.
+        pixels = torch.from_numpy(self.images[rows].transpose(0, 3, 1, 2).copy(order="C"))
         return pixels.to(torch.float32).div_(self.scale), torch.from_numpy(self.labels[rows])
 
     def subset(self, rows: np.ndarray) -> Dataset:

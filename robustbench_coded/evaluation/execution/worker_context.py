@@ -24,6 +24,7 @@ from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InM
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
+from robustbench_coded.models.external_architectures import is_library
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
@@ -63,6 +64,11 @@ class LoadedCheckpoint:
     def ours(self) -> bool:
         """True if it is a file with weights of one of our own architectures."""
         return bool(self.path) and split_variant(self.network)[0] in MODELS
+
+    @property
+    def theirs(self) -> bool:
+        """True if the network is code of the user's: it is in memory, or ``--arch`` names what builds it."""
+        return not self.path or (":" in self.network and not is_library(self.network))
 
 
 @dataclass(frozen=True)
@@ -163,8 +169,10 @@ class WorkerContext:
             chosen = outputs is not None and loaded.classes != info.classes
             network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
             model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
-            # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
-            self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
+            if info.ours:  # others may use view(), which this layout breaks
+                # Convolutions run in it: the numbers are the same, nothing is rearranged each time.
+                model = model.to(memory_format=layout(self.device))
+            self._models[checkpoint] = model.to(self.device)
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:

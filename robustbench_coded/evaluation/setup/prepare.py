@@ -61,8 +61,8 @@ def fixed_facts(
     """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
-        # A folder refuses other code by its digest. Names of units change with the version alone: by them it is
-        # seen that a change of the code altered no unit.
+        # A folder refuses other code by its digest. Names of units change with the version alone, and so show
+        # whether other code altered a unit.
         "csrobust": __version__,
         "checkpoints": {
             c.name: [
