@@ -143,11 +143,7 @@ def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseRe
                 f"{c.attack.attack} under {c.attack.threat} broke it; the "
                 "bound or the outcome is wrong: no figure of this run can be trusted"
             )
-    rows = [
-        _row(result, certificates)
-        for result in results
-        if result.case.attack == ENSEMBLE and not result.case.threat.collateral
-    ]
+    rows = [_row(result, certificates) for result in results if result.case.attack == ENSEMBLE]
     return [row for row in rows if row is not None]
 
 

@@ -159,8 +159,6 @@ def judgements_of(
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
-    Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
-
     Args:
         selftests: the checks of each subject that came of its self-tests.
         small: what a short attack leaves in small batches.
@@ -168,11 +166,7 @@ def judgements_of(
     judged = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
     for result in results:
-        if (
-            result.case.attack != words.ENSEMBLE
-            or result.case.perturbation not in judged
-            or result.case.threat.collateral
-        ):
+        if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.

@@ -27,7 +27,6 @@ from robustbench_coded.evaluation.execution.attack_group import (
     UnitRun,
     attack_group,
     attacked_alone,
-    group_of,
     groups_of,
     placed,
     score_group,
@@ -109,7 +108,7 @@ def score_random_batches(run: UnitRun) -> None:
             batches = tuple(context.batch(subject, VICTIMS + number - 1) for number in numbers)
         else:
             batches = tuple(random_batch(images, subject.k, seed, number, every) for number in numbers)
-        group = group_of(run, batches)
+        group = Group(batches)
         clean, y = context.group(list(batches))
         x = clean.clone()
         for position, batch in enumerate(batches):

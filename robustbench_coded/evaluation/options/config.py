@@ -132,8 +132,8 @@ class EvalConfig:
     )
     inputs: tuple[str, ...] = option(
         ("batch",),
-        "Inputs that the attacker controls: batch (all, default), victim (one), co-batch (one, "
-        "beside others of the attacker's choice) or collateral (some, to harm the others).",
+        "Inputs that the attacker controls: batch (all, default), victim (one) or co-batch (one, beside "
+        "others of the attacker's choice).",
     )
     draws: int = option(
         10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)

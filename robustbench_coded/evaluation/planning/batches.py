@@ -13,7 +13,6 @@ from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.case import ThreatModel
 
 # A victim's batch costs as much as any other: few victims at the first look, where one forward in each of
 # more batches confirms a break, and so many at the next.
@@ -67,22 +66,25 @@ class Batch:
         index: position within the partition; names the batch's random streams.
         members: example of each slot, length k.
         scored: how many of the leading slots are scored; the rest only fill the batch up.
-        together: inputs in a row that are malicious or benign together: in a sequence, those of a batch.
         victim: the slot of the one input that is attacked and scored; None where it is no victim's batch.
     """
 
     index: int
     members: tuple[int, ...]
     scored: int
-    together: int = 1
     victim: int | None = None
 
     @property
     def k(self) -> int:
         return len(self.members)
 
+    @property
+    def scored_slots(self) -> list[int]:
+        """The slots whose answers count."""
+        return list(range(self.scored)) if self.victim is None else [self.victim]
 
-def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1) -> list[Batch]:
+
+def partition(examples: int, k: int, last_batch: str = "pad") -> list[Batch]:
     """Cuts examples 0 ... examples - 1, in their order, into batches of ``k``.
 
     Args:
@@ -101,7 +103,7 @@ def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1)
             break
         fill = k - scored if last_batch == "pad" else 0
         members = (*range(start, start + scored), *(i % examples for i in range(fill)))
-        batches.append(Batch(index, members, scored, together))
+        batches.append(Batch(index, members, scored))
     if not batches:
         raise ValueError(
             f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
@@ -122,28 +124,6 @@ def victims_batch(number: int, examples: int, k: int, seed: int) -> Batch:
     others = [example for example in order if example != number] or [number]
     members = [others[place % len(others)] for place in range(k - 1)]
     return Batch(VICTIMS + number, (*members[:slot], number, *members[slot:]), k, victim=slot)
-
-
-def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
-    """The slots of ``count`` malicious inputs, every slot equally likely; those of 2 are among those of 4."""
-    parts = [range(batch.k)[start : start + batch.together] for start in range(0, batch.k, batch.together)]
-    order = torch.randperm(len(parts), generator=stream(seed, batch.index, "victims"))
-    return sorted([slot for part in order.tolist() for slot in parts[part]][:count])
-
-
-def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
-    """The slots of a batch whose answers count: under collateral damage the unperturbed ones.
-
-    None where a batch is too small for so many malicious inputs and an untouched one.
-    """
-    if batch.victim is not None:
-        return [batch.victim]
-    if threat.malicious is None:
-        return list(range(batch.scored))
-    if threat.malicious >= batch.k:
-        return []
-    malicious = set(malicious_slots(batch, threat.malicious, seed))
-    return [slot for slot in range(batch.scored) if slot not in malicious]
 
 
 def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> list[list[Batch]]:

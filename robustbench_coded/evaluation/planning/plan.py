@@ -9,7 +9,6 @@ from msgspec import structs
 
 from attacks import attack_name, naming, presets
 from attacks.norms import members_of
-from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
@@ -41,8 +40,7 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
     rule = conditions.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"
-    together = subject.k // subject.sequence if subject.sequence else 1
-    return partition(examples, subject.k, rule, together)
+    return partition(examples, subject.k, rule)
 
 
 def cases_for(
@@ -115,7 +113,7 @@ def _threats(
     on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
     all_inputs = [] if on_victims_alone else ["batch"]
     if all_inputs and subject.batch_dependent:
-        all_inputs = inputs_for(requested.inputs, subject.k)
+        all_inputs = list(dict.fromkeys(requested.inputs))
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
@@ -147,8 +145,6 @@ def _no_sense(
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
-    if threat.malicious is not None and name.uses_base:
-        return NotRun(name.text, subject.label, str(threat), "the base model answers inputs one by one")
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
@@ -213,13 +209,10 @@ class UnitMaker:
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
             return [part for part in added if part]
         batches = batches_for(self.conditions, case.subject, self.sizes[-1])
-        # A last batch smaller than the number of malicious inputs has no victim.
-        malicious, k = case.threat.malicious or 0, case.subject.k
-        parts: list[_Part] = [
-            [(batch, max(1, whole * batch.k // k)) for batch in part if malicious < batch.k]
+        return [
+            [(batch, max(1, whole * batch.k // case.subject.k)) for batch in part]
             for part in batches_at(batches, self.sizes, self.size)
         ]
-        return [part for part in parts if part]
 
     def _cut(self, case: PlannedCase, part: _Part, per_group: int) -> Iterator[Unit]:
         """Units of whole groups of equally large batches."""

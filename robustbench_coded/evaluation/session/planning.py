@@ -191,10 +191,9 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     if named and averages and not case.subject.randomised:  # nothing to average over
         return False
     if every:
-        return named or case.threat.collateral or case.attack not in config.second_attacks
+        return named or case.attack not in config.second_attacks
     known = set(chain(*presets.PRESETS.values()))
-    in_batches = case.threat.inputs == "batch" or case.threat.collateral
-    return (named and in_batches) or case.attack not in known
+    return (named and case.threat.inputs == "batch") or case.attack not in known
 
 
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:

@@ -30,7 +30,7 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, victims_at
 from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
@@ -180,8 +180,7 @@ class PreparedEvaluation:
         if case.threat.one_victim:
             return victims_at(self.sizes, size, conditions.victims)
         batches = plan.batches_for(conditions, case.subject, self.setup.examples)
-        parts = batches_at(batches, self.sizes, size)
-        return sum(len(scored_slots(case.threat, batch, conditions.seed)) for part in parts for batch in part)
+        return sum(batch.scored for part in batches_at(batches, self.sizes, size) for batch in part)
 
 
 @subnormals_flushed()

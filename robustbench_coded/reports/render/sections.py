@@ -159,12 +159,6 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
     certified = findings.certified_text_table(run.certified)
     yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
-    yield _section(
-        "collateral",
-        findings.COLLATERAL,
-        findings.collateral_text_table(run.rows),
-        Legend(findings.COLLATERAL_LEGEND),
-    )
     for plugged in all_of("sections").values():
         yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))

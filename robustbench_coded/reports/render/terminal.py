@@ -47,7 +47,6 @@ def summary_table(run: Run) -> Group:
     if any(None in row.cells for table in run_tables for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
-    parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _open(run)), *certified)
 

@@ -1,4 +1,4 @@
-"""What stands beside the answer: what bounds and malicious inputs of a batch leave, sentences that a run's
+"""What stands beside the answer: what bounds leave, sentences that a run's
 own figures choose (knowing the draw, other packages), and what is missing, mistaken, hidden, or can be
 checked.
 """
@@ -9,7 +9,6 @@ from typing import Any
 
 from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.run.methodology import MIXES
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
@@ -32,7 +31,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
-from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
+from robustbench_coded.schema.words import LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
@@ -53,30 +52,6 @@ def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
         "How": lambda row: row.method or f"not certified: {row.missing}",
     }
     return TextTable.of(rows, columns, {"Unknown", "Broken"})
-
-
-COLLATERAL = "Collateral damage"
-COLLATERAL_LEGEND = (
-    "Accuracy on unperturbed inputs whose batch contains the given number of malicious inputs. Malicious "
-    "inputs are perturbed within eps, or anywhere in [0, 1], to raise the loss on the unperturbed ones. "
-    "They are chosen at random and nested: those of 2 are among those of 4. Accuracy is under the ensemble "
-    "of the attacks that ran; clean: the same inputs without malicious ones."
-)
-
-
-def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
-    """A row per ensemble with malicious inputs; no rows without any."""
-    rows = [
-        row for row in lines if row.threat.malicious and row.attack == ENSEMBLE and row.accuracy is not None
-    ]
-    draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
-    figures: Columns[SummaryRow] = {
-        "Malicious": lambda row: row.threat.malicious,
-        "Clean accuracy": lambda row: percent(row.clean_accuracy),
-        "Accuracy": lambda row: with_interval(row.interval),
-    }
-    moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
-    return TextTable.of(rows, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
 
 
 # What attacks of other packages say of themselves, by what they counted.
