@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "query_budget", "checks", "early_stop",
         "third_party_batches",
     ),
-    "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
+    "Draws and seed": ("draws", "selection_draws", "seed"),
     "Verdicts, claims, time": (
         "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
         "time", "until",

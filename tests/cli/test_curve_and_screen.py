@@ -31,19 +31,6 @@ def test_the_area_above_the_best_of_all_is_that_of_trapezoids():
     assert excess(worse, [worse, best]) == pytest.approx(0.1)
 
 
-def test_repeated_submissions_are_printed_with_intervals(csrobust):
-    defended = (*SMALL, "--no-standard", "--defence", "noise:sigma=0.5", "--attacks", "fgsm", "--draws", "4")
-    answer = csrobust("curve", "--ckpt", "digits-erm", *defended, "--over", "submissions", "--eps", "0.3")
-    assert answer.code == 0, answer.err
-    curves = [part for part in re.split(r"\n(?=\S)", answer.out) if "over submissions:\n" in part]
-    fgsm, ensemble = curves
-    assert "fgsm, eps 0.3" in fgsm and " ensemble, " in ensemble
-    points = re.findall(r"([125]): (\d+\.\d) \[(\d+\.\d), (\d+\.\d)\]", fgsm)
-    assert [int(submissions) for submissions, *_ in points] == [1, 2]
-    (once, *_), (twice, low, high) = ([float(x) for x in point[1:]] for point in points)
-    assert low < twice < once < high
-
-
 def test_standard_inference_is_screened(csrobust):
     earlier = ("--attacks", "fgsm", "--eps", "0.05", "--out", "run")
     assert csrobust("eval", "--ckpt", "digits-erm", *SMALL, *earlier).code == 0

@@ -38,7 +38,7 @@ def parsed(csrobust, monkeypatch):
         [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
-        [*A, "--defence", "m:b", "--submissions", "5"],
+        [*A, "--defence", "m:b", "--draws", "5"],
         ["--defence", "coin-flip", "--engine", "ray", "--address", "auto", "--workers", "3"],
     ],
 )

@@ -11,7 +11,6 @@ pytestmark = pytest.mark.long
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {
     "screen": ("screen", "--victims", "2", *SMALL),
-    "curve over submissions": ("curve", "--over", "submissions", "--attacks", "fgsm", *SMALL),
     "curve over steps": ("curve", "--over", "steps", *SMALL),
 }
 

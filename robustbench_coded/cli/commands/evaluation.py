@@ -2,7 +2,7 @@
 and reported.
 
 plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253),
-curve over eps, steps, draws or submissions, screen takes two minutes, the first rungs of the protocol.
+curve over eps, steps or draws, screen takes two minutes, the first rungs of the protocol.
 """
 
 import json
@@ -125,17 +125,16 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or submissions.")]
+Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps or draws.")]
 STEPS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = (1, 5, 10, 20, 30)
-SUBMISSIONS = (1, 2, 5, 10, 20, 50, 100)
 RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
 PIXELS = "1,2,5,10,20,50"  # in l0
 
 
 @takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {','.join(presets.OVER_EPS)}"))
 def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Measure accuracy over eps, steps, draws or submissions.
+    """Measure accuracy over eps, steps or draws.
 
     The points are rows of an ordinary run, so a curve can extend an existing run.
     """
@@ -151,13 +150,13 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     elif over == "draws":
         names = [presets.USUAL if draws == 1 else presets.AVERAGED.format(draws) for draws in DRAWS]
         options["attacks"] = [suited(name, norm) for name in names]
-    elif over != "submissions":
-        raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
+    else:
+        raise InputError(f"--over {over!r} is not known; choose eps, steps or draws")
 
     def lines(run: "Run") -> Iterator[str]:
         from robustbench_coded.reports.render import terminal
 
-        return terminal.curve_lines(run, over, SUBMISSIONS)
+        return terminal.curve_lines(run, over)
 
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 

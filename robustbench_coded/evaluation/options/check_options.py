@@ -152,9 +152,6 @@ def check_options(config: EvalConfig) -> None:
         check_until(config)
     if config.state != "persistent" and config.sequence_length != EvalConfig.sequence_length:
         raise InputError(f"--sequence-length {config.sequence_length} has no effect; add --state persistent")
-    if config.submissions is not None and config.submissions > config.draws:
-        count = config.submissions
-        raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")
     for size in config.eps or ():
         if base_of(config.norm) == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")

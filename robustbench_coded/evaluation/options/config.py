@@ -144,9 +144,6 @@ class EvalConfig:
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
-    submissions: int | None = option(
-        None, "Also report accuracy under N submissions of each perturbed input.", count()
-    )
     last_batch: str = option(
         "pad", "Treatment of an incomplete last batch: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
     )

@@ -10,7 +10,6 @@ from rich.text import Text
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -112,13 +111,13 @@ def _open(run: Run) -> Iterator[str]:
 _CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 
 
-def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterator[str]:
+def curve_lines(run: Run, over: str) -> Iterator[str]:
     """For each curve of at least two points its name, and a line a point.
 
     Over eps, a last line says how much the attack leaves beside the lowest of all curves (``excess``).
 
     Args:
-        over: ``eps``, ``steps``, ``draws``, or ``submissions``, which have a point for each of these.
+        over: ``eps``, ``steps`` or ``draws``.
     """
     curves: dict[str, dict[float, str]] = {}
     levels: dict[tuple, dict[str, dict[float, float]]] = {}  # subject, threat and norm -> curve -> accuracy
@@ -129,15 +128,14 @@ def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterato
             continue
         case, eps = result.case, formatting.pixels(result.case.perturbation.eps)
         family, x = _place(case, over)
-        points = {x: result.shown} if over != "submissions" else {m: survival(result, m) for m in submissions}
         where = "" if over == "eps" else f", eps {eps}"
         title = f"{formatting.subject_text(case.subject, with_k=True)}, {case.threat}, {family}{where}"
-        for x, interval in points.items():
-            if interval is not None and family:
-                shown = eps if over == "eps" else f"{x:g}"
-                curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(interval)}"
-                alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
-                alike.setdefault(title, {})[x] = interval.estimate
+        interval = result.shown
+        if interval is not None and family:
+            shown = eps if over == "eps" else f"{x:g}"
+            curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(interval)}"
+            alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
+            alike.setdefault(title, {})[x] = interval.estimate
     for title, lines in curves.items():
         if len(lines) > 1:
             yield one_line(f"{title} over {over}:")
@@ -165,7 +163,7 @@ def excess(curve: Mapping[float, float], curves: Sequence[Mapping[float, float]]
 
 def _place(case: Case, over: str) -> tuple[str, float]:
     """The family of an attack, '' for an attack of no curve, and where on the curve it stands."""
-    if over in ("eps", "submissions"):
+    if over == "eps":
         return case.attack, case.perturbation.eps
     name = formatting.parsed_attack(case.attack)
     number = int(getattr(name, over, None) or 1)  # pgd-0 is no name
