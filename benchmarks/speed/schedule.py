@@ -153,7 +153,7 @@ def full_evaluation() -> list[Unit]:
         subjects.append(ProbedSubject(standard, "standard", K, False, False, True, K))
         for n in CODED:
             subjects.append(ProbedSubject(Subject(name, "rci", K, n), f"rci:N={n}", K, True, True, True, n))
-    rows, _ = cases_for(config.requested([8 / 255]), config.conditions, subjects)
+    rows, _ = cases_for(config.requested([8 / 255]), subjects)
     fixed = {"checkpoints": dict.fromkeys(names, "0")}
     maker = UnitMaker(config.conditions, GROUP_IMAGES, fixed, (EXAMPLES,), EXAMPLES)
     return [unit for row in rows for unit in maker.units(row)]

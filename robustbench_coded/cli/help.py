@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "batch_size", "last_batch", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "query_budget", "checks", "early_stop",
+        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "checks", "early_stop",
         "third_party_batches",
     ),
     "Draws and seed": ("draws", "selection_draws", "seed"),

@@ -212,14 +212,12 @@ def _checks(
     unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
-    subject = result.case.subject
-    stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     checks = [
         *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
-        *attack_checks.converged(results, result, stopped),
-        *selftests.get(subject, ()),
+        *attack_checks.converged(results, result),
+        *selftests.get(result.case.subject, ()),
     ]
-    return gradients.answered(checks, results, result, stopped)
+    return gradients.answered(checks, results, result)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

@@ -91,7 +91,6 @@ def test_an_input_stands_where_it_stands_in_every_member(problem, name):
         ({"norm": "linf-low2", "attacks": "autoattack:standard"}, "knows linf and l2 and l1; for linf-low2"),
         ({"norm": "linf-low9", "attacks": "fgsm"}, "images of 8x8 have fewer frequencies"),
         ({"norm": "linf-low2", "attacks": "fgsm", "certify": True}, "bounds are not available in linf-low2"),
-        ({"norm": UNION, "attacks": "fgsm", "query_budget": 100}, "a union runs each in several"),
         ({"norm": UNION, "attacks": "fgsm", "eps": 30}, "linf 1.2 is larger than all pixels"),
         ({"norm": "linf:8/255+l3:0.5"}, "is not known; choose linf"),
     ],

@@ -47,22 +47,6 @@ def budget_of(
     return PerturbationBudget(norm, eps, cast(EpsSpace, space), deviation, eps_scale)
 
 
-def query_budget_of(context: WorkerContext, case: PlannedCase, budget: int, inputs: int) -> int:
-    """Images forwarded and differentiated that an attack on so many inputs may cost.
-
-    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no case
-    costs more for each scored example than was asked for, and all of its batches are attacked alike.
-
-    Args:
-        budget: images for each scored example.
-    """
-    if case.threat.one_victim:
-        return budget * inputs
-    batches = context.batches(case.subject)
-    scored = sum(batch.scored for batch in batches)
-    return budget * inputs * scored // sum(batch.k for batch in batches)
-
-
 @dataclass(frozen=True)
 class Group:
     """Equally large batches.
@@ -217,9 +201,6 @@ def perturbed(
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
         scored=None if group.victims or run.session else scored,
-        query_budget=None
-        if conditions.query_budget is None
-        else query_budget_of(context, case, conditions.query_budget, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
         early_stop=conditions.early_stop and not (standard and name.uses_base),
         raw_views=conditions.own_batches,

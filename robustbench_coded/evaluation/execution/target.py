@@ -228,30 +228,16 @@ class RawView(ThirdPartyView):
     An attack that goes on with the survivors alone then attacks other batches than the one that is scored.
 
     Args:
-        target, x, budget, query_budget, y: as in ``attacks.adapters.third_party.ThirdPartyView``.
+        target, x, budget: as in ``attacks.adapters.third_party.ThirdPartyView``.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        x: Tensor,
-        budget: perturbation_budget.PerturbationBudget,
-        query_budget: int | None = None,
-        y: Tensor | None = None,
-    ):
-        super().__init__(target, x, budget, query_budget, y)
+    def __init__(self, target: Target, x: Tensor, budget: perturbation_budget.PerturbationBudget):
+        super().__init__(target, x, budget)
         self._target = target
 
     def forward(self, x: Tensor) -> Tensor:
-        # Where the attack may be stopped, what it showed last in each slot is its result.
-        return super().forward(x) if self.limited else self._as_it_comes(x)
-
-    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
-        return self._as_it_comes(x)
-
-    def _as_it_comes(self, x: Tensor) -> Tensor:
         images = self._target.images(x[None])
-        self._pay(images, x)
+        self.forwards += images
         logits = self._target.answer(x, self._calls)
         self._calls += 1
         return self._counted(logits, images)

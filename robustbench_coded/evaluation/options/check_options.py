@@ -93,15 +93,11 @@ def check_pixels(config: EvalConfig) -> None:
 
 
 def check_union(config: EvalConfig) -> None:
-    """Refuses radii that no member of a union can have, and a number of images, which none can be held to.
+    """Refuses radii that no member of a union can have.
 
     Raises:
         InputError: the first of them.
     """
-    if config.query_budget is not None:
-        raise InputError(
-            "--query-budget holds one attack to it, and a union runs each in several; leave one out"
-        )
     for size in config.eps or (1.0,):
         for norm, radius in members_of(config.norm):
             if base_of(norm) == "linf" and config.eps_space == "pixel" and size * radius > 1:

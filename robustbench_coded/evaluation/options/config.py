@@ -59,8 +59,6 @@ class EvalConfig:
         relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
         second_attacks: those of ``attacks`` that run only where the others leave something.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
-        query_budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
-            included, before which every attack stops; None for as many as its name says.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
         early_stop: stop on examples already misclassified where that changes nothing but the time.
         device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
@@ -123,12 +121,6 @@ class EvalConfig:
         "Space in which eps is measured: pixel ([0, 1]) or normalized (after normalisation; in pixels, eps "
         "is multiplied by each channel's standard deviation).",
         one_of("pixel", "normalized"),
-    )
-    query_budget: int | None = option(
-        None,
-        "Maximum number of images that an attack passes forward or backward through the network, per "
-        "example.",
-        count(),
     )
     inputs: tuple[str, ...] = option(
         ("batch",),
@@ -238,7 +230,6 @@ class EvalConfig:
             aware_attacks=self.aware_attacks,
             victims=self.victims,
             last_batch=self.last_batch,
-            query_budget=self.query_budget,
             early_stop=self.early_stop,
             own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.

@@ -30,14 +30,12 @@ class EvaluateOptions(TypedDict, total=False):
     norm: str | float
     eps: Radius | Sequence[Radius] | None
     eps_space: Literal["pixel", "normalized"]
-    query_budget: int | None
     inputs: str | Sequence[str]
     draws: int
     selection_draws: int
     aware_attacks: int
     victims: int
     seed: int
-    submissions: int | None
     last_batch: Literal["pad", "shrink", "drop"]
     early_stop: bool
     attack_precision: Literal["float32", "bfloat16", "auto"]

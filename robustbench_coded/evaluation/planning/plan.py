@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_batch,
 )
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
+from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
@@ -44,7 +44,7 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 
 def cases_for(
-    requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
+    requested: RequestedAttacks, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[PlannedCase], list[str | NotRun]]:
     """The rows that these subjects, attacks and perturbations give, and what is left out."""
     rows: list[PlannedCase] = []
@@ -59,7 +59,7 @@ def cases_for(
             name = naming.parse(text)
             attacks += [
                 cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
-                for threat in _threats(requested, conditions, subject, name, notes)
+                for threat in _threats(requested, subject, name, notes)
                 for perturbation in requested.perturbations
             ]
         # A victim sits in a batch of its own, clean and perturbed.
@@ -86,7 +86,6 @@ def _in_their_place(
 
 def _threats(
     requested: RequestedAttacks,
-    conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
     notes: dict[str | NotRun, None],
@@ -123,7 +122,7 @@ def _threats(
         all_inputs.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
-        if note := _no_sense(conditions, subject, name, threat):
+        if note := _no_sense(subject, name, threat):
             notes[note] = None
         else:
             threats.append(threat)
@@ -139,28 +138,13 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _no_sense(
-    conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
-) -> str | NotRun | None:
+def _no_sense(subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
-    if conditions.query_budget is None or name.third_party is not None:
-        return None
-    images = subject.images_per_query(threat) / (1 if threat.one_victim else subject.k)
-    cost = images_per_query(
-        name,
-        1 if name.estimator == "transfer" else images,
-        randomised=subject.randomised,
-        independent=subject.independent,
-    )
-    if cost <= conditions.query_budget:
-        return None
-    least = f"one move costs {cost:.4g} images for each example"
-    why = f"{least}, and --query-budget {conditions.query_budget} is less"
-    return NotRun(name.text, subject.label, str(threat), why)
+    return None
 
 
 _Part = list[tuple[Batch, int]]  # each with its image gradients
@@ -249,10 +233,7 @@ class UnitMaker:
             inputs = 1 if case.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else case.images_per_query
             members = len(members_of(case.perturbation.norm))
-            cost = separate * members * per_query * (forwards + 2 * backwards) // 3
-            if conditions.query_budget is not None:
-                cost = min(cost, separate * conditions.query_budget * inputs // 2)
-            images += cost
+            images += separate * members * per_query * (forwards + 2 * backwards) // 3
         return max(images, 1)
 
     def identified(self, unit: Unit) -> Unit:
@@ -263,7 +244,7 @@ class UnitMaker:
                 count = victims_at(self.sizes, self.size, self.conditions.victims)
             made = (self.units_of_first(source, count) for source in unit.case.submission.sources)
             unit = replace(unit, sources=tuple(made))
-        return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))
+        return replace(unit, id=cases.unit_id(unit, self.fixed))
 
     def units_of_first(self, case: PlannedCase, count: int | None) -> tuple[Unit, ...]:
         """The units of a case on whole batches that hold the first so many examples; None for all."""

@@ -19,7 +19,6 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import FIRST_LOOK, comparisons_judged, sample_sizes
-from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
 from robustbench_coded.evaluation.protocol.state import (
@@ -69,7 +68,7 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    cases, notes = units.cases_for(prepared.requested, prepared.subjects)
     notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -172,7 +171,6 @@ def _plan(
         levels=prepared.context.levels,
         relus=cache(partial(_relus, prepared)),
         hidden=_hidden(prepared.context, cases),
-        stopped=partial(stopped, prepared.setup.conditions),
     )
 
 

@@ -70,8 +70,7 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        # The limit of images is hashed with each unit, where it decides anything.
-        **{name: value for name, value in asdict(setup.conditions).items() if name != "query_budget"},
+        **asdict(setup.conditions),
     }
 
 

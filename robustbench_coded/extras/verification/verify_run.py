@@ -83,7 +83,6 @@ def rebuilt_bench(
         aware_attacks=last.count("aware_attacks") or 1,
         victims=last.count("victims") or 1,
         last_batch=identity.last_batch or "pad",
-        query_budget=None,
         early_stop=False,
         own_batches=False,
         keeps_adversarials=False,

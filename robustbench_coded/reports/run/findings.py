@@ -56,8 +56,6 @@ def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
 
 # What attacks of other packages say of themselves, by what they counted.
 _OWN = {
-    "third_party_stopped": "{who} was stopped by its budget of images on {inputs:g} inputs before it had a "
-    "figure of its own ({where}); what it had shown the defence last leaves {left}.",
     "third_party_inputs": "{who} itself reports {own}% ({where}); on fresh draws its inputs leave {left}.",
 }
 

@@ -116,7 +116,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Examples", [_examples(rows)]),
         ("Perturbation budget", _perturbations(rows)),
         ("Attack", _attacks(rows)),
-        ("Cost", _cost_limits(manifest)),
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
         ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
@@ -239,18 +238,6 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
         yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
     yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
-
-
-def _cost_limits(manifest: RunManifest) -> Iterator[str]:
-    """How much each attack could cost, where that was limited."""
-    limits = sorted({case.query_budget for case in manifest.cases if case.query_budget is not None})
-    free = any(case.query_budget is None for case in manifest.cases if case.case.attack not in CONTROLS)
-    if limits:
-        yield (
-            f"every attack{' but some' if free else ''} was stopped before it would have cost more than "
-            f"{series(list(map(str, limits)))} images forwarded and differentiated for each scored example "
-            "(and known draw), counted where the defence is asked, coded and co-batched images included."
-        )
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
