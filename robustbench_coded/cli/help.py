@@ -17,7 +17,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first",
         "batch_size", "last_batch", "state", "sequence_length",
     ),
     "Attacks": (

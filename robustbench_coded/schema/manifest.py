@@ -133,7 +133,6 @@ class Identity(Struct, frozen=True, kw_only=True):
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
-        class_mix: the order they were put into (``evaluated``); None for the data set's own.
         state: ``persistent over B batches``; None where it is reset before each.
         subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
@@ -142,7 +141,6 @@ class Identity(Struct, frozen=True, kw_only=True):
     data_sha256: str | None = None
     limit: int | None = None
     subset: str | None = None
-    class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
     state: str | None = None

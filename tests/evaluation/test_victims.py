@@ -125,9 +125,11 @@ def test_the_interval_is_for_the_evaluated_images_and_the_wide_one_stands_beside
 
 @pytest.mark.parametrize("inputs", ["victim", "co-batch"])
 def test_victims_where_batches_have_an_order_are_refused(inputs):
-    config = EvalConfig(checkpoints=(("net", "net.pt"),), inputs=(inputs,), class_mix="balanced")
-    with pytest.raises(InputError, match=f"--inputs {inputs} draws each victim's batch at random; leave"):
-        check_inputs(config.inputs, (0.1,), ordered=config.ordered)
+    config = EvalConfig(checkpoints=(("net", "net.pt"),), inputs=(inputs,), state="persistent")
+    with pytest.raises(
+        InputError, match=f"--inputs {inputs} draws each victim's batch at random; leave --state out"
+    ):
+        check_inputs(config.inputs, (0.1,), persistent=config.batches_kept > 0)
     assert (
         EvalConfig(checkpoints=(), victim_attacks=("pgd-10",), state="persistent")
         .requested((0.1,))

@@ -77,8 +77,7 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
-        first: whether the examples are the first of the data, not random ones. class_mix: their order, where
-            it is not the one in which they are taken.
+        first: whether the examples are the first of the data, not random ones.
         data_dir: folder in which data sets are looked for.
         processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
@@ -93,7 +92,6 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
-    class_mix: str | None = None
     data_dir: str | None = None
     processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
@@ -123,8 +121,7 @@ class WorkerContext:
     def data(self) -> Dataset:
         setup = self.setup
         whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
-        seed, mix = setup.conditions.seed, setup.class_mix
-        return evaluated(whole, setup.examples, first=setup.first, seed=seed, mix=mix)
+        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
 
     @property
     def numbers(self) -> np.ndarray:

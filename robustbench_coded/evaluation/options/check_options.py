@@ -52,19 +52,17 @@ def check_claimed_eps(claimed: float, eps: Sequence[float]) -> None:
         raise InputError(f"--claim-eps {claimed:g} is not among --eps {known}; add it there")
 
 
-def check_inputs(requested: Iterable[str], eps: Iterable[float], *, ordered: bool = False) -> None:
+def check_inputs(requested: Iterable[str], eps: Iterable[float], *, persistent: bool = False) -> None:
     """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0 or, of
-    victims, where batches have an order.
+    victims, where batches follow one another.
     """
     for inputs in requested:
         try:
             threat = ThreatModel(inputs, "unknown")
         except ValueError:
             raise InputError(f"--inputs {inputs!r} is not known; choose from {', '.join(INPUTS)}") from None
-        if ordered and threat.one_victim:
-            raise InputError(
-                f"--inputs {inputs} draws each victim's batch at random; leave --state and --class-mix out"
-            )
+        if persistent and threat.one_victim:
+            raise InputError(f"--inputs {inputs} draws each victim's batch at random; leave --state out")
         if threat.free and 0.0 in eps:
             raise InputError("--eps 0 leaves a co-batch attacker's victim where it is; give an eps above 0")
 
@@ -138,7 +136,7 @@ def check_options(config: EvalConfig) -> None:
     if config.address is not None and config.engine != "ray":
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
     if config.inputs != ("batch",):
-        check_inputs(config.inputs, config.eps or (), ordered=config.ordered)
+        check_inputs(config.inputs, config.eps or (), persistent=config.batches_kept > 0)
     if config.claim is not None:
         check_claim(config)
     for field in _OF_CLAIM if config.claim is None else ():

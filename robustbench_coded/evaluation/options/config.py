@@ -26,7 +26,6 @@ from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
-CLASS_MIXES = ("balanced", "shuffled", "data")
 LAST_BATCH_RULES = ("pad", "shrink", "drop")
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
@@ -88,11 +87,6 @@ class EvalConfig:
     limit: int | None = option(None, "Evaluate a random, class-balanced sample of N examples.", count())
     all: bool = option(False, "Run every attack on every example, regardless of cost.")
     first: bool = option(False, "Use the first examples of the data set instead of a random sample.")
-    class_mix: str | None = option(
-        None,
-        "Order of the images: balanced (within each batch), shuffled (default) or data (as in the data set).",
-        one_of(*CLASS_MIXES),
-    )
     batch_size: tuple[int, ...] = option(
         (128,),
         "Inputs classified together (K); comma-separated for several sizes.",
@@ -206,16 +200,6 @@ class EvalConfig:
     command: tuple[str, ...] = field(default=(), compare=False)
 
     @property
-    def mix(self) -> str | None:
-        """``class_mix``; None where it is that of the images as they are taken."""
-        return None if self.class_mix == ("data" if self.first else "shuffled") else self.class_mix
-
-    @property
-    def ordered(self) -> bool:
-        """True if the order of batches, or of classes in them, is part of the evaluation."""
-        return self.state == "persistent" or self.class_mix in ("balanced", "data")
-
-    @property
     def batches_kept(self) -> int:
         """Batches over which a defence keeps its state; 0 where it is reset before each."""
         return self.sequence_length if self.state == "persistent" else 0
@@ -244,7 +228,7 @@ class EvalConfig:
         return RequestedAttacks(
             attacks=self.attacks,
             # Co-batched inputs are drawn at random, whatever batches are like.
-            victim_attacks=() if self.ordered else self.victim_attacks,
+            victim_attacks=() if self.batches_kept else self.victim_attacks,
             relaxed_attacks=self.relaxed_attacks,
             second_attacks=self.second_attacks,
             inputs=self.inputs,

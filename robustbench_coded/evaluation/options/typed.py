@@ -24,7 +24,6 @@ class EvaluateOptions(TypedDict, total=False):
     limit: int | None
     all: bool
     first: bool
-    class_mix: Literal["balanced", "shuffled", "data"] | None
     batch_size: int | Sequence[int]
     standard: bool
     norm: str | float

@@ -21,7 +21,7 @@ VICTIMS = 1 << 20  # the index of the first victim's batch, beyond those of all 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 
 
-def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: str | None = None) -> Dataset:
+def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int) -> Dataset:
     """The images that are evaluated, numbered as in ``data``.
 
     Args:
@@ -30,9 +30,6 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
         first: take the first ``limit`` in their own order, not a random ``limit`` stratified by class in
             random order, of which any first part is a random sample, too.
         seed: names the random choice, which nothing else but the labels decides.
-        mix: in which order they are taken, and so which classes a batch has: ``balanced`` as evenly as
-            possible in any part, ``shuffled`` at random, ``data`` in their own order; None as they are
-            taken: in their own order where they are the first ones, at random otherwise.
 
     Raises:
         InputError: ``limit`` is below 1 or above the number of images.
@@ -40,22 +37,9 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
     count = len(data) if limit is None else limit
     if not 1 <= count <= len(data):
         raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the number of images")
-    generator = stream(seed, -1, "examples")
-    rows = np.arange(count) if first else stratified_rows(data.labels, count, generator)
-    if first and mix is not None:
-        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-    if mix == "balanced":
-        rows = rows[dealt(data.labels[rows])]
-    return data.subset(np.sort(rows) if mix == "data" else rows)
-
-
-def dealt(labels: np.ndarray) -> np.ndarray:
-    """The order in which each class comes at even distances, and within itself as before."""
-    member, sizes = np.unique(labels, return_inverse=True, return_counts=True)[1:]
-    rank = np.empty(len(labels))
-    for number, size in enumerate(sizes):
-        rank[member == number] = (np.arange(size) + 0.5) / size
-    return np.lexsort((np.arange(len(labels)), rank))
+    return data.subset(
+        np.arange(count) if first else stratified_rows(data.labels, count, stream(seed, -1, "examples"))
+    )
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,6 @@ IDENTITY = {
     "last_batch": "--last-batch",
     "state": "--state",
     "subset": "--first",
-    "class_mix": "--class-mix",
     "data_sha256": "--data",
 }
 

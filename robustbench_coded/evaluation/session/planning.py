@@ -165,7 +165,7 @@ def _plan(
         checks=config.checks,
         margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.
-        random_batches=config.mix is None and not config.batches_kept,
+        random_batches=not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         levels=prepared.context.levels,

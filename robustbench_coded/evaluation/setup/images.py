@@ -37,7 +37,7 @@ def images_of(
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
-    data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
+    data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     for k in config.batch_size:
         if config.last_batch == "drop" and k > len(data):
             raise InputError(

@@ -77,7 +77,7 @@ def fixed_facts(
 def _hashed(identity: Identity) -> dict[str, Any]:
     """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
+    unsaid = (("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -308,7 +308,6 @@ def _built(
         data=images.name,
         data_dir=config.data_dir,
         first=config.first,
-        class_mix=config.mix,
         processes=WorkerProcesses(config.engine, config.workers, config.address),
         examples=len(data),
         device=str(device),
@@ -352,7 +351,6 @@ def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device)
         data_sha256=images.data.sha256,
         limit=config.limit,
         subset=None if config.first else STRATIFIED,
-        class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,

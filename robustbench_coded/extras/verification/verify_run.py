@@ -92,7 +92,6 @@ def rebuilt_bench(
         data=identity.data,
         data_dir=data_dir or _text(last.options.get("data_dir")),
         first=identity.subset is None,
-        class_mix=identity.class_mix,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,

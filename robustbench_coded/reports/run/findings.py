@@ -9,7 +9,6 @@ from typing import Any
 
 from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.run.methodology import MIXES
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     PERTURBATION,
@@ -93,11 +92,6 @@ def remarks_on(run: Run) -> list[str]:
             "all commands of this folder are listed under 'Reproduce'."
         )
     remarks += hidden_gradients(run.manifest)
-    if (mix := run.manifest.identity.class_mix) and any(row.batch_dependent for row in run.results):
-        remarks.append(
-            f"Images came {MIXES[mix]} (--class-mix {mix}), and answers depend on the batch: figures are "
-            "about such batches alone, and none were scored in random ones, as --class-mix shuffled does."
-        )
     return remarks
 
 

@@ -26,11 +26,6 @@ from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
 
-MIXES = {
-    "balanced": "dealt to batches so that each has its share of every class",
-    "shuffled": "in random order",
-    "data": "in the order of the data",
-}
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
     "shrink": "a last batch that is not full stays smaller, and N with it",
@@ -160,9 +155,8 @@ def _protocol(manifest: RunManifest) -> str:
 def _data(manifest: RunManifest) -> str:
     data: DataFacts = manifest.data
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
-    mixed = f", {MIXES[mix]}" if (mix := manifest.identity.class_mix) else ""
     return (
-        f"{data.name} ({data.source}), {_choice(manifest)[0]}{mixed}, {data.classes} classes, images {size}, "
+        f"{data.name} ({data.source}), {_choice(manifest)[0]}, {data.classes} classes, images {size}, "
         f"sha256 {str(data.sha256)[:16]}."
     )
 
