@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Data and batches": (
         "data", "corruptions", "severities", "data_dir", "limit", "all", "first",
-        "batch_size", "last_batch", "state", "sequence_length",
+        "batch_size", "state", "sequence_length",
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "checks", "early_stop",

@@ -142,7 +142,6 @@ class Identity(Struct, frozen=True, kw_only=True):
     limit: int | None = None
     subset: str | None = None
     seed: int | None = None
-    last_batch: str | None = None
     state: str | None = None
     subnormals: str | None = None
 

@@ -278,7 +278,6 @@ class TestFolder:
         for options, words in [
             (["--limit", "16"], ["--limit 32", "16", "--overwrite"]),
             (["--seed", "1"], ["--seed 0", "1"]),
-            (["--last-batch", "drop"], ["--last-batch pad", "drop"]),
         ]:
             refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", run, *options), *words)
         assert (run / "run.json").read_bytes() == before

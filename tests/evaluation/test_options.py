@@ -18,7 +18,6 @@ WRONG = {
     "draws": (10_001, "is too large; give 10,000 or fewer"),
     "norm": ("l7", "is not known; choose"),
     "eps_space": ("feet", "is not known; choose pixel or normalized"),
-    "last_batch": ("eat", "is not known; choose pad, shrink or drop"),
     "attack_precision": ("float7", "is not known; choose float32, bfloat16 or auto"),
     "engine": ("steam", "is not known; choose local or ray"),
     "unit_timeout": (0, ""),

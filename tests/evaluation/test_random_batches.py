@@ -1,21 +1,18 @@
 """Random batches of the evaluated images: who sits in them, what is scored, and which word that settles."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.execution.run_unit import random_batch, random_units
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.execution.run_unit import random_batch
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
-from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictName
 from tests.evaluation.conftest import Wrapper
 
@@ -176,13 +173,3 @@ def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     assert verdict.name != VerdictName.NO_GAIN and verdict.accuracy.high > 0.1
     by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
     assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6
-
-
-def test_victims_are_those_that_were_attacked_where_a_last_batch_is_dropped():
-    config = EvalConfig(checkpoints=(("a", Path("a.pt")),), last_batch="drop")
-    maker = UnitMaker(config.conditions, 4096, {"checkpoints": {"a": "0"}}, (150,), 150)
-    subject = ProbedSubject(Subject("a", "rci", 16, 24), "rci:N=24", 16, True, True, True, 24)
-    budget = Perturbation("linf", EPS, "pixel")
-    case = planned_case(subject, ThreatModel("victim", "unknown"), "transfer-pgd-20", budget, 0.02)
-    units = random_units(case, maker, 150)
-    assert sum(len(unit.random_batches) for unit in units) == 144

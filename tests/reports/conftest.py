@@ -299,7 +299,6 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "data_sha256": run.data_sha256,
             "limit": run.examples,
             "seed": run.seed,
-            "last_batch": "pad",
         },
         "data": {
             "name": run.data,

@@ -71,9 +71,6 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     else:
         base = tuple(maker.units(case))
     groups = tuple(group for unit in base for group in unit.groups)
-    if case.threat.one_victim:  # a last batch that is dropped was not attacked
-        batches = plan.batches_for(maker.conditions, case.subject, maker.sizes[-1])
-        count = min(count, sum(batches[index].scored for group in groups for index in group))
     cost = random_batch_images(case)
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []

@@ -305,7 +305,7 @@ class WorkerContext:
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(subject, self.setup.examples)
         return self._batches[subject]
 
     def batch(self, subject: cases.ProbedSubject, index: int) -> Batch:

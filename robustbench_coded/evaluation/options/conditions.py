@@ -14,7 +14,6 @@ class Conditions:
         draws, selection_draws: of a randomised defence, to score on and to choose attacks by.
         aware_attacks: separate attacks where the draw is known, each for one scoring draw.
         victims: of the threat models with one victim in a batch.
-        last_batch: ``pad``, ``shrink`` or ``drop``.
         early_stop: whether attacks may stop on misclassified examples where nothing is random.
         own_batches: whether third-party attacks choose their batches (``--third-party-batches``).
         keeps_adversarials: whether perturbed inputs are stored.
@@ -25,7 +24,6 @@ class Conditions:
     selection_draws: int
     aware_attacks: int
     victims: int
-    last_batch: str
     early_stop: bool
     own_batches: bool
     keeps_adversarials: bool

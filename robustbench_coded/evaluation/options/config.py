@@ -26,7 +26,6 @@ from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
-LAST_BATCH_RULES = ("pad", "shrink", "drop")
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
 # Of processes or threads: torch crashes without a word where the machine refuses to start more.
@@ -130,9 +129,6 @@ class EvalConfig:
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
-    last_batch: str = option(
-        "pad", "Treatment of an incomplete last batch: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
-    )
     early_stop: bool = option(
         True, "Stop attacking an example once it is misclassified (deterministic defences only)."
     )
@@ -213,7 +209,6 @@ class EvalConfig:
             selection_draws=self.selection_draws,
             aware_attacks=self.aware_attacks,
             victims=self.victims,
-            last_batch=self.last_batch,
             early_stop=self.early_stop,
             own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.

@@ -35,7 +35,6 @@ class EvaluateOptions(TypedDict, total=False):
     aware_attacks: int
     victims: int
     seed: int
-    last_batch: Literal["pad", "shrink", "drop"]
     early_stop: bool
     attack_precision: Literal["float32", "bfloat16", "auto"]
     device: str | torch.device | None

@@ -11,7 +11,6 @@ import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.streams import stream
 
 # A victim's batch costs as much as any other: few victims at the first look, where one forward in each of
@@ -68,30 +67,19 @@ class Batch:
         return list(range(self.scored)) if self.victim is None else [self.victim]
 
 
-def partition(examples: int, k: int, last_batch: str = "pad") -> list[Batch]:
+def partition(examples: int, k: int, *, full: bool = True) -> list[Batch]:
     """Cuts examples 0 ... examples - 1, in their order, into batches of ``k``.
 
     Args:
-        last_batch: what becomes of a last batch with fewer than k examples: ``pad`` fills it with examples
-            from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` out.
-
-    Raises:
-        ValueError: on an unknown rule, or when ``drop`` leaves nothing.
+        full: fill a last batch of fewer than k examples with some from the beginning, which are not scored
+            there; False leaves it smaller.
     """
-    if last_batch not in LAST_BATCH_RULES:
-        raise ValueError(f"expected last_batch out of {', '.join(LAST_BATCH_RULES)}, got {last_batch!r}")
     batches = []
     for index, start in enumerate(range(0, examples, k)):
         scored = min(k, examples - start)
-        if scored < k and last_batch == "drop":
-            break
-        fill = k - scored if last_batch == "pad" else 0
+        fill = k - scored if full else 0
         members = (*range(start, start + scored), *(i % examples for i in range(fill)))
         batches.append(Batch(index, members, scored))
-    if not batches:
-        raise ValueError(
-            f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
-        )
     return batches
 
 

@@ -35,12 +35,9 @@ class Plan:
     notes: tuple[str | NotRun, ...]
 
 
-def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
+def batches_for(subject: cases.ProbedSubject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
-    rule = conditions.last_batch
-    if not subject.batch_dependent and rule == "pad":
-        rule = "shrink"
-    return partition(examples, subject.k, rule)
+    return partition(examples, subject.k, full=subject.batch_dependent)
 
 
 def cases_for(
@@ -192,7 +189,7 @@ class UnitMaker:
             made = [victims_batch(v, self.sizes[-1], case.subject.k, seed) for v in range(counts[-1])]
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
             return [part for part in added if part]
-        batches = batches_for(self.conditions, case.subject, self.sizes[-1])
+        batches = batches_for(case.subject, self.sizes[-1])
         return [
             [(batch, max(1, whole * batch.k // case.subject.k)) for batch in part]
             for part in batches_at(batches, self.sizes, self.size)

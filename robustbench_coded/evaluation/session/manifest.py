@@ -40,7 +40,6 @@ IDENTITY = {
     "data": "--data",
     "limit": "--limit",
     "seed": "--seed",
-    "last_batch": "--last-batch",
     "state": "--state",
     "subset": "--first",
     "data_sha256": "--data",
@@ -123,7 +122,7 @@ def checked_against(
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
-        InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
+        InputError: other data, limit or seed, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
         before, now = getattr(old.identity, key), getattr(identity, key)

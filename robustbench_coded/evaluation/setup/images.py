@@ -38,12 +38,6 @@ def images_of(
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
-    for k in config.batch_size:
-        if config.last_batch == "drop" and k > len(data):
-            raise InputError(
-                f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
-                "--batch-size, or pad or shrink"
-            )
     for attack in map(naming.parse, config.attacks):
         if attack.target is not None and attack.target >= whole.classes:
             raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")

@@ -75,8 +75,11 @@ def fixed_facts(
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
-    known = to_builtins(identity).items()
+    """The identity as hashed. Which images were taken is in their digest, and was before it had a name.
+
+    Defaults of options that are no more stay: ids are hashes of them.
+    """
+    known = (to_builtins(identity) | {"last_batch": "pad"}).items()
     unsaid = (("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
@@ -178,7 +181,7 @@ class PreparedEvaluation:
         size = size or self.sizes[-1]
         if case.threat.one_victim:
             return victims_at(self.sizes, size, conditions.victims)
-        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
+        batches = plan.batches_for(case.subject, self.setup.examples)
         return sum(batch.scored for part in batches_at(batches, self.sizes, size) for batch in part)
 
 
@@ -352,7 +355,6 @@ def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device)
         limit=config.limit,
         subset=None if config.first else STRATIFIED,
         seed=config.seed,
-        last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
         subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
     )

@@ -82,7 +82,6 @@ def rebuilt_bench(
         selection_draws=last.count("selection_draws") or 1,
         aware_attacks=last.count("aware_attacks") or 1,
         victims=last.count("victims") or 1,
-        last_batch=identity.last_batch or "pad",
         early_stop=False,
         own_batches=False,
         keeps_adversarials=False,

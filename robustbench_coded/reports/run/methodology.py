@@ -26,12 +26,6 @@ from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
 
-LAST_BATCH = {
-    "pad": "a last batch that is not full is filled with examples that are not scored there",
-    "shrink": "a last batch that is not full stays smaller, and N with it",
-    "drop": "a last batch that is not full is left out",
-}
-
 
 class Fact(NamedTuple):
     """One fact and what it is about."""
@@ -101,7 +95,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     """
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
-    rule = str(manifest.identity.last_batch)
     stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
@@ -118,7 +111,10 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
         (
             "Batches",
-            [f"K = {series(list(map(str, sizes)))}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}."],
+            [
+                f"K = {series(list(map(str, sizes)))}; a last batch that is not full is filled with examples "
+                "that are not scored there."
+            ],
         ),
         ("Stopping", [_STOPPING] if stopped else []),
         ("Versions", dict.fromkeys(_versions(manifest))),
