@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.speed.own_files import own_files
 from benchmarks.speed.schedule_costs import RUN, Costs, kept
-from robustbench_coded.evaluation.engine.run import UnitTimeLimits, dispatch
+from robustbench_coded.evaluation.engine.run import dispatch
 from robustbench_coded.evaluation.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
@@ -134,10 +134,9 @@ def simulate(
 ) -> Run:
     """Runs units on a cluster of so many workers, as ``engine.run`` would: the longest first."""
     cluster = Cluster(seconds, costs, trouble=trouble)
-    time_limits = UnitTimeLimits(None, {})
     ordered = sorted(units, key=lambda unit: -unit.images)
     failed = 0
-    for outcome in dispatch(cluster, set(), ordered, workers, time_limits, lambda: cluster.now):
+    for outcome in dispatch(cluster, set(), ordered, workers, lambda: cluster.now):
         cluster.spend(costs.unpack + costs.commit + costs.wait * workers)
         failed += isinstance(outcome, UnitFailure)
     return Run(workers, len(units), cluster.now, sum(seconds.values()), cluster.committing, failed)

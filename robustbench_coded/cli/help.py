@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "time", "until",
     ),
     "Hardware": (
-        "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
+        "device", "attack_precision", "threads", "workers", "engine", "address",
     ),
     "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip

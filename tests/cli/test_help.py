@@ -105,7 +105,7 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["export", "run"], "csrobust export --help"),
         (["inspect"], "csrobust inspect --help"),
         (["eval", "--limit", "5.5"], "csrobust: --limit '5.5' "),
-        (["eval", "--unit-timeout", "soon"], "csrobust: --unit-timeout 'soon' "),
+        (["eval", "--margin", "soon"], "csrobust: --margin 'soon' "),
         (["eval", "--limit"], "csrobust: --limit needs a value"),
     ],
 )

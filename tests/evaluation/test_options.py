@@ -20,7 +20,6 @@ WRONG = {
     "eps_space": ("feet", "is not known; choose pixel or normalized"),
     "attack_precision": ("float7", "is not known; choose float32, bfloat16 or auto"),
     "engine": ("steam", "is not known; choose local or ray"),
-    "unit_timeout": (0, ""),
 }
 
 

@@ -63,8 +63,6 @@ class EvalConfig:
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
-        unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
-            forecast where that is more.
         time: seconds after which the run ends cleanly, at the end of a unit.
         until: ``settled``: run what may change a verdict, and nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
@@ -147,9 +145,6 @@ class EvalConfig:
     )
     address: str | None = option(
         None, "Ray cluster to join: auto or HOST:PORT; by default, Ray is started locally."
-    )
-    unit_timeout: float | None = option(
-        None, "Seconds after which a unit of work is considered hung.", number(0, above=True)
     )
     time: float | None = option(
         None,

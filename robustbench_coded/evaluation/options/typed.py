@@ -42,7 +42,6 @@ class EvaluateOptions(TypedDict, total=False):
     engine: Literal["local", "ray"]
     workers: int | None
     address: str | None
-    unit_timeout: float | None
     time: float | None
     until: Literal["settled"] | None
     certify: bool
