@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "time", "until",
     ),
     "Hardware": (
-        "device", "attack_precision", "threads", "workers", "engine", "address",
+        "device", "attack_precision", "threads", "workers", "engine",
     ),
     "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip

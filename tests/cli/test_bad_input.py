@@ -53,7 +53,6 @@ def refused(answer, *words):
         (["--claim", "0.5", "--claim-eps", "0.1"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--seed", "-1"], ["--seed -1", "0 or more"]),
         (["--time", "30"], ["--time", "30m"]),
-        (["--address", "here:6379"], ["here:6379", "--engine ray"]),
         (["--out", "/proc/run"], ["/proc/run"]),
     ],
 )

@@ -39,7 +39,7 @@ def parsed(csrobust, monkeypatch):
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
         [*A, "--defence", "m:b", "--draws", "5"],
-        ["--defence", "coin-flip", "--engine", "ray", "--address", "auto", "--workers", "3"],
+        ["--defence", "coin-flip", "--engine", "ray", "--workers", "3"],
     ],
 )
 def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):

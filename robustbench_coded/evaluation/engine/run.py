@@ -233,6 +233,6 @@ def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     workers = worker_count(processes.workers, context.device)
     if processes.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
-    actors = load("engines", processes.engine)(context, processes.address, workers)
-    as_many_as_fit = processes.workers is None and processes.address is not None
+    actors = load("engines", processes.engine)(context, workers)
+    as_many_as_fit = processes.workers is None and actors.joined
     return actors, actors.room if as_many_as_fit else workers

@@ -133,8 +133,6 @@ def check_options(config: EvalConfig) -> None:
     option.check_values(config)
     if config.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError(f"--engine ray: Ray is not installed; {install_line('ray')}")
-    if config.address is not None and config.engine != "ray":
-        raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
     if config.inputs != ("batch",):
         check_inputs(config.inputs, config.eps or (), persistent=config.batches_kept > 0)
     if config.claim is not None:

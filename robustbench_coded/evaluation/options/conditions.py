@@ -68,9 +68,7 @@ class WorkerProcesses:
     Attributes:
         engine: ``local`` or ``ray``.
         workers: processes; None for this one, or one for each of several accelerators.
-        address: of a Ray cluster; None starts one here.
     """
 
     engine: str = "local"
     workers: int | None = None
-    address: str | None = None

@@ -139,12 +139,13 @@ class EvalConfig:
         None, "Device: cpu, cuda, mps, xpu or cuda:1; default: the accelerator if there is one, else cpu."
     )
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
-    engine: str = option("local", "Where workers run: local or ray.", one_of("local", "ray"))
+    engine: str = option(
+        "local",
+        "Where workers run: local or ray (started here, or the cluster of RAY_ADDRESS).",
+        one_of("local", "ray"),
+    )
     workers: int | None = option(
         None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
-    )
-    address: str | None = option(
-        None, "Ray cluster to join: auto or HOST:PORT; by default, Ray is started locally."
     )
     time: float | None = option(
         None,

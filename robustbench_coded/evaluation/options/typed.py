@@ -41,7 +41,6 @@ class EvaluateOptions(TypedDict, total=False):
     threads: int | None
     engine: Literal["local", "ray"]
     workers: int | None
-    address: str | None
     time: float | None
     until: Literal["settled"] | None
     certify: bool

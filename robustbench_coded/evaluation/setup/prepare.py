@@ -311,7 +311,7 @@ def _built(
         data=images.name,
         data_dir=config.data_dir,
         first=config.first,
-        processes=WorkerProcesses(config.engine, config.workers, config.address),
+        processes=WorkerProcesses(config.engine, config.workers),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),

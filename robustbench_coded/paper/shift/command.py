@@ -32,7 +32,7 @@ OWN = {
 )
 @takes_only(
     "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
-    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
+    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine",
     "out", "overwrite", "quiet", "as_json",
     **OWN,
 )  # fmt: skip
