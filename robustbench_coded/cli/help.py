@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "batch_size", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "checks", "early_stop",
+        "attacks", "norm", "eps", "eps_space", "inputs", "checks", "early_stop",
         "third_party_batches",
     ),
     "Draws and seed": ("draws", "selection_draws", "seed"),

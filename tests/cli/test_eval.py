@@ -149,7 +149,7 @@ def test_without_out_the_folder_is_named_and_found_again(csrobust, digits_erm, t
 def test_a_last_batch_that_is_not_full_is_scored(csrobust, digits_erm, tmp_path):
     out = tmp_path / "run"
     # Each victim has a whole batch of its own.
-    victims = ("--attacks", "fgsm,transfer-pgd-1", "--inputs", "batch,victim", "--victims", 40)
+    victims = ("--attacks", "fgsm,transfer-pgd-1", "--inputs", "batch,victim")
     options = (*victims, "--rci", "N=1.5K", "--no-standard", "--out", out)
     assert csrobust("eval", "--ckpt", digits_erm, *SMALL, *options).code == 0
     table = pd.read_csv(out / "summary.csv")

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.long
 
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {
-    "screen": ("screen", "--victims", "2", *SMALL),
+    "screen": ("screen", *SMALL),
     "curve over steps": ("curve", "--over", "steps", *SMALL),
 }
 

@@ -10,7 +10,7 @@ from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import flag_of
 
-COUNTS = ("victims", "batch_size", "limit", "threads", "workers")
+COUNTS = ("batch_size", "limit", "threads", "workers")
 WRONG = {
     **dict.fromkeys(COUNTS, (0, "is too small; give 1 or more")),
     "selection_draws": (-1, "is too small; give 1 or more"),

@@ -112,13 +112,18 @@ def judged(run, threat="batch/unknown"):
     return next(j for j in run.judgements if j.subject.k == K and str(j.threat) == threat)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_victims():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 10)
+        yield
+
+
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory):
+def broken(tmp_path_factory, few_victims):
     """Nothing survives: 160 images, ten disjoint batches."""
-    return measured(
-        tmp_path_factory.mktemp("random") / "run", 0.0, "transfer-pgd-10,pgd-10", inputs=["batch", "victim"],
-        victims=10,
-    )  # fmt: skip
+    out = tmp_path_factory.mktemp("random") / "run"
+    return measured(out, 0.0, "transfer-pgd-10,pgd-10", inputs=["batch", "victim"])
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
@@ -152,7 +157,7 @@ def test_few_batches_leave_a_clean_accuracy_uncertain_and_random_ones_do_not(bro
 
 def test_the_same_command_scores_nothing_twice_and_another_attack_keeps_it(broken, tmp_path):
     out = broken.path
-    options = {"inputs": ["batch", "victim"], "victims": 10}
+    options = {"inputs": ["batch", "victim"]}
     files = {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
     measured(out, 0.0, "transfer-pgd-10,pgd-10", **options)
     assert files == {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}

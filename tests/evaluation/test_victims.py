@@ -40,12 +40,13 @@ def images():
 
 
 @pytest.fixture
-def run(tmp_path):
-    def evaluated(attacks, folder="run", **options):
+def run(tmp_path, monkeypatch):
+    def evaluated(attacks, folder="run", victims=12, **options):
+        monkeypatch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", victims)
         config = EvalConfig(
             checkpoints=(), defences=(), attacks=attacks, eps=(EPS,), batch_size=(K,), standard=True,
             inputs=("batch", "victim"), out=tmp_path / folder, save_adversarials=True,
-            **{"victims": 12, **options},
+            **options,
         )  # fmt: skip
         data = dataset_in_memory(images(), name="made", source="made here")
         evaluate(

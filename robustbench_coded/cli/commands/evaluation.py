@@ -161,9 +161,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
-# The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
-EXAMPLES = 256
-VICTIMS = 4
+EXAMPLES = 256  # the fewest on which a verdict may fall
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
 DECIDED = ("attacks", "inputs", "checks", "third_party_batches")
@@ -174,7 +172,6 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     *(name for name in SHARED if name not in DECIDED),
     seconds=(Seconds, 120.0),
     limit=(SHARED["limit"][0], EXAMPLES),
-    victims=(SHARED["victims"][0], VICTIMS),
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from attacks.naming import expand, parse, suited
 from attacks.norms import base_of, is_union
-from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SECOND_STAGE
+from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SCREENED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -25,7 +25,8 @@ from robustbench_coded.schema.case import Perturbation, setting_of_claim
 from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
-VICTIMS = 64
+VICTIMS = 64  # of the threat models with one victim in a batch
+SCREENED_VICTIMS = 4  # of `screen`: asked once, it errs least with the fewest random batches
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
 # Of processes or threads: torch crashes without a word where the machine refuses to start more.
@@ -125,7 +126,6 @@ class EvalConfig:
         2, "Number of draws used to select the strongest attack.", count(most=10_000)
     )
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
-    victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
     early_stop: bool = option(
         True, "Stop attacking an example once it is misclassified (deterministic defences only)."
@@ -192,6 +192,11 @@ class EvalConfig:
     command: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def screens(self) -> bool:
+        """True for the attacks of `screen`, which runs the first rungs of the protocol alone."""
+        return self.until == "settled" and set(self.attacks) == {suited(n, self.norm) for n in SCREENED}
+
+    @property
     def batches_kept(self) -> int:
         """Batches over which a defence keeps its state; 0 where it is reset before each."""
         return self.sequence_length if self.state == "persistent" else 0
@@ -204,7 +209,7 @@ class EvalConfig:
             draws=self.draws,
             selection_draws=self.selection_draws,
             aware_attacks=self.aware_attacks,
-            victims=self.victims,
+            victims=SCREENED_VICTIMS if self.screens else VICTIMS,
             early_stop=self.early_stop,
             own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.

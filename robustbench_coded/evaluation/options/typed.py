@@ -33,7 +33,6 @@ class EvaluateOptions(TypedDict, total=False):
     draws: int
     selection_draws: int
     aware_attacks: int
-    victims: int
     seed: int
     early_stop: bool
     attack_precision: Literal["float32", "bfloat16", "auto"]

@@ -147,10 +147,7 @@ def _plan(
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
-    deferred, screen = (
-        {naming.suited(name, config.norm) for name in names}
-        for names in ((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), presets.SCREENED)
-    )
+    deferred = {naming.suited(n, config.norm) for n in (*presets.DEFERRED, *presets.ON_VICTIMS[1:])}
     return EvaluationPlan(
         cases=tuple(cases),
         judged=judged,
@@ -161,7 +158,7 @@ def _plan(
         deferred=frozenset(case for case in cases if case.attack in deferred and case not in rows),
         ceilings=ceilings,
         everything=whole,
-        rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),
+        rungs=SCREEN if config.screens else (),
         checks=config.checks,
         margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.

@@ -22,6 +22,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.conditions import Conditions
+from robustbench_coded.evaluation.options.config import VICTIMS
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -81,7 +82,7 @@ def rebuilt_bench(
         draws=last.count("draws") or 1,
         selection_draws=last.count("selection_draws") or 1,
         aware_attacks=last.count("aware_attacks") or 1,
-        victims=last.count("victims") or 1,
+        victims=VICTIMS,
         early_stop=False,
         own_batches=False,
         keeps_adversarials=False,
