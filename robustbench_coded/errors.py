@@ -61,7 +61,6 @@ _SWITCHES = (
     "certify",
     "checks",
     "save_adversarials",
-    "third_party_batches",
 )
 
 

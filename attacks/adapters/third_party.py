@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +57,6 @@ class ThirdPartyView(torch.nn.Module):
     Attributes:
         forwards: images sent through the network so far, including those that fill slots.
         backwards: images differentiated so far.
-        filled: whether any call did not contain every slot exactly once, so that slots had to be filled.
     """
 
     def __init__(self, oracle: Oracle, x: Tensor, budget: PerturbationBudget):
@@ -65,7 +64,6 @@ class ThirdPartyView(torch.nn.Module):
         # Packages look for the device among the parameters.
         self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
         self.forwards = self.backwards = 0
-        self.filled = False
         self._oracle, self._budget = oracle, budget
         self._clean, self._shown = x, x.clone()
         self._calls = 0
@@ -82,19 +80,8 @@ class ThirdPartyView(torch.nn.Module):
 
     def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
         """Answers inputs that belong into these slots; there are as many batches as rounds."""
-        if len(x) != len(self._clean) or bool((rounds > 0).any()):
-            self.filled = True
         batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
         return self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Calls that are not part of the attack: they are not counted."""
-        counts = self.forwards, self.backwards
-        try:
-            yield
-        finally:
-            self.forwards, self.backwards = counts
 
     def _ask(self, batches: Tensor) -> Tensor:
         self.forwards += self._oracle.images(batches)
@@ -155,17 +142,6 @@ def _first_equal(x: Tensor) -> Tensor:
 DISTRIBUTION = {"autoattack": "pyautoattack"}
 
 
-class ThirdPartyResult(NamedTuple):
-    """Attributes:
-    x: perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it; NaN
-        where they are not finite.
-    verdict: robust accuracy as the package itself reports it.
-    """
-
-    x: Tensor
-    verdict: float
-
-
 def installed(third_party: str) -> bool:
     """True if the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
     return third_party == "plugin" or find_spec(DISTRIBUTION.get(third_party, third_party)) is not None
@@ -178,7 +154,7 @@ def run_third_party(
     y: Tensor,
     budget: PerturbationBudget,
     generator: torch.Generator,
-) -> ThirdPartyResult:
+) -> Tensor:
     """Runs a third-party attack on one batch, as its package would.
 
     The process's random generators are seeded from ``generator`` for the call and restored after it.
@@ -191,6 +167,10 @@ def run_third_party(
         y: true classes ``[K]``.
         budget: in pixel units, the same for every slot; linf, or l2 where the attack supports it.
         generator: on the CPU.
+
+    Returns:
+        perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it;
+        NaN where they are not finite.
 
     Raises:
         ValueError: a budget or an option that the package does not support; the package is not installed; the
@@ -208,13 +188,9 @@ def run_third_party(
     x = x.contiguous()  # packages take views that images stored channels-last do not allow
     adapter: Any = import_module(f"attacks.adapters.{name.third_party}")
     if budget.eps == 0:
-        return ThirdPartyResult(x.clone(), _standing(view, x, y))
-    verdict: float | None
-    x_adv, verdict = adapter.run(name, view, x, y, budget, generator)
-    x_adv = projected(like(name, x_adv, x)[None], x[None], budget)[0]
-    if verdict is None:
-        verdict = _standing(view, torch.where(x_adv.isnan(), x, x_adv), y)
-    return ThirdPartyResult(x_adv, verdict)
+        return x.clone()
+    x_adv = adapter.run(name, view, x, y, budget, generator)
+    return projected(like(name, x_adv, x)[None], x[None], budget)[0]
 
 
 def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
@@ -227,9 +203,3 @@ def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {shape}")
     return result.detach().to(x)
-
-
-@torch.no_grad()
-def _standing(view: torch.nn.Module, x: Tensor, y: Tensor) -> float:
-    with view.uncounted() if isinstance(view, ThirdPartyView) else nullcontext():
-        return float((view(x).argmax(1) == y).float().mean())

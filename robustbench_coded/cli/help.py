@@ -22,7 +22,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "checks", "early_stop",
-        "third_party_batches",
     ),
     "Draws and seed": ("draws", "selection_draws", "seed"),
     "Verdicts, claims, time": (

@@ -164,7 +164,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 EXAMPLES = 256  # the fewest on which a verdict may fall
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs", "checks", "third_party_batches")
+DECIDED = ("attacks", "inputs", "checks")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 

@@ -203,7 +203,6 @@ def perturbed(
         scored=None if group.victims or run.session else scored,
         max_images=context.setup.group_images,
         early_stop=conditions.early_stop and not (standard and name.uses_base),
-        raw_views=conditions.own_batches,
     )
     network = context.model(case.subject.checkpoint)
     if not context.samples(network):

@@ -21,7 +21,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import outside, projected
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.evaluation.execution.target import RawView, Target, answers_or_nan
+from robustbench_coded.evaluation.execution.target import Target, answers_or_nan
 from robustbench_coded.models.prepare import tf32
 
 
@@ -42,7 +42,6 @@ class AttackInputs:
         max_images: images that one forward may hold.
         early_stop: whether attacks may stop on misclassified examples of a per-example target.
         start: where an attack that starts from no other one begins, like x; None for its own start.
-        raw_views: whether third-party attacks may compose batches themselves (``--third-party-batches``).
     """
 
     target: Target
@@ -57,7 +56,6 @@ class AttackInputs:
     max_images: int = 512
     early_stop: bool = True
     start: Tensor | None = None
-    raw_views: bool = False
 
 
 class AttackResult(NamedTuple):
@@ -224,12 +222,8 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
-        view: ThirdPartyView = (RawView if s.raw_views else ThirdPartyView)(target, x, s.budget)
-        result = run_third_party(name, view, x, y, s.budget, generator)
-        tensors.append(result.x)
+        view = ThirdPartyView(target, x, s.budget)
+        tensors.append(run_third_party(name, view, x, y, s.budget, generator))
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
-        counts["third_party_standing"] += round(result.verdict * len(x))
-        counts["third_party_inputs"] += len(x)
-        counts["third_party_filled"] += int(view.filled)
     return AttackResult(torch.stack(tensors), counts)

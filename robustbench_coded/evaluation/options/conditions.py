@@ -15,7 +15,6 @@ class Conditions:
         aware_attacks: separate attacks where the draw is known, each for one scoring draw.
         victims: of the threat models with one victim in a batch.
         early_stop: whether attacks may stop on misclassified examples where nothing is random.
-        own_batches: whether third-party attacks choose their batches (``--third-party-batches``).
         keeps_adversarials: whether perturbed inputs are stored.
     """
 
@@ -25,7 +24,6 @@ class Conditions:
     aware_attacks: int
     victims: int
     early_stop: bool
-    own_batches: bool
     keeps_adversarials: bool
 
     @property

@@ -171,7 +171,6 @@ class EvalConfig:
         one_of("reset", "persistent"),
     )
     sequence_length: int = option(8, "Batches per sequence with --state persistent.", count(2, 10_000))
-    third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(
         3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
@@ -211,7 +210,6 @@ class EvalConfig:
             aware_attacks=self.aware_attacks,
             victims=SCREENED_VICTIMS if self.screens else VICTIMS,
             early_stop=self.early_stop,
-            own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.
             keeps_adversarials=self.save_adversarials or self.claim is not None,
         )

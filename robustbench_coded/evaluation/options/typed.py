@@ -45,7 +45,6 @@ class EvaluateOptions(TypedDict, total=False):
     certify: bool
     state: Literal["reset", "persistent"]
     sequence_length: int
-    third_party_batches: bool
     save_adversarials: bool
     margin: float
     claim: float | None

@@ -71,6 +71,7 @@ def fixed_facts(
         "threads": setup.threads,
         "group_images": setup.group_images,
         **asdict(setup.conditions),
+        "own_batches": False,  # as `_hashed` says
     }
 
 

@@ -84,7 +84,6 @@ def rebuilt_bench(
         aware_attacks=last.count("aware_attacks") or 1,
         victims=VICTIMS,
         early_stop=False,
-        own_batches=False,
         keeps_adversarials=False,
     )
     setup = worker_context.Setup(

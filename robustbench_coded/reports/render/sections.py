@@ -175,7 +175,6 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
-        ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
         ("measured", "Methods", (Facts(tuple(facts)),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),
         ("checks", "Checks", (text_tables.check_text_table(judgements),)),

@@ -50,11 +50,6 @@ def summary_table(run: Run) -> Group:
     return Group(*parts, *map(_sentence, _open(run)), *certified)
 
 
-def run_table(run: Run) -> Group:
-    """Description of a run, its tables, open points and findings."""
-    return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
-
-
 def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
 

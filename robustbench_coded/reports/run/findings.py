@@ -1,7 +1,4 @@
-"""What stands beside the answer: what bounds leave, sentences that a run's
-own figures choose (knowing the draw, other packages), and what is missing, mistaken, hidden, or can be
-checked.
-"""
+"""What stands beside the answer: what bounds leave, what is missing, mistaken, hidden, or can be checked."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +16,6 @@ from robustbench_coded.reports.text.formatting import (
     counted,
     duration,
     hiding_text,
-    interval,
-    is_peers,
     of_case,
     percent,
     perturbation_text,
@@ -51,30 +46,6 @@ def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
         "How": lambda row: row.method or f"not certified: {row.missing}",
     }
     return TextTable.of(rows, columns, {"Unknown", "Broken"})
-
-
-# What attacks of other packages say of themselves, by what they counted.
-_OWN = {
-    "third_party_inputs": "{who} itself reports {own}% ({where}); on fresh draws its inputs leave {left}.",
-}
-
-
-def findings_of(run: Run) -> list[str]:
-    """Statements that attacks of other packages say of themselves, beside what they leave on fresh draws."""
-    sentences = []
-    for line in run.rows:
-        counts = run.counts_of(line.case) if line.accuracy is not None and is_peers(line.attack) else {}
-        for name, sentence in _OWN.items():
-            if counts.get(name):
-                text = sentence.format(
-                    who=f"{subject_text(line.subject, with_k=True)}: {line.attack}",
-                    where=f"{line.threat}, {perturbation_text(line.perturbation)}",
-                    inputs=counts[name],
-                    own=percent(counts.get("third_party_standing", 0.0) / counts[name]),
-                    left=f"{percent(line.accuracy)}% {interval(line.low, line.high, line.interval_kind)}",
-                )
-                sentences.append(text)
-    return sentences
 
 
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy

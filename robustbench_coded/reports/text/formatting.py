@@ -306,12 +306,6 @@ def is_submitted(attack: str) -> bool:
     return name is not None and name.estimator == "submitted"
 
 
-def is_peers(attack: str) -> bool:
-    """True if the attack is one of another package."""
-    name = parsed_attack(attack)
-    return name is not None and name.third_party is not None
-
-
 def _estimator_text(name: AttackName) -> str:
     if name.draws > 1 and name.estimator != "surrogate":
         return f"{name.draws} fresh draws averaged at each step"
