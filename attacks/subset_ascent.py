@@ -65,9 +65,7 @@ class _Ascent:
         return self._best.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
 
     def ask(self) -> bool:
-        """Queries ``live.at``. False once the query budget is used up or no example is live."""
-        if self.estimator.exhausted:
-            return False
+        """Queries ``live.at``. False once no example is live."""
         e = self.live
         estimate = self.estimator.gradient(e.at, e.y, self.loss)
         assert estimate.grad is not None

@@ -60,7 +60,6 @@ _SWITCHES = (
     "guess",
     "checks",
     "save_adversarials",
-    "third_party_batches",
 )
 
 

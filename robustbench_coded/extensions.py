@@ -8,7 +8,7 @@ csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --N
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
                       ``brings(config)`` where it has data of its own
 csrobust.exporters    (run, folder) -> files written
-csrobust.engines      (context, address, workers) -> a pool of workers, for ``--engine NAME``
+csrobust.engines      (context, workers) -> a pool of workers, for ``--engine NAME``
 csrobust.processes    ``cmd``: (command, model) -> a defence that another process answers for
 csrobust.libraries    (name, weights, checkpoint, metadata) -> the network ``models.loading.Assembled`` for
                       ``--arch LIBRARY:NAME``; None where there is no name and the weights tell none

@@ -65,7 +65,7 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
     tested = replace(evaluation, prepared=with_selftests(evaluation.prepared))
     names = [rung.name for rung in RUNGS]
     verdicts = {}
-    with RunFolder(path) as opened, Engine(prepared.context, None) as engine:
+    with RunFolder(path) as opened, Engine(prepared.context) as engine:
         first = Recorder(tested, opened, Listener())
         for left_out in ("", *names[1:]):
             own = evaluation if left_out == SELF_TESTS else tested

@@ -17,20 +17,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
-        "batch_size", "last_batch", "state", "sequence_length",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first",
+        "batch_size", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "query_budget", "checks", "early_stop",
-        "third_party_batches",
+        "attacks", "norm", "eps", "eps_space", "inputs", "checks", "early_stop",
     ),
-    "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
+    "Draws and seed": ("draws", "selection_draws", "seed"),
     "Verdicts, claims, time": (
         "margin", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
         "time", "until",
     ),
     "Hardware": (
-        "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
+        "device", "attack_precision", "threads", "workers", "engine",
     ),
     "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip

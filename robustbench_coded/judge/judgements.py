@@ -158,8 +158,6 @@ def judgements_of(
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
-    Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
-
     Args:
         selftests: the checks of each subject that came of its self-tests.
         small: what a short attack leaves in small batches.
@@ -167,11 +165,7 @@ def judgements_of(
     judged = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
     for result in results:
-        if (
-            result.case.attack != words.ENSEMBLE
-            or result.case.perturbation not in judged
-            or result.case.threat.collateral
-        ):
+        if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
@@ -217,14 +211,12 @@ def _checks(
     unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
-    subject = result.case.subject
-    stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     checks = [
         *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
-        *attack_checks.converged(results, result, stopped),
-        *selftests.get(subject, ()),
+        *attack_checks.converged(results, result),
+        *selftests.get(result.case.subject, ()),
     ]
-    return gradients.answered(checks, results, result, stopped)
+    return gradients.answered(checks, results, result)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

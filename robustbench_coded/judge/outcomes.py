@@ -136,23 +136,6 @@ def accuracy_every_draw(cell: Cell) -> float:
     return float(cell.correct.all(axis=1).mean())
 
 
-def accuracy_submissions(cell: Cell, submissions: int) -> float:
-    """Share of examples that survive an attacker who submits each so many times, to a fresh draw each time.
-
-    With s right answers in R draws, C(s, M) / C(R, M) is the unbiased estimate for M tries: the share of the
-    M-subsets of the draws in which every answer is right.
-
-    Raises:
-        ValueError: fewer draws than submissions.
-    """
-    draws = len(cell.draw)
-    if not 1 <= submissions <= draws:
-        raise ValueError(f"expected 1 <= submissions <= {draws} draws, got {submissions}")
-    tries = np.arange(submissions)
-    remaining = np.maximum(cell.correct.sum(axis=1)[:, None] - tries, 0)
-    return float((remaining / (draws - tries)).prod(axis=1).mean())
-
-
 def plurality(prediction: NDArray[np.int32]) -> NDArray[np.int32]:
     """[examples, draws] -> [examples], the most frequent class; of tied classes the lowest index."""
     ordered = np.sort(prediction, axis=1)

@@ -162,7 +162,7 @@ class Run:
     @cached_property
     def rows(self) -> list[SummaryRow]:
         """The rows of summary.csv as objects, in the order of `results`."""
-        return summary_rows(self.results, self._costs, self.manifest.last.count("submissions"))
+        return summary_rows(self.results, self._costs)
 
     @cached_property
     def summary(self) -> pd.DataFrame:

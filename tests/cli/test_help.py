@@ -42,7 +42,7 @@ def test_shared_options_are_described_once(csrobust, command):
 def test_what_a_screening_chooses_itself_is_in_no_help_and_refused(csrobust, flag):
     shown = csrobust("screen", "--help").out
     assert "--eps" in shown
-    assert [f for f in ("--attacks", "--inputs", "--checks", "--third-party-batches") if f in shown] == []
+    assert [f for f in ("--attacks", "--inputs", "--checks") if f in shown] == []
     answer = csrobust("screen", *SMALL, flag, "fgsm" if flag == "--attacks" else "victim")
     assert answer.code == 2 and answer.err == (
         "csrobust: screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs\n"
@@ -99,7 +99,7 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["export", "run"], "csrobust export --help"),
         (["inspect"], "csrobust inspect --help"),
         (["eval", "--limit", "5.5"], "csrobust: --limit '5.5' "),
-        (["eval", "--unit-timeout", "soon"], "csrobust: --unit-timeout 'soon' "),
+        (["eval", "--margin", "soon"], "csrobust: --margin 'soon' "),
         (["eval", "--limit"], "csrobust: --limit needs a value"),
     ],
 )

@@ -35,11 +35,11 @@ def parsed(csrobust, monkeypatch):
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
         [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
-        [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
+        [*A, "--attacks", "paper", "--checks", "--time", "30m"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
-        [*A, "--defence", "m:b", "--submissions", "5"],
-        ["--defence", "coin-flip", "--engine", "ray", "--address", "auto", "--workers", "3"],
+        [*A, "--defence", "m:b", "--draws", "5"],
+        ["--defence", "coin-flip", "--engine", "ray", "--workers", "3"],
     ],
 )
 def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):

@@ -15,7 +15,7 @@ from robustbench_coded.extras.verification.verify_file import read_given
 
 pytestmark = pytest.mark.long
 
-OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--victims", "4", "--draws", "3")
+OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--draws", "3")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def untouched(digits_erm, tmp_path_factory):
         "eval", "--ckpt", digits_erm, *OPTIONS, "--rci", "N=1.5K", "--inputs", "batch,victim,co-batch",
         "--attacks", attacks, "--eps", "0.2", "--save-adversarials", "--out", out, "--quiet",
     )  # fmt: skip
-    assert main([str(argument) for argument in arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 4)
+        assert main([str(argument) for argument in arguments]) == 0
     return out
 
 

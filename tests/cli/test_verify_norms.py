@@ -13,10 +13,15 @@ pytestmark = pytest.mark.long
 NORMS = {"linf": 0.1, "l2": 0.8, "l1": 4, "l0": 3}
 
 
+@pytest.fixture(autouse=True)
+def few_victims(monkeypatch):
+    monkeypatch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 4)
+
+
 def run_in(csrobust, digits_erm, out, norm, attacks):
     answer = csrobust(
         "eval", "--ckpt", digits_erm, "--data", "digits", "--limit", 16, "--batch-size", 8, "--draws", 3,
-        "--victims", 4, "--rci", "N=1.5K", "--inputs", "batch,co-batch", "--norm", norm, "--eps", NORMS[norm],
+        "--rci", "N=1.5K", "--inputs", "batch,co-batch", "--norm", norm, "--eps", NORMS[norm],
         "--attacks", attacks, "--save-adversarials", "--out", out, "--quiet",
     )  # fmt: skip
     assert answer.code == 0, answer.err

@@ -32,7 +32,6 @@ def checked(evaluation):
         threat="batch/unknown",
         unbounded_eps=1.0,
         signs=0.85,
-        stopped=(),
         **defence,
     ):
         run = evaluation()
@@ -49,7 +48,7 @@ def checked(evaluation):
         ]
         found = [
             *other_attacks(rows, made[0], unbounded_eps),
-            *converged(rows, made[0], stopped),
+            *converged(rows, made[0]),
         ]
         return {check.name: check for check in found}
 
@@ -207,26 +206,6 @@ def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
 def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
     checks = checked([("pgd-10", 0.0)], randomised=False, batch_dependent=False)
     assert {check.outcome for check in checks.values()} == {"passed"}
-
-
-LENGTHS = [("pgd-20", 0.3), ("pgd-40", 0.3)]
-
-
-@pytest.mark.parametrize(
-    ("attacks", "stopped", "outcome"),
-    [
-        (LENGTHS, ("pgd-40",), "not run"),
-        (LENGTHS, ("pgd-10",), "passed"),
-        ([("pgd-20", 0.3), ("pgd-40", 0.2)], ("pgd-40",), "failed"),  # it shows enough as it is
-        ([("pgd-20", 0.0)], ("pgd-20",), "passed"),  # nothing is left for a longer one to find
-    ],
-)
-def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attacks, stopped, outcome):
-    check = checked(attacks, stopped=stopped)["twice the steps"]
-    assert check.outcome == outcome
-    if outcome == "not run":
-        assert check.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
-        assert str(check.next_step) == "give more images (--query-budget)"
 
 
 @pytest.mark.parametrize("batches", [50, 2])

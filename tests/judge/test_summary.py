@@ -8,8 +8,8 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.summary import ImagesSpent, summary_frame, summary_rows
 
 
-def summarise(outcomes, planned, costs=None, submissions=None):
-    return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}, submissions))
+def summarise(outcomes, planned, costs=None):
+    return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}))
 
 
 def random(chance, examples=160, draws=10, seed=0):
@@ -173,13 +173,6 @@ def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
     assert line(table, "strongest").forwards_per_example == 60
     assert line(table, "ensemble").forwards_per_example == 5 * 60
     assert line(table, "ensemble", threat="batch/known").backwards_per_example == 7 * 40
-
-
-def test_repeated_submissions_are_columns_on_request(run, table):
-    asked = summarise(*run.parts(), submissions=3)
-    assert "accuracy_submissions" not in table
-    assert line(asked, "fgsm").accuracy_submissions == pytest.approx(0.9**3, abs=0.06)
-    assert np.isnan(line(asked, "aware-pgd-10", threat="batch/known").accuracy_submissions)
 
 
 def test_the_file_depends_on_nothing_but_the_outcomes(run):

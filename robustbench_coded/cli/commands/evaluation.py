@@ -124,10 +124,9 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
 
 # The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
-VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs", "checks", "third_party_batches")
+DECIDED = ("attacks", "inputs", "checks")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 
@@ -135,7 +134,6 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     *(name for name in SHARED if name not in DECIDED),
     seconds=(Seconds, 120.0),
     limit=(SHARED["limit"][0], EXAMPLES),
-    victims=(SHARED["victims"][0], VICTIMS),
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:

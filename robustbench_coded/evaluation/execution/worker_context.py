@@ -83,8 +83,7 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
-        first: whether the examples are the first of the data, not random ones. class_mix: their order, where
-            it is not the one in which they are taken.
+        first: whether the examples are the first of the data, not random ones.
         data_dir: folder in which data sets are looked for.
         processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
@@ -99,7 +98,6 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
-    class_mix: str | None = None
     data_dir: str | None = None
     processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
@@ -129,8 +127,7 @@ class WorkerContext:
     def data(self) -> Dataset:
         setup = self.setup
         whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
-        seed, mix = setup.conditions.seed, setup.class_mix
-        return evaluated(whole, setup.examples, first=setup.first, seed=seed, mix=mix)
+        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -316,7 +313,7 @@ class WorkerContext:
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(subject, self.setup.examples)
         return self._batches[subject]
 
     def batch(self, subject: cases.ProbedSubject, index: int) -> Batch:

@@ -115,7 +115,7 @@ def evaluate(
         path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (
         opened_folder(RunFolder(path), listener, partial(_write_reports, given, listener)) as folder,
-        Engine(prepared.context, config.unit_timeout) as engine,
+        Engine(prepared.context) as engine,
     ):
         if prepared.config.overwrite:
             folder.clear()

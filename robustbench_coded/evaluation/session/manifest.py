@@ -19,7 +19,6 @@ from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
-from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.manifest import (
@@ -33,7 +32,6 @@ from robustbench_coded.schema.manifest import (
     NotRun,
     RunManifest,
 )
-from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors")
@@ -42,10 +40,8 @@ IDENTITY = {
     "data": "--data",
     "limit": "--limit",
     "seed": "--seed",
-    "last_batch": "--last-batch",
     "state": "--state",
     "subset": "--first",
-    "class_mix": "--class-mix",
     "data_sha256": "--data",
     "csrobust": "",
 }
@@ -84,8 +80,6 @@ def new_manifest(
             for_check=case.for_check,
             examples_planned=prepared.examples_planned(case, sizes.get(case)),
             draws=draws if subject.randomised else 1,
-            query_budget=None if case.attack in CONTROLS else conditions.query_budget,
-            stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
             units=tuple(units[case]),
             random_batches=tuple(random[case]),
@@ -129,7 +123,7 @@ def checked_against(
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
-        InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
+        InputError: other data, limit or seed, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
         before, now = getattr(old.identity, key), getattr(identity, key)

@@ -32,7 +32,7 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, victims_at
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
@@ -76,15 +76,18 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        # The limit of images is hashed with each unit, where it decides anything.
-        **{name: value for name, value in asdict(setup.conditions).items() if name != "query_budget"},
+        **asdict(setup.conditions),
+        "own_batches": False,  # as `_hashed` says
     }
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
-    known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
+    """The identity as hashed. Which images were taken is in their digest, and was before it had a name.
+
+    Defaults of options that are no more stay: ids are hashes of them.
+    """
+    known = (to_builtins(identity) | {"last_batch": "pad"}).items()
+    unsaid = (("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -185,9 +188,8 @@ class PreparedEvaluation:
         size = size or self.sizes[-1]
         if case.threat.one_victim:
             return victims_at(self.sizes, size, conditions.victims)
-        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
-        parts = batches_at(batches, self.sizes, size)
-        return sum(len(scored_slots(case.threat, batch, conditions.seed)) for part in parts for batch in part)
+        batches = plan.batches_for(case.subject, self.setup.examples)
+        return sum(batch.scored for part in batches_at(batches, self.sizes, size) for batch in part)
 
 
 def made_ready(
@@ -338,8 +340,7 @@ def _built(
         data=images.name,
         data_dir=config.data_dir,
         first=config.first,
-        class_mix=config.mix,
-        processes=WorkerProcesses(config.engine, config.workers, config.address),
+        processes=WorkerProcesses(config.engine, config.workers),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
@@ -382,9 +383,7 @@ def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device)
         data_sha256=images.data.sha256,
         limit=config.limit,
         subset=None if config.first else STRATIFIED,
-        class_mix=config.mix,
         seed=config.seed,
-        last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
         subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
         csrobust=own_code(),

@@ -164,8 +164,6 @@ def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
     if missing:
         yield f"it lacks {', '.join(missing)} under {WHOLE_BATCH}; run --attacks paper,adaptive (the default)"
     attacked = [case for case in whole if case.case.attack not in CONTROLS]
-    if any(case.stopped for case in attacked):
-        yield "its attacks were stopped at a query budget; run it without --query-budget"
     examples = min((case.examples_planned for case in attacked), default=0)
     if examples < FEWEST_EXAMPLES:
         yield f"it has {examples} examples, and {FEWEST_EXAMPLES} are the fewest; raise --limit"

@@ -366,7 +366,7 @@ def _into(
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
-    with Engine(prepared.context, evaluation.unit_timeout) as engine:
+    with Engine(prepared.context) as engine:
         run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)

@@ -37,7 +37,6 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the number of examples": lambda manifest: manifest.data.examples,
     "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
-    "the last-batch rule": lambda manifest: manifest.identity.last_batch,
     "the batches: K": lambda manifest: sorted({case.case.subject.k or 0 for case in manifest.cases} - {0}),
     "the state of defences": lambda manifest: manifest.identity.state or "reset",
     "the precision of attacks": lambda manifest: ", ".join(
@@ -158,10 +157,10 @@ def run_text_table(comparison: RunComparison) -> TextTable:
     rows = []
     for name, run in comparison.runs.items():
         identity, data = run.manifest.identity, run.manifest.data
-        made_on = (data.name, data.examples, identity.seed, identity.last_batch)
+        made_on = (data.name, data.examples, identity.seed)
         rows.append((name, *map(str, made_on)))
     numbers = frozenset({"Examples", "Seed"})
-    return TextTable(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
+    return TextTable(("Run", "Data", "Examples", "Seed"), tuple(rows), numbers)
 
 
 def _cell_data(cell: TableCell) -> dict[str, Any]:

@@ -156,12 +156,6 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
-    yield _section(
-        "collateral",
-        findings.COLLATERAL,
-        findings.collateral_text_table(run.rows),
-        Legend(findings.COLLATERAL_LEGEND),
-    )
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     commands = tuple(findings.commands_of(run))
@@ -176,7 +170,6 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
-        ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
         ("measured", "Methods", (Facts(tuple(facts)),)),
         ("notes", "Notes", (Bullets(methodology.notes_of(run.manifest)),)),
         ("checks", "Checks", (text_tables.check_text_table(judgements),)),

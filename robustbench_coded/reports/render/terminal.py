@@ -42,13 +42,7 @@ def summary_table(run: Run) -> Group:
     if any(None in row.cells for table in run_tables for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
-    parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     return Group(*parts, *map(_sentence, _open(run)))
-
-
-def run_table(run: Run) -> Group:
-    """Description of a run, its tables, open points and findings."""
-    return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 
 def _sentence(text: str) -> sentence.Sentence:

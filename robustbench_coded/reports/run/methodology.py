@@ -26,17 +26,6 @@ from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
 
-MIXES = {
-    "balanced": "dealt to batches so that each has its share of every class",
-    "shuffled": "in random order",
-    "data": "in the order of the data",
-}
-LAST_BATCH = {
-    "pad": "a last batch that is not full is filled with examples that are not scored there",
-    "shrink": "a last batch that is not full stays smaller, and N with it",
-    "drop": "a last batch that is not full is left out",
-}
-
 
 class Fact(NamedTuple):
     """One fact and what it is about."""
@@ -101,7 +90,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     """
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
-    rule = str(manifest.identity.last_batch)
     stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
@@ -111,7 +99,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Examples", [_examples(rows)]),
         ("Perturbation budget", _perturbations(rows)),
         ("Attack", _attacks(rows)),
-        ("Cost", _cost_limits(manifest)),
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
         ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
@@ -119,7 +106,10 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
         (
             "Batches",
-            [f"K = {series(list(map(str, sizes)))}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}."],
+            [
+                f"K = {series(list(map(str, sizes)))}; a last batch that is not full is filled with examples "
+                "that are not scored there."
+            ],
         ),
         ("Stopping", [_STOPPING] if stopped else []),
         ("Versions", dict.fromkeys(_versions(manifest))),
@@ -156,9 +146,8 @@ def _protocol(manifest: RunManifest) -> str:
 def _data(manifest: RunManifest) -> str:
     data: DataFacts = manifest.data
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
-    mixed = f", {MIXES[mix]}" if (mix := manifest.identity.class_mix) else ""
     return (
-        f"{data.name} ({data.source}), {_choice(manifest)[0]}{mixed}, {data.classes} classes, images {size}, "
+        f"{data.name} ({data.source}), {_choice(manifest)[0]}, {data.classes} classes, images {size}, "
         f"sha256 {str(data.sha256)[:16]}."
     )
 
@@ -240,18 +229,6 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
         yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
     yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
-
-
-def _cost_limits(manifest: RunManifest) -> Iterator[str]:
-    """How much each attack could cost, where that was limited."""
-    limits = sorted({case.query_budget for case in manifest.cases if case.query_budget is not None})
-    free = any(case.query_budget is None for case in manifest.cases if case.case.attack not in CONTROLS)
-    if limits:
-        yield (
-            f"every attack{' but some' if free else ''} was stopped before it would have cost more than "
-            f"{series(list(map(str, limits)))} images forwarded and differentiated for each scored example "
-            "(and known draw), counted where the defence is asked, coded and co-batched images included."
-        )
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:

@@ -197,7 +197,7 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every perturbation, then Table 10 for every defence that was run at several batch sizes."""
-    rows = [row for row in run.rows if row.threat.malicious is None]
+    rows = run.rows
     judged = run.manifest.judged_perturbations
     perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in judged))
     perturbations = perturbations or list(dict.fromkeys(row.perturbation for row in rows))

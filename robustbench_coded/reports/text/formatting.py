@@ -121,14 +121,7 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
 
 def threat_text(threat: ThreatModel) -> str:
     """Description of a threat model: who moves, and what is known of the draw."""
-    knows = _RANDOMNESS[threat.randomness]
-    if threat.malicious is None:
-        return f"the attacker {_INPUTS[threat.inputs]}; {knows}"
-    moves = "anywhere in [0, 1]" if threat.free else "within eps"
-    return (
-        f"the attacker perturbs {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
-        f"which are unperturbed and alone are scored; {knows}"
-    )
+    return f"the attacker {_INPUTS[threat.inputs]}; {_RANDOMNESS[threat.randomness]}"
 
 
 def attacker_text(threat: ThreatModel) -> str:
@@ -304,12 +297,6 @@ def is_submitted(attack: str) -> bool:
     """True if it is perturbed inputs that were made elsewhere, submitted again."""
     name = parsed_attack(attack) if attack.startswith(PREFIX) else None
     return name is not None and name.estimator == "submitted"
-
-
-def is_peers(attack: str) -> bool:
-    """True if the attack is one of another package."""
-    name = parsed_attack(attack)
-    return name is not None and name.third_party is not None
 
 
 def _estimator_text(name: AttackName) -> str:
