@@ -49,12 +49,6 @@ def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
 
 
-def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iterator[PlainTable]:
-    """A table for all rows that begin with the same texts, which are its title."""
-    for texts, table in text_table.split(same):
-        yield PlainTable(f"{title}: {', '.join(texts)}", table)
-
-
 def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
 
