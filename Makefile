@@ -69,7 +69,7 @@ rewrite: $(INSTALLED)
 	$(MAKE) board
 
 # Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights.
-BOARD := $(filter-out %-company %-submissions,$(wildcard reports/board-*)) \
+BOARD := $(wildcard reports/board-*) \
 	reports/digits reports/cifar10-resnet20 reports/cifar10-adversarial
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(BOARD) --out reports/board

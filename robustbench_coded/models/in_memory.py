@@ -203,7 +203,7 @@ def networks_in(given: Any) -> list[nn.Module]:
 
 
 def reached_from(given: Any) -> list[Any]:
-    """What an object can answer by: itself, then what it refers to, and what that refers to, nearest first.
+    """Everything that an object can answer by: itself, what it refers to, and so on, the nearest first.
 
     References are elements of containers, attributes (parts of modules, hooks and patched methods among
     them), what functions close over, default to and name, and methods of classes. Code of installed packages

@@ -23,7 +23,7 @@ class EvaluatedImages(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """What the user may not have meant, a sentence each."""
+        """Sentences on what the user may not have meant."""
         given, once = len(self.whole), len(self.whole.distinct)
         repeated = f"{self.name}: {given:,} images, of which {once:,} differ in pixels or label"
         return [*self.whole.notes, *([f"{repeated}; each is evaluated once"] if once < given else [])]
