@@ -5,6 +5,7 @@ DELETED = {
     "--certify": "csrobust no longer computes certified bounds; leave it out",
     "--submissions": "csrobust reports the accuracy of single submissions; leave it out",
     "--query-budget": "summary.csv has the images that each attack used; leave it out",
+    "--checks": "name a preset among the attacks, as --attacks adaptive,mosaic-8",
     "--class-mix": "batches are drawn from a random class-balanced sample; leave it out",
     "--last-batch": "the last batch is filled with examples that are not scored; leave it out",
     "--third-party-batches": "third-party attacks run on csrobust's batches; leave it out",

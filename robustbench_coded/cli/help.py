@@ -21,7 +21,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "batch_size", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "checks", "early_stop",
+        "attacks", "norm", "eps", "eps_space", "inputs", "early_stop",
     ),
     "Draws and seed": ("draws", "selection_draws", "seed"),
     "Verdicts, claims, time": (

@@ -256,7 +256,6 @@ def config_from(
     batch_size: str,
     eps: list[str],
     inputs: list[str],
-    checks: bool = False,
     victim_attacks: Sequence[str] = (),
     relaxed_attacks: Sequence[str] = (),
     second_attacks: Sequence[str] = (),
@@ -278,7 +277,7 @@ def config_from(
     if not ckpt and not without_checkpoint(defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     rest["norm"] = norm = named_norm(rest.get("norm", "linf"), "--norm")
-    chosen = attack_options(attacks, norm=norm, checks=checks, claimed=claim_attack)
+    chosen = attack_options(attacks, norm=norm, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(

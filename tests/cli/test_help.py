@@ -42,7 +42,7 @@ def test_shared_options_are_described_once(csrobust, command):
 def test_what_a_screening_chooses_itself_is_in_no_help_and_refused(csrobust, flag):
     shown = csrobust("screen", "--help").out
     assert "--eps" in shown
-    assert [f for f in ("--attacks", "--inputs", "--checks") if f in shown] == []
+    assert [f for f in ("--attacks", "--inputs") if f in shown] == []
     answer = csrobust("screen", *SMALL, flag, "fgsm" if flag == "--attacks" else "victim")
     assert answer.code == 2 and answer.err == (
         "csrobust: screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs\n"

@@ -33,9 +33,10 @@ def parsed(csrobust, monkeypatch):
         [*A],
         ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
-        [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
+        [*A, "--attacks", "full", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
-        [*A, "--attacks", "paper", "--checks", "--time", "30m"],
+        [*A, "--attacks", "adaptive,mosaic-8", "--time", "30m"],
+        [*A, "--attacks", "mosaic-8,adaptive"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
         [*A, "--defence", "m:b", "--draws", "5"],
@@ -51,7 +52,7 @@ def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
 def test_attacks_that_no_preset_stands_for_are_repeated(parsed, tmp_path):
     config = EvalConfig(
         (("a", "a.pt"),), attacks=("pgd-20", "square-1000"), victim_attacks=("pgd-3",),
-        relaxed_attacks=("square-1000",), checks=True, aware_attacks=5,
+        relaxed_attacks=("square-1000",), aware_attacks=5,
     )  # fmt: skip
     (tmp_path / "run.toml").write_text(run_toml(config))
     assert parsed("run.toml") == config

@@ -126,7 +126,7 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
 EXAMPLES = 256
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs", "checks")
+DECIDED = ("attacks", "inputs")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 

@@ -156,11 +156,7 @@ class EvalConfig:
         "Stopping rule: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
-    checks: bool = option(
-        False,
-        "Also run the attacks that the verdict checks require (docs/verdicts.md); always on with the "
-        "adaptive presets.",
-    )
+    checks: bool = False  # run the attacks that the checks of verdicts require: presets do
     state: str = option(
         "reset",
         "State of a defence: reset before each batch, or persistent over a sequence of batches.",
@@ -266,7 +262,7 @@ IN_L0 = ("sparse",)
 
 
 def attack_options(
-    texts: Sequence[str] = (), *, norm: str = "linf", checks: bool = False, claimed: str | None = None
+    texts: Sequence[str] = (), *, norm: str = "linf", claimed: str | None = None
 ) -> dict[str, Any]:
     """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
     configuration.
@@ -274,7 +270,6 @@ def attack_options(
     Args:
         texts: names and presets, each one or several divided by commas; none for the default of the norm.
             ``clean`` and ``random-sign`` always run, named or not.
-        checks: run the attacks of the checks even without an adaptive preset.
         claimed: the attack that a claim is about, which always runs.
     Raises:
         InputError: an unknown name.
@@ -312,7 +307,7 @@ def attack_options(
             name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),
         "victim_attacks": tuple(suited(name, norm) for name in ON_VICTIMS) if adaptive else (),
-        "checks": checks or adaptive,
+        "checks": adaptive,
     }
 
 
@@ -360,19 +355,19 @@ def _entries(config: EvalConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _attacks(config: EvalConfig) -> Iterator[tuple[str, Any]]:
-    """The presets that stand for these attacks, where some do; else every name."""
+    """The presets that stand for these attacks, where some do, and what is named besides; else every name."""
     wanted = {name: getattr(config, name) for name in _ATTACKS}
     presets = [DEFAULT, *((name,) for name in PRESETS), *combinations(PRESETS, 2)]
     for chosen in presets:
-        for checks in (False, True):
-            if attack_options(chosen, norm=config.norm, checks=checks) == wanted:
-                yield "attacks", list(chosen)
-                if checks:
-                    yield "checks", True
+        among = attack_options(chosen, norm=config.norm)["attacks"]
+        besides = tuple(name for name in config.attacks if name not in among)
+        for texts in ((*chosen, *besides), (*besides, *chosen)):
+            if attack_options(texts, norm=config.norm) == wanted:
+                yield "attacks", list(texts)
                 return
     for name, value in wanted.items():
-        if value:
-            yield name, list(value) if isinstance(value, tuple) else value
+        if value and name != "checks":
+            yield name, list(value)
 
 
 def _fraction(value: float) -> str:
