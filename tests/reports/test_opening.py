@@ -297,7 +297,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
 @pytest.mark.parametrize(
     ("outcome", "examples", "command"),
     [
-        (CheckOutcome.FAILED, 128, "--attacks mosaic-16 --checks"),
+        (CheckOutcome.FAILED, 128, "--attacks mosaic-16"),
         (CheckOutcome.NOT_RUN, 128, ""),
         (CheckOutcome.FAILED, 4_000, "--victims 3931 --out reports/c-3931"),
     ],
