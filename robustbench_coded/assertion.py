@@ -8,7 +8,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import number, read_number
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.from_python import evaluate
-from robustbench_coded.schema.words import ENSEMBLE, STANDARD
+from robustbench_coded.judge.tried import asserted, nothing_asserted, untried
+from robustbench_coded.schema.words import ENSEMBLE
 
 WIDEST = 0.2  # an interval wider than this neither passes nor fails anything
 
@@ -36,7 +37,8 @@ def assert_accuracy_under_attack(
 
     Raises:
         AssertionError: an upper end is below ``at_least``; one line says what left how much.
-        InputError: ``at_least`` is no fraction, or an interval is wider than 20 points: give more images.
+        InputError: ``at_least`` is no fraction; an attack was not tried, or gave results that can't be scored
+            (`judge.tried`); or an interval is wider than 20 points: give more images.
     """
     at_least = read_number(at_least, "at_least", number(0, 1))
     with ExitStack() as cleanup:
@@ -44,15 +46,17 @@ def assert_accuracy_under_attack(
             options["out"] = cleanup.enter_context(tempfile.TemporaryDirectory())
         options.setdefault("overwrite", True)
         run = evaluate(model, data, **options)
-        judgements = run.judgements
-    defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
-    for judgement in defended or judgements:
-        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.accuracy_text}"
-        if accuracy is None:
-            raise InputError(f"{place}; name an attack, for example attacks='pgd-10'")
+        judgements, missing = asserted(run.judgements), untried(run)
+    known = [(judgement, a) for judgement in judgements if (a := judgement.verdict.accuracy) is not None]
+    for judgement, accuracy in known:  # another attack would leave no more
         if accuracy.high < at_least:
+            place = f"{judgement.name}: {judgement.accuracy_text}"
             raise AssertionError(f"{place} (the {ENSEMBLE} of attacks), expected at least {at_least:.1%}")
+    for subject, reason in missing:
+        raise InputError(nothing_asserted(subject, reason))
+    for judgement, accuracy in known:
         if accuracy.high - accuracy.low > WIDEST:
+            place = f"{judgement.name}: {judgement.accuracy_text}"
             raise InputError(
                 f"{place}: an interval wider than {WIDEST:.0%} asserts nothing; give more images or draws"
             )

@@ -1,7 +1,6 @@
 """Verdicts for a pipeline: ``--fail-on`` ends with an exit code of its own, ``--junit`` writes a test report.
 
-Where a run has a defence, its verdicts count. Those of standard inference count where there is none: a base
-model that is broken is the usual state of affairs, and no news about the defence before it.
+`judge.tried` says which verdicts count, and what has to be tried for them to say anything.
 """
 
 from __future__ import annotations
@@ -13,10 +12,11 @@ from xml.etree import ElementTree
 
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.words import STANDARD, VerdictName
+from robustbench_coded.schema.words import VerdictName
 
 if TYPE_CHECKING:
     from robustbench_coded.judge.judgements import Judgement
+    from robustbench_coded.schema.case import Subject
 
 # As they are typed: no blanks, and without the article of a sentence.
 TYPED = {
@@ -43,42 +43,44 @@ def verdicts_named(text: str) -> tuple[VerdictName, ...]:
     return tuple(TYPED[name] for name in names)
 
 
-def judged(judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Those that a pipeline asks about."""
-    defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
-    return defended or list(judgements)
-
-
 def failing(judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> list[str]:
     """A line for each judgement whose verdict is one of ``verdicts``."""
     return [
         f"{judgement.name}: {judgement.verdict.name}. {judgement.verdict.reason}"
-        for judgement in judged(judgements)
+        for judgement in judgements
         if judgement.verdict.name in verdicts
     ]
 
 
-def write_junit(path: Path, judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> None:
-    """Writes a test case for each judgement in JUnit's XML.
+def write_junit(
+    path: Path,
+    judgements: Sequence[Judgement],
+    verdicts: Sequence[VerdictName],
+    untried: Sequence[tuple[Subject, str]] = (),
+) -> None:
+    """Writes a test case for each judgement in JUnit's XML, and one with an error for what was not tried.
 
     A case fails where its verdict is one of ``verdicts``; it is skipped where it is not settled otherwise.
     """
-    cases = judged(judgements)
-    failed = [judgement for judgement in cases if judgement.verdict.name in verdicts]
+    failed = [judgement for judgement in judgements if judgement.verdict.name in verdicts]
     skipped = [
         judgement
-        for judgement in cases
+        for judgement in judgements
         if judgement.verdict.name == VerdictName.NOT_SETTLED and judgement not in failed
     ]
     suite = ElementTree.Element(
         "testsuite",
         name="csrobust",
-        tests=str(len(cases)),
+        tests=str(len(judgements) + len(untried)),
         failures=str(len(failed)),
         skipped=str(len(skipped)),
-        errors="0",
+        errors=str(len(untried)),
     )
-    for judgement in cases:
+    for subject, reason in untried:
+        name, of = one_line(subject.defence), one_line(subject.checkpoint)
+        case = ElementTree.SubElement(suite, "testcase", classname=of, name=name)
+        ElementTree.SubElement(case, "error", message=one_line(reason))
+    for judgement in judgements:
         case = ElementTree.SubElement(
             suite,
             "testcase",

@@ -21,7 +21,7 @@ from robustbench_coded.cli.process import (
     importing,
     stoppable,
 )
-from robustbench_coded.errors import LOG
+from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
@@ -44,6 +44,9 @@ def run_evaluation(
     Args:
         fail_on: verdicts that end in exit code 3, as typed.
         junit: a file for the verdicts as test cases.
+
+    Raises:
+        InputError: ``fail_on`` is given, no verdict fails, and an attack was not tried (`judge.tried`).
     """
     verdicts = gate.NEGATIVE if fail_on is None else gate.verdicts_named(fail_on)
     run: Run | None = None
@@ -69,12 +72,21 @@ def run_evaluation(
         Console().print(result(run))
         print(one_line(f"report: {Path(path) / 'report.html'}"))
         print(one_line(f"more:   csrobust show {shell([str(path)])}"))
+    if fail_on is None and junit is None:
+        return code
+    from robustbench_coded.judge.tried import asserted, nothing_asserted, untried
+
+    judgements, missing = asserted(run.judgements), untried(run)
     if junit is not None:
-        gate.write_junit(junit, run.judgements, verdicts)
-    failing = gate.failing(run.judgements, verdicts) if fail_on is not None else []
+        gate.write_junit(junit, judgements, verdicts, missing)
+    failing = gate.failing(judgements, verdicts) if fail_on is not None else []
     for line in failing:
         LOG.warning(f"--fail-on: {line}")
-    return FAILED_VERDICT if failing and code == DONE else code
+    if code != DONE or fail_on is None:
+        return code
+    if missing and not failing:
+        raise InputError(f"--fail-on: {nothing_asserted(*missing[0])}")
+    return FAILED_VERDICT if failing else DONE
 
 
 def require_checkpoints(config: EvalConfig) -> None:

@@ -71,7 +71,6 @@ class CaseResult:
     looks: int = 0
     # Of victims: how many disjoint batches the images make, from which all of their batches are drawn.
     disjoint_batches: int = 0
-    table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.
     random_batches: tuple[RandomBatches, ...] = ()
@@ -259,7 +258,6 @@ def measured_results(
             sources=(record.case,),
             has_base=record.has_base,
             looks=record.looks,
-            table=record.table,
             random_batches=outcomes.in_random([record.case]),
             clean_random_batches=outcomes.clean_in_random(record.case),
             faulty=faulty.get(record.case, 0),

@@ -30,7 +30,7 @@ def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseR
     Not those that ran for the table alone, on fewer examples: what they find is not in the ensemble.
     """
     weaker = [result for result in inherited(ensemble.case, results) if _is_attack(result)]
-    return [result for result in attacks_under(results, ensemble.case.setting) + weaker if not result.table]
+    return attacks_under(results, ensemble.case.setting) + weaker
 
 
 def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:

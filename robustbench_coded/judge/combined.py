@@ -91,7 +91,7 @@ def _combined(
         return []
     model = attacked[0]
     weaker = inherited(model.case, everything)
-    attacks = [result for result in [*attacked, *weaker] if not result.table] or attacked
+    attacks = [*attacked, *weaker]
     usable = [*attacks, *_controls(model.case, everything)]
     known = model.case.threat.draw_known
     playable = (_playable(result, outcomes, known) for result in usable)
@@ -113,7 +113,6 @@ def _combined(
             complete=all(result.complete for result in attacks) and len(cell.example) >= planned,
             sources=sources,
             looks=max(result.looks for result in usable),
-            table=False,
             # Clean inputs are scored in random batches for their own accuracy: as an attack they would only
             # cost error.
             random_batches=outcomes.in_random(
@@ -175,7 +174,7 @@ def _playable(result: CaseResult, outcomes: Outcomes, known: bool) -> PlayableAt
 def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     """Random signs and the clean inputs, as measured under this threat, else where they mean the same."""
     served = []
-    usable = [result for result in everything if result.case.subject == key.subject and not result.table]
+    usable = [result for result in everything if result.case.subject == key.subject]
     for attack in (RANDOM_SIGN, CLEAN):
         results = [result for result in usable if result.case.attack == attack]
         if attack == RANDOM_SIGN:

@@ -34,7 +34,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
             one is divided; 0 where the number was fixed beforehand.
         units: ids of the units that attack it, or score it in its own batches: names of their files.
         random_batches: ids of the units that score its perturbed inputs in random batches.
-        table: run for the table, on fewer examples than the verdict rests on: shown, and no part of it.
+        kept: on how many examples it ran when a later command of the folder began; 0 where none has.
     """
 
     case: Case
@@ -49,7 +49,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     draws: Count
     looks: Count = 0
     units: tuple[str, ...] = ()
-    table: bool = False
+    kept: Count = 0
     random_batches: tuple[str, ...] = ()
 
     @property

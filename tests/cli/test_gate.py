@@ -4,6 +4,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from msgspec import structs
 
 from robustbench_coded import InputError, assert_accuracy_under_attack
@@ -85,3 +86,74 @@ def test_a_hostile_name_leaves_the_file_well_formed(invented_judgements, tmp_pat
     gate.write_junit(file, invented_judgements, gate.NEGATIVE)
     case = ElementTree.parse(file).getroot().find("testcase")
     assert case.get("classname") == r"a\x1b[31m\x00b"
+
+
+def not_finite(model, x, y, eps):
+    """An attack that is broken."""
+    return x * float("nan")
+
+
+def half_finite(model, x, y, eps):
+    """The same for every other image."""
+    return x.where((x.flatten(1).argmax(1) % 2 > 0).view(-1, 1, 1, 1), torch.nan)
+
+
+UNTRIED = {
+    "no base": ("transfer-pgd-5", "transfer-pgd-5 did not run: it is the base model"),
+    "faulty": (not_finite, r"not_finite \(batch/unknown\) gave 64 faulty results"),
+    "faulty on some, beside another": (["pgd-5", half_finite], r"half_finite .* faulty results"),
+    "nothing random, alone": ("aware-pgd-5", "aware-pgd-5 did not run: nothing in it is random"),
+}
+
+
+@pytest.mark.parametrize("kind", UNTRIED)
+def test_an_assertion_without_a_valid_attack_is_refused_and_names_it(kind):
+    attacks, words = UNTRIED[kind]
+    with pytest.raises(InputError, match=words):
+        assert_accuracy_under_attack(
+            "digits-erm", "digits", eps=0.01, at_least=0.4, limit=64, attacks=attacks
+        )
+
+
+def test_an_attack_that_does_not_apply_is_not_missed_beside_one_that_ran():
+    options = {"eps": 0.01, "at_least": 0.4, "limit": 64}
+    assert_accuracy_under_attack("digits-erm", "digits", attacks="pgd-5,transfer-pgd-5", **options)
+
+
+def test_a_certain_failure_needs_no_further_attack():
+    with pytest.raises(AssertionError, match="expected at least 40"):
+        assert_accuracy_under_attack(
+            "digits-erm", "digits", eps=0.3, at_least=0.4, limit=64, attacks=["pgd-5", half_finite]
+        )
+
+
+@pytest.mark.parametrize("attacks", ["transfer-pgd-5", "spoilt_gate.py:spoilt", "aware-pgd-5"])
+def test_a_gate_without_a_valid_attack_ends_with_2_and_an_error(attacks, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spoilt_gate.py").write_text("def spoilt(model, x, y, eps):\n    return x * float('nan')\n")
+    command = [
+        "eval",
+        "--ckpt",
+        "digits-erm",
+        "--limit",
+        "64",
+        "--eps",
+        "0.01",
+        "--attacks",
+        attacks,
+        "--quiet",
+    ]
+    verdicts = "broken" if "py" in attacks else "broken,not-settled"
+    assert run([*command, "--out", "run", "--junit", "junit.xml", "--fail-on", verdicts]) == 2
+    assert f"--fail-on: digits-erm, standard: {attacks} " in capsys.readouterr().err
+    suite = ElementTree.parse("junit.xml").getroot()
+    assert suite.get("errors") == "1" and attacks in suite.find("testcase/error").get("message")
+    assert int(suite.get("tests")) == len(suite.findall("testcase"))
+
+
+@pytest.mark.parametrize(("eps", "code"), [("0.3", 0), ("0.2", 2)])
+def test_an_attack_that_never_ran_is_missed_unless_nothing_is_left(eps, code, tmp_path, capsys):
+    """The first attack settles both verdicts, and leaves some right answers at the smaller eps."""
+    command = [*SMALL[:3], "--quiet", "--eps", eps, "--until", "settled", "--out", str(tmp_path / "run")]
+    assert run([*command, "--attacks", "pgd-5,transfer-pgd-5,pgd-20", "--fail-on", "no-gain"]) == code
+    assert ("pgd-20 did not run" in capsys.readouterr().err) == (code == 2)

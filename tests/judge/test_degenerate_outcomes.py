@@ -57,7 +57,6 @@ def settings_of_a_run(draw):
         "looks": draw(st.sampled_from([0, 6])),
         "random_batches": draw(st.sampled_from([0, 1, 3, 150])) if dependent else 0,
         "patterns": {attack: of_all or draw(patterns) for attack in ATTACKS},
-        "table": draw(st.sets(st.sampled_from(ATTACKS[2:]))),
         "base": draw(st.none() | st.sampled_from(sorted(PATTERNS))),
     }
 
@@ -88,7 +87,7 @@ def run_of(made, setting):
             threat=threat,
         )
         looks = 0 if control else setting["looks"]
-        made.planned[-1] |= {"looks": looks, "table": attack in setting["table"]}
+        made.planned[-1] |= {"looks": looks}
     if setting["base"]:
         for attack in ("clean", "pgd-10"):
             made.add(attack, right(setting["base"], examples, k, 1), batch_size=k, **BASE)

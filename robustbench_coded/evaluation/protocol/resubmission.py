@@ -69,7 +69,8 @@ def resubmissions(
         at = [case for case in plan.hidden.get(subject, ()) if case.perturbation == perturbation]
         for name, submission in _offers(subject, perturbation, measured, at, kinds):
             row = own[0].of_attack(name, submission=submission)
-            rows.setdefault(row.case, row)
+            if plan.kept.get(row.case, 0) < size_of(plan, evidence, comparison_of(row)):
+                rows.setdefault(row.case, row)
     return _not_run(evidence, rows.values())
 
 

@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.protocol.state import (
     Step,
     affordable,
     at_size,
+    at_start,
     extras_fit,
     open_comparisons,
     size_of,
@@ -79,7 +80,7 @@ def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
 
 def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     clean = [case for case in plan.cases if case.attack == CLEAN]
-    return _step("clean", "accuracy on unperturbed images", at_size(plan, evidence, clean, plan.start))
+    return _step("clean", "accuracy on unperturbed images", at_start(plan, evidence, clean))
 
 
 def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -89,7 +90,7 @@ def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> 
         attacks = plan.attacks[comparison]
         if attacks and not any(case in evidence.sizes for case in attacks):
             quickest = min(attacks, key=lambda case: _quickness(plan, case))
-            chosen += at_size(plan, evidence, [quickest], plan.start)
+            chosen += at_start(plan, evidence, [quickest])
     return _step("quick", "one cheap attack on each open verdict", chosen)
 
 
@@ -106,7 +107,7 @@ def _confirm(plan: EvaluationPlan, evidence: Evidence, victims: bool, *, last: b
 
 def _run_rows(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     rows = [case for case in plan.cases if case in plan.rows]
-    return _step("named rows", "rows of every table", at_size(plan, evidence, rows, plan.start))
+    return _step("named rows", "rows of every table", at_start(plan, evidence, rows))
 
 
 def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:

@@ -43,7 +43,7 @@ class EvaluationPlan:
         cases: in the order of tables.
         judged: the settings by which each comparison is settled.
         sizes: sample sizes, increasing; the last one is all.
-        start: the sample size that verdicts start at.
+        start: the sample size that verdicts start at. starts: of comparisons that the folder holds on more.
         images: what a case costs at a sample size.
         rows: the cases that run whatever the others find, on ``start`` examples.
         deferred: the attacks that run only before a positive verdict.
@@ -55,6 +55,7 @@ class EvaluationPlan:
         claimed: the accuracy that is claimed, by comparison.
         classes: of the data. levels: of its pixels, where fewer than 8 bits have; None where more.
         relus: how many ReLUs answer an image of a checkpoint; 0 where crossover is not run.
+        kept: by sample size what earlier commands of the folder submitted, which stays.
         hidden: attacks on a user defence's checkpoint that it meets although they are no rows.
     """
 
@@ -63,6 +64,8 @@ class EvaluationPlan:
     sizes: tuple[int, ...]
     start: int
     images: Callable[[PlannedCase, int], int]
+    starts: Mapping[Comparison, int] = field(default_factory=dict)
+    kept: Mapping[Case, int] = field(default_factory=dict)
     rows: frozenset[PlannedCase] = frozenset()
     deferred: frozenset[PlannedCase] = frozenset()
     ceilings: Ceilings = field(default_factory=Ceilings)
@@ -89,6 +92,10 @@ class EvaluationPlan:
     def tail(self, size: int) -> float:
         """The error of each end of an interval where a verdict is decided on so many examples."""
         return TAIL / looks(self.sizes, size)
+
+    def start_of(self, case: PlannedCase) -> int:
+        """The sample size that a case starts at."""
+        return max((size for c, size in self.starts.items() if c.holds(case)), default=self.start)
 
     def base(self, comparison: Comparison) -> Comparison | None:
         """The comparison of the base model of a defence."""
@@ -331,6 +338,11 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
     return chosen
 
 
+def at_start(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[CaseAtSize]:
+    """The same at the size that each case starts at."""
+    return [part for case in cases for part in at_size(plan, evidence, [case], plan.start_of(case))]
+
+
 def at_size(
     plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int
 ) -> list[CaseAtSize]:
@@ -343,7 +355,7 @@ def at_size(
 def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> int:
     """The sample size that a verdict rests on; of a radius that is not judged, what the others rest on."""
     if comparison in plan.judged:
-        return evidence.reached.get(comparison, plan.start)
+        return evidence.reached.get(comparison, plan.starts.get(comparison, plan.start))
     own = (comparison.subject, comparison.inputs)
     same = (size for other, size in evidence.reached.items() if (other.subject, other.inputs) == own)
     return max(same, default=plan.start)

@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.protocol.state import (
     SettingStatus,
     Step,
 )
-from robustbench_coded.evaluation.session.manifest import new_manifest
+from robustbench_coded.evaluation.session.manifest import new_manifest, with_earlier
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
@@ -114,13 +114,13 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
 class Evaluation:
     """An evaluation without what changes while it runs.
 
-    What it does follows from the options and from the outcomes of its own steps, whatever earlier evaluations
-    left in the folder, so that an interrupted one goes on as if nothing had happened.
+    What it does follows from the options, from what earlier commands left in the folder, and from the
+    outcomes of its own steps, so that an interrupted one goes on as if nothing had happened.
 
     Attributes:
         plan: what may run.
         notes: on cases that run otherwise than requested, or not.
-        old: the manifest that the folder held before.
+        old: the manifest that the folder held before; what earlier commands left in it is `CaseRecord.kept`.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
@@ -195,7 +195,11 @@ class Evaluation:
             return replace(ran, outcomes=outcomes)  # nothing is judged before an attack
         # Whatever self-tests an earlier evaluation left in the folder, they are read once they are asked for.
         tested = any(step.rung == SELF_TESTS for step in steps)
-        run = Run(path, self.manifest(steps, stopped=not tested))
+        manifest = self.manifest(steps, stopped=not tested)
+        if self.old is not None:
+            kept = tuple(record for record in self.old.cases if record.kept)
+            manifest = with_earlier(manifest, structs.replace(self.old, cases=kept), self.old.unit_ids)
+        run = Run(path, manifest)
         judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         lowest = {setting: _low(judgement) for setting, judgement in judgements.items()}
         low_of_base = {

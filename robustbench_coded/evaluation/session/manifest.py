@@ -16,11 +16,13 @@ from msgspec.structs import replace
 
 import attacks
 from attacks.accelerator import device_name
+from attacks.attack_name import PREFIX, split_submitted
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import (
     CaseRecord,
     CheckpointFacts,
@@ -187,9 +189,19 @@ def code_going_on(
 
 def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
     """True if the folder holds outcomes of the code with this name, and not failures alone."""
-    units = (u for record in old.cases if name in _code_names(record) for u in record.all_units)
-    packed = path / "outcomes" / "packed.parquet"
-    return packed.exists() or any((packed.parent / f"{unit}.parquet").exists() for unit in units)
+    return any(_ran(record, path) for record in old.cases if name in _code_names(record))
+
+
+def _ran(record: CaseRecord, path: Path) -> bool:
+    """True if the folder holds outcomes of a case."""
+    files = (path / "outcomes" / f"{unit}.parquet" for unit in ("packed", *record.all_units))
+    return bool(record.all_units) and any(file.exists() for file in files)
+
+
+def with_all_kept(old: RunManifest, path: Path) -> RunManifest:
+    """The manifest as a further command finds it: whatever has outcomes stays in the table."""
+    cases = (replace(r, kept=r.examples_planned) if _ran(r, path) else r for r in old.cases)
+    return replace(old, cases=tuple(cases))
 
 
 def _code_names(record: CaseRecord) -> tuple[str, ...]:
@@ -199,7 +211,8 @@ def _code_names(record: CaseRecord) -> tuple[str, ...]:
 def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str]) -> RunManifest:
     """An evaluation's manifest with the cases that earlier ones left in its folder and that have outcomes.
 
-    A case of both has the examples of the earlier evaluation where that finished more of them.
+    A case of both has the examples of the earlier evaluation where that finished more of them. Perturbed
+    inputs that were submitted on fewer examples leave where those of their source were submitted on more.
 
     Args:
         old: the manifest that the folder held.
@@ -211,18 +224,21 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         for name, code in new.code.items()
         if name not in old.code or old.code[name].digest != code.digest
     }
-    least = {record.case.setting: record.examples_planned for record in new.cases if record.looks}
+    submitted = {_submitter(record): record.examples_planned for record in new.cases}
     others = {}
     for record in old.cases:
         now = own.get(record.case)
         if anew & {*_code_names(record)}:
             continue
-        if now is None and any(unit in committed for unit in record.all_units):
-            short = record.examples_planned < least.get(record.case.setting, 0)
-            others[record.case] = replace(record, table=record.table or short)
-        elif now is not None and set(now.units) < set(record.units) <= set(committed):
-            examples = record.examples_planned
-            own[record.case] = replace(now, units=record.units, examples_planned=examples, table=False)
+        if now is not None:
+            own[record.case] = now = replace(now, kept=record.kept)
+            if set(now.units) < set(record.units) <= set(committed):
+                examples = record.examples_planned
+                own[record.case] = replace(now, units=record.units, examples_planned=examples)
+        elif any(unit in committed for unit in record.all_units):
+            again = record.case.attack.startswith(PREFIX) and submitted.get(_submitter(record), 0)
+            if record.examples_planned >= again:
+                others[record.case] = record
     runs = {(case.subject.defence, case.attack) for case in own}
     not_run = (entry for entry in old.not_run if (entry.subject, entry.attack) not in runs)
     subjects = {case.subject for case in others}
@@ -238,6 +254,12 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
     )
+
+
+def _submitter(record: CaseRecord) -> tuple[Case, str]:
+    """The setting of a case, and of which subject the perturbed inputs are."""
+    attack = record.case.attack
+    return record.case.setting, split_submitted(attack)[0] if attack.startswith(PREFIX) else ""
 
 
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.

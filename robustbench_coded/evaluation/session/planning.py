@@ -3,7 +3,7 @@ further commands would do.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
@@ -12,13 +12,20 @@ from pathlib import Path
 from msgspec import structs
 
 from attacks import accelerator, crossover, naming, presets
+from attacks.attack_name import PREFIX, SUBMITTED
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.comparisons import FIRST_LOOK, comparisons_judged, sample_sizes
+from robustbench_coded.evaluation.planning.comparisons import (
+    FIRST_LOOK,
+    Comparison,
+    comparison_of,
+    comparisons_judged,
+    sample_sizes,
+)
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
 from robustbench_coded.evaluation.protocol.state import (
@@ -31,13 +38,13 @@ from robustbench_coded.evaluation.protocol.state import (
 )
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.listener import case_name
-from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on
+from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on, with_all_kept
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import read_failures
-from robustbench_coded.schema.case import WHOLE_BATCH, Subject
-from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
+from robustbench_coded.schema.manifest import CaseRecord, Outlook, RunManifest, SampleSizes
+from robustbench_coded.schema.words import CLEAN, CONTROLS, LEFT_OUT, RANDOM_SIGN, STANDARD
 
 # In gradient evaluations; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on 256
 # images cost 25,600. What one open verdict may cost: all attacks and their checks on 256 images of a network,
@@ -64,7 +71,10 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     remarks: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        code, remarks = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
+        again = _same_command(old, prepared.config)
+        stopped = again and not (old.finished and not read_failures(path, old.unit_ids))
+        code, remarks = code_going_on(old, prepared.code, path, stopped=stopped)
+        old = old if again else with_all_kept(old, path)
         prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
@@ -84,7 +94,7 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         notes.append(f"{slow}: the first verdicts are from {ladder[0]} images")
     sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
-    plan = _plan(prepared, cases, smaller, whole=whole)
+    plan = _plan(prepared, cases, smaller, old, whole=whole)
     sequential = None if fixed else SampleSizes(until=config.until or "", sample_sizes=sizes)
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
 
@@ -99,10 +109,8 @@ def _slow(subjects: Sequence[ProbedSubject]) -> str:
     return f"{most.label} passes {most.copies} images through the network for each input"
 
 
-def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
-    """True if a run has not come to its end, or has units that failed, and this is its command again."""
-    if old.finished and not read_failures(path, old.unit_ids):
-        return False
+def _same_command(old: RunManifest, config: EvalConfig) -> bool:
+    """True if this is the last command of a run again."""
     same = json.loads(json.dumps(config.as_data()))
     return all(
         old.last.options.get(name) == same[name]
@@ -111,15 +119,23 @@ def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
 
 
 def _plan(
-    prepared: PreparedEvaluation, cases: Sequence[PlannedCase], smaller: float, *, whole: bool
+    prepared: PreparedEvaluation,
+    named: Sequence[PlannedCase],
+    smaller: float,
+    old: RunManifest | None,
+    *,
+    whole: bool,
 ) -> EvaluationPlan:
-    """The plan of these cases.
+    """The plan of these cases, and of attacks that earlier commands left in the folder.
 
     Args:
         smaller: how many images cost what one of 32 x 32 costs; 1 for all larger ones.
         whole: True if every row runs on all examples.
     """
     config, sizes = prepared.config, prepared.sizes
+    kept = {} if old is None else {record.case: record for record in old.cases if record.kept}
+    held = _held(prepared, kept)
+    cases = list(dict.fromkeys([*named, *held]))
     judged = comparisons_judged(prepared.requested, cases)
     claim = prepared.requested.claimed
     # Random batches have one draw each, and no majority.
@@ -138,12 +154,15 @@ def _plan(
         return prepared.maker(size).images(case)
 
     # No preset with checks was requested: users who name attacks want those.
-    named = config.until is None and not config.checks
-    rows = {case for case in cases if config.until is None and in_table(config, case, every=whole or named)}
+    alone = config.until is None and not config.checks
+    rows = {case for case in named if config.until is None and in_table(config, case, every=whole or alone)}
+    checks = config.checks or (old is not None and any(i.options.get("checks") for i in old.invocations))
     start = sizes[-1] if whole else sizes[0]
     ceilings = Ceilings()
     if config.until is None:
-        extras = int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if named else None
+        extras = (
+            int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if alone and not checks else None
+        )
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
@@ -153,22 +172,62 @@ def _plan(
         judged=judged,
         sizes=sizes,
         start=start,
+        starts=_starts(prepared, kept, held, start),
+        kept={case: own.kept for case, own in kept.items() if case.attack.startswith(PREFIX)},
         images=images,
-        rows=frozenset(rows),
-        deferred=frozenset(case for case in cases if case.attack in deferred and case not in rows),
+        rows=frozenset({*rows, *held}),
+        deferred=frozenset(case for case in cases if case.attack in deferred and case not in {*rows, *held}),
         ceilings=ceilings,
         everything=whole,
         rungs=SCREEN if config.screens else (),
-        checks=config.checks,
+        checks=checks,
         margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.
         random_batches=not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         levels=prepared.context.levels,
-        relus=cache(partial(_relus, prepared)),
+        relus=cache(partial(_relus, prepared)) if checks else lambda checkpoint: 0,
         hidden=_hidden(prepared.context, cases),
     )
+
+
+def _held(prepared: PreparedEvaluation, kept: Mapping[Case, CaseRecord]) -> list[PlannedCase]:
+    """The attacks of earlier commands whose outcomes this one would compute again. What is submitted is made
+    of their results; code of others is there only for who names it.
+    """
+    subjects = {subject.subject: subject for subject in prepared.subjects}
+    held, first = [], prepared.maker(prepared.sizes[0])
+    for case, record in kept.items():
+        asked = case.subject in subjects and case.perturbation in prepared.requested.perturbations
+        if case.attack == CLEAN or not asked:  # clean inputs are answered by every command
+            continue
+        planned = PlannedCase(case, subjects[case.subject])
+        ours = case.attack == RANDOM_SIGN or _is_ours(case.attack)
+        if ours and not {unit.id for unit in first.units(planned)}.isdisjoint(record.units):
+            held.append(planned)
+    return held
+
+
+def _is_ours(attack: str) -> bool:
+    name = naming.parse(attack)
+    return name.third_party is None and name.estimator != SUBMITTED
+
+
+def _starts(
+    prepared: PreparedEvaluation,
+    kept: Mapping[Case, CaseRecord],
+    held: Sequence[PlannedCase],
+    start: int,
+) -> dict[Comparison, int]:
+    """The sample sizes that the folder holds of comparisons, where they are more than the first."""
+    starts: dict[Comparison, int] = {}
+    for case in held:
+        before = kept[case.case].kept
+        reached = (size for size in prepared.sizes if prepared.examples_planned(case, size) >= before)
+        size, comparison = next(reached, prepared.sizes[-1]), comparison_of(case)
+        starts[comparison] = max(size, starts.get(comparison, start))
+    return starts
 
 
 def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
@@ -193,7 +252,7 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
 
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
     """How many ReLUs answer an image; 0 where crossover is not run."""
-    if not prepared.config.checks or prepared.config.norm == "l0":
+    if prepared.config.norm == "l0":
         return 0
     context = prepared.context
     x = context.data.batch([0])[0].to(context.device)
@@ -253,7 +312,7 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
     if not plan.everything and rest:
         outlooks.append(Outlook(purpose="all", option="--all", images=rest))
     if images := lacking(plan, evidence):
-        option = "--until settled" if plan.ceilings.extras is None else "--checks"
+        option = "--until settled"
         outlooks.append(Outlook(purpose="settle", option=option, images=images))
         open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
         attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]

@@ -1,0 +1,159 @@
+"""Later commands in a run folder: outcomes that it holds never stop counting."""
+
+import shutil
+
+import pytest
+
+from benchmarks.errors.zoo_judged import evaluate_entry
+from robustbench_coded.evaluation.session import evaluate as session
+from robustbench_coded.evaluation.session import planning, run_plan
+from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.reports import write
+from robustbench_coded.reports.run.next_command import next_command
+from robustbench_coded.schema.words import VerdictName
+from tests.evaluation.session.test_steps import given
+
+ALONE = {"defences": (), "attacks": "pgd-10"}
+WEAK = "fgsm@0.049"  # it leaves half of the images, too near the floor to tell on 256 of them
+
+
+@pytest.fixture(autouse=True)
+def nothing_written(monkeypatch):
+    """No report and no figures."""
+    monkeypatch.setattr(write, "write_reports_of", lambda run, *, final=False: None)
+
+
+def command(out, **more):
+    """Evaluates into the folder, as one more command."""
+    config, in_memory = given(out, **(ALONE | more))
+    return load_run(session.evaluate(config, None, in_memory))
+
+
+def units(run):
+    return {(record.case, unit) for record in run.manifest.cases for unit in record.units}
+
+
+def left(run):
+    """What the ensemble leaves of each subject under each threat model, and on how many images."""
+    return {
+        judgement.case: (judgement.verdict.accuracy.estimate, judgement.examples)
+        for judgement in run.judgements
+        if judgement.verdict.accuracy is not None
+    }
+
+
+def assert_all_counts(before, after):
+    """Every outcome of ``before`` counts in ``after``, which leaves no more on the same images."""
+    assert units(before) <= units(after)
+    later = left(after)
+    for case, (accuracy, examples) in left(before).items():
+        assert later[case][1] >= examples
+        assert later[case][1] > examples or later[case][0] <= accuracy
+
+
+def break_it(model, x, y, eps):
+    """An attack of the user's, which a later command does not name."""
+    return x + eps * (1 - 2.0 * y).view(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("strong", ["pgd-10", f"{__name__}:break_it"])
+def test_a_command_that_needs_more_images_mends_no_verdict(strong, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
+    alone = command(tmp_path / "alone", attacks=WEAK)
+    assert alone.judgements[0].verdict.name == VerdictName.NOT_SETTLED and alone.judgements[0].examples > 256
+    first = command(tmp_path / "run", attacks=strong)
+    assert list(left(first).values()) == [(0.0, 256)]
+    second = command(tmp_path / "run", attacks=WEAK)
+    assert second.judgements[0].verdict.name == VerdictName.BROKEN
+    assert_all_counts(first, second)
+
+
+@pytest.fixture(scope="module")
+def on_all_images(tmp_path_factory):
+    """A run that needed all images, with perturbed inputs that were submitted again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "write_reports_of", lambda run, *, final=False: None)
+        patch.setattr(planning, "CHEAP_IMAGES", 0)
+        return command(tmp_path_factory.mktemp("all") / "run", attacks="pgd-10,fgsm", near=0.45).path
+
+
+@pytest.mark.parametrize("later", [{}, {"all": True}, {"until": "settled"}])
+def test_a_command_keeps_the_images_and_what_was_submitted(later, on_all_images, tmp_path):
+    """The attack leaves so much that 256 images are enough for it; what it submits has names of before."""
+    shutil.copytree(on_all_images, tmp_path / "run")
+    first = load_run(on_all_images)
+    assert {examples for _, examples in left(first).values()} == {640}
+    assert_all_counts(first, command(tmp_path / "run", near=0.45, attacks="fgsm@0.01", **later))
+
+
+def test_a_folder_keeps_its_checks(tmp_path):
+    command(tmp_path / "run", near=0.3, checks=True)
+    for checks in (True, False):
+        more = {"attacks": "fgsm", "near": 0.3, "checks": checks}
+        config, in_memory = given(tmp_path / "run", **(ALONE | more))
+        prepared, path = session.made_ready(config, in_memory)
+        assert planned_evaluation(prepared, load_manifest(path), path).plan.checks
+    assert not planned_evaluation(prepared, None, path).plan.checks
+
+
+def test_a_later_command_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
+    command(tmp_path / "run", near=0.3, checks=True)
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
+    second = {"attacks": "fgsm,square-50", "near": 0.3}
+    whole = command(tmp_path / "whole", **second)
+    assert len(units(whole)) > len(units(load_run(tmp_path / "run"))) + 2
+    commit, left_to_do = run_plan.Work.commit, [2]
+
+    def until_stopped(self, outcome):
+        if not left_to_do[0]:
+            raise KeyboardInterrupt
+        left_to_do[0] -= 1
+        commit(self, outcome)
+
+    monkeypatch.setattr(run_plan.Work, "commit", until_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        command(tmp_path / "run", **second)
+    monkeypatch.setattr(run_plan.Work, "commit", commit)
+    again = command(tmp_path / "run", **second)
+    assert again.manifest.cases == whole.manifest.cases
+    steps = [(tmp_path / name / "steps.jsonl").read_bytes() for name in ("run", "whole")]
+    assert steps[0] == steps[1]
+
+
+def next_options(run):
+    """The printed next step as options of one more command; None where it leaves this folder."""
+    open_ = [judgement for judgement in run.judgements if judgement.verdict.name == VerdictName.NOT_SETTLED]
+    step = next_command(run, open_).command
+    options = eval(f"dict{step.removeprefix('run.again')}") if step else {"out": ""}
+    return None if "out" in options else options
+
+
+def follow_steps(name, out, n=None, most=2, **first):
+    """The next steps of an entry of the zoo, and then a weak attack."""
+    run = evaluate_entry(name, out, n=n, **first).run
+    assert VerdictName.NOT_SETTLED in [judgement.verdict.name for judgement in run.judgements]
+    for step in (*[next_options] * most, lambda run: {"attacks": "fgsm"}):
+        if options := step(run):
+            texts = options.pop("attacks", "paper,adaptive")
+            later = evaluate_entry(name, out, n=n, attacks=[texts], **options).run
+            assert_all_counts(run, later)
+            run = later
+
+
+def test_no_next_step_of_a_short_run_leaves_anything_out(tmp_path):
+    follow_steps("bumps", tmp_path / "run", n=16, most=1, attacks=["mosaic-2", "square-100"])
+
+
+# Every open verdict of reports/zoo.
+OPEN = (
+    *("one-hot-0.1", "pinned-0.1", "lifted-0.1", "bumps", "sines-scaled", "sines-again-scaled"),
+    *("sines-small-scaled", "bumps-scaled", "rci-linear-wide", "rci-linear", "half-batch", "smoothing"),
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OPEN)
+def test_no_next_step_of_the_zoo_leaves_anything_out(name, tmp_path):
+    follow_steps(name, tmp_path / "run")
