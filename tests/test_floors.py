@@ -154,7 +154,7 @@ def test_no_code_is_dead():
         [ROOT / name for name in ("attacks", "robustbench_coded", "zoo", "benchmarks", "docs", "tests")]
     )
     texts = [path.read_text() for path in FILES] + [(ROOT / "pyproject.toml").read_text()]
-    named = set(re.findall(r"""(?<=[":])[A-Za-z_]\w*(?=["\s])""", "\n".join(texts)))
+    named = set(re.findall(r"""(?<=[":])[A-Za-z_]\w*(?=["\s])|(?<=\.)\w+(?=")""", "\n".join(texts)))
     published = ROOT / "robustbench_coded" / "extras" / "published"  # found by the names of records
     dead = [
         f"{item.filename.relative_to(ROOT)}: {item.typ} {item.name}"

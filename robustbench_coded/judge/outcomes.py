@@ -18,7 +18,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
-from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 
 _NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
@@ -145,6 +144,7 @@ def plurality(prediction: NDArray[np.int32]) -> NDArray[np.int32]:
 
 SHARE_OF_CLEAN = 0.05
 NEAR_CONSTANT = 0.05
+BY_CHANCE = 0.001  # less likely than that, classes have unequal shares
 NEARLY_ALL = 0.9  # who answers so many clean inputs rightly is no constant, however uneven the classes
 
 
@@ -153,7 +153,7 @@ def floor_of(clean: Cell) -> float:
     more, of how often the most frequent class would be in place of every answer that is no rejection.
 
     Of classes with equal shares one is the most frequent, too, by chance. The second counts only where that
-    is less likely than the error of an interval's end.
+    is less likely than `BY_CHANCE`.
     """
     examples, draws = clean.prediction.shape
     classes = int(max(clean.prediction.max(), clean.label.max())) + 1
@@ -161,7 +161,7 @@ def floor_of(clean: Cell) -> float:
     labels = np.bincount(clean.label, minlength=classes)
     most, present = int(labels.max()), int(np.count_nonzero(labels))
     right = int(answers @ labels) - int(clean.correct.sum())
-    if present * bdtrc(most - 1, examples, 1 / present) < TAIL:
+    if present * bdtrc(most - 1, examples, 1 / present) < BY_CHANCE:
         right = max(right, int(answers[labels > 0].sum()) * (most - 1))
     return float(right) / (draws * examples * max(examples - 1, 1))
 

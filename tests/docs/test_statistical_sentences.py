@@ -113,7 +113,7 @@ VERDICTS = {
     ),
     "counts as balanced": lambda: (
         "if a random sample of equal shares would make one as common with probability "
-        f"{percent(outcomes.TAIL)}% or more"
+        f"{percent(outcomes.BY_CHANCE)}% or more"
     ),
     "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
     "constant": lambda: (

@@ -91,7 +91,7 @@ def test_no_robust_accuracy_leaves_a_run_whose_ensemble_is_not_complete(
         assert combined.accuracy.isna().all()
 
 
-@pytest.mark.parametrize("form", ["every-eval-ever", "eval-results", "robustbench"])
+@pytest.mark.parametrize("form", ["every-eval-ever", "robustbench"])
 def test_names_that_are_alike_as_names_of_files_get_numbers(make_run, subject, tmp_path, form):
     names = ("a b", "a_b", "a/b", "A_B", "a_b-2", "///", "x" * 300, "x" * 301)
     run = make_run(subjects=[subject(name) for name in names])
