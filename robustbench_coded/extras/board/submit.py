@@ -170,7 +170,7 @@ def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
     draws = min((case.draws for case in attacked), default=0)
     if cases[0].randomised and draws < FEWEST_DRAWS:
         yield f"it has {draws} scoring draws, and {FEWEST_DRAWS} are the fewest; raise --draws"
-    if not any(command.options.get("checks") for command in run.manifest.invocations):
+    if all(command.options.get("checks") is False for command in run.manifest.invocations):
         yield "the attacks of the checks were left out; run --attacks paper,adaptive (the default)"
 
 

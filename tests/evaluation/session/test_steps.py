@@ -98,9 +98,9 @@ def given(
 ):
     """The options of an evaluation, and what is in memory."""
     options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_size": (K,), **more}
-    config = EvalConfig(
-        checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **attack_options([attacks], checks=checks)
-    )
+    chosen = attack_options([attacks])
+    chosen["checks"] |= checks
+    config = EvalConfig(checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **chosen)
     data = dataset_in_memory(images(examples, near, side), name="pixels", source="a test")
     return config, InMemory(data, {"net": network or Reads(pixel)}, {})
 
