@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report evidence study study-table paper rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
+.PHONY: install eval report evidence study study-table paper rewrite board test check coverage mutate long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
@@ -69,7 +69,7 @@ rewrite: $(INSTALLED)
 	$(MAKE) board
 
 # Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights.
-BOARD := $(filter-out %-company %-submissions,$(wildcard reports/board-*)) \
+BOARD := $(wildcard reports/board-*) \
 	reports/digits reports/cifar10-resnet20 reports/cifar10-adversarial
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(BOARD) --out reports/board
@@ -101,6 +101,15 @@ long: $(DEVELOPED)
 soak: $(DEVELOPED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --soak --durations=20 tests/faults \
 		tests/evaluation/engine/test_cut_plans.py tests/evaluation/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
+
+# What the tests execute, by package; printed, not judged.
+coverage: $(DEVELOPED)
+	$(TESTS) -m "not long" --cov attacks --cov robustbench_coded --cov-report json:build/coverage.json -q
+	$(BIN)/python -m benchmarks.oracle.coverage build/coverage.json
+
+# 120 one-character faults of what decides outcomes and verdicts: which of them do the tests notice?
+mutate: $(DEVELOPED)
+	$(BIN)/python -m benchmarks.oracle.mutants build/mutants.csv
 
 # The tests with the oldest versions that pyproject.toml allows. Left out are those that compare bytes or counts which
 # depend on the random numbers or the schema of a version, and the imitation of an accelerator, which needs a newer torch.

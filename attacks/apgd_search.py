@@ -87,8 +87,8 @@ class Search:
 
     @property
     def over(self) -> bool:
-        """True if there is nothing left to attack, or nothing to pay for it with."""
-        return self.estimator.exhausted or not len(self.live)
+        """True if there is nothing left to attack."""
+        return not len(self.live)
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Random starts, as the search holds them."""
@@ -150,8 +150,6 @@ class Search:
         """So many steps in one ball. ``stop``: yields examples as soon as they are answered wrongly."""
         ball, looks = budget.around(e.x0), self._checkpoints(steps)
         for step in range(steps):
-            if self.estimator.exhausted:
-                break
             if stop and bool(e.wrong.any()):
                 yield e.select(e.wrong[0].nonzero().squeeze(1))
                 e = e.select((~e.wrong[0]).nonzero().squeeze(1))
@@ -160,8 +158,6 @@ class Search:
                 ball = budget.around(e.x0)
             if step in looks:
                 self._look_back(e, loss, looks[step])
-                if self.estimator.exhausted:
-                    break
             x, before = self._next(e, ball, step), e.loss
             e.last_x = e.x
             self._move(e, x, loss, last=step == steps - 1)
@@ -217,11 +213,8 @@ class Search:
         A loss that is partly luck says little about one step, and its largest value is the luckiest. So
         points are compared at checkpoints alone, under fresh draws that are the same for both.
         """
-        if self.estimator.exhausted:  # nothing is left to compare with: the last point has seen most draws
-            better = torch.ones_like(e.wrong)
-        else:
-            before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
-            better = larger(self.estimator, now.loss, before.loss)
+        before, now = self.estimator.compare([e.best_x, e.x], e.goal, loss)
+        better = larger(self.estimator, now.loss, before.loss)
         keep(e, better)
         return ~better
 
@@ -298,8 +291,6 @@ class SparseSearch(Search):
         for factor, share in STAGES if self.steps >= FEWEST_STAGED else STAGES[-1:]:
             budget = replace(self.budget, eps=factor * self.budget.eps)
             steps, last = int(share * self.steps), factor == 1
-            if self.estimator.exhausted and not last:
-                continue
             start = budget.around(x0).project_(start.clone())
             e = _sparse(self._begin(x0, y, goal, start, slots, loss), budget.eps)
             if last:
@@ -320,8 +311,6 @@ class SparseSearch(Search):
         assert isinstance(e, _Sparse)
         if not self.estimator.per_example:
             self._no_better(e, loss)
-            if self.estimator.exhausted:
-                return
         moved = _moved(e.best_x, e.x0)
         falling = moved < STILL_FALLING * e.moved
         e.share, e.moved = moved / e.x[0, 0].numel() / SHARE_BY, moved

@@ -75,13 +75,11 @@ def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor, ti
 
     Args:
         y: true classes ``[G, K]``.
-        first, second: ``[G, K, C, H, W]``; ``first`` is the result where the query budget is used up.
+        first, second: ``[G, K, C, H, W]``;
         times: how often both are asked; the mean loss decides.
     """
     gain = torch.zeros(y.shape, device=y.device)
     for _ in range(times):
-        if estimator.exhausted:
-            return first
         before, after = (estimate.loss for estimate in estimator.compare([first, second], y, margin_loss))
         gain = gain + (after - before)
     return torch.where(wide(larger(estimator, gain, torch.zeros_like(gain))), second, first)

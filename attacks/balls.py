@@ -39,14 +39,12 @@ class Ball:
 
     Attributes:
         order: of the norm, as ``torch.linalg.vector_norm`` takes it.
-        solid: whether a point of the set may be moved back towards x0 in any of its pixels and stays in it.
         radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
             slot the size of the whole box.
         low, high: how far the box lets each value move, in the space of eps.
     """
 
     order: float
-    solid = True
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit

@@ -43,8 +43,6 @@ class Fab(Attack):
         pairs, cost = _nearest_class(estimator, point, y, targets, nearest)
         steps = self.steps - cost
         for step in range(steps):
-            if estimator.exhausted:
-                break
             answer = estimator.gradient(point, pairs, targeted_margin)
             assert answer.grad is not None
             wrong = nearest.see(point, answer.logits, y)
@@ -61,8 +59,7 @@ class Fab(Attack):
             share = wide((length / both).clamp(max=CLEAN_SHARE))
             beyond = annealed(BEYOND, LAST_BEYOND, step, steps)
             point = nearest.at((1 - share) * (u + beyond * here) + share * beyond * clean)
-        if not estimator.exhausted:
-            nearest.see(point, estimator.value(point, y, margin_loss).logits, y)
+        nearest.see(point, estimator.value(point, y, margin_loss).logits, y)
         return nearest.result()
 
 
@@ -78,8 +75,6 @@ def _nearest_class(
     classes = [torch.stack([y, target], -1) for target in likeliest_wrong(estimate.logits, y, count)]
     best, closest, cost = classes[0], torch.full_like(nearest.distance, torch.inf), 0
     for pairs in classes:
-        if cost and estimator.exhausted:
-            break
         estimate = estimator.gradient(x, pairs, targeted_margin) if cost else estimate
         assert estimate.grad is not None
         cost += 1

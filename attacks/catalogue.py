@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from attacks.attack_name import WITHOUT_GRADIENTS, AttackName, Traits
-from attacks.norms import kind_of, members_of
 
 
 class Cost(NamedTuple):
@@ -22,7 +21,6 @@ class Cost(NamedTuple):
 
 
 GRADIENT, QUERY = Cost(1, 1), Cost(1, 0)
-LOW = ("linf-low", "l2-low")
 
 
 def _late(path: str) -> Callable[..., Any]:
@@ -49,7 +47,7 @@ class Algorithm(Traits):
         stops_early: whether it may leave examples alone once they are answered wrongly.
         takes_steps: whether its name says how many steps or queries it makes.
         fewest_steps: below which it can't make a move.
-        norms: kinds of norms that it knows (``attacks.norms.kind_of``).
+        norms: that it knows.
     """
 
     words: str
@@ -64,7 +62,7 @@ class Algorithm(Traits):
     stops_early: bool = True
     takes_steps: bool = True
     fewest_steps: int = 1
-    norms: tuple[str, ...] = ("linf", "l2", "l1", *LOW)
+    norms: tuple[str, ...] = ("linf", "l2", "l1")
 
     def queries(self, attack: AttackName, *, randomised: bool) -> Cost:
         """Forwards and backwards of each input with one draw a query; a start from another attack aside.
@@ -271,7 +269,7 @@ CATALOGUE: dict[str, Algorithm] = {
         ("init", "apart"),
         family="search",
         loss="margin",
-        norms=(*_GRADED, *LOW, "l0"),
+        norms=(*_GRADED, "l0"),
         draws=SEARCH_DRAWS,
         cost=QUERY,
     ),
@@ -350,16 +348,15 @@ _ELSEWHERE = {"torchattacks": _CURVED, "autoattack": _GRADED}
 
 
 def refuse_norm(name: AttackName, norm: str) -> None:
-    """Raises ValueError where an attack does not know a norm, or one of a union."""
+    """Raises ValueError where an attack does not know a norm."""
     if name.init is not None:
         refuse_norm(name.init, norm)
     entry = CATALOGUE.get(name.algorithm) if name.third_party is None else None
     known = _ELSEWHERE.get(name.third_party or "") if entry is None else entry.norms
-    for member, _ in members_of(norm):
-        if known is not None and (kind := kind_of(member)) not in known:
-            *others, last = (other for other, algorithm in CATALOGUE.items() if kind in algorithm.norms)
-            instead = f"{', '.join(others)} and {last}"
-            raise ValueError(f"{name.text} knows {' and '.join(known)}; for {member} there are {instead}")
+    if known is not None and norm not in known:
+        *others, last = (other for other, algorithm in CATALOGUE.items() if norm in algorithm.norms)
+        instead = f"{', '.join(others)} and {last}"
+        raise ValueError(f"{name.text} knows {' and '.join(known)}; for {norm} there are {instead}")
 
 
 def stand_in(algorithm: Algorithm, norm: str) -> str:

@@ -77,27 +77,20 @@ class AttackSequence(Attack):
         best = first.perturb(x, y, estimator, budget, generators, start)
         if not self.early_stop:
             for attack in others:
-                if estimator.exhausted:
-                    break
                 perturbed = attack.perturb(x, y, estimator, budget, generators)
                 best = better_of(estimator, y, best, perturbed, self.comparisons)
             return best
         budget.check_one_eps()
         few = ceil(x.shape[1] / SHARE)
         turns = [(attack, None) for attack in others] + [(attack, few) for attack in self.closest]
-        if not turns or estimator.exhausted:
+        if not turns:
             return best
         best, reached = best.clone(), estimator.value(best, y, margin_loss).loss
         for attack, most in turns:
             for positions, rows in live_rows(reached, most):
-                if estimator.exhausted:
-                    return best
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
                 perturbed = attack.perturb(x[at], y[at], estimator, budget, mine)
-                if estimator.exhausted:
-                    best[at] = perturbed  # what it replaces is answered rightly, too
-                    return best
                 loss = estimator.value(perturbed, y[at], margin_loss).loss
                 best[at] = torch.where(wide(loss > reached[at]), perturbed, best[at])
                 reached[at] = torch.maximum(loss, reached[at])

@@ -84,8 +84,6 @@ class Crossover(Attack):
         clean, result = estimator.gradient(x, y, margin_loss), x.clone()  # without a gradient it ends here
         for g, generator in enumerate(generators):
             for k in range(x.shape[1]):
-                if estimator.exhausted:
-                    return result
                 slot = slice(g, g + 1), slice(k, k + 1)
                 targets = torch.cat(list(likeliest_wrong(clean.logits[slot], y[slot], TARGETS)), 1)
                 pairs = torch.stack([y[slot].expand_as(targets), targets], -1)
@@ -164,7 +162,7 @@ class Crossover(Attack):
         return points[:, reached[0].argmax()][:, None]
 
     def _over(self, reached: Tensor, estimator: Estimator) -> bool:
-        return estimator.exhausted or (self.early_stop and bool((reached > 0).any()))
+        return self.early_stop and bool((reached > 0).any())
 
     def _ascent(
         self,

@@ -49,7 +49,7 @@ class Decisions:
     @property
     def over(self) -> bool:
         """True if the remaining questions do not suffice for so many points."""
-        return self.questions + self.at_once > self.steps or self.estimator.exhausted
+        return self.questions + self.at_once > self.steps
 
     def wrong_share(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         """``[G, K]``: the share of fresh draws under which ``x`` ``[G, K, C, H, W]`` is answered wrongly.
@@ -149,7 +149,7 @@ def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, point: T
     """
     ball = budget.around(x)
     near = ball.project_(point.clone())
-    if decisions.estimator.per_example or decisions.estimator.exhausted:
+    if decisions.estimator.per_example:
         return near
     u = (point - x) / ball.unit
     factor = ball.radius / wide(length(u, ball).clamp(min=torch.finfo(u.dtype).tiny))

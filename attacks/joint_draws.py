@@ -102,14 +102,12 @@ class JointDraws(Attack):
         tried = torch.zeros_like(best.distance, dtype=torch.bool)
         for _ in range((self.steps - TARGETS) // len(SIZES)):
             waiting = (best.distance >= 0) & ~tried
-            if estimator.exhausted or not bool(waiting.any()):
+            if not bool(waiting.any()):
                 break
             near = best.distance.masked_fill(~waiting, torch.inf).argmin(0, keepdim=True)
             joining = torch.zeros_like(waiting).scatter_(0, near, True) & waiting
             chosen, at = (best.distance < 0) | joining, best
             for size in SIZES:
-                if estimator.exhausted:
-                    break
                 short = torch.where(chosen, at.distance + BEYOND * budget.eps, 0).clamp_min(0)
                 uphill = (short[..., None, None, None] * at.slope).sum(0)
                 at = evaluate(ball.step_(at.x.clone(), uphill, size * budget.eps))

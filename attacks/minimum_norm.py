@@ -123,8 +123,6 @@ class Fmn(Attack):
         pixels = ball.order == 0
         radius = torch.full_like(nearest.distance, 1 if pixels else inf)
         for step in range(self.steps):
-            if estimator.exhausted:
-                break
             answer = estimator.gradient(adv, y, margin_loss)
             assert answer.grad is not None
             grad = answer.grad * ball.unit
@@ -146,8 +144,7 @@ class Fmn(Attack):
             radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
             u = u + annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
             adv = nearest.at(_at_radius(u, radius, ball.order))
-        if not estimator.exhausted:
-            nearest.see(adv, estimator.value(adv, y, margin_loss).logits, y)
+        nearest.see(adv, estimator.value(adv, y, margin_loss).logits, y)
         return nearest.result()
 
 
@@ -221,8 +218,6 @@ class Pdpgd(Attack):
         share = torch.sigmoid(ratio)  # w1, where both sum up to 1
         scale = torch.ones_like(ratio)
         for step in range(self.steps):
-            if estimator.exhausted:
-                break
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
             assert answer.grad is not None
             wrong = nearest.see(nearest.at(u), answer.logits, y)
@@ -240,8 +235,7 @@ class Pdpgd(Attack):
             rise = WEIGHT_STEP + (LAST_WEIGHT_STEP - WEIGHT_STEP) * step / max(1, self.steps - 1)
             ratio = (ratio + torch.where(wrong, -rise, rise)).clamp(log(SMALLEST_RATIO), -log(SMALLEST_RATIO))
             share = MEMORY * share + (1 - MEMORY) * torch.sigmoid(ratio)
-        if not estimator.exhausted:
-            nearest.see(nearest.at(u), estimator.value(nearest.at(u), y, margin_loss).logits, y)
+        nearest.see(nearest.at(u), estimator.value(nearest.at(u), y, margin_loss).logits, y)
         return nearest.result()
 
 

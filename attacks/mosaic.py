@@ -49,8 +49,6 @@ class Mosaic(Attack):
         best = pgd.perturb(x, y, estimator, budget, generators, start)
         for _ in range(self.steps - 1):
             for positions, rows in self._live(problem, best):
-                if estimator.exhausted:
-                    return best
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
                 part = problem._replace(x=x[at], y=y[at], generators=mine, start=None)
@@ -64,7 +62,7 @@ class Mosaic(Attack):
             g, k = problem.y.shape
             device = best.device
             yield torch.arange(g, device=device), torch.arange(k, device=device).expand(g, k)
-        elif not problem.estimator.exhausted:
+        else:
             yield from live_rows(problem.estimator.value(best, problem.y, margin_loss).loss, None)
 
     def _mixed(self, problem: Problem, best: Tensor, end: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from attacks.gradients import gradient
 class Objective:
     """Attributes:
     weights: ``[G, K]`` of numbers >= 0. Every slot's steps increase the weighted mean of the batch's losses,
-        and that mean is the loss of every slot: one victim's loss, or that of all untouched inputs. None:
+        and that mean is the loss of every slot: one victim's loss, for example. None:
         each slot's loss is its own, and its steps increase the sum of the batch's.
 
     Raises:
@@ -75,16 +75,6 @@ def co_batch(slots: Tensor, k: int) -> Roles:
     """The victim moves within eps and its co-batched inputs anywhere in the box (arXiv 2301.12576)."""
     victims = torch.nn.functional.one_hot(slots, k).to(torch.float32)
     return Roles(torch.where(victims > 0, 1.0, torch.inf), victims)
-
-
-def collateral(malicious: Tensor, *, free: bool) -> Roles:
-    """Some inputs move, within eps or anywhere, to raise the loss of those that do not.
-
-    Args:
-        malicious: ``[G, K]``, bool; at least one of each batch is not.
-        free: whether the malicious ones may go anywhere in the box.
-    """
-    return Roles(torch.where(malicious, torch.inf if free else 1.0, 0.0), (~malicious).to(torch.float32))
 
 
 def copies(victims: Tensor, k: int) -> Tensor:

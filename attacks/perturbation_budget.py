@@ -1,17 +1,14 @@
 """Perturbation budgets: a norm, a radius, and the space in which the radius is measured."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attacks import norms
 from attacks.balls import Ball, L0Ball, L1Ball, L2Ball, LinfBall
-from attacks.low_frequency import LowFrequencyBall
-from attacks.norms import Norm
-from attacks.union import UnionBall
+from attacks.norms import NORMS, Norm
 
 EpsSpace = Literal["pixel", "normalized"]
 
@@ -30,10 +27,10 @@ class PerturbationBudget:
 
     Attributes:
         norm: "linf", "l2" or "l1", taken over one input's channels and pixels; or "l0", the number of pixels
-            that differ in any channel; or low frequencies, or a union, as ``attacks.norms`` names them.
-        eps: of a union, a factor on its radii; else the radius, 8/255 and never 8. For "pixel" in units of
-            [0, 1]; for "normalized" in units of each channel's deviation, so that channel c may move by
-            ``eps * deviation[c]`` (linf). A whole number for "l0", which has no other space than "pixel".
+            that differ in any channel.
+        eps: the radius, 8/255 and never 8. For "pixel" in units of [0, 1]; for "normalized" in units of each
+            channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf). A whole number
+            for "l0", which has no other space than "pixel".
         eps_space: "pixel" or "normalized".
         deviation: one positive number a channel, for "normalized" alone.
         eps_scale: ``[G, K]`` factors on eps, None for ones: 0 keeps a slot at x0, inf allows it the whole
@@ -50,10 +47,11 @@ class PerturbationBudget:
     eps_scale: Tensor | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        _ = self.members  # which are checked as they are made
+        if self.norm not in NORMS:
+            raise ValueError(f"expected norm linf, l2, l1 or l0, got {self.norm!r}")
         if not isfinite(self.eps) or self.eps < 0:
             raise ValueError(f"expected a finite eps >= 0, got {self.eps}")
-        if norms.base_of(self.norm) == "linf" and self.eps_space == "pixel" and self.eps > 1:
+        if self.norm == "linf" and self.eps_space == "pixel" and self.eps > 1:
             raise ValueError(f"expected eps on the scale of [0, 1] (8/255, not 8), got {self.eps:g}")
         if self.norm == "l0" and (self.eps % 1 or self.eps_space != "pixel"):
             raise ValueError(f"expected a whole number of pixels for l0, got {self.eps:g} ({self.eps_space})")
@@ -70,18 +68,6 @@ class PerturbationBudget:
                 )
             if self.eps == 0 and bool(self.eps_scale.isinf().any()):
                 raise ValueError("expected eps > 0 where a slot is free, got eps = 0")
-
-    @property
-    def members(self) -> "tuple[PerturbationBudget, ...]":
-        """The budgets of a union; of any other norm, this one.
-
-        Raises:
-            ValueError: as for their own values.
-        """
-        named = norms.members_of(self.norm)
-        if not norms.is_union(self.norm):
-            return (self,)
-        return tuple(replace(self, norm=norm, eps=radius * self.eps) for norm, radius in named)
 
     def check_one_eps(self) -> None:
         """For attacks that stop early, which mix the slots of all batches.
@@ -112,9 +98,4 @@ class PerturbationBudget:
             unit = unit.new_tensor(self.deviation).view(1, 1, -1, 1, 1)
         if self.eps_scale is not None:
             eps_scale = self.eps_scale.to(unit)[:, :, None, None, None]
-        if norms.is_union(self.norm):
-            return UnionBall([member.around(x0) for member in self.members])
-        if (size := norms.frequencies_of(self.norm)) is not None:
-            order = _BALLS[norms.base_of(self.norm)].order
-            return LowFrequencyBall(x0, self.eps, unit, eps_scale, order=order, size=size)
         return _BALLS[self.norm](x0, self.eps, unit, eps_scale)

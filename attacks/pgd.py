@@ -78,8 +78,6 @@ class Pgd(Attack):
         done, velocity = adv, torch.zeros_like(adv)
         live = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
-            if estimator.exhausted:
-                break
             estimate = estimator.gradient(adv, y, self.loss)
             assert estimate.grad is not None
             if self.momentum:

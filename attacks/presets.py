@@ -10,7 +10,7 @@ ONE_STEP = "fgsm"
 USUAL = "pgd-20"
 AVERAGED = "eot{}-pgd-20"
 OF_LENGTH, AUTO_OF_LENGTH = "pgd-{}", "apgd-ce-{}"
-TRANSFER, TRANSFER_OF_LENGTH = "transfer-pgd-20", "transfer-pgd-{}"
+TRANSFER = "transfer-pgd-20"
 FROM_TRANSFER = "{}-pgd-40+init=transfer-pgd-20"  # of an estimator: goes on from what transfers
 
 # What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
@@ -76,8 +76,6 @@ RESTARTED = "mosaic-8"
 
 # Of csrobust sweep: the attacks of Table 10, and the one that shows what they miss.
 SWEEP = (ONE_STEP, "pgd-10", TRANSFER)
-# Of csrobust curve.
-OVER_EPS = (USUAL, TRANSFER)
 # Of csrobust screen. Transfer needs no gradient of the defence and one victim; the rest is for defences that
 # transfer does not break, and for networks whose gradients hide something.
 SCREENED = (

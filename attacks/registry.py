@@ -52,7 +52,6 @@ def estimator_for(
     known: Sequence[Any] | None = None,
     weights: Tensor | None = None,
     max_images: int = 512,
-    query_budget: int | None = None,
 ) -> Estimator:
     """The estimator through which the named attack sees the target.
 
@@ -64,8 +63,6 @@ def estimator_for(
         weights: ``[G, K]``, whose losses the attack maximises (``attacks.objective``); None for each slot's
             own.
         max_images: images that one forward may hold.
-        query_budget: images that may be forwarded and differentiated, in total; then the attack ends with
-            what it has.
 
     Raises:
         ValueError: the name needs a base model or scored draws that are not given.
@@ -97,6 +94,5 @@ def estimator_for(
             estimator = FixedDraw(oracle, **shared)
         case "fresh":
             estimator = FreshDraws(oracle, draws=name.draws, **shared)
-    estimator.query_budget = query_budget
     estimator.relaxation = Relaxation() if name.relaxed else None
     return estimator

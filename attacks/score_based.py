@@ -40,8 +40,6 @@ def search(
     best = first
     if not estimator.per_example:
         for query in range(1, steps, 2):
-            if estimator.exhausted:
-                break
             candidate = propose(query, best)
             current, estimate = estimator.compare([best, candidate], y, margin_loss)
             best = torch.where(wide(estimate.loss > current.loss), candidate, best)
@@ -49,7 +47,7 @@ def search(
     estimate = estimator.value(best, y, margin_loss)
     best_loss, wrong = estimate.loss, estimate.logits.argmax(-1) != y
     for query in range(1, steps):
-        if estimator.exhausted or (early_stop and bool(wrong.all())):
+        if early_stop and bool(wrong.all()):
             break
         candidate = propose(query, best)
         # Random numbers are drawn for all slots: an example's do not depend on which others are live.
@@ -98,8 +96,7 @@ class RandomSearch(Attack):
             nonlocal corner
             if self.apart:
                 flip = each_batch(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
-                mixed = torch.where(flip.to(x.device), ball.random_sign(generators), best)
-                return mixed if ball.solid else ball.project_(mixed)
+                return torch.where(flip.to(x.device), ball.random_sign(generators), best)
             corner = not corner
             return ball.random_sign(generators) if corner else ball.uniform(generators)
 
@@ -286,21 +283,15 @@ class Spsa(Attack):
         size = default_step_size(budget.eps, moves) if self.step_size is None else self.step_size
         grad = torch.zeros_like(x)
         for _ in range(moves):
-            estimate = self._estimate(adv, y, estimator, generators)
-            if estimate is None:
-                break
-            grad = self.memory * grad + estimate
+            grad = self.memory * grad + self._estimate(adv, y, estimator, generators)
             adv = ball.step_(adv, grad, size)
         return adv
 
     def _estimate(
         self, x: Tensor, y: Tensor, estimator: Estimator, generators: Sequence[torch.Generator]
-    ) -> Tensor | None:
-        """From as many pairs as the query budget allows; None if it allows none."""
-        grad, tried = torch.zeros_like(x), 0
+    ) -> Tensor:
+        grad = torch.zeros_like(x)
         for _ in range(self.pairs):
-            if estimator.exhausted:
-                break
             signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
             trial = self.delta * (2 * signs - 1).to(x)
             ahead, behind = estimator.compare(
@@ -308,5 +299,4 @@ class Spsa(Attack):
             )
             # The signs are their own inverses.
             grad += (ahead.loss - behind.loss)[:, :, None, None, None] * trial
-            tried += 1
-        return grad / (2 * tried * self.delta**2) if tried else None
+        return grad / (2 * self.pairs * self.delta**2)

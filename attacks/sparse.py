@@ -49,9 +49,8 @@ class Best:
 
     def end(self, point: Tensor) -> Tensor:
         """The better of the best point and this one, whose loss is not known yet."""
-        if not self._estimator.exhausted:
-            current, estimate = self._estimator.compare([self.point, point], self._y, margin_loss)
-            self.point = torch.where(wide(estimate.loss > current.loss), point, self.point)
+        current, estimate = self._estimator.compare([self.point, point], self._y, margin_loss)
+        self.point = torch.where(wide(estimate.loss > current.loss), point, self.point)
         return self.point
 
 
@@ -93,7 +92,7 @@ class SparsePgd(Attack):
         unchanged = torch.zeros_like(ball.radius.expand(*y.shape, 1, 1, 1))
         live = torch.ones_like(y, dtype=torch.bool)
         for _ in range(self.steps):
-            if estimator.exhausted or not bool(live.any()):
+            if not bool(live.any()):
                 break
             grad, margin = _gradient(estimator, adv, y, self.loss, live)
             best.see(adv, margin)
@@ -164,8 +163,6 @@ class SigmaZero(Attack):
         threshold = torch.full_like(nearest.distance, THRESHOLD)
         best, scale = Best(estimator, y, x), torch.ones_like(threshold)
         for step in range(self.steps):
-            if estimator.exhausted:
-                break
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
             assert answer.grad is not None
             scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
@@ -186,8 +183,7 @@ class SigmaZero(Attack):
         last = nearest.at(u)
         if not estimator.per_example:
             return best.end(ball.project_(last))
-        if not estimator.exhausted:
-            nearest.see(last, estimator.value(last, y, margin_loss).logits, y)
+        nearest.see(last, estimator.value(last, y, margin_loss).logits, y)
         return nearest.result()
 
 

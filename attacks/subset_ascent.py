@@ -65,9 +65,7 @@ class _Ascent:
         return self._best.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
 
     def ask(self) -> bool:
-        """Queries ``live.at``. False once the query budget is used up or no example is live."""
-        if self.estimator.exhausted:
-            return False
+        """Queries ``live.at``. False once no example is live."""
         e = self.live
         estimate = self.estimator.gradient(e.at, e.y, self.loss)
         assert estimate.grad is not None
@@ -107,14 +105,8 @@ class _Ascent:
             length = slope.abs().flatten(2).sum(2)
             e.velocity = MOMENTUM * e.velocity + slope / wide(length.clamp(min=1e-30))
             size = (FAR if 2 * step < steps else NEAR) * eps
-            e.at = _confined(confine, ball.step_(e.at.clone(), e.velocity, size), e.x, ball)
+            e.at = confine(ball.step_(e.at.clone(), e.velocity, size), e.x)
         return True
-
-
-def _confined(confine: Callable[[Tensor, Tensor], Tensor], at: Tensor, x: Tensor, ball: Ball) -> Tensor:
-    """The point that is allowed; near it, where the ball has no such point."""
-    allowed = confine(at, x)
-    return allowed if ball.solid else ball.project_(allowed)
 
 
 @dataclass(frozen=True)
@@ -193,7 +185,7 @@ class Parts(_SubsetAscent):
         for part in PARTS:
             within, e = replace(budget, eps=part.share * budget.eps), ascent.live
             ball = within.around(e.x)
-            e.at = _confined(part.confine, ball.project_(e.begun.clone()), e.x, ball)
+            e.at = part.confine(ball.project_(e.begun.clone()), e.x)
             if not ascent.with_momentum(
                 lambda e, within=within: within.around(e.x),  # type: ignore[misc]
                 part.confine,

@@ -55,8 +55,6 @@ class Surrogate(Attack):
         memory = _Memory(estimator, y, getattr(estimator, "base", None))
         for point in _first_points(x, ball, generators):
             memory.ask(point)
-        if not memory.points:
-            return best
         network = _Network(x.shape[2:], memory.targets[0].shape[-1], memory.base, seeds).to(x)
         for turn in range(ROUNDS):
             memory.teach(network, seeds)
@@ -66,8 +64,6 @@ class Surrogate(Attack):
             best = better_of(estimator, y, best, result)
             for _ in range(AROUND):
                 memory.ask(_near(x, result, ball, generators))
-            if estimator.exhausted:
-                break
         return best
 
 
@@ -87,9 +83,7 @@ class _Memory:
         self.known: list[Tensor] = []
 
     def ask(self, point: Tensor) -> None:
-        """Asks about ``[G, K, C, H, W]``, unless the query budget is used up."""
-        if self.estimator.exhausted:
-            return
+        """Asks about ``[G, K, C, H, W]``."""
         logits = self.estimator.value(point, self.y, margin_loss).logits.flatten(0, 1).to(point)
         self.points.append(point.flatten(0, 1))
         self.targets.append(_likelihoods(logits))

@@ -64,8 +64,6 @@ class Switch(Attack):
         halfway = self._halfway(x, y, estimator, ball, budget.eps)
         scans = [(x, move, FRACTIONS) for move in moves] + [(halfway, move, HALF) for move in moves]
         for origin, move, fractions in scans:
-            if estimator.exhausted:
-                return best
             points = [_moved(origin, move, fraction, ball) for fraction in fractions]
             answers = estimator.compare(points, y, margin_loss)  # under the same draws
             for at, estimate in zip(points, answers):
@@ -79,7 +77,7 @@ class Switch(Attack):
             near, far = (_picked([jump[end] for jump in jumps], chosen) for end in (1, 2))
             whole = sizes.gather(0, chosen[None])[0]
             jumped, far = self._bisected(near, far, y, whole, estimator)
-            if estimator.exhausted or not bool(jumped.any()):
+            if not bool(jumped.any()):
                 continue
             if self.early_stop and bool((reached > 0).all()):
                 break
@@ -96,8 +94,6 @@ class Switch(Attack):
         """Uphill in half the ball: what a switch decides may show only where a margin is low."""
         at = x
         for _ in range(UPHILL):
-            if estimator.exhausted:
-                break
             grad = estimator.gradient(at, y, margin_loss).grad
             assert grad is not None
             at = ball.step_(at.clone(), grad, eps / 2 / UPHILL)
@@ -109,8 +105,6 @@ class Switch(Attack):
         """True if the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
         a, b, jump = near, far, whole
         for _ in range(BISECTIONS):
-            if estimator.exhausted:
-                break
             middle = (a + b) / 2
             estimates = estimator.compare([a, middle, b], y, margin_loss)
             first, second = ((estimates[i + 1].logits - estimates[i].logits).abs().amax(-1) for i in range(2))
@@ -142,8 +136,6 @@ class Switch(Attack):
         held = torch.full_like(size, -torch.inf)
         grad, here = torch.zeros_like(x), at
         for number in range(self.steps):
-            if estimator.exhausted:
-                break
             estimate = estimator.gradient(at, y, margin_loss)
             assert estimate.grad is not None
             best, reached = _better(estimator, best, reached, at, estimate.loss)

@@ -63,8 +63,6 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
         # run.json keeps the command, so the folder is named from the root.
         out = os.path.relpath(runs / name, ROOT)
         made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={out}"], cwd=ROOT)
-        if not made.returncode and (reports / name / "power.json").exists():
-            made = subprocess.run([".venv/bin/csrobust", "power", out], cwd=ROOT)
         if made.returncode:
             print(f"{name}: {made.args[0]} ended with {made.returncode}", flush=True)
 
@@ -90,12 +88,9 @@ def minutes(folder: Path) -> float:
 
 
 def finished(reports: Path, runs: Path) -> list[Path]:
-    """Packed folders of ``runs`` that belong to a run of ``reports``, with power.json if that one has it."""
-    packed = (name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists())
+    """Packed folders of ``runs`` that belong to a run of ``reports``."""
     return [
-        runs / name
-        for name in packed
-        if (runs / name / "power.json").exists() or not (reports / name / "power.json").exists()
+        runs / name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists()
     ]
 
 

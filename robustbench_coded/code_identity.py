@@ -1,4 +1,4 @@
-"""Identity of user code, in memory or behind a command.
+"""Identity of user code, in memory or behind a command, and of csrobust's own.
 
 Code in memory is pickled into a hash: functions by bytecode, constants, defaults and all that they refer to,
 classes by what they define, objects by their class and state, tensors and arrays by their bytes. What belongs
@@ -8,9 +8,11 @@ compared.
 
 import dis
 import functools
+import importlib.util
 import io
 import pickle
 import random
+import re
 import shlex
 import shutil
 import sys
@@ -24,7 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.adapters.user_modules import OURS, Code, digest_of, files_of, is_readable, version_installed
+from attacks.adapters.user_modules import (
+    COMPUTING,
+    OURS,
+    Code,
+    digest_of,
+    files_of,
+    is_readable,
+    version_installed,
+)
 from attacks.gradients import raise_machine_fault
 
 # Each draw sets their state, or nothing repeats.
@@ -32,6 +42,42 @@ _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, rand
 # What stands around functions, and by which attributes.
 _AROUND = (MethodType, staticmethod, classmethod, property, functools.cached_property, CellType)
 _WITHIN = ("__func__", "__self__", "fget", "fset", "fdel", "func", "__wrapped__", "cell_contents")
+# By which a function reads any global of its module.
+_WHOLE_SCOPE = {"globals", "eval", "f_globals", "__globals__"}
+
+# Files of csrobust that decide outcomes.
+_PACKAGES = ("coding", "data", "defences", "models", "extras/libraries", "extras/published")
+_STAGES = ("execution", "planning", "protocol", "selftests")
+_DECIDE = (
+    "attacks/**/*.py",
+    "robustbench_coded/schema/case.py",
+    "robustbench_coded/evaluation/guard.py",
+    *(f"robustbench_coded/{package}/**/*.py" for package in _PACKAGES),
+    *(f"robustbench_coded/evaluation/{stage}/**/*.py" for stage in _STAGES),
+)
+_TRIPLE = r'"{3}(?:\\.|[^\\])*?"{3}'
+# A docstring, a string that stays because it may hold a #, or a comment.
+_SAYS_NOTHING = re.compile(
+    rf"""\n *r?{_TRIPLE}(?=\n)|({_TRIPLE}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|#[^\n]*""", re.DOTALL
+)
+
+
+@functools.cache
+def own_code() -> str:
+    """12 hexadecimal digits for the code of csrobust that decides outcomes."""
+    root = Path(__file__).parents[1]
+    files = (file for part in _DECIDE for file in sorted(root.glob(part)))
+    code = [(str(file.relative_to(root)), without_comments(file.read_text("utf-8"))) for file in files]
+    return digest_of(repr(code).encode())
+
+
+def without_comments(source: str) -> list[str]:
+    """The lines of a file of csrobust without comments, docstrings and empty lines.
+
+    A string in three quotes that begins and ends a line is a docstring. Parsing takes forty times as long.
+    """
+    lines = _SAYS_NOTHING.sub(r"\1", f"\n{source}").split("\n")
+    return [line for line in map(str.rstrip, lines) if line]
 
 
 def code_in_memory(given: Any, *, modes: bool = True) -> Code:
@@ -40,20 +86,21 @@ def code_in_memory(given: Any, *, modes: bool = True) -> Code:
     Args:
         modes: whether it counts which modules are in training mode.
     """
-    packages: dict[str, str] = {}
+    pickler = _Pickler({}, [], modes=modes)
     try:
-        digest = _Pickler(packages, modes=modes).digest(given)
+        digest = pickler.digest(given)
     except Exception as error:  # objects may refuse in any way
         raise_machine_fault(error)
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         return Code({}, f"it holds what can't be read ({reason})")
     name = getattr(given, "__qualname__", type(given).__qualname__)
-    return Code({name.replace("<locals>.", "").replace("<lambda>", "lambda"): digest, **packages})
+    parts = {name.replace("<locals>.", "").replace("<lambda>", "lambda"): digest, **pickler.packages}
+    return Code(parts, next(iter(pickler.unknown), ""))
 
 
 def arrays_in(built: Any) -> Code:
     """The tensors and arrays alone that an object holds, at any depth, as one part."""
-    pickler = _Pickler({})
+    pickler = _Pickler({}, [])
     try:
         pickler.dump(built)
     except Exception as error:  # those before it count
@@ -87,11 +134,13 @@ class _Pickler(pickle.Pickler):
     """Pickles what changes an object's answers, the same in every process.
 
     Attributes:
+        packages: versions of the packages that it came by.
+        unknown: why there is more to what it came by than can be compared.
         arrays: digests of the tensors and arrays that it came by.
     """
 
-    def __init__(self, packages: dict[str, str], *, modes: bool = True):
-        self._packages, self._modes, self._stream = packages, modes, io.BytesIO()
+    def __init__(self, packages: dict[str, str], unknown: list[str], *, modes: bool = True):
+        self.packages, self.unknown, self._modes, self._stream = packages, unknown, modes, io.BytesIO()
         self.arrays: list[str] = []
         super().__init__(self._stream)
 
@@ -106,7 +155,8 @@ class _Pickler(pickle.Pickler):
         if kind in (str, bytes):
             return repr(value)
         if kind in (set, frozenset):  # in no order
-            return str(sorted(_Pickler(self._packages, modes=self._modes).digest(part) for part in value))
+            parts = (_Pickler(self.packages, self.unknown, modes=self._modes).digest(part) for part in value)
+            return str(sorted(parts))
         if isinstance(value, Tensor):
             header = f"{value.dtype} {tuple(value.shape)}"
             return self._array(header, value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
@@ -134,7 +184,7 @@ class _Pickler(pickle.Pickler):
             version = "" if top == "__main__" else version_installed(top, place)
             if not version:
                 return None
-            self._packages[top] = version
+            self.packages[top] = version
         return f"{top} {getattr(value, '__qualname__', value.__name__)}"
 
     def reducer_override(self, value: Any) -> Any:
@@ -149,14 +199,26 @@ class _Pickler(pickle.Pickler):
             held = {name: part for name, part in vars(value).items() if name[:2] != "__" or callable(part)}
             return _as, (value.__qualname__,), (value.__bases__, type(value), held)
         if isinstance(value, ModuleType):
-            return _as, (files_of(str(getattr(value, "__file__", value.__name__))).parts,)
+            files = files_of(str(getattr(value, "__file__", value.__name__))).parts
+            held = {name: vars(value)[name] for name in sorted(vars(value)) if name[:2] != "__"}
+            return _as, (files,), held
         if isinstance(value, nn.Module):
             return _as, (), self._module(getattr(value, "_orig_mod", value))
         if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType):
             return _as, (value.__name__, value.__self__)
         if isinstance(value, (*_AROUND, functools._lru_cache_wrapper)):
             return _as, (), [getattr(value, name) for name in _WITHIN if hasattr(value, name)]
+        if self._reduces_itself(type(value)):  # and may leave out what it answers by
+            made = value.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            parts = [[*part] if isinstance(part, Iterator) else part for part in made]
+            return _as, (), (type(value), object.__getstate__(value), parts)
         return NotImplemented
+
+    def _reduces_itself(self, kind: type) -> bool:
+        """True if code of the user's says what is pickled of objects of a class."""
+        ways = {"__getstate__", "__reduce__", "__reduce_ex__", "__getnewargs_ex__", "__getnewargs__"}
+        bases = (base for base in kind.__mro__ if ways & vars(base).keys())
+        return self._packaged(next(bases)) is None  # object has them
 
     def _module(self, module: nn.Module) -> Any:
         state = {name: part for name, part in vars(module).items() if name != "_compiled_call_impl"}
@@ -170,24 +232,68 @@ class _Pickler(pickle.Pickler):
         if self._packaged(function) is not None:
             return function.__closure__
         code, scope = function.__code__, function.__globals__
-        used = {*_loaded_by(code, "ATTR", "METHOD", "FROM")}
-        named = sorted({*_loaded_by(code, "LOAD_NAME", "GLOBAL")} & scope.keys())
-        imported = [files_of(name).parts for name in _loaded_by(code, "IMPORT_NAME") if name]
         own = (code, function.__defaults__, function.__kwdefaults__, vars(function), function.__closure__)
-        return own, imported, {name: self._used_of(scope[name], used) for name in named}
+        codes = [*_codes_in(code)]
+        names = {name for each in codes for name in each.co_names}
+        paths = {path for each in codes for path in _paths_of(each)}
+        if names & {*COMPUTING} or ("sys", "modules") in {path[:2] for path in paths}:
+            self.unknown.append(f"{function.__qualname__} may load modules by names that it computes")
+        if names & _WHOLE_SCOPE:
+            paths |= {(name,) for name in scope if name[:2] != "__"}
+        imported = [self._imported(scope, *each) for code in codes for each in _imports_of(code)]
+        return own, imported, {path: self._at(scope, path) for path in sorted(paths) if path[0] in scope}
 
-    def _used_of(self, value: Any, used: set[str]) -> Any:
-        """A global; of a user's module that which a function may use of it."""
-        if not isinstance(value, ModuleType) or self._packaged(value) is not None:
-            return value
-        return {name: self._used_of(vars(value)[name], used) for name in sorted(used & vars(value).keys())}
+    def _at(self, scope: dict[str, Any], path: tuple[str, ...]) -> Any:
+        """A global; of a user's module the attribute that a function reads, or all of it if it reads none."""
+        value = scope[path[0]]
+        for name in path[1:]:
+            if (
+                not isinstance(value, ModuleType)
+                or name not in vars(value)
+                or self._packaged(value) is not None
+            ):
+                break
+            value = vars(value)[name]
+        return value
+
+    def _imported(self, scope: dict[str, Any], level: int, names: tuple[str, ...] | None, name: str) -> Any:
+        """What a function imports when it is called: a user's module is imported now, to see its values."""
+        try:
+            whole = importlib.util.resolve_name("." * level + name, scope.get("__package__"))
+            code = files_of(whole)
+            module = __import__(whole, fromlist=names or ()) if code.files else None
+        except (Exception, SystemExit):  # the function may expect it
+            return name
+        return code.parts, {each: getattr(module, each, None) for each in names} if names else module
 
 
-def _loaded_by(code: CodeType, *kinds: str) -> Iterator[str]:
-    """Names that a function's code loads by operations of these kinds, those of functions inside it, too."""
-    for step in dis.get_instructions(code):
-        if any(kind in step.opname for kind in kinds) and not step.opname.startswith("STORE"):
-            yield str(step.argval)
+def _codes_in(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of functions inside it."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _loaded_by(constant, *kinds)
+            yield from _codes_in(constant)
+
+
+def _steps_of(code: CodeType) -> list[dis.Instruction]:
+    return [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+
+
+def _paths_of(code: CodeType) -> Iterator[tuple[str, ...]]:
+    """Each global that is read, with the attributes that are read from it at once."""
+    path: tuple[str, ...] = ()
+    for step in _steps_of(code):
+        if path and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            path += (step.argval,)
+            continue
+        if path:
+            yield path
+        starts = step.opname.startswith("LOAD") and ("NAME" in step.opname or "GLOBAL" in step.opname)
+        path = (step.argval,) if starts else ()
+
+
+def _imports_of(code: CodeType) -> Iterator[tuple[int, tuple[str, ...] | None, str]]:
+    """Level, names and module of each import."""
+    for level, names, step in zip(steps := _steps_of(code), steps[1:], steps[2:]):
+        if step.opname == "IMPORT_NAME":
+            yield level.argval, names.argval, step.argval

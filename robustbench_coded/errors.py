@@ -58,10 +58,8 @@ _SWITCHES = (
     "all",
     "first",
     "guess",
-    "certify",
     "checks",
     "save_adversarials",
-    "third_party_batches",
 )
 
 

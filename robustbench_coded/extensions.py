@@ -5,16 +5,10 @@ Group, and what an entry has to be:
 csrobust.commands     a function with typer's annotations, or a ``typer.Typer`` with commands of its own
 csrobust.runs         a module with ``report`` for folders in which NAME.json lies
 csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
-csrobust.printed      ``accuracies``: manifest of a run -> the number that a paper printed for a case;
-                      ``explained``: what a report says of them
-csrobust.sections     run -> the sections that its report has besides its own
-csrobust.plots        ``answer``: (run, axes or None) -> the axes on which ``Run.plot`` has drawn
-csrobust.entries      folder -> a context manager that gives the run in it, or None
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
                       ``brings(config)`` where it has data of its own
-csrobust.bounds       ``certify``: (context, subject, perturbation) -> certificates
 csrobust.exporters    (run, folder) -> files written
-csrobust.engines      (context, address, workers) -> a pool of workers, for ``--engine NAME``
+csrobust.engines      (context, workers) -> a pool of workers, for ``--engine NAME``
 csrobust.processes    ``cmd``: (command, model) -> a defence that another process answers for
 csrobust.libraries    (name, weights, checkpoint, metadata) -> the network ``models.loading.Assembled`` for
                       ``--arch LIBRARY:NAME``; None where there is no name and the weights tell none

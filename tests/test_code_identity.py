@@ -1,13 +1,19 @@
 """What tells a user's function, module or object from another: what changes its answers, and nothing else."""
 
+import ast
 import functools
 import importlib
+import io
+import operator
 import os
 import random
 import subprocess
 import sys
 import textwrap
 import threading
+import tokenize
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ import torch
 from torch import nn
 
 from attacks.adapters.user_modules import files_of, forget_changed, object_named
+from robustbench_coded import code_identity
 from robustbench_coded.code_identity import arrays_in, code_in_memory, code_of_command
 
 SIGMA = 0.1
@@ -82,7 +89,45 @@ def in_itself(value):
     return thing
 
 
+class LeavesOut(Jitter):
+    """Its state is what a process could not rebuild it from."""
+
+    def __getstate__(self):
+        return {"lock": None}
+
+
+class Rebuilt(dict):
+    def __init__(self, sigma):
+        super().__init__(kept=sigma if sigma < 0.5 else 0.1)
+        self.sigma = sigma
+
+    def __reduce__(self):
+        return dict, ()
+
+
+def module_with(sigma):
+    module = types.ModuleType("settings_in_memory")
+    module.sigma = sigma
+    return module
+
+
+def reads(expression, sigma):
+    """A function that reads a value of a user's module by an expression."""
+    body = f"def read(module): return module.sigma\ndef f(x): return x * {expression}"
+    return of_source(body, cfg=module_with(sigma), sig=sigma, attrgetter=operator.attrgetter)
+
+
+# Ways to read a value that name it in a string, or that pass a module on.
+INDIRECT = (
+    'getattr(cfg, "sigma")', 'vars(cfg)["sigma"]', 'cfg.__dict__["sigma"]', 'attrgetter("sigma")(cfg)',
+    "read(cfg)", "(lambda c: c.sigma)(cfg)", 'globals()["sig"]', 'eval("sig")', 'read.__globals__["sig"]',
+)  # fmt: skip
+
 MAKERS = {
+    **{expression: functools.partial(reads, expression) for expression in INDIRECT},
+    "a module that is held": lambda v: closure(module_with(v)),
+    "a state that leaves a value out": LeavesOut,
+    "a reduction that leaves a value out": Rebuilt,
     "constant": lambda v: of_source(f"f = lambda x: x * {v}"),
     "global": lambda v: of_source("f = lambda x: x * SIGMA", SIGMA=v),
     "global of another function": lambda v: of_source("f = lambda x: g(x)", g=closure(v)),
@@ -160,6 +205,47 @@ def test_attributes_of_a_users_module_count_where_a_function_reads_them(tmp_path
     assert code_in_memory(f).parts == before
     settings.SIGMA = 0.2
     assert code_in_memory(f).parts != before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import settings_of_a_test as c; return c.SIGMA",
+        "from settings_of_a_test import SIGMA; return SIGMA",
+        "import package_of_a_test.inner; return package_of_a_test.inner.SIGMA",
+        "from package_of_a_test import inner; return inner.SIGMA",
+        "from .settings_of_a_test import SIGMA; return SIGMA",
+    ],
+)
+def test_values_of_a_module_that_is_imported_inside_a_function_count(tmp_path, monkeypatch, body):
+    (tmp_path / "package_of_a_test").mkdir()
+    names = ("settings_of_a_test", "package_of_a_test", "package_of_a_test.inner")
+    names += ("package_of_a_test.settings_of_a_test",)
+    for name in names:
+        file = "package_of_a_test/__init__" if name == "package_of_a_test" else name.replace(".", "/")
+        (tmp_path / f"{file}.py").write_text("SIGMA = 0.1\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    f = of_source(f"def f(x): {body}", __package__="package_of_a_test")
+    before = code_in_memory(f)
+    f(0)
+    assert code_in_memory(f) == before and before.unknown == ""
+    for name in {*names} & sys.modules.keys():
+        sys.modules[name].SIGMA = 0.2
+    assert f(0) == 0.2 and code_in_memory(f).parts != before.parts
+
+
+def test_a_module_that_cannot_be_imported_stays_the_functions_business():
+    f = of_source("def f(x):\n import not_there_of_a_test\n from . import neither\n return x")
+    assert code_in_memory(f) == code_in_memory(f) and code_in_memory(f).unknown == ""
+
+
+@pytest.mark.parametrize(
+    "expression", ['__import__("json")', 'importlib.import_module("json")', 'sys.modules["json"]']
+)
+def test_modules_by_computed_names_cannot_be_compared(expression):
+    code = code_in_memory(of_source(f"def f(x): return {expression}", importlib=importlib, sys=sys))
+    assert code.unknown == "f may load modules by names that it computes"
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -261,3 +347,69 @@ def test_another_process_finds_the_same(tmp_path):
         for seed in "12"
     ]
     assert found[0] == found[1] and "closure over a module" in found[0]
+
+
+def significant(source, docstrings=()):
+    """Tokens that are neither layout nor comment, without strings at these places."""
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [token.string for token in tokens if token.type not in layout and token.start not in docstrings]
+
+
+def docstrings_of(source):
+    """Line and column of each."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            yield node.body[0].lineno, node.body[0].col_offset
+
+
+SPEAKING = """'''#'''
+def f(x):  # of x
+    \"\"\"A "docstring" with a # and a \\\"\"\".\"\"\"
+    y = "#" + '"' + \"\"\"a # that
+    stays\"\"\"  # and one that goes
+
+    # alone
+    return f"{x}#", y
+"""
+
+
+def test_own_code_counts_without_comments_and_docstrings():
+    silent = code_identity.without_comments(SPEAKING)
+    assert silent == code_identity.without_comments(
+        SPEAKING.replace("of x", "of y").replace("alone", "x\n\n#")
+    )
+    assert silent != code_identity.without_comments(SPEAKING.replace("# that", "% that"))
+    assert [line.strip() for line in silent[-4:]] == [
+        "def f(x):", """y = "#" + '"' + \"\"\"a # that""", 'stays"""', 'return f"{x}#", y',
+    ]  # fmt: skip
+
+
+def test_own_code_is_that_of_the_files_that_decide_outcomes(tmp_path, monkeypatch):
+    monkeypatch.setattr(code_identity, "__file__", str(tmp_path / "robustbench_coded" / "code_identity.py"))
+    digests = []
+    for name, text in [
+        ("attacks/new/step.py", "SIZE = 1\n"),
+        ("robustbench_coded/cli/main.py", "SIZE = 1\n"),
+        ("attacks/new/step.py", "# a comment\nSIZE = 1\n"),
+        ("robustbench_coded/evaluation/execution/score.py", "SIZE = 1\n"),
+        ("attacks/new/step.py", "SIZE = 2\n"),
+    ]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+        digests.append(code_identity.own_code.__wrapped__())
+    assert digests[0] == digests[1] == digests[2] and len({*digests}) == 3
+
+
+@pytest.mark.long
+def test_of_each_file_that_decides_outcomes_all_code_counts():
+    root = Path(code_identity.__file__).parents[1]
+    files = {file for part in code_identity._DECIDE for file in root.glob(part)}
+    assert {root / "attacks" / "pgd.py", root / "robustbench_coded" / "schema" / "case.py"} < files
+    for file in files:
+        source = file.read_text("utf-8")
+        silent = "\n".join(code_identity.without_comments(source))
+        assert significant(silent) == significant(source, {*docstrings_of(source)}), file

@@ -68,8 +68,8 @@ def test_the_core_does_without(plugged, capsys):
     assert "  probe " in shown and "  shift " not in shown and "  verify " not in shown
     assert main(["list", "defences"]) == 0
     assert "published:" not in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"csrobust\.bounds has no certify; install csrobust again"):
-        extensions.load("bounds", "certify")
+    with pytest.raises(InputError, match=r"csrobust\.processes has no cmd; install csrobust again"):
+        extensions.load("processes", "cmd")
 
 
 def test_other_packages_may_plug_in(plugged, capsys):

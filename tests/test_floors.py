@@ -1,14 +1,19 @@
-"""Who may import whom: three rings, and in the core and between extras a fixed order of packages."""
+"""Who may import whom: three rings, and in the core and between extras a fixed order of packages; no circles
+between files, and no code that nothing uses.
+"""
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from vulture import Vulture
 
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 CORE = (
-    "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
+    "attacks", "errors", "deleted", "installation", "extensions", "threads", "user_code", "version",
     "code_identity", "schema", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
@@ -18,8 +23,8 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "libraries", "piped", "ray_actors", "certification", "verification", "power", "exporters",
-    "leaderboards", "view", "board",
+    "published", "libraries", "piped", "ray_actors", "board", "verification", "exporters",
+    "leaderboards",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(
@@ -92,3 +97,70 @@ def test_every_package_says_what_belongs_there():
     for path in FILES:
         if path.name == "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def imported_files(path: Path) -> set[str]:
+    """The project's modules that this file imports, inside functions, too, but not for annotations alone."""
+    tree, known = ast.parse(path.read_text()), {dotted(file) for file in FILES}
+    annotations = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for statement in node.body
+        for part in ast.walk(statement)
+    }
+    names = set()
+    for node in ast.walk(tree):
+        if id(node) in annotations:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            parts = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {part if part in known else node.module for part in parts.values()}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return (names & known) - {dotted(path)}
+
+
+def circles(graph: dict[str, set[str]]) -> Iterator[str]:
+    """Modules that reach themselves."""
+    for start in graph:
+        reached, waiting = set(), set(graph[start])
+        while waiting:
+            reached |= waiting
+            waiting = {other for module in waiting for other in graph.get(module, ())} - reached
+        if start in reached:
+            yield start
+
+
+def test_no_files_import_each_other():
+    assert [*circles({"a": {"b"}, "b": {"c"}, "c": {"b"}})] == ["b", "c"]
+    assert [*circles({dotted(path): imported_files(path) for path in FILES})] == []
+
+
+# What torch, pickle, typer, autoattack and the formats of others call or read.
+CALLED_ELSEWHERE = {
+    "__getattr__", "__dir__", "persistent_id", "reducer_override", "format_commands", "format_options",
+    "format_epilog", "__signature__", "signum", "needs_input_grad", "mark_dirty", "mark_non_differentiable",
+    "set_materialize_grads", "save_for_forward", "n_iter_orig", "n_iter_min", "size_decr", "contact",
+    "number_forward_passes", "subnormals", "_figures", "spiral_command", "lemma1_command", "loss_command",
+}  # fmt: skip
+
+
+@pytest.mark.long
+def test_no_code_is_dead():
+    """What the tests alone use counts as used; vulture sees no name in a string, so those are looked for."""
+    search = Vulture()
+    search.scavenge(
+        [ROOT / name for name in ("attacks", "robustbench_coded", "zoo", "benchmarks", "docs", "tests")]
+    )
+    texts = [path.read_text() for path in FILES] + [(ROOT / "pyproject.toml").read_text()]
+    named = set(re.findall(r"""(?<=[":])[A-Za-z_]\w*(?=["\s])|(?<=\.)\w+(?=")""", "\n".join(texts)))
+    published = ROOT / "robustbench_coded" / "extras" / "published"  # found by the names of records
+    dead = [
+        f"{item.filename.relative_to(ROOT)}: {item.typ} {item.name}"
+        for item in search.get_unused_code(min_confidence=60)
+        if item.filename.is_relative_to(ROOT / "attacks")
+        or item.filename.is_relative_to(ROOT / "robustbench_coded")
+        if item.name not in CALLED_ELSEWHERE | named and not item.filename.is_relative_to(published)
+    ]
+    assert dead == []

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.special import ndtr
 
 from robustbench_coded.defences.protocol import Deterministic
-from robustbench_coded.extras.certification.certifier import ALONE, SMOOTHED
 from robustbench_coded.extras.published.smoothing import RandomisedSmoothing
 from zoo.known import Known, Truth, exactly
 from zoo.linear import GAIN, PIXELS, SIDE, pattern, planted_margins, spread, two_logits
@@ -64,9 +63,6 @@ class Smoothed(RandomisedSmoothing):
     def __init__(self, model: Stripes, sigma: float, votes: int, name: str = "smoothing"):
         super().__init__(model, sigma, votes)
         self.name, self.base = name, None
-
-
-SMOOTHED.add(Smoothed)
 
 
 def known_smoothing(n: int = 640, eps: float = 0.25, votes: int = 11) -> Known:
@@ -157,9 +153,6 @@ class LipschitzDefence(Deterministic):
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         return self.model(x)
-
-
-ALONE.add(LipschitzDefence)
 
 
 def known_lipschitz(n: int = 640, eps: float = 0.25) -> Known:

@@ -112,11 +112,6 @@ def _attacked(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
     return at.detach().clamp(0, 1)
 
 
-def least_margins(model: Encoded, x: Tensor, y: Tensor, eps: float) -> Tensor:
-    """The least margin within the ball and the box, on the grid, over all other classes; float64 [n]."""
-    return _worst(model, x, y, eps)[0]
-
-
 def _worst(model: Encoded, x: Tensor, y: Tensor, eps: float, beyond: float = 0.0) -> tuple[Tensor, Tensor]:
     """Least margins, float64 [n], and where they are, like x; ``beyond`` is how much further than an attacker
     a defence may move a pixel, out of the box, too.

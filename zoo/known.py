@@ -33,8 +33,6 @@ class Known:
         truth: threat model -> robust accuracy at the entry's budget, averaged over draws.
         checkpoint: the network that the defence is put around, evaluated beside it as ``standard``; None for
             the base that the defence names, if it names one.
-        submitted: M -> what is left in ``batch/unknown`` where every input may be submitted M times; None
-            where that is not known.
     """
 
     defence: Defence
@@ -44,7 +42,6 @@ class Known:
     truth: Callable[[str], Truth]
     k: int = 128
     checkpoint: nn.Module | None = None
-    submitted: Callable[[int], Truth] | None = None
 
     @property
     def beside(self) -> nn.Module | None:

@@ -4,7 +4,6 @@ itself, and two random ensembles.
 
 import random
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -53,9 +52,7 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
     if not (linear.worst_margins(model, x, y, eps) > 0).all():
         raise ValueError(f"expected a classifier that is right everywhere, but {eps=} reaches its boundary")
     right = exactly(1 - p)
-    return Known(
-        CoinFlip(model, p), x, y, right, everywhere(right), submitted=lambda times: exactly((1 - p) ** times)
-    )
+    return Known(CoinFlip(model, p), x, y, right, everywhere(right))
 
 
 # Gaussian noise before a linear model: with wide margins robust, with narrow ones only noisy.
@@ -63,8 +60,7 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
 # Truth: with noise z the margin of an input becomes m + w . z, where w . z is normal with deviation s = sigma
 # ||w||_2. A perturbation d moves m by w . d, whatever the noise is, so the best one is the same before and
 # after the draw is known: the one that makes m smallest within the ball and the box
-# (``linear.worst_margins``). Under all threat models an input is right with probability Phi(worst m / s); in
-# M submissions of the same input, or of any others, at best with its M-th power.
+# (``linear.worst_margins``). Under all threat models an input is right with probability Phi(worst m / s).
 
 
 def known_noise_wide(n: int = 640, eps: float = 0.1) -> Known:
@@ -89,11 +85,11 @@ def _known_noise(defence: inferences.GaussianNoise, distances: Tensor, eps: floa
     x, y = linear.planted_margins(distances, linear.pattern(18))
     deviation = defence.sigma * model.w.double().norm()
 
-    def accuracy(margin: Tensor, submissions: int = 1) -> Truth:
-        return exactly((ndtr(margin / deviation) ** submissions).mean().item())
+    def accuracy(margin: Tensor) -> Truth:
+        return exactly(ndtr(margin / deviation).mean().item())
 
     worst, clean = linear.worst_margins(model, x, y, eps), accuracy(linear.margins(model, x, y))
-    return Known(defence, x, y, clean, everywhere(accuracy(worst)), submitted=partial(accuracy, worst))
+    return Known(defence, x, y, clean, everywhere(accuracy(worst)))
 
 
 # The median score over noisy copies of an input, before a linear model with wide margins.

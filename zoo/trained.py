@@ -206,8 +206,7 @@ def _robust_share(n: int, eps: float) -> float:
 # This project's adversarially trained network for digits, held between a certificate and an attack.
 #
 # Truth: no less than what linear bounds certify (CROWN, arXiv 1811.00866), no more than what descents of our
-# own leave. The certificate takes a minute, so its results stand here; with --soak,
-# tests/zoo/test_certificate.py finds it again by the bounds of ``certification``.
+# own leave. csrobust computed the certificate in November 2026, and its results stand here.
 
 
 NAME = "digits-pgd-at"

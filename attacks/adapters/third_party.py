@@ -1,12 +1,11 @@
 """Runs an attack of another package on one batch: the module that it sees, its random numbers, its result."""
 
-import math
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,10 +37,6 @@ def seeded_from(generator: torch.Generator) -> Iterator[int]:
         random.setstate(python_state)
 
 
-class QueryBudgetExhausted(Exception):
-    """The query budget of a third-party attack is used up."""
-
-
 class ThirdPartyView(torch.nn.Module):
     """Answers ``[B, C, H, W]`` with ``[B, classes]``; every call takes a fresh attacker's draw.
 
@@ -58,104 +53,44 @@ class ThirdPartyView(torch.nn.Module):
         oracle: the target, for one batch (G = 1).
         x: the clean batch ``[K, C, H, W]``.
         budget: how far the attack may move an input, pixel units.
-        query_budget: images that may be forwarded and differentiated, in total; a call whose answer, with its
-            gradient where the call asks for one, would pass it raises ``QueryBudgetExhausted``.
-        y: true classes ``[K]``, to know which inputs are misclassified when the query budget ends the attack.
 
     Attributes:
         forwards: images sent through the network so far, including those that fill slots.
         backwards: images differentiated so far.
-        filled: whether any call did not contain every slot exactly once, so that slots had to be filled.
     """
 
-    def __init__(
-        self,
-        oracle: Oracle,
-        x: Tensor,
-        budget: PerturbationBudget,
-        query_budget: int | None = None,
-        y: Tensor | None = None,
-    ):
+    def __init__(self, oracle: Oracle, x: Tensor, budget: PerturbationBudget):
         super().__init__()
         # Packages look for the device among the parameters.
         self.anchor = torch.nn.Parameter(x.new_empty(0), requires_grad=False)
         self.forwards = self.backwards = 0
-        self.filled = False
-        self._oracle, self._budget, self._query_budget = oracle, budget, query_budget
+        self._oracle, self._budget = oracle, budget
         self._clean, self._shown = x, x.clone()
-        # For such a target a misclassified input stays misclassified: it is not replaced by later ones.
-        self._y = y if oracle.independent and query_budget is not None else None
-        self._wrong = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._calls = 0
         self._first_equal = _first_equal(x)
 
-    @property
-    def shown(self) -> Tensor:
-        """The last input received for each slot, ``[K, C, H, W]``; the clean input where there was none.
-
-        With a query budget and a target that is deterministic and answers input by input, the first input of
-        a slot that is misclassified stays.
-        """
-        return self._shown
-
-    @property
-    def limited(self) -> bool:
-        """True if there is a query budget."""
-        return self._query_budget is not None
-
     def forward(self, x: Tensor) -> Tensor:
-        if self._oracle.independent and not self.limited:
+        if self._oracle.independent:
             return self._ask(x[None])[0]
         with torch.no_grad():
             rounds, slots = self._places(x.detach())
         answers = self._answer(x, rounds, slots)
-        self._show(x.detach(), slots, answers.detach())
+        self._shown[slots] = x.detach()
         return answers
-
-    def _show(self, x: Tensor, slots: Tensor, answers: Tensor) -> None:
-        if self._y is None:
-            self._shown[slots] = x
-            return
-        news = ~self._wrong[slots]
-        self._shown[slots[news]] = x[news]
-        wrong = news & (answers.argmax(1) != self._y[slots])
-        self._shown[slots[wrong]] = x[wrong]
-        self._wrong[slots[wrong]] = True
 
     def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
         """Answers inputs that belong into these slots; there are as many batches as rounds."""
-        if self._oracle.independent:
-            return self._ask(x[None])[0]
-        if len(x) != len(self._clean) or bool((rounds > 0).any()):
-            self.filled = True
         batches = self._shown.repeat(int(rounds.max()) + 1, 1, 1, 1, 1)
         return self._ask(batches.index_put((rounds, slots), x))[rounds, slots]
 
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Calls that are not part of the attack: they are not counted and never refused."""
-        counts, query_budget = (self.forwards, self.backwards), self._query_budget
-        self._query_budget = None
-        try:
-            yield
-        finally:
-            (self.forwards, self.backwards), self._query_budget = counts, query_budget
-
     def _ask(self, batches: Tensor) -> Tensor:
-        self._pay(self._oracle.images(batches), batches)
+        self.forwards += self._oracle.images(batches)
         draws = []
         for _ in batches:
             # A target without randomness has one draw, whatever the call.
             draws.append(self._oracle.draws(self._calls if self._oracle.randomised else 0)[0])
             self._calls += 1
         return self._counted(self._oracle.logits(batches, draws), self._oracle.images(batches))
-
-    def _pay(self, images: int, x: Tensor) -> None:
-        """Counts the forward of ``x``; raises where it and its gradient exceed the query budget."""
-        cost = 2 * images if x.requires_grad and torch.is_grad_enabled() else images
-        if self._query_budget is not None and self.forwards + self.backwards + cost > self._query_budget:
-            raise QueryBudgetExhausted
-        self.forwards += images
 
     def _counted(self, logits: Tensor, images: int) -> Tensor:
         """The answer to so many images, whose backward pass will be counted."""
@@ -207,18 +142,6 @@ def _first_equal(x: Tensor) -> Tensor:
 DISTRIBUTION = {"autoattack": "pyautoattack"}
 
 
-class ThirdPartyResult(NamedTuple):
-    """Attributes:
-    x: perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it; NaN
-        where they are not finite.
-    verdict: robust accuracy as the package itself reports it; NaN where its query
-        budget was used up before it came to one.
-    """
-
-    x: Tensor
-    verdict: float
-
-
 def installed(third_party: str) -> bool:
     """True if the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
     return third_party == "plugin" or find_spec(DISTRIBUTION.get(third_party, third_party)) is not None
@@ -231,7 +154,7 @@ def run_third_party(
     y: Tensor,
     budget: PerturbationBudget,
     generator: torch.Generator,
-) -> ThirdPartyResult:
+) -> Tensor:
     """Runs a third-party attack on one batch, as its package would.
 
     The process's random generators are seeded from ``generator`` for the call and restored after it.
@@ -239,12 +162,15 @@ def run_third_party(
     Args:
         name: with ``third_party`` set.
         view: ``[B, C, H, W]`` -> ``[B, classes]`` with a parameter on x's device: a `ThirdPartyView`, or any
-            other module to run the attack as it comes. Where a ThirdPartyView's query budget is used up,
-            the result is what the attack showed it last.
+            other module to run the attack as it comes.
         x: clean inputs ``[K, C, H, W]`` in [0, 1].
         y: true classes ``[K]``.
         budget: in pixel units, the same for every slot; linf, or l2 where the attack supports it.
         generator: on the CPU.
+
+    Returns:
+        perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it;
+        NaN where they are not finite.
 
     Raises:
         ValueError: a budget or an option that the package does not support; the package is not installed; the
@@ -262,17 +188,9 @@ def run_third_party(
     x = x.contiguous()  # packages take views that images stored channels-last do not allow
     adapter: Any = import_module(f"attacks.adapters.{name.third_party}")
     if budget.eps == 0:
-        return ThirdPartyResult(x.clone(), _standing(view, x, y))
-    verdict: float | None
-    try:
-        x_adv, verdict = adapter.run(name, view, x, y, budget, generator)
-    except QueryBudgetExhausted:
-        assert isinstance(view, ThirdPartyView)
-        x_adv, verdict = view.shown, math.nan
-    x_adv = projected(like(name, x_adv, x)[None], x[None], budget)[0]
-    if verdict is None:
-        verdict = _standing(view, torch.where(x_adv.isnan(), x, x_adv), y)
-    return ThirdPartyResult(x_adv, verdict)
+        return x.clone()
+    x_adv = adapter.run(name, view, x, y, budget, generator)
+    return projected(like(name, x_adv, x)[None], x[None], budget)[0]
 
 
 def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
@@ -285,9 +203,3 @@ def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
         raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {shape}")
     return result.detach().to(x)
-
-
-@torch.no_grad()
-def _standing(view: torch.nn.Module, x: Tensor, y: Tensor) -> float:
-    with view.uncounted() if isinstance(view, ThirdPartyView) else nullcontext():
-        return float((view(x).argmax(1) == y).float().mean())

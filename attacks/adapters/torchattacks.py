@@ -22,8 +22,8 @@ def run(
     y: Tensor,
     budget: PerturbationBudget,
     generator: torch.Generator,
-) -> tuple[Tensor, float | None]:
-    """The package's result for one batch; the package reports no robust accuracy of its own.
+) -> Tensor:
+    """The package's result for one batch.
 
     Options are the constructor's. A default step size, which the package states for its default eps, is
     scaled to the budget's eps unless the name gives it.
@@ -49,7 +49,7 @@ def run(
                 settings["n_classes"] = view(x).shape[1]
         attack = attack_class(view, **settings)
         attack.set_device(x.device)
-        return attack(x.clone(), y), None
+        return attack(x.clone(), y)
 
 
 def _settings(

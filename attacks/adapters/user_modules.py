@@ -121,7 +121,9 @@ def how_to_mend(error: BaseException, module_name: str) -> str:
 
 
 OURS = ("attacks", "robustbench_coded")  # their version is compared by itself
-_COMPUTED = re.compile(rb"\b(import_module|__import__|spec_from_file_location|run_path|exec)\(")
+# By which code loads modules by names that it computes.
+COMPUTING = ("import_module", "__import__", "spec_from_file_location", "run_path", "exec")
+_COMPUTED = re.compile(rf"\b({'|'.join(COMPUTING)})\(".encode())
 
 
 class Code(NamedTuple):

@@ -3,7 +3,7 @@ they average over: fresh ones (EOT, arXiv 1707.07397), one fixed draw, and the s
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import chain
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -63,9 +63,6 @@ class Estimator:
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
-        query_budget: images that may be forwarded and differentiated, in total; None for any number. The
-            estimator is exhausted before the query that would exceed it. That query is assumed to be as large
-            as the last one and to cost as much per input as the most expensive one so far.
         relaxation: gives operators that hide the gradient a smooth backward, in gradient queries; None for
             torch's own gradients.
     """
@@ -78,10 +75,7 @@ class Estimator:
         self.objective = Objective() if objective is None else objective
         self.forwards = 0
         self.backwards = 0
-        self.query_budget: int | None = None
         self.relaxation: Relaxation | None = None
-        self._cost_per_input = 0.0  # images for one input in one query, at most so far
-        self._inputs = 0  # of the last query
         self._nan: Tensor | int = 0  # NaN among losses, not asked for yet: on the inputs' device
 
     @property
@@ -95,14 +89,6 @@ class Estimator:
         """True if an answer may depend on the other inputs of its batch, so that results must be compared
         batch by batch. A target that does not say is taken for the harder case."""
         return bool(getattr(self.oracle, "coupled", not self.oracle.independent))
-
-    @property
-    def exhausted(self) -> bool:
-        """True if the query budget is used up: the attack then ends with what it has."""
-        return (
-            self.query_budget is not None
-            and self.forwards + self.backwards + self._cost_per_input * self._inputs > self.query_budget
-        )
 
     def check_losses(self) -> None:
         """Asks for what no query has waited for: on an accelerator at the end of an attack.
@@ -122,8 +108,7 @@ class Estimator:
         Raises:
             ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
         """
-        with self._query(y):
-            return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+        return self._average(x, y, loss, self.draw_sets(), differentiate=True)
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
@@ -131,17 +116,8 @@ class Estimator:
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
-        with self._query(y):
-            draw_sets = self.draw_sets()
-            return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
-
-    @contextmanager
-    def _query(self, y: Tensor) -> Iterator[None]:
-        """Records what the query about ``y`` inside the block costs."""
-        before, self._inputs = self.forwards + self.backwards, y.shape[0] * y.shape[1]
-        yield
-        cost = self.forwards + self.backwards - before
-        self._cost_per_input = max(self._cost_per_input, cost / self._inputs)
+        draw_sets = self.draw_sets()
+        return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
 
     def _average(
         self,
@@ -176,11 +152,10 @@ class Estimator:
         ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
         """
         answers, done = [], 0
-        with self._query(y):
-            for part in self._parts(x, held):
-                own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
-                answers.append(self._answer(x, own, loss, part, differentiate=True))
-                done += len(part)
+        for part in self._parts(x, held):
+            own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
+            answers.append(self._answer(x, own, loss, part, differentiate=True))
+            done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
             torch.cat([answer.losses for answer in answers]).to(x.dtype),

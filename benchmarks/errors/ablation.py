@@ -20,12 +20,12 @@ from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, SELF_TESTS
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import Work
 from robustbench_coded.evaluation.session.selftesting import with_selftests
+from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import RunFolder
 from zoo.known import Known
@@ -65,7 +65,7 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
     tested = replace(evaluation, prepared=with_selftests(evaluation.prepared))
     names = [rung.name for rung in RUNGS]
     verdicts = {}
-    with RunFolder(path) as opened, Engine(prepared.context, None) as engine:
+    with RunFolder(path) as opened, Engine(prepared.context) as engine:
         first = Recorder(tested, opened, Listener())
         for left_out in ("", *names[1:]):
             own = evaluation if left_out == SELF_TESTS else tested

@@ -76,7 +76,8 @@ def report(measured: Sequence[Measured]) -> str:
         _said(every, measured),
         "## Each of them",
         "Accuracies in percent with 95% intervals, under `batch/unknown`. Third parties by their own "
-        "account, at their default length, with batches as they make them. Marked: more than "
+        "account, at their default length, with batches as they make them, as they last ran on 2026-11-25; "
+        "csrobust does not run them so any more, and later entries have no figure. Marked: more than "
         f"{100 * FAR:g} points from what the truth allows. 'too low' counts accuracy as lost that no attack "
         "can take; 'too high' is an attack that fell short.",
         *(_family(name, measured) for name in dict.fromkeys(one.family for one in main)),

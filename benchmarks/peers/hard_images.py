@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors.coverage import write
-from benchmarks.peers.sandwich_exact import digits, least_margin, trained
+from benchmarks.peers.exact_margins import digits, least_margin, trained
 from robustbench_coded import attack
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.models.pixel_model import PixelModel
@@ -47,7 +47,7 @@ def own_network(name: str, mnist: Path, folder: Path) -> None:
     model = trained(widths, x[:-1000], y[:-1000], name)
     right = model(x[-1000:]).argmax(1) == y[-1000:]
     x, y = x[-1000:][right], y[-1000:][right]
-    left = lead(model, attack(model, x, y, "pgd-100", eps, seed=0), y)
+    left = lead(model, attack(model, x, y, "pgd-100", eps, seed=0, early_stop=True), y)
     left[left <= 0] = torch.inf
     near = left.argsort()[:IMAGES]
     low, high = (x.double() - eps).clamp(0, 1), (x.double() + eps).clamp(0, 1)

@@ -30,7 +30,8 @@ def ours(name: str, runs: int = 1) -> Run:
     """An attack by its name, as many steps as a budget for this many runs allows."""
 
     def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
-        return attack(network, x, y, name.format(steps=max(1, (images - 2) // (2 * runs))), eps, seed=0)
+        named = name.format(steps=max(1, (images - 2) // (2 * runs)))
+        return attack(network, x, y, named, eps, seed=0, early_stop=True)
 
     return run
 
@@ -39,8 +40,9 @@ def _in_turn(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) ->
     """Preset aa, of as many steps as the budget allows, and no fewer than by default: it may end early."""
     if isinstance(network, CountedDefence):
         steps = max(1, (images - AA_COMPARED) // AA_IMAGES_RANDOM)
-        return attack(network, x, y, f"aa-{steps}", eps, seed=0)
-    return attack(network, x, y, f"aa-{max(100, images // AA_IMAGES)}", eps, seed=0)
+        return attack(network, x, y, f"aa-{steps}", eps, seed=0, early_stop=True)
+    named = f"aa-{max(100, images // AA_IMAGES)}"
+    return attack(network, x, y, named, eps, seed=0, early_stop=True)
 
 
 def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:

@@ -15,7 +15,7 @@ from robustbench_coded.runs.atomic import write_text
 
 OURS = "csrobust"
 CLOSE = 0.2  # points
-AREA = Path(__file__).with_name("league_area.md")  # over all eps, by league_area.py
+AREA = Path(__file__).with_name("league_area.md")  # over all eps, measured once
 PACKAGES = {"ART": "adversarial-robustness-toolbox"}
 ACROSS = 3  # curves in a row of the figure
 GRID = sorted({round(10 ** (k / 8)) for k in range(33)})

@@ -99,7 +99,7 @@ class Claim:
         claim: the accuracy. by: the attack that it was measured under. of: the model of the claim, where it
             is another one.
         space: the unit of the radius: "pixel", or "normalized" (multiplied by each channel's deviation).
-        time: seconds after which the run stops; 0 for no limit. queries: the query budget; None for none.
+        time: seconds after which the run stops; 0 for no limit.
     """
 
     name: str
@@ -112,7 +112,6 @@ class Claim:
     norm: str = "linf"
     eps: str = "8/255"
     time: float = 0
-    queries: int | None = None
     of: str = ""
 
     @property
@@ -124,7 +123,7 @@ class Claim:
     def options(self) -> dict[str, Any]:
         """Of the plain command."""
         named = {"norm": self.norm, "eps": self.eps, "eps_space": self.space, "claim": self.claim}
-        slow = {"batch_size": SLOW_BATCH, "time": self.time, "query_budget": self.queries}
+        slow = {"batch_size": SLOW_BATCH, "time": self.time}
         return named | (slow if self.time else {})
 
 
@@ -182,8 +181,8 @@ CLAIMS = (
     *(
         Claim(f"{'binary ' * binary}ABS, {steps} steps, {norm}", "AnalysisBySynthesis/ABS_0.net",
               partial(synthesis, steps=steps, binary=binary), claim, "all attacks of the paper", "pixel",
-              "mnist", norm, eps, seconds, queries, of)
-        for steps, seconds, queries, of in ((50, 900, 20, ""), (5, 420, 60, " with 50 steps"))
+              "mnist", norm, eps, seconds, of)
+        for steps, seconds, of in ((50, 900, ""), (5, 420, " with 50 steps"))
         for binary, norm, eps, claim in (
             (False, "linf", "0.3", 0.08), (False, "l2", "1.5", 0.80), (False, "l0", "12", 0.78),
             (True, "linf", "0.3", 0.77), (True, "l2", "1.5", 0.39), (True, "l0", "12", 0.82),

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import write
 from benchmarks.errors.zoo_judged import gradient_evaluations
+from benchmarks.peers.exact_margins import digits
 from benchmarks.peers.published_networks import binarised
 from benchmarks.peers.published_truth import (
     CLAIMS,
@@ -40,7 +41,6 @@ from benchmarks.peers.published_truth import (
     Image,
     Network,
 )
-from benchmarks.peers.sandwich_exact import digits
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.runs.atomic import write_text

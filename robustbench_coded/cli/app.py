@@ -8,13 +8,14 @@ from typer.core import TyperGroup
 
 from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import REINSTALL, all_of
 
 # As `--help` lists them; what else is plugged in comes behind.
 SECTIONS = {
-    "Evaluate": ("eval", "screen", "plan", "sweep", "curve", "shift"),
-    "Look": ("inspect", "list", "probe", "show", "view", "compare", "verify", "power"),
+    "Evaluate": ("eval", "screen", "plan", "sweep", "shift"),
+    "Look": ("inspect", "list", "probe", "show", "compare", "verify"),
     "Publish": ("report", "export", "compact", "submit", "board"),
     "Reproduce": ("train", "ablate", "gan", "figure", "bench"),
 }
@@ -33,8 +34,11 @@ class WithPlugins(TyperGroup):
     def get_command(self, ctx: Any, name: str) -> Any:
         if name not in self.commands:
             self._plug_in()
-        if name in ORDER and name not in self.commands:
-            raise InputError(f"the command {name} is not installed; {REINSTALL}")
+        if name not in self.commands:
+            if name in ORDER:
+                raise InputError(f"the command {name} is not installed; {REINSTALL}")
+            if (answer := answer_to(name)) is not None:
+                raise InputError(answer)
         return self.commands.get(name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -89,7 +93,6 @@ def _add(name: str, command: Callable[..., int], *, shares: bool = False) -> Non
 _add("eval", evaluation.evaluate_command)
 _add("plan", evaluation.plan_command, shares=True)
 _add("sweep", evaluation.sweep_command, shares=True)
-_add("curve", evaluation.curve_command, shares=True)
 _add("screen", evaluation.screen_command, shares=True)
 _add("compare", runs.compare_command)
 _add("report", runs.report_command)

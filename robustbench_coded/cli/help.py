@@ -17,20 +17,19 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
-        "batch_size", "last_batch", "state", "sequence_length",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first",
+        "batch_size", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "query_budget", "checks", "early_stop",
-        "third_party_batches",
+        "attacks", "norm", "eps", "eps_space", "inputs", "early_stop",
     ),
-    "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
+    "Draws and seed": ("draws", "selection_draws", "seed"),
     "Verdicts, claims, time": (
-        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
+        "margin", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
         "time", "until",
     ),
     "Hardware": (
-        "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
+        "device", "attack_precision", "threads", "workers", "engine",
     ),
     "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip
@@ -113,15 +112,12 @@ EXAMPLES = {
         "csrobust eval --ckpt model.pt --rci N=190",
         "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
         "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
+        "csrobust eval --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
         "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
         "csrobust eval --ckpt model.pt --defence my_defence:build --claim 72% --claim-attack pgd-10",
     ),
     "plan": ("csrobust plan --ckpt model.pt --rci N=190 --limit 640",),
     "sweep": ("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K",),
-    "curve": (
-        "csrobust curve --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
-        "csrobust curve --ckpt model.pt --rci N=190 --over draws",
-    ),
     "screen": ("csrobust screen --ckpt model.pt --rci N=190",),
     "compare": (
         "csrobust compare reports/mine reports/other",

@@ -19,6 +19,7 @@ from robustbench_coded.cli.process import (
     print_in_any_encoding,
     spin_briefly,
 )
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import LOG, InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
@@ -120,6 +121,8 @@ def _misused(error: Any, arguments: list[str]) -> str:
         return f"{message.removesuffix('.')}; `{context.command_path} --help` says what it takes"
     if typed is None or context is None or not message.startswith("No such option"):
         return message
+    if (answer := answer_to(typed)) is not None:
+        return answer
     flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
     near = did_you_mean(typed, [flag for flag in flags if flag.startswith("--")])
     return f"no such option {typed}; {near}`{context.command_path} --help` lists them"

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import (
     AWARE_ATTACKS,
@@ -113,6 +114,8 @@ def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
     for key, value in _read(path).items():
         name = {"json": "as_json"}.get(key, key.replace("-", "_"))
         if name not in options or name == "help":
+            if (answer := answer_to(f"--{key}")) is not None:
+                raise InputError(f"{path}: {answer}")
             near = did_you_mean(key, options)
             raise InputError(f"{path}: there is no option {key!r}; {near}`csrobust eval --help` lists them")
         values[name] = _as_typed(f"{path}: {key}", options[name], value)
@@ -253,7 +256,6 @@ def config_from(
     batch_size: str,
     eps: list[str],
     inputs: list[str],
-    checks: bool = False,
     victim_attacks: Sequence[str] = (),
     relaxed_attacks: Sequence[str] = (),
     second_attacks: Sequence[str] = (),
@@ -275,7 +277,7 @@ def config_from(
     if not ckpt and not without_checkpoint(defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
     rest["norm"] = norm = named_norm(rest.get("norm", "linf"), "--norm")
-    chosen = attack_options(attacks, norm=norm, checks=checks, claimed=claim_attack)
+    chosen = attack_options(attacks, norm=norm, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(

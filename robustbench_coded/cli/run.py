@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,14 +36,12 @@ def run_evaluation(
     *,
     quiet: bool,
     as_json: bool,
-    more: Callable[[Run], Iterable[str]] = lambda run: (),
     fail_on: str | None = None,
     junit: Path | None = None,
 ) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes.
 
     Args:
-        more: lines that a person gets behind the tables.
         fail_on: verdicts that end in exit code 3, as typed.
         junit: a file for the verdicts as test cases.
 
@@ -72,8 +70,6 @@ def run_evaluation(
         print(json.dumps(run.as_data()))
     else:
         Console().print(result(run))
-        for line in more(run):
-            print(line)
         print(one_line(f"report: {Path(path) / 'report.html'}"))
         print(one_line(f"more:   csrobust show {shell([str(path)])}"))
     if fail_on is None and junit is None:
@@ -117,7 +113,6 @@ def evaluated(
     with importing():
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
         from robustbench_coded.evaluation.session.listener import ProgressListener
-        from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 
@@ -137,9 +132,6 @@ def evaluated(
     except IncompleteRun as incomplete:
         LOG.warning(f"{incomplete}; the same command tries them again")
         return incomplete.path, FAILED
-    except CertificateContradicted as contradicted:
-        LOG.warning(f"{contradicted}")
-        return None, FAILED
     except RunStopped as stopped:
         message = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
         print(one_line(message), file=sys.stderr)

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,25 @@ def dataset_in_memory(
     if isinstance(data, Dataset):
         return data
     x, y = _joined(data, name)
-    images = pixels(x, name)
+    return _labelled(x, y, name, classes=classes, source=source or f"{len(x)} images in memory")
+
+
+def _labelled(
+    x: Any,
+    y: Any,
+    name: str,
+    *,
+    classes: int | None,
+    source: str,
+    channels_last: bool = False,
+    class_names: tuple[str, ...] = (),
+) -> Dataset:
+    """Images and labels as a data set; for the arguments see `pixels` and `labels`."""
+    notes: tuple[str, ...] = ()
+    if only_zeros_and_ones(x := array(x)):
+        x = x.astype(np.float32)
+        notes = (f"{name}: the uint8 pixels are all 0 or 1, so 1 is taken for white, not 255",)
+    images = pixels(x, name, channels_last=channels_last)
     numbers = labels(y, len(images), name, classes=classes)
     return Dataset(
         name=name,
@@ -53,9 +72,15 @@ def dataset_in_memory(
         scale=255.0 if images.dtype == np.uint8 else 1.0,
         labels=numbers,
         classes=classes or max(2, int(numbers.max()) + 1),
-        class_names=(),
-        source=source or f"{len(numbers)} images in memory",
+        class_names=class_names,
+        source=source,
+        notes=notes,
     )
+
+
+def only_zeros_and_ones(x: np.ndarray) -> bool:
+    """True if images are uint8 of two values, of which 1 may be white as well as nearly black."""
+    return x.dtype == np.uint8 and x.size > 0 and x.max() == 1
 
 
 @contextmanager
@@ -83,6 +108,9 @@ def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
         InputError: anything else; the message begins with ``name``.
     """
     x = channels_at_the_end(x, name, channels_last=channels_last)
+    if only_zeros_and_ones(x):
+        mend = "give x as floats where 1 is white, x / 255 where 255 is"
+        raise InputError(f"{name}: the uint8 pixels are all 0 or 1; {mend}")
     if x.dtype == np.uint8:
         return x
     if x.dtype.kind != "f":
@@ -274,17 +302,16 @@ def load_npz(path: Path, *, name: str | None = None, class_names: tuple[str, ...
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .npz file with {EXPECTED}")
     x, y = _read(path)
-    images = pixels(x, str(path), channels_last=True)
-    numbers = labels(y, len(images), str(path), classes=len(class_names) or None)
-    return Dataset(
-        name=name or f"npz:{path}",
-        images=images,
-        scale=255.0 if images.dtype == np.uint8 else 1.0,
-        labels=numbers,
-        classes=len(class_names) or max(2, int(numbers.max()) + 1),
+    data = _labelled(
+        x,
+        y,
+        str(path),
+        classes=len(class_names) or None,
+        source=f"{path.name} ({len(x)} images)",
+        channels_last=True,
         class_names=class_names,
-        source=f"{path.name} ({len(images)} images)",
     )
+    return replace(data, name=name or f"npz:{path}")
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ class Dataset:
             and outputs are the same.
         numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
             not part of another set.
+        notes: what the user may not have meant, a sentence each.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     source: str
     outputs: tuple[int, ...] | None = None
     numbers: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -73,7 +75,8 @@ class Dataset:
     def batch(self, indices: Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels of the given rows: x float32 ``[k, C, H, W]`` in [0, 1], y int64 ``[k]``."""
         rows = np.asarray(indices, dtype=np.int64)
-        pixels = torch.from_numpy(np.ascontiguousarray(self.images[rows].transpose(0, 3, 1, 2)))
+        # In order: strides of grey images in another one can be read as channels last, where view() fails.
+        pixels = torch.from_numpy(self.images[rows].transpose(0, 3, 1, 2).copy(order="C"))
         return pixels.to(torch.float32).div_(self.scale), torch.from_numpy(self.labels[rows])
 
     def subset(self, rows: np.ndarray) -> Dataset:
@@ -109,15 +112,49 @@ class Dataset:
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 
     @cached_property
+    def distinct(self) -> np.ndarray:
+        """Rows of the images without those that repeat an earlier one, label included; increasing.
+
+        A sampler with replacement and images that were copied repeat what is there: as further images they
+        would only make intervals too narrow.
+        """
+        if isinstance(self.images, np.ndarray):
+            contents = (hashlib.blake2b(image.tobytes()).digest() for image in self.images)
+        elif hasattr(self.images, "contents"):  # files, whose pixels take long to read
+            contents = self.images.contents(self.labels)
+        else:
+            return np.arange(len(self))
+        first: dict[tuple[object, int], int] = {}
+        for row, content in enumerate(zip(contents, self.labels.tolist(), strict=True)):
+            first.setdefault(content, row)
+        return np.array([*first.values()])
+
+    @property
     def sha256(self) -> str:
         """Digest of shape, scale, pixels and labels: equal for equal data wherever they came from."""
+        return self._digests[0]
+
+    @property
+    def each_digest(self) -> str:
+        """8 hexadecimal digits for each image with its label, whatever type its pixels are stored in."""
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        """Both, because reading images may take long."""
+        each: list[str] = []
         digest = hashlib.sha256(f"{len(self)} {self.image_shape} {self.scale:g}".encode())
         chunk = max(1, _HASH_BYTES // (int(np.prod(self.image_shape)) * (4 if self.scale == 1.0 else 1)))
         for start in range(0, len(self), chunk):
             rows = np.arange(start, min(start + chunk, len(self)))
-            digest.update(np.ascontiguousarray(self.images[rows]).tobytes())
+            pixels = np.ascontiguousarray(self.images[rows])
+            digest.update(pixels.tobytes())
+            values = torch.from_numpy(pixels).to(torch.float32).div_(self.scale).numpy()
+            for value, label in zip(values, self.labels[rows].tolist()):
+                content = f"{self.image_shape} {label} ".encode() + value.tobytes()
+                each.append(hashlib.blake2b(content, digest_size=4).hexdigest())
         digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        return digest.hexdigest(), "".join(each)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Container, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -206,6 +207,13 @@ class ImageFiles:
             for place, image in enumerate(pool.map(self._decode, [self._paths[row] for row in rows])):
                 pixels[place] = image
         return pixels
+
+    def contents(self, labels: np.ndarray, /) -> Iterator[Hashable]:
+        """Of each file its size, and a digest if another of its label is as large: equal for equal files."""
+        sizes = [*zip((path.stat().st_size for path in self._paths), labels.tolist())]
+        several = Counter(sizes)
+        for path, size in zip(self._paths, sizes):
+            yield size if several[size] == 1 else hashlib.sha256(path.read_bytes()).digest()
 
     def _decode(self, path: Path) -> np.ndarray:
         """Pixels [H, W, C] of one file."""

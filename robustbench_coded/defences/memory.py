@@ -14,6 +14,7 @@ from attacks.gradients import raise_machine_fault, slope
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.sampling import SamplingModule
+from robustbench_coded.models.in_memory import networks_in
 
 CALLS = 200  # questions about other inputs after which the first one is asked again
 WITH_GRADIENTS = 10  # every so many of them are differentiated
@@ -90,10 +91,15 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     if change := sentinel.change():
         unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
         return [f"has a memory: asked again at once, {change}{unset}"]
+    where = "to an input after it was asked about one that is nearly the same"
+    answers = []
     for duplicate in near:
-        answer = _answer(defence, duplicate, draw)
-        if duplicate is near[1] and fresh is not None and not (moved := _moved(fresh, answer)) <= ROUNDING:
-            where = "to an input after it was asked about one that is nearly the same"
+        answers.append(_answer(defence, duplicate, draw))
+        if (
+            duplicate is near[1]
+            and fresh is not None
+            and not (moved := _moved(fresh, answers[1])) <= ROUNDING
+        ):
             return [f"has a memory: its answer {where} is another, changed {_by(moved)}"]
     if change := sentinel.change():
         return [f"has a memory: after near-duplicates of a batch {change}"]
@@ -107,6 +113,10 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
             _slope(defence, other, other_draw)
     if change := sentinel.change():
         return [f"has a memory: after {CALLS} other questions {change}"]
+    for duplicate, answer in zip(near, answers, strict=True):
+        _answer(defence, 1 - x, draw)
+        if not (moved := _moved(answer, _answer(defence, duplicate, draw))) <= ROUNDING:
+            return [f"has a memory: its answer {where} is another, changed {_by(moved)}"]
     return _modes(defence, sentinel)
 
 
@@ -136,7 +146,7 @@ def _evaluating(defence: Defence) -> Iterator[list[str]]:
     answers depend on the batch: there training mode may be the defence.
     """
     layers: list[tuple[str, nn.Module]] = []
-    for top in modules_of(defence):
+    for top in networks_in(defence):
         for name, layer in top.named_modules():
             meant = (defence.randomised and isinstance(layer, _DROPOUT)) or (
                 defence.batch_dependent and isinstance(layer, nn.modules.batchnorm._BatchNorm)
@@ -157,18 +167,6 @@ def in_evaluation_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.training = True
-
-
-def modules_of(defence: object) -> list[nn.Module]:
-    """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
-    modules: dict[int, nn.Module] = {}
-    defence = getattr(defence, "defence", defence)  # the user's own, if a wrapper announces batches
-    held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
-    for value in held:
-        for part in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(part, nn.Module):
-                modules.setdefault(id(part), part)
-    return list(modules.values())
 
 
 def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | None:

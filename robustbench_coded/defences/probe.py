@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from attacks.gradients import NoGradient, raise_machine_fault, slope
-from robustbench_coded.defences.memory import modules_of, own_cross_entropy
+from robustbench_coded.defences.memory import own_cross_entropy
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.probe_findings import DRAWS, ProbeResult
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, misshapen
 from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.models.in_memory import networks_in
 
 _MODE_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
@@ -236,7 +237,7 @@ def _share(true: Tensor) -> float:
 
 
 def _training_layers(defence: Defence) -> Iterator[str]:
-    for top in modules_of(defence):
+    for top in networks_in(defence):
         for name, layer in top.named_modules():
             if layer.training and isinstance(layer, _MODE_LAYERS):
                 yield name or type(layer).__name__

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import PerBatch, as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.models.in_memory import Held, NetworkInMemory
 from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
-
-Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 
 class _Source(NamedTuple):
@@ -54,7 +53,8 @@ def held_generators(module: nn.Module) -> list[Held]:
     """The generators among the attributes of a module and of its parts, and among what functions refer to."""
     generators: dict[int, Held] = {}
     for part in module.modules():
-        for value in (*vars(part).values(), *getattr(part, "held", ())):
+        held = part.held if isinstance(part, NetworkInMemory) else ()
+        for value in (*vars(part).values(), *held):
             if isinstance(value, Held):
                 generators.setdefault(id(value), value)
     return list(generators.values())

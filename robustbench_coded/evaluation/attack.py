@@ -27,10 +27,9 @@ from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, networks_in
 
 Images = TypeVar("Images")
 SEEDS = count(0, 2**63 - 1)
@@ -51,9 +50,10 @@ def attack(
     eot: int | None = None,
     loss: str | None = None,
     base: nn.Module | None = None,
+    early_stop: bool = False,
     **unknown: Any,
 ) -> Images:
-    """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
+    """Perturbs one batch by a named attack; with ``early_stop``, as an evaluation perturbs its first batch.
 
     Gradients are enabled here, whatever mode the caller is in, and the caller's network is left as it was
     (`guarded`). A model whose answer has no graph is attacked
@@ -68,8 +68,7 @@ def attack(
         y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
-        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one; low
-            frequencies, "linf-low8"; or a union, "linf:8/255+l2:0.5", with eps a factor on its radii.
+        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
         seed: decides the random start and the attacker's draws. None draws one from torch's generator, so
             that every call starts anew, and ``torch.manual_seed`` repeats them all.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
@@ -77,6 +76,9 @@ def attack(
         steps, step_size, eot, loss: parts of the name: ``"pgd"`` with ``steps=10, eot=4, step_size=0.05`` is
             ``"eot4-pgd-10@0.05"``.
         base: the base model, for attacks that ask it (``transfer-``, ``bpda-``).
+        early_stop: leave an input alone as soon as it is misclassified, as `evaluate` does where nothing is
+            random. That saves its remaining steps where misclassified inputs are all that is wanted, and
+            costs loss: for adversarial training or transfer to other networks, leave it out.
 
     Returns:
         Perturbed inputs like ``x``, of its shape, device and type, without a graph; float32 in [0, 1] for
@@ -97,7 +99,10 @@ def attack(
     stated = {"steps": steps, "eot": eot, "step_size": step_size}
     parts = {part: read_number(n, part, rules[part]) for part, n in stated.items() if n is not None}
     text = with_options(name, **parts, loss=loss)
-    return _perturbed(model, x, y, text, read_number(eps, "eps", number(0)), norm, seed, target, base=base)
+    if type(early_stop) is not bool:
+        raise InputError(f"early_stop: expected True or False, got {early_stop!r}")
+    radius = read_number(eps, "eps", number(0))
+    return _perturbed(model, x, y, text, radius, norm, seed, target, base=base, early_stop=early_stop)
 
 
 def attack_batches(
@@ -147,7 +152,7 @@ ELSEWHERE = {"alpha": "step_size", "epsilon": "eps", "n_iter": "steps", "num_ste
 def _meant(given: str) -> str:
     if given == "random_start":
         return "pgd starts at random, and fgsm does not"
-    known = ("steps", "step_size", "eot", "loss", "norm", "seed", "target", "base")
+    known = ("steps", "step_size", "eot", "loss", "norm", "seed", "target", "base", "early_stop")
     near = did_you_mean(ELSEWHERE.get(given, given), known)
     return f"{near}an attack's name says its steps, draws and step size: eot4-pgd-10@0.05"
 
@@ -163,6 +168,7 @@ def _perturbed(
     seed: int,
     target: Any,
     base: Any,
+    early_stop: bool,
 ) -> Images:
     with in_evaluation_mode([*_training(model), *_training(base)]):
         images = _images(x, model)
@@ -172,7 +178,6 @@ def _perturbed(
             refuse_norm(attack_name, budget.norm)
         except ValueError as error:
             raise InputError(str(error)) from None
-        check_frequencies(budget.norm, images.shape[1:])
         defence = _as_defence(model, images, int(classes.max()))
         if base is not None:
             defence = copy(defence)
@@ -181,9 +186,9 @@ def _perturbed(
             raise InputError(f"{attack_name.text} asks the base model; give it: base=network")
         wanted = None if target is None else _targets(target, defence, images, seed)
         if wanted is None:
-            perturbed = _attacked(defence, images, classes, attack_name, budget, seed)
+            perturbed = _attacked(defence, images, classes, attack_name, budget, seed, early_stop)
         else:
-            perturbed = _targeted(defence, images, attack_name, budget, seed, wanted)
+            perturbed = _targeted(defence, images, attack_name, budget, seed, early_stop, wanted)
     return _like(x, perturbed.detach())
 
 
@@ -210,11 +215,12 @@ def _targets(target: Any, defence: Defence, x: Tensor, seed: int) -> Tensor:
 
 
 def _training(model: Any) -> list[nn.Module]:
-    """The parts in training mode of a module that is, as in adversarial training.
+    """The parts in training mode of networks that are, as in adversarial training; of a module or function.
 
     One that is in evaluation mode keeps parts in training mode: these may be the defence.
     """
-    return [m for m in model.modules() if m.training] if getattr(model, "training", False) else []
+    networks = networks_in(model) if isinstance(model, nn.Module) or is_function(model) else []
+    return [m for network in networks if network.training for m in network.modules() if m.training]
 
 
 def _images(x: Any, model: Any) -> Tensor:
@@ -230,7 +236,7 @@ def _images(x: Any, model: Any) -> Tensor:
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((w for w in weights if w.is_floating_point()), stored)
     images = stored.detach().to(like.device, like.dtype)
-    images = images.clone() if images.is_inference() else images.contiguous()
+    images = images.clone(memory_format=torch.contiguous_format)
     lowest, highest = map(float, images.aminmax())
     check_range(lowest, highest, "x")
     return images if lowest >= 0 and highest <= 1 else images.clamp(0, 1)
@@ -256,6 +262,7 @@ def _targeted(
     name: AttackName,
     budget: PerturbationBudget,
     seed: int,
+    early_stop: bool,
     wanted: Tensor,
 ) -> Tensor:
     """One attack for each class that is wanted, on the inputs that it is wanted of.
@@ -276,7 +283,8 @@ def _targeted(
         if answers is not None and bool((answers == each).any()):
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
-        points[rows] = _attacked(TargetedDefence(defence, each), x[rows], others, name, budget, seed, start)
+        towards = TargetedDefence(defence, each)
+        points[rows] = _attacked(towards, x[rows], others, name, budget, seed, early_stop, start)
     return points
 
 
@@ -287,6 +295,7 @@ def _attacked(
     attack_name: AttackName,
     budget: PerturbationBudget,
     seed: int,
+    early_stop: bool,
     start: Tensor | None = None,
 ) -> Tensor:
     target = Target(defence, len(x), seed, [0])
@@ -299,6 +308,7 @@ def _attacked(
         budget,
         generators,
         known,
+        early_stop=early_stop,
         start=None if start is None else start[None],
     )
     if attack_name.third_party is not None and attack_name.differentiates:

@@ -3,25 +3,23 @@
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from types import FunctionType, MethodType, ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from attacks.accelerator import random_states_kept
-from robustbench_coded.models.in_memory import held_by
+from robustbench_coded.models.in_memory import networks_in
 from robustbench_coded.threads import subnormals_flushed
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 NETWORKS = ("model", "models", "defences", "base")  # arguments that hold networks, beside the first one
-DEEPEST = 3  # objects within objects that are looked into for networks
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
@@ -35,7 +33,7 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(call)
     def within(*args: P.args, **kwargs: P.kwargs) -> R:
-        networks = _networks([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
+        networks = networks_in([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
         for network in networks:
             _warn_of_parts_in_training(network)
         with torch_defaults(), _process_restored(), _networks_restored(networks):
@@ -109,27 +107,6 @@ def _networks_restored(networks: list[nn.Module]) -> Iterator[None]:
             stored.update(before)
         for module, training in modes:
             module.training = training
-
-
-def _networks(given: Any, depth: int = 0) -> list[nn.Module]:
-    """The networks in what a caller gave: modules, in containers, functions and objects."""
-    if isinstance(given, nn.Module):
-        return [given]
-    if (
-        depth > DEEPEST
-        or given is None
-        or isinstance(given, str | type | ModuleType | torch.Tensor | np.ndarray)
-    ):
-        return []
-    if isinstance(given, Mapping):
-        parts = list(given.values())
-    elif isinstance(given, list | tuple | set):
-        parts = list(given)
-    elif isinstance(given, FunctionType | MethodType) or callable(given):
-        parts = list(held_by(given))
-    else:
-        parts = list(getattr(given, "__dict__", {}).values())
-    return [network for part in parts for network in _networks(part, depth + 1)]
 
 
 def _warn_of_parts_in_training(network: nn.Module) -> None:

@@ -2,7 +2,6 @@
 
 ``robustbench``     RobustBench's ``model_info`` (arXiv 2010.09670), one JSON file per subject
 ``every-eval-ever`` the aggregate record of Every Eval Ever, schema 0.3.0, one JSON file per checkpoint
-``eval-results``    ``.eval_results/*.yaml`` of a model repository on the Hugging Face Hub
 
 What a run does not know (title, authors, link, venue, extra data) is null or left out; users fill it in.
 """
@@ -51,12 +50,7 @@ def robustbench(run: Run, out: Path) -> list[Path]:
             NORMS[perturbation.norm],
             f"{_subject(judgement)} eps {perturbation.eps:g}",
         )
-        folder, norm, name = map(_file_name, parts)
-        file = out / folder / norm / f"{name}.json"
-        if file in files:
-            file = file.with_name(f"{name}-{len(files)}.json")
-        write_text(file, json.dumps(entry, indent=2) + "\n")
-        files.append(file)
+        _write(files, out.joinpath(*map(_file_name, parts)), ".json", json.dumps(entry, indent=2))
     if not files:
         raise InputError(f"{run.path} has no verdict under batch/unknown with eps in pixels")
     return files
@@ -102,7 +96,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
         InputError: outcomes are missing.
     """
     _require_complete(run)
-    files = []
+    files: list[Path] = []
     for checkpoint, judgements in _by_checkpoint(run).items():
         facts = run.manifest.checkpoint(checkpoint)
         created = run.manifest.last.time
@@ -132,8 +126,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
             },
             "evaluation_results": [_result(run, judgement) for judgement in judgements],
         }
-        files.append(out / f"{_file_name(checkpoint)}.json")
-        write_text(files[-1], json.dumps(record, indent=2) + "\n")
+        _write(files, out / _file_name(checkpoint), ".json", json.dumps(record, indent=2))
     return files
 
 
@@ -177,41 +170,6 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def eval_results(run: Run, out: Path) -> list[Path]:
-    """Writes ``.eval_results/NAME.yaml``, an entry for each judgement: value in percent, conditions as notes.
-
-    The Hub shows entries whose data set is registered there as a benchmark.
-
-    Raises:
-        InputError: outcomes are missing, or the data are not on the Hub.
-    """
-    _require_complete(run)
-    data = run.manifest.data.name or "unknown"
-    if data not in ON_THE_HUB:
-        raise InputError(
-            f"{run.path}: {data} is no data set of the Hub; export one of {', '.join(ON_THE_HUB)}"
-        )
-    files = []
-    for checkpoint, judgements in _by_checkpoint(run).items():
-        lines = []
-        for judgement in judgements:
-            accuracy = judgement.verdict.accuracy
-            assert accuracy is not None
-            threat = f"{judgement.threat}, {perturbation_text(judgement.perturbation)}"
-            notes = f"csrobust {_version(run)}: {_subject(judgement)}; {threat}; {judgement.verdict.name}"
-            lines += [
-                "- dataset:",
-                f"    id: {ON_THE_HUB[data]}",
-                "    task_id: robust_accuracy",
-                f"  value: {100 * accuracy.estimate:.2f}",
-                f"  date: {json.dumps(run.manifest.last.time[:10])}",
-                f"  notes: {json.dumps(notes)}",
-            ]
-        files.append(out / ".eval_results" / f"{_file_name(checkpoint)}.yaml")
-        write_text(files[-1], "\n".join(lines) + "\n")
-    return files
-
-
 def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:
     """Judgements that have a robust accuracy."""
     judgements: dict[str, list[Judgement]] = {}
@@ -236,7 +194,16 @@ def _subject(judgement: Judgement) -> str:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST]
+    return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST] or "unnamed"
+
+
+def _write(files: list[Path], path: Path, suffix: str, text: str) -> None:
+    """Writes a file and adds it to ``files``, with a number where one of these has its name, in any case."""
+    taken = {str(file).casefold() for file in files}
+    names = (f"{path.name}{number}{suffix}" for number in ("", *(f"-{n}" for n in range(2, len(files) + 2))))
+    file = next(file for file in map(path.with_name, names) if str(file).casefold() not in taken)
+    write_text(file, f"{text}\n")
+    files.append(file)
 
 
 def _percent(fraction: float | None) -> str | None:

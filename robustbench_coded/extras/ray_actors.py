@@ -36,21 +36,27 @@ class RayActors:
 
     Args:
         context: data and models, already loaded.
-        address: of a running cluster, ``auto`` or HOST:PORT. None uses the cluster this process is connected
-            to, else starts Ray here with as many CPUs as the workers have threads.
         workers: how many to make room for if Ray is started here.
+
+    The cluster is the one that this process is connected to, else that of Ray's own variable ``RAY_ADDRESS``,
+    ``auto`` or HOST:PORT. Without either Ray starts here with as many CPUs as the workers have threads.
+
+    Attributes:
+        joined: True if a cluster was named.
 
     Raises:
         InputError: no cluster at that address, or one where no worker fits.
     """
 
-    def __init__(self, context: WorkerContext, address: str | None, workers: int):
+    def __init__(self, context: WorkerContext, workers: int):
+        address = os.environ.get("RAY_ADDRESS")
+        self.joined = bool(address)
         self._setup = context.setup
         self._gpus = 0 if context.device.type == "cpu" else 1
         self._connected_before = ray.is_initialized()
         if not self._connected_before:
             _connect(address, workers * context.setup.threads)
-        here = address is None and not self._connected_before
+        here = not self.joined and not self._connected_before
         self._actor: Any = ray.remote(
             num_cpus=context.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
         )(_Actor)
@@ -143,17 +149,17 @@ class _Actor:
 def _connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
+    if not address:
         options |= {"num_cpus": cpus, "include_dashboard": False}
     with _sigterm_handler_restored():
         try:
             ray.init(address=address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            if address is None:
+            if not address:
                 raise EngineError(f"Ray does not start here: {one_line(error)}") from error
             raise InputError(
-                f"--address {address}: no Ray cluster answers there ({one_line(error)}); start one with "
-                "`ray start --head`, or leave --address out"
+                f"RAY_ADDRESS {address}: no Ray cluster answers there ({one_line(error)}); start one with "
+                "`ray start --head`, or unset the variable"
             ) from error
 
 

@@ -16,7 +16,7 @@ strongest by chance each time.
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -28,7 +28,6 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,
-    NextStep,
     accuracy_of,
     compared,
     differs_only_in,
@@ -44,22 +43,19 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
-from robustbench_coded.judge.outcomes import exchanged_accuracy
+from robustbench_coded.judge.outcomes import floor_of
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 
 Number = Literal["steps", "draws"]
 
 
-def converged(
-    results: Sequence[CaseResult], ensemble: CaseResult, stopped: Collection[str] = ()
-) -> list[Check]:
+def converged(results: Sequence[CaseResult], ensemble: CaseResult) -> list[Check]:
     """Both checks of one threat model.
 
     Args:
         results: all results of the run.
         ensemble: the `ensemble` result of the threat model.
-        stopped: attacks on this defence that a budget of images (`--query-budget`) ended before their length.
     """
     usable = usable_by(results, ensemble)
     with_steps = [
@@ -75,13 +71,13 @@ def converged(
         if (name := name_of(result)).estimator == "fresh"
         and not (name.third_party or is_black_box(name) or name.traits.restarts)
     ]
-    steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
+    steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps)
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
         return [steps, passed(draws, "Nothing is random to the attacker: there are no draws to average.")]
     if not any(is_adaptive(name_of(result)) for result in usable):
         return [steps, passed(draws, "No attack had its gradients, to average.")]
-    return [steps, _at_its_end(draws, averaging, "draws", doubled_draws, stopped)]
+    return [steps, _at_its_end(draws, averaging, "draws", doubled_draws)]
 
 
 def doubled_steps(result: CaseResult) -> str:
@@ -106,7 +102,6 @@ def _at_its_end(
     attacks: Sequence[CaseResult],
     number: Number,
     doubled: Callable[[CaseResult], str],
-    stopped: Collection[str],
 ) -> Check:
     """Compares the strongest attack with itself at twice its steps or draws, else at half of them; where it
     ran with no such number, the next that comes within half a point of it; then two such attacks of its kind.
@@ -131,7 +126,7 @@ def _at_its_end(
             if count(more) == 2 * count(fewer) and differs_only_in(name_of(more), name_of(fewer), number):
                 check = compared(name, fewer, more, f"more {number} find more", doubled(more))
                 if check is not None:
-                    return _unless_stopped(check, stopped)
+                    return check
     alike = [result for result in as_strong if name_of(result).traits.family == name_of(best).traits.family]
     fewer, more = min(alike, key=count), max(alike, key=count)
     if count(more) < 2 * count(fewer):
@@ -140,16 +135,7 @@ def _at_its_end(
         )
     parts = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]
     finding = f"{parts[0]}, and {parts[1]} with more {number}."
-    return _unless_stopped(passed(name, finding, fewer.case.attack, more.case.attack), stopped)
-
-
-def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
-    """The check; not run where a budget of images made the two lengths equal."""
-    if not check.passed or not set(check.attacks) & set(stopped):
-        return check
-    finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
-    step = NextStep("give more images (--query-budget)")
-    return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
+    return passed(name, finding, fewer.case.attack, more.case.attack)
 
 
 def other_attacks(
@@ -245,7 +231,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     name = CheckName.FALLS_WITH_EPS
     if ensemble.clean is None:
         return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
-    floor, accuracy = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
+    floor, accuracy = floor_of(ensemble.clean), accuracy_of(ensemble)
     if accuracy <= max(floor, WORTH):
         finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.combination.strongest_attack)

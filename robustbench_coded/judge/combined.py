@@ -1,4 +1,4 @@
-"""Rows made of several attacks under one threat model: `strongest`, `ensemble` and `naive-min`.
+"""Rows made of several attacks under one threat model: `strongest` and `ensemble`.
 
 Who may use what:
 
@@ -9,7 +9,7 @@ Who may use what:
   for.
 * `strongest` is chosen on selection draws like the ensemble, so its own accuracy is unbiased; ties go to the
   attack planned first. In a deterministic defence, and where the draw is known, selecting and scoring
-  outcomes are the same, nothing is random to the attacker, and there is no `naive-min` result.
+  outcomes are the same: nothing is random to the attacker.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,6 @@ from robustbench_coded.judge.ensemble import (
     PlayableAttack,
     aligned,
     ensemble,
-    naive_min,
     strongest,
     worst_case,
 )
@@ -42,7 +41,7 @@ from robustbench_coded.judge.outcomes import Cell, cells
 from robustbench_coded.judge.variance import NOT_SHARED
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN, STRONGEST
 
 
 def case_results(
@@ -146,8 +145,7 @@ def _cells(
     first = (STRONGEST, candidates[best].scoring, (candidates[best].case,))
     if not model.randomised or model.case.threat.draw_known:
         return [first, (ENSEMBLE, worst_case(candidates, by_batch=by_batch), sources)]
-    chosen = ensemble(candidates, best, by_batch=by_batch)
-    return [first, (ENSEMBLE, chosen, sources), (NAIVE_MIN, naive_min(candidates), sources)]
+    return [first, (ENSEMBLE, ensemble(candidates, best, by_batch=by_batch), sources)]
 
 
 def _combination(

@@ -1,10 +1,10 @@
-"""One attacker out of several attacks: the strongest attack, the ensemble, and the biased minimum.
+"""One attacker out of several attacks: the strongest attack, and the ensemble.
 
 A randomised defence misses now and then whatever the attack does. Letting every attack try once and
 taking any miss for a break counts those misses as the attacks' doing: under pure noise of 10% the minimum
-over a dozen attacks falls to 0.9^12, 28%. So attacks are chosen on selection draws
-and scored on scoring draws that the choice has not seen; `naive_min` is there for contrast. An attacker who
-knows the draw may choose by it: that is no bias but the knowledge he is granted.
+over a dozen attacks falls to 0.9^12, 28%. So attacks are chosen on selection draws and scored on scoring
+draws that the choice has not seen. An attacker who knows the draw may choose by it: that is no bias but the
+knowledge he is granted.
 
 Choosing has the opposite fault, too: between attacks that differ by nothing but noise, a choice per example
 passes over the best attack now and then, and would make the ensemble look weaker than one of its members. So
@@ -70,20 +70,6 @@ def ensemble(candidates: Sequence[PlayableAttack], best: int, *, by_batch: bool)
     if _choice_pays(right, unit, best):
         return _of_chosen(candidates, _lowest(right, unit, best))
     return candidates[best].scoring
-
-
-def naive_min(candidates: Sequence[PlayableAttack]) -> Cell:
-    """An example counts as right where it withstands one try of each attack, on a draw of that attack's own.
-
-    What toolkits report that run one attack after the other and drop what fell: biased downwards by
-    everything that is random. Averaged over which attack gets which of the scoring draws.
-    """
-    draws = candidates[0].scoring.prediction.shape[1]
-    tries = [np.roll(candidate.scoring.prediction, -i, axis=1) for i, candidate in enumerate(candidates)]
-    prediction = np.stack(tries)
-    winner = (prediction == candidates[0].scoring.label[:, None]).argmin(axis=0)
-    chosen = np.take_along_axis(prediction, winner[None], axis=0)[0]
-    return replace(candidates[0].scoring, draw=np.arange(draws), prediction=chosen)
 
 
 def worst_case(candidates: Sequence[PlayableAttack], *, by_batch: bool) -> Cell:

@@ -21,7 +21,7 @@ there, and queries found as much here), or, if it stands around none, where two 
 Self-tests of anything else (answers when scored) stand as they are.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -50,10 +50,7 @@ OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIE
 
 
 def answered(
-    checks: Sequence[Check],
-    results: Sequence[CaseResult],
-    ensemble: CaseResult,
-    stopped: Collection[str] = (),
+    checks: Sequence[Check], results: Sequence[CaseResult], ensemble: CaseResult
 ) -> tuple[Check, ...]:
     """The checks, self-tests of the gradient passed where other attacks answer them.
 
@@ -61,16 +58,11 @@ def answered(
         checks: of one threat model, self-tests included.
         results: all results of the run.
         ensemble: the `ensemble` result of the threat model.
-        stopped: attacks on this defence that a budget of images ended before their length.
     """
     open_ones = [check for check in checks if check.name in OF_THE_GRADIENT and check.failed]
     if not open_ones:
         return tuple(checks)
-    usable = [
-        result
-        for result in usable_by(results, ensemble)
-        if result.complete and result.case.attack not in stopped
-    ]
+    usable = [result for result in usable_by(results, ensemble) if result.complete]
     answer, wanted = "", tuple[str, ...]()
     if any(check.name == RELAXED_CHECK and check.passed for check in checks):
         answer = _by_relaxed(usable, ensemble)

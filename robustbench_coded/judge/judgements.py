@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from msgspec import Struct, ValidationError, convert
 
-from attacks.norms import base_of, members_of
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
@@ -159,8 +158,6 @@ def judgements_of(
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
-    Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
-
     Args:
         selftests: the checks of each subject that came of its self-tests.
         small: what a short attack leaves in small batches.
@@ -168,11 +165,7 @@ def judgements_of(
     judged = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
     for result in results:
-        if (
-            result.case.attack != words.ENSEMBLE
-            or result.case.perturbation not in judged
-            or result.case.threat.collateral
-        ):
+        if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
@@ -218,14 +211,12 @@ def _checks(
     unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
-    subject = result.case.subject
-    stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     checks = [
         *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
-        *attack_checks.converged(results, result, stopped),
-        *selftests.get(subject, ()),
+        *attack_checks.converged(results, result),
+        *selftests.get(result.case.subject, ()),
     ]
-    return gradients.answered(checks, results, result, stopped)
+    return gradients.answered(checks, results, result)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:
@@ -239,7 +230,7 @@ def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifes
     values = math.prod(manifest.data.image_shape or (1,))
     pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
     each = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}
-    reach = min(each[base_of(norm)] / radius for norm, radius in members_of(perturbation.norm))
+    reach = each[perturbation.norm]
     if perturbation.eps_space != "normalized":
         return reach
     facts = manifest.checkpoint(checkpoint)

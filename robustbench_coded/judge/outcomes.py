@@ -1,10 +1,10 @@
 """Outcome frames as arrays, accuracies over their draws, and the floor that uninformative inputs leave.
 
-The floor is what a defence keeps without looking at its inputs: the accuracy after the clean inputs have been
-exchanged at random among the examples. A constant answer keeps the share of its class, an answer that rejects
-everything keeps nothing, and whatever looks at its input falls to chance: about 10% of ten even classes, 1%
-of a hundred, half of two. An attacked accuracy near the floor is worth no more than an answer that needs no
-computation, however many classes there are.
+The floor is what a defence can keep without looking at its inputs. Clean inputs that are exchanged at random
+among the examples leave chance: about 10% of ten even classes, 1% of a hundred, half of two. Where classes
+have unequal shares, the most frequent class in place of every answer may keep more. The larger of the two is
+the floor. An answer that rejects everything keeps nothing. An attacked accuracy near the floor is worth no
+more than an answer that needs no computation, however many classes there are.
 
 Where the clean answers themselves are no better than the best constant one (guesses, rejections, a single
 class), no attack is needed, and none can show much: what is left may be chance to the last bit.
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import bdtrc
 
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 
@@ -134,23 +135,6 @@ def accuracy_every_draw(cell: Cell) -> float:
     return float(cell.correct.all(axis=1).mean())
 
 
-def accuracy_submissions(cell: Cell, submissions: int) -> float:
-    """Share of examples that survive an attacker who submits each so many times, to a fresh draw each time.
-
-    With s right answers in R draws, C(s, M) / C(R, M) is the unbiased estimate for M tries: the share of the
-    M-subsets of the draws in which every answer is right.
-
-    Raises:
-        ValueError: fewer draws than submissions.
-    """
-    draws = len(cell.draw)
-    if not 1 <= submissions <= draws:
-        raise ValueError(f"expected 1 <= submissions <= {draws} draws, got {submissions}")
-    tries = np.arange(submissions)
-    remaining = np.maximum(cell.correct.sum(axis=1)[:, None] - tries, 0)
-    return float((remaining / (draws - tries)).prod(axis=1).mean())
-
-
 def plurality(prediction: NDArray[np.int32]) -> NDArray[np.int32]:
     """[examples, draws] -> [examples], the most frequent class; of tied classes the lowest index."""
     ordered = np.sort(prediction, axis=1)
@@ -160,24 +144,33 @@ def plurality(prediction: NDArray[np.int32]) -> NDArray[np.int32]:
 
 SHARE_OF_CLEAN = 0.05
 NEAR_CONSTANT = 0.05
+BY_CHANCE = 0.001  # less likely than that, classes have unequal shares
 NEARLY_ALL = 0.9  # who answers so many clean inputs rightly is no constant, however uneven the classes
 
 
-def exchanged_accuracy(clean: Cell) -> float:
-    """Mean over all pairs of two examples of how often the answer to the one is the label of the other."""
+def floor_of(clean: Cell) -> float:
+    """Mean over pairs of two examples of how often the answer to the one is the label of the other; or, if
+    more, of how often the most frequent class would be in place of every answer that is no rejection.
+
+    Of classes with equal shares one is the most frequent, too, by chance. The second counts only where that
+    is less likely than `BY_CHANCE`.
+    """
     examples, draws = clean.prediction.shape
     classes = int(max(clean.prediction.max(), clean.label.max())) + 1
     answers = np.bincount(clean.prediction[clean.prediction >= 0], minlength=classes)
     labels = np.bincount(clean.label, minlength=classes)
-    own = int(clean.correct.sum())
-    return float(int(answers @ labels) - own) / (draws * examples * max(examples - 1, 1))
+    most, present = int(labels.max()), int(np.count_nonzero(labels))
+    right = int(answers @ labels) - int(clean.correct.sum())
+    if present * bdtrc(most - 1, examples, 1 / present) < BY_CHANCE:
+        right = max(right, int(answers[labels > 0].sum()) * (most - 1))
+    return float(right) / (draws * examples * max(examples - 1, 1))
 
 
 def broken_below(clean: Cell | None) -> float:
     """The accuracy up to which a defence is broken; without clean outcomes the smallest it can be, 0."""
     if clean is None:
         return 0.0
-    return exchanged_accuracy(clean) + SHARE_OF_CLEAN * float(clean.correct.mean())
+    return floor_of(clean) + SHARE_OF_CLEAN * float(clean.correct.mean())
 
 
 def uninformative(clean: Cell, high: float) -> bool:

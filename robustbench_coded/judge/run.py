@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,16 @@ import pandas as pd
 from msgspec import to_builtins
 
 from attacks.naming import parse
+from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement, judgements_of, selftest_checks, selftest_results
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
-from robustbench_coded.runs import certificates, folder
+from robustbench_coded.runs import folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
 from robustbench_coded.schema.words import CONTROLS, VerdictName
@@ -35,11 +35,15 @@ def load_manifest(path: Path) -> RunManifest:
 
     Raises:
         InputError: no run folder, a part of run.json is missing or of the wrong kind, or it names an attack
-            that this version does not know.
+            or a norm that this version does not know.
     """
     try:
         manifest = manifest_from(folder.read_manifest(path))
         for i, record in enumerate(manifest.cases):
+            if (norm := record.case.perturbation.norm) not in NORMS:
+                raise ManifestError(
+                    f"cases[{i}].case.norm: {norm[:80]!r} is not a norm that this version knows"
+                )
             if record.case.attack not in CONTROLS:
                 _check_attack(record.case.attack, f"cases[{i}].case.attack")
     except ManifestError as error:
@@ -158,7 +162,7 @@ class Run:
     @cached_property
     def rows(self) -> list[SummaryRow]:
         """The rows of summary.csv as objects, in the order of `results`."""
-        return summary_rows(self.results, self._costs, self.manifest.last.count("submissions"))
+        return summary_rows(self.results, self._costs)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -203,15 +207,6 @@ class Run:
         return "" if self.manifest.finished else "it was stopped before its end"
 
     @cached_property
-    def certified(self) -> tuple[CertifiedRow, ...]:
-        """Certified accuracy beside every ensemble; empty without certificates.
-
-        Raises:
-            CertificateContradicted: an attack did what a bound rules out.
-        """
-        return tuple(certified_rows(certificates.read_certificates(self.path), self.results))
-
-    @cached_property
     def verdicts(self) -> pd.DataFrame:
         """verdicts.csv: a line for each subject, threat model and perturbation; accuracies are fractions."""
         return verdict_frame(self.judgements)
@@ -246,7 +241,8 @@ class Run:
         Raises:
             InputError: there is no verdict yet.
         """
-        return load("plots", "answer")(self, axes)
+        drawing: Any = import_module("robustbench_coded.reports.write")  # this imports Run, and matplotlib
+        return drawing.plot(self, axes)
 
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
@@ -256,9 +252,6 @@ class Run:
             "identity": to_builtins(self.manifest.identity),
             "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
             "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
-            "certified": json.loads(
-                certified_frame(self.certified).to_json(orient="records", double_precision=15)
-            ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
             "not_run": as_sentences(self.manifest.not_run),
             "outlook": to_builtins(self.manifest.outlook),

@@ -1,10 +1,4 @@
-"""The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
-
-Of an attacker who submits each perturbed input M times, an answer to one of the submissions that is wrong is
-enough. Each meets a fresh draw, so an input that is right with probability p survives with p^M, and the input
-that falls most often in one submission is also the best one to submit M times, or to mix with others: no
-attack has to be run for an M of its own.
-"""
+"""The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,39 +11,9 @@ import pandas as pd
 from attacks.naming import parse
 from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.judge.intervals import Interval, accuracy_interval
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, IntervalKind
-
-
-def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
-    """`accuracy_submissions` of a row, each end erring with probability ``tail``.
-
-    The draws are cut into blocks of ``submissions`` draws that share none. An example survives a block if it
-    is right in all of its draws; the interval is that of these outcomes. The estimate uses all subsets of the
-    draws, of which the blocks are some; the interval is widened to hold it.
-
-    Returns:
-        of a deterministic defence the accuracy: a second query changes nothing. None without outcomes, for
-        fewer draws than submissions, and where the draw is known: each attack then meets one draw.
-    """
-    cell = result.cell
-    if cell is None or result.case.threat.randomness == "known":
-        return None
-    if not result.randomised:
-        return result.interval(tail)
-    if cell.correct.shape[1] < submissions:
-        return None
-    estimate = outcomes.accuracy_submissions(cell, submissions)
-    blocks = cell.correct.shape[1] // submissions
-    tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
-    interval = accuracy_interval(
-        np.asarray(tried.all(axis=2)),
-        cell.batch,
-        batch_dependent=result.batch_dependent,
-        tail=tail / max(result.looks, 1),
-    )
-    return Interval(estimate, min(interval.low, estimate), max(interval.high, estimate))
 
 
 def reached(result: CaseResult) -> Interval | None:
@@ -95,10 +59,8 @@ class SummaryRow:
         unit: of the interval, ``batch`` or ``example``.
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
-        submissions: M of an attacker who submits M times; None if not requested.
         faulty: results that were no perturbed inputs; the clean ones were scored in their place.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
-        survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
     """
 
     case: Case
@@ -121,9 +83,6 @@ class SummaryRow:
     unit: str
     strongest_attack: str
     selection_draws: int
-    submissions: int | None = None
-    survival: Interval | None = None
-    clean_submissions: float | None = None
     reached: Interval | None = None
     faulty: int = 0
 
@@ -183,11 +142,9 @@ class SummaryRow:
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
         }
-        if self.submissions is not None:
-            columns |= _measured("accuracy_submissions", "submissions", self.survival)
-            columns["clean_submissions"] = _number(self.clean_submissions)
         if self.reached is not None:
-            columns |= _measured("reached", "reached", self.reached)
+            columns["reached"] = _number(_rounded(self.reached.estimate))
+            columns |= _ends("reached", (self.reached.low, self.reached.high))
         if self.faulty:
             columns["faulty"] = self.faulty
         return columns
@@ -199,24 +156,14 @@ def _ends(of: str, ends: tuple[float, float] | None) -> dict[str, object]:
     return {f"ci_low_{of}": _number(_rounded(low)), f"ci_high_{of}": _number(_rounded(high))}
 
 
-def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
-    """A share and the ends of its interval as three columns, empty where there is none."""
-    names = name, f"ci_low_{of}", f"ci_high_{of}"
-    figures = (None, None, None) if share is None else (share.estimate, share.low, share.high)
-    return {name: _number(_rounded(figure)) for name, figure in zip(names, figures, strict=True)}
-
-
-def summary_rows(
-    results: Iterable[CaseResult], costs: Mapping[Case, ImagesSpent], submissions: int | None = None
-) -> list[SummaryRow]:
+def summary_rows(results: Iterable[CaseResult], costs: Mapping[Case, ImagesSpent]) -> list[SummaryRow]:
     """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
 
     Args:
         results: from `case_results`.
         costs: of the planned attacks; a combined row bears those of all it was made from.
-        submissions: of each perturbed input; adds ``survival`` and ``clean_submissions``.
     """
-    return [_summary_row(result, costs, submissions) for result in results]
+    return [_summary_row(result, costs) for result in results]
 
 
 def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
@@ -225,9 +172,7 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws", "faulty") if name in table})
 
 
-def _summary_row(
-    result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
-) -> SummaryRow:
+def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> SummaryRow:
     if result.case.attack == ENSEMBLE and all(source.attack in CONTROLS for source in result.sources):
         result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.shown
@@ -255,9 +200,6 @@ def _summary_row(
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.combination.strongest_attack,
         selection_draws=result.combination.selection_draws,
-        submissions=submissions,
-        survival=survival(result, submissions) if submissions else None,
-        clean_submissions=_clean_survival(result, submissions) if submissions else None,
         reached=reached(result),
         faulty=result.faulty,
     )
@@ -265,11 +207,6 @@ def _summary_row(
 
 def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None) -> float | None:
     return _rounded(None if cell is None else count(cell))
-
-
-def _clean_survival(result: CaseResult, submissions: int) -> float | None:
-    interval = survival(replace(result, cell=result.clean), submissions)
-    return _rounded(interval.estimate if interval else None)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -20,7 +20,7 @@ from attacks.adapters.user_modules import file_named, object_named, own_folders_
 from robustbench_coded.errors import InputError, described, where_raised
 from robustbench_coded.extensions import points_of
 from robustbench_coded.models import detect, refusal, state_dict
-from robustbench_coded.models.in_memory import answered, answering_logits
+from robustbench_coded.models.in_memory import answered, answering_logits, networks_in
 from robustbench_coded.models.normalisation import Normalisation
 
 
@@ -215,13 +215,9 @@ def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Modu
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
     network = answering_logits(network.float().cpu())
-    network.register_forward_pre_hook(_in_rows)
+    for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
+        held.eval()
     return network, fit(spec, network, weights).holds_normalisation
-
-
-def _in_rows(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Grey images as torchvision's: their strides can also be read as channels last, where ``view`` fails."""
-    return tuple(x.flatten().view(x.shape) if isinstance(x, Tensor) else x for x in inputs)
 
 
 def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

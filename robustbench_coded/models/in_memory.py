@@ -5,21 +5,28 @@ answered(network, x)   -> its logits for images, or an InputError that says why 
 NetworkInMemory(given) -> a module around a function, or around a module that returns something else
 """
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+import gc
+import random
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
-from types import FunctionType, MethodType
+from copy import deepcopy
+from functools import cache
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.adapters.user_modules import OURS, version_installed
 from attacks.gradients import raise_machine_fault, recorded
 from robustbench_coded.errors import InputError, described
 
 SHOWN = 6  # parts of an answer, in a message
+Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+END = Held | Tensor | ModuleType | CodeType | FrameType | BuiltinFunctionType  # `reached_from` stops here
+UNTRACKED = torch.Generator | np.ndarray  # by Python's collector, unlike all else that refers to objects
 
 
 def logits_of(answer: Any, of: str = "it", example: str = "lambda x: model(x)") -> Any:
@@ -122,8 +129,7 @@ class NetworkInMemory(nn.Module):
             copied nor moved nor frozen.
 
     Attributes:
-        held: what the function refers to: variables that it closes over, globals that it names, the object
-            that it is a method of.
+        held: the modules and random generators that a function answers by (`reached_from`).
         plain: whether the network has raised nothing and returned nothing but tensors, so that a module can
             do without this.
     """
@@ -131,8 +137,12 @@ class NetworkInMemory(nn.Module):
     def __init__(self, given: Callable[[Tensor], Any]):
         super().__init__()
         self.given = given
-        self.held: tuple[Any, ...] = () if isinstance(given, nn.Module) else tuple(held_by(given))
+        reached = () if isinstance(given, nn.Module) else reached_from(given)
+        self.held = tuple(value for value in reached if issubclass(type(value), nn.Module | Held))
         self.plain = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkInMemory":
+        return NetworkInMemory(deepcopy(self.given, memo))  # a function, and so what it answers by, is shared
 
     @property
     def modules_held(self) -> list[nn.Module]:
@@ -182,26 +192,67 @@ def name_of(given: Any) -> str:
     return (name or type(given).__name__).strip("<>")
 
 
-def held_by(function: Any, scope: Any = None) -> Iterator[Any]:
-    """Objects that a function refers to, also by other functions of its module."""
-    if isinstance(function, partial):
-        yield from (*function.args, *function.keywords.values())
-        function = function.func
-    if isinstance(function, nn.Module):
-        yield function
-        return
-    if isinstance(function, MethodType):
-        yield function.__self__
-        yield from getattr(function.__self__, "__dict__", {}).values()
-        function = function.__func__
-    if not isinstance(function, FunctionType):
-        yield from getattr(function, "__dict__", {}).values()
-        return
-    scope = {} if scope is None else scope
-    scope[id(function)] = function
-    closure = inspect.getclosurevars(function)
-    for value in (*closure.nonlocals.values(), *closure.globals.values()):
-        yield value
-        nested = isinstance(value, FunctionType) and value.__globals__ is function.__globals__
-        if nested and id(value) not in scope:
-            yield from held_by(value, scope)
+def networks_in(given: Any) -> list[nn.Module]:
+    """The networks that an object answers by, as far as `reached_from` goes; parts of one are not listed."""
+    networks, parts = [], set[int]()
+    for value in reached_from(given):
+        if issubclass(type(value), nn.Module) and id(value) not in parts:
+            networks.append(value)
+            parts.update(map(id, value.modules()))
+    return networks
+
+
+def reached_from(given: Any) -> list[Any]:
+    """Everything that an object can answer by: itself, what it refers to, and so on, the nearest first.
+
+    References are elements of containers, attributes (parts of modules, hooks and patched methods among
+    them), what functions close over, default to and name, and methods of classes. Code of installed packages
+    is only read where it is given, and in the module that it is given from.
+    """
+    reached, seen, scope = [given], {id(given)}, getattr(given, "__globals__", None)
+    for value in reached:  # which grows
+        for each in _references(value, scope):
+            if id(each) not in seen and (gc.is_tracked(each) or isinstance(each, UNTRACKED)):
+                seen.add(id(each))
+                reached.append(each)
+    return reached
+
+
+def _references(value: Any, scope: Any) -> Sequence[Any]:
+    kind = type(value)  # isinstance would run the code of objects that pass themselves off as others
+    if issubclass(kind, END):
+        return ()
+    if issubclass(kind, np.ndarray):
+        return value.ravel().tolist() if value.dtype.hasobject else ()
+    if issubclass(kind, nn.Module):  # not its tensors
+        state = [part for name, part in vars(value).items() if name not in ("_parameters", "_buffers")]
+        return [*value._modules.values(), *state, kind]
+    if issubclass(kind, type):
+        return () if _is_installed(value.__module__) else [*value.__bases__, *vars(value).values()]
+    if not issubclass(kind, FunctionType):
+        return gc.get_referents(value)
+    own = [value.__closure__, value.__defaults__, value.__kwdefaults__, vars(value)]
+    space = value.__globals__
+    if space is not scope and _is_installed(space.get("__name__", "")):
+        return own
+    names = _names(value.__code__)
+    named = [space[name] for name in names & space.keys()]
+    modules = [
+        vars(part) for part in named if isinstance(part, ModuleType) and not _is_installed(part.__name__)
+    ]
+    return [*own, *named, *(part[name] for part in modules for name in names & part.keys())]
+
+
+def _names(code: CodeType) -> set[str]:
+    """Names of globals and attributes in a function's code, and in that of functions inside it."""
+    inside = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return {*code.co_names}.union(*inside)
+
+
+@cache
+def _is_installed(module: str) -> bool:
+    """True for a module of Python, of csrobust or of an installed package; False for the user's own."""
+    top = module.partition(".")[0]
+    if top in (*OURS, *sys.stdlib_module_names):
+        return top != "__main__"
+    return bool(version_installed(top, getattr(sys.modules.get(top), "__file__", None) or ""))

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.certified import certified_frame
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
@@ -28,7 +27,6 @@ def write_reports(path: str | Path, title: str = "") -> None:
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
-        CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
     write_reports_of(load_run(path), title=title)
 
@@ -39,17 +37,11 @@ def write_reports_of(run: Run, *, final: bool = False, title: str = "") -> None:
     Args:
         final: the run is finished; pictures that the reports do not show are removed.
         title: of the reports, in place of the folder's name.
-
-    Raises:
-        CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
-    certified = run.certified
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
     write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
     write_text(run.path / "timings.csv", csv_table(run.timings), synced=False)
     write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
-    if certified:
-        write_text(run.path / "certified.csv", csv_table(certified_frame(certified)), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
     report = report_of(run, opening, figures, worst, pictures_of(run, worst), title)

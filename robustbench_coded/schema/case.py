@@ -3,7 +3,6 @@
 A threat model says what the attacker controls and knows; how far it may go is named beside it.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
@@ -14,9 +13,8 @@ from msgspec.structs import asdict, replace
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinities, too
 
-INPUTS = ("batch", "victim", "co-batch", "collateral")
+INPUTS = ("batch", "victim", "co-batch")
 RANDOMNESS = ("unknown", "known")
-_COLLATERAL = re.compile(r"collateral-([1-9][0-9]{0,5})(-box)?")
 
 
 class ThreatModel(Struct, frozen=True):
@@ -24,9 +22,7 @@ class ThreatModel(Struct, frozen=True):
 
     Attributes:
         inputs: ``batch`` (all K inputs, each within eps), ``victim`` (one input within eps among clean
-            ones), ``co-batch`` (one victim within eps, the others anywhere in the box), ``collateral-M`` (M
-            inputs within eps, to harm those that are not touched and that alone are scored) or
-            ``collateral-M-box`` (the same, anywhere in the box).
+            ones) or ``co-batch`` (one victim within eps, the others anywhere in the box).
         randomness: ``unknown`` (the draw is made after the attack) or ``known`` (a new attack for each draw).
 
     Raises:
@@ -37,7 +33,7 @@ class ThreatModel(Struct, frozen=True):
     randomness: str
 
     def __post_init__(self) -> None:
-        if self.inputs not in INPUTS[:3] and not _COLLATERAL.fullmatch(self.inputs):
+        if self.inputs not in INPUTS:
             raise ValueError(f"expected inputs out of {', '.join(INPUTS)}, got {self.inputs!r}")
         if self.randomness not in RANDOMNESS:
             raise ValueError(f"expected randomness out of {', '.join(RANDOMNESS)}, got {self.randomness!r}")
@@ -67,20 +63,9 @@ class ThreatModel(Struct, frozen=True):
         return self.inputs in ("victim", "co-batch")
 
     @property
-    def malicious(self) -> int | None:
-        """M of ``collateral-M``; None elsewhere."""
-        match = _COLLATERAL.fullmatch(self.inputs)
-        return int(match[1]) if match else None
-
-    @property
-    def collateral(self) -> bool:
-        """True if it is the untouched inputs that are scored."""
-        return self.malicious is not None
-
-    @property
     def free(self) -> bool:
         """True if some inputs may go anywhere in the box."""
-        return self.inputs == "co-batch" or self.inputs.endswith("-box")
+        return self.inputs == "co-batch"
 
     def with_draw(self, randomness: str) -> "ThreatModel":
         """The same inputs with the draw ``known`` or ``unknown``."""

@@ -30,8 +30,6 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         for_check: measured at another eps than requested, because a check needs it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
-        query_budget: images per scored example at which the attack was stopped; None for no limit.
-        stopped: whether that comes before the end that the attack's name says.
         looks: where a run may stop at several numbers of examples, by what the error of its verdict at this
             one is divided; 0 where the number was fixed beforehand.
         units: ids of the units that attack it, or score it in its own batches: names of their files.
@@ -49,8 +47,6 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     for_check: bool = False
     examples_planned: Count
     draws: Count
-    query_budget: Count | None = None
-    stopped: bool = False
     looks: Count = 0
     units: tuple[str, ...] = ()
     kept: Count = 0
@@ -137,24 +133,27 @@ class Identity(Struct, frozen=True, kw_only=True):
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
-        class_mix: the order they were put into (``evaluated``); None for the data set's own.
         state: ``persistent over B batches``; None where it is reset before each.
         subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
+        csrobust: digest of the code of csrobust that decides outcomes; None in runs of before there was one.
     """
 
     data: str | None = None
     data_sha256: str | None = None
     limit: int | None = None
     subset: str | None = None
-    class_mix: str | None = None
     seed: int | None = None
-    last_batch: str | None = None
     state: str | None = None
     subnormals: str | None = None
+    csrobust: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
-    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W]."""
+    """The data evaluated: ``examples`` of the ``available`` ones; the shape of an image is [C, H, W].
+
+    Attributes:
+        images: 8 hexadecimal digits for each image with its label, in their order.
+    """
 
     name: str | None = None
     source: str | None = None
@@ -163,6 +162,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
     available: int | None = None
     classes: int | None = None
     image_shape: tuple[int, ...] | None = None
+    images: str | None = None
 
 
 class CheckpointFacts(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,7 @@ LEFT_OUT = "left out"  # the purpose of a command that runs what did not fit
 
 STRONGEST = "strongest"
 ENSEMBLE = "ensemble"
-NAIVE_MIN = "naive-min"
-COMBINED = (STRONGEST, ENSEMBLE, NAIVE_MIN)
+COMBINED = (STRONGEST, ENSEMBLE)
 
 STANDARD = "standard"  # the defence that is none: the checkpoint's own answers
 

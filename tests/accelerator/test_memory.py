@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.setup import prepare as preparation
 from tests.accelerator.conftest import evaluated, tiny
 
 # With a limit of time that is given, no unit's time is measured where memory is short.
-SMALL_RUN = {"limit": 64, "attacks": ("pgd-3",), "unit_timeout": 600.0}
+SMALL_RUN = {"limit": 64, "attacks": ("pgd-3",)}
 LIMITS = 10
 pytestmark = pytest.mark.long
 

@@ -47,7 +47,6 @@ def test_a_part_of_the_batch_is_answered_among_the_others(coupled):
     batch = whole.clone()
     batch[left] = shown
     torch.testing.assert_close(view(shown), problem.oracle.logits(batch[None], [None])[0][left])
-    assert view.filled
     # Those that have left stay as they were shown last.
     later = noisy(whole[[4]], 1)
     batch[4] = later[0]
@@ -79,7 +78,6 @@ def test_equal_inputs_are_dealt_out_to_their_slots(linear):
     view = ThirdPartyView(problem.oracle, x, LINF)
     shown = noisy(x, 3)
     torch.testing.assert_close(view(shown), problem.oracle.logits(shown[None], [None])[0])
-    assert not view.filled
 
 
 def test_a_whole_batch_in_its_order_needs_no_search(linear):
@@ -202,18 +200,17 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
         for images in (x, stored_otherwise)
     ]
     after = states()
-    assert torch.equal(results[0].x, results[1].x)
+    assert torch.equal(*results)
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
-    x_adv = results[0].x
+    x_adv = results[0]
     assert (
         x_adv.min() >= 0
         and x_adv.max() <= 1
         and budget.around(x[None]).distance(x_adv[None]).max() <= 1 + 1e-5
     )
-    assert results[0].verdict == pytest.approx(stands(model, x_adv, y))
-    assert results[0].verdict < 1
+    assert stands(model, x_adv, y) < 1
     nothing = run_third_party(parse(text), model, x, y, replace(budget, eps=0.0), generator())
-    assert torch.equal(nothing.x, x) and nothing.verdict == 1
+    assert torch.equal(nothing, x)
 
 
 @needs_torchattacks
@@ -221,51 +218,16 @@ def test_steps_stated_for_the_default_eps_are_scaled(network):
     model, x, y = network
     scaled = run_third_party(
         parse("torchattacks:PGD+steps=1+random_start=false"), model, x, y, LINF, generator()
-    ).x
+    )
     given = run_third_party(
         parse("torchattacks:PGD+steps=1+random_start=false+alpha=1/100"), model, x, y, LINF, generator()
-    ).x
+    )
     ours = [
         Pgd(1, size).perturb(x[None], y[None], Transfer(model), LINF, [], start=x[None])[0]
         for size in (0.0125, 0.01)
     ]
     torch.testing.assert_close(scaled, ours[0])
     torch.testing.assert_close(given, ours[1])
-
-
-class CoinFlips(Deterministic):
-    """A classifier that is right, except that each answer is wrong with a chance of 5%; x changes nothing."""
-
-    randomised, independent = True, False
-
-    def __init__(self, y):
-        self.y = y
-
-    def draws(self, index):
-        return [index]
-
-    def logits(self, x, draws):
-        right = torch.nn.functional.one_hot(self.y, 10).float()
-        answers = []
-        for draw in draws:
-            flipped = torch.rand(len(self.y), generator=generator(draw)) < 0.05
-            answers.append(torch.where(flipped[:, None], right.roll(1, 1), right))
-        return torch.stack(answers) * 10 + 0 * x.flatten(2).sum(2, keepdim=True)
-
-
-@needs_autoattack
-def test_any_single_miss_is_final_in_the_peers_own_account():
-    """On a 5% coin flip autoattack:rand looks three times, and reports 0.95^3 = 86% where 95% stand."""
-    k = 2000
-    x, y = torch.rand(k, 1, 5, 5, generator=generator()), torch.arange(k) % 10
-    view = ThirdPartyView(CoinFlips(y), x, LINF)
-    result = run_third_party(parse("autoattack:rand+n_iter=2+eot_iter=1"), view, x, y, LINF, generator())
-    assert abs(result.verdict - 0.95**3) < 0.02
-    scored = [
-        stands(lambda x, d=draw: CoinFlips(y).logits(x[None], [d])[0], result.x, y)
-        for draw in range(900, 910)
-    ]
-    assert abs(np.mean(scored) - 0.95) < 0.01
 
 
 @needs_autoattack
@@ -280,8 +242,7 @@ def test_the_suite_runs_on_few_classes_and_fools_a_linear_model(text, classes):
     lighter = torch.tensor([0.01, 0.02, 0.03, 0.3, 0.3, 0.3]).view(-1, 1, 1)
     x[:, 0] += lighter * (torch.arange(25).view(5, 5) % classes == 0)
     result = run_third_party(parse(text), model, x, y, LINF, generator())
-    assert model(result.x).argmax(1).bool().tolist() == [True] * 3 + [False] * 3
-    assert result.verdict == 0.5
+    assert model(result).argmax(1).bool().tolist() == [True] * 3 + [False] * 3
 
 
 @needs_torchattacks

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from attacks.norms import norm_named
 from attacks.perturbation_budget import PerturbationBudget
 
 SHAPE = (2, 3, 3, 4, 5)  # G, K, C, H, W
@@ -152,3 +153,25 @@ def test_wrong_inputs_are_refused():
         PerturbationBudget("linf", 0.1, "normalized", DEVIATION).around(torch.zeros(1, 1, 1, 2, 2))
     with pytest.raises(ValueError, match="expected 2 generators, one a batch, got 1"):
         budget.around(rand(0)).uniform(generators(1))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("Linf", "linf"),
+        (math.inf, "linf"),
+        ("L-inf", "linf"),
+        (2, "l2"),
+        (2.0, "l2"),
+        ("l_1", "l1"),
+        (0, "l0"),
+    ],
+)
+def test_a_norm_by_its_usual_names(given, named):
+    assert norm_named(given) == named == norm_named(named)
+
+
+@pytest.mark.parametrize("given", ["l3", "linf-low8", "linf:8/255+l2:0.5", "linf+l2", "", True])
+def test_what_is_no_norm(given):
+    with pytest.raises(ValueError, match="expected norm linf, l2, l1 or l0, got"):
+        norm_named(given)

@@ -34,11 +34,10 @@ class Rugged(Deterministic):
         return torch.stack([torch.zeros_like(lead), lead, lead - 99, lead - 98], -1)
 
 
-def attacked(oracle, attack, k=1, start=None, query_budget=None):
+def attacked(oracle, attack, k=1, start=None):
     """The lead of class 1 at each of k results, and the attack's estimator."""
     x = torch.full((1, k, 1, SIDE, SIDE), CLEAN, dtype=torch.float64)
     estimator, budget = FreshDraws(oracle), PerturbationBudget("linf", EPS)
-    estimator.query_budget = query_budget
     y = torch.zeros(1, k, dtype=torch.int64)
     found = attack.perturb(x, y, estimator, budget, [torch.Generator().manual_seed(0)], start)
     assert budget.around(x).distance(found).max() <= 1 + 1e-9
@@ -113,11 +112,6 @@ def test_it_begins_where_another_attack_ended():
     best = torch.full((1, 1, 1, SIDE, SIDE), CLEAN + EPS, dtype=torch.float64)
     lead, estimator = attacked(Rugged(BEST - 1), Crossover(1, early_stop=True), start=best)
     assert lead == pytest.approx(1) and estimator.backwards == 1 + RUNS
-
-
-def test_it_ends_where_the_query_budget_does():
-    _, estimator = attacked(Rugged(BEST), Crossover(80), query_budget=10_000)
-    assert 9_900 < estimator.forwards + estimator.backwards <= 10_000
 
 
 def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():

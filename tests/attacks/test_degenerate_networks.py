@@ -73,9 +73,9 @@ def test_no_spread_of_logits_is_none_to_divide_by(width):
     assert (scale == 1).all() if width < 1e-12 else torch.allclose(scale * width, torch.tensor(8.0))
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0", "linf-low2", "linf:0.1+l2:0.2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_what_is_no_perturbed_input_is_told_from_what_is(norm):
-    budget = PerturbationBudget(norm, {"l0": 2, "linf:0.1+l2:0.2": 1}.get(norm, 0.1))
+    budget = PerturbationBudget(norm, 2 if norm == "l0" else 0.1)
     x = torch.full((1, 6, *SHAPE), 0.5)
     x[0, 5] = 0.02
     found = x.clone()

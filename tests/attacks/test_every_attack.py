@@ -11,7 +11,6 @@ import torch
 
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
-from attacks.norms import base_of, kind_of
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LISTED, PRESETS
 from attacks.registry import attack_for, estimator_for
@@ -39,8 +38,6 @@ TARGETS = [
     ("l2", 7, 10, (1, 5, 4), {"mixing": 1.0}),
     ("linf", 512, 2, (1, 3, 2), {"noise": 0.3}),
     ("l2", 1, 4, (3, 5, 2), {}),
-    ("linf-low2", 4, 3, (3, 4, 5), {}),
-    ("l2-low3", 4, 3, (1, 5, 4), {"noise": 0.3}),
 ]
 
 
@@ -56,9 +53,8 @@ def short(text: str) -> str:
 
 
 def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
-    """In the norm, or in one that the attack knows: of a pixel for each tenth of eps in l0."""
+    """In the norm, or in l0 where the attack knows that alone: a pixel for each tenth of eps."""
     known = CATALOGUE[parse(text).algorithm].norms
-    norm = norm if kind_of(norm) in known else base_of(norm)
     return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 

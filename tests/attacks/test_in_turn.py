@@ -115,25 +115,6 @@ def test_without_early_stops_every_attack_gets_all_and_the_better_point_is_kept(
     torch.testing.assert_close(margins(problem, found), margins(problem, run(problem, Along(problem, 1))))
 
 
-@dataclass
-class Spends(Along):
-    """Uses up the budget of images with one query."""
-
-    def perturb(self, x, y, estimator, budget, generators, start=None):
-        found = super().perturb(x, y, estimator, budget, generators)
-        estimator.value(found, y, margin_loss)
-        return found
-
-
-def test_what_the_last_images_found_is_kept(linear):
-    problem, budget = linear(batches=1, k=8), PerturbationBudget("linf", 1.0)
-    estimator = FreshDraws(problem.oracle)
-    estimator.query_budget = 16  # the first attack's points and those of the second
-    attack = AttackSequence((Stays(), Spends(problem, 1)))
-    found = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators)
-    assert estimator.exhausted and bool((margins(problem, found) < 0).all())
-
-
 def test_on_random_targets_results_are_compared_under_several_draws(linear):
     def share_kept(comparisons):
         problem = linear(batches=2, k=64, noise=6.0)

@@ -170,7 +170,6 @@ def test_other_attacks_have_one_of_their_kind(given, wanted):
         ({"eps": 0}, "--eps 0 is no whole number"),
         ({}, "give one, for example --eps 10"),
         ({"eps": 2, "eps_space": "normalized"}, "leave --eps-space out"),
-        ({"eps": 2, "certify": True}, "--certify: bounds are not available in l0"),
         ({"eps": 2, "attacks": "pgd-10"}, "for l0 there are"),
         ({"eps": 2, "attacks": "torchattacks:PGD"}, "torchattacks:PGD knows linf and l2; for l0 there are"),
     ],

@@ -3,7 +3,7 @@ import torch
 
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
-from attacks.objective import Objective, co_batch, collateral, copies, one_victim
+from attacks.objective import Objective, co_batch, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 
@@ -47,24 +47,6 @@ def test_a_victim_moves_alone_and_co_batch_adds_to_its_loss(linear, norm):
         free = torch.ones(2, 4, dtype=torch.bool)
         free[rows, slots] = False
         assert ((attacked == 0) | (attacked == 1))[free].all()
-
-
-def test_collateral_damage_moves_the_malicious_and_counts_the_others(linear):
-    problem = linear(batches=2, k=6, mixing=1.0)
-    malicious = torch.zeros(2, 6, dtype=torch.bool)
-    malicious[:, :2] = True
-
-    def untouched_loss(x):
-        losses = margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
-        return losses[~malicious].view(2, 4).mean(1)
-
-    within = perturb(problem, collateral(malicious, free=False))
-    anywhere = perturb(problem, collateral(malicious, free=True), steps=60)
-    for x in (within, anywhere):
-        assert torch.equal(x[~malicious], problem.x[~malicious])
-    assert PerturbationBudget("linf", 0.1).around(problem.x).distance(within).max() <= 1 + 1e-9
-    assert (untouched_loss(within) > untouched_loss(problem.x)).all()
-    assert (untouched_loss(anywhere) > untouched_loss(within)).all()
 
 
 def test_copies_fill_a_batch_with_one_input():

@@ -101,9 +101,8 @@ def test_options_reach_a_class_and_a_function_as_values(folder):
     assert corner.steps == 3 and corner.up is False
     x, y = torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.long)
     budget = PerturbationBudget("linf", 0.1)
-    found, verdict = plugin.run(name("brighter+share=1/2"), None, x, y, budget, torch.Generator())
+    found = plugin.run(name("brighter+share=1/2"), None, x, y, budget, torch.Generator())
     torch.testing.assert_close(found, x + 0.05)
-    assert verdict is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +133,7 @@ def test_a_result_of_another_shape_is_refused_and_what_is_not_finite_is_left_to_
 
     def found(text):
         budget = PerturbationBudget("linf", 0.1)
-        return run_third_party(name(text), torch.nn.Flatten(), x, y, budget, torch.Generator()).x
+        return run_third_party(name(text), torch.nn.Flatten(), x, y, budget, torch.Generator())
 
     with pytest.raises(ValueError, match=r"expected perturbed inputs \(2, 1, 3, 3\), got \(1, 3, 3\)"):
         found("flat")

@@ -47,12 +47,3 @@ def test_where_nothing_jumps_it_costs_a_scan_alone(linear):
     n = problem.y.numel()
     assert estimator.backwards == 5 * n
     assert estimator.forwards < 270 * n
-
-
-def test_it_ends_where_the_query_budget_does():
-    known = ZOO["gate"].load(32)
-    estimator = FreshDraws(Target(per_batch(known.defence), 32, 0, [0]))
-    estimator.query_budget = 32 * 60
-    budget = PerturbationBudget("linf", 0.1)
-    Switch(20).perturb(known.x[None], known.y[None], estimator, budget, [torch.Generator().manual_seed(0)])
-    assert estimator.forwards + estimator.backwards <= 32 * 70  # a scan of one move is asked at once

@@ -42,15 +42,6 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
     assert (old / "selftests").exists()  # which verdicts rest on
 
 
-def test_a_run_is_finished_once_its_power_is_measured_too(tmp_path):
-    reports, runs = tmp_path / "reports", tmp_path / "runs"
-    _run(reports / "digits", [], extra=("run.toml", "power.json"))
-    new = _run(runs / "digits", [])
-    assert evidence.finished(reports, runs) == []
-    (new / "power.json").write_text("{}")
-    assert evidence.finished(reports, runs) == [new]
-
-
 def test_the_table_has_one_row_for_each_run(tmp_path):
     table = tmp_path / "evidence.csv"
     for name, commit in (("b", "1"), ("a", "2"), ("b", "3")):

@@ -14,7 +14,6 @@ from benchmarks.peers import published_networks as networks
 from benchmarks.peers import published_tools as tools
 from benchmarks.peers import published_truth as known
 from benchmarks.peers import published_weights as weights
-from benchmarks.peers import sandwich_networks as verified
 from benchmarks.peers import synthesis
 
 ROW = ("net", "linf, 0.1", "256", "{published}", "{by}", "98%", "90% (80 to 95)", "`{word}`", "{side}", "3")
@@ -151,24 +150,6 @@ def test_a_refuted_claim_needs_an_explanation_and_is_no_truth(monkeypatch, tmp_p
     judged = list(outside.published())
     assert [one.missed for one in judged] == [True, False, False, False, False]
     assert [one.truth for one in judged] == ["claimed"] * 3 + ["broken", "undecided"]
-
-
-def test_instances_of_2022_count_verifiers_that_are_not_refuted_by_others(tmp_path):
-    folder = tmp_path / "benchmarks" / "mnist_fc"
-    folder.mkdir(parents=True)
-    (folder / "instances.csv").write_text("onnx/net.onnx,vnnlib/prop_1_0.03.vnnlib,120\n")
-    ends = "".join(f"(assert (<= X_{i} 0.53))\n(assert (>= X_{i} 0.47))\n" for i in range(784))
-    wrong = "".join(f"(and (>= Y_{i} Y_4))" for i in range(10) if i != 4)
-    (folder / "vnnlib").mkdir()
-    (folder / "vnnlib" / "prop_1_0.03.vnnlib").write_text(f"{ends}(assert (or {wrong}))")
-    for tool, word in (("alpha", "sat"), ("beta", "timeout"), ("cgdtest", "unsat")):
-        (tmp_path / "results_csv" / tool).mkdir(parents=True)
-        line = f"mnist_fc,onnx/net.onnx,vnnlib/prop_1_0.03.vnnlib,1,{word},2\n"
-        (tmp_path / "results_csv" / tool / "results.csv").write_text(line)
-    (one,) = verified.instances(tmp_path, "mnist_fc", ())
-    assert (one.published, one.robust, one.broken, one.label) == ("broken", 0, 1, 4)
-    assert one.eps == pytest.approx(0.03) and float(one.image.mean()) == pytest.approx(0.5)
-    assert not list(verified.instances(tmp_path, "mnistfc", ()))
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,6 @@ def refused(answer, *words):
         (["--device", "abacus"], ["abacus"]),
         (["--device", "cuda:99"], ["cuda:99"]),
         (["--inputs", "everything"], ["everything", "victim"]),
-        (["--inputs", "collateral", "--eps", "0"], ["--eps 0 leaves collateral attackers where they are"]),
         (["--normalize", "0.5/0"], ["0.5/0", "positive"]),
         (["--arch", "os:getcwd"], ["os:getcwd", "str"]),
         (["--ckpt", "=x.pt"], ["'=x.pt'", "NAME=PATH"]),
@@ -50,12 +49,10 @@ def refused(answer, *words):
         ),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),
         (["--claim", "0.5", "--claim-threat", "collateral-4/unknown"], ["collateral-4", "batch/unknown"]),
-        (["--claim", "0.5", "--inputs", "collateral"], ["needs --claim-threat", "--inputs collateral"]),
+        (["--inputs", "collateral"], ["--inputs 'collateral' is not known", "batch, victim, co-batch"]),
         (["--claim", "0.5", "--claim-eps", "0.1"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--seed", "-1"], ["--seed -1", "0 or more"]),
         (["--time", "30"], ["--time", "30m"]),
-        (["--unit-timeout", "nan"], ["--unit-timeout nan"]),
-        (["--address", "here:6379"], ["here:6379", "--engine ray"]),
         (["--out", "/proc/run"], ["/proc/run"]),
     ],
 )
@@ -235,6 +232,12 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["compare", "nowhere", "nowhere"], ["nowhere", "no such folder"]),
         (["inspect", "TEXT"], ["not a checkpoint"]),
         (["evaluate"], ["'evaluate'"]),
+        (["eval", "--ckpt", "CKPT", "--certify"], ["--certify was deleted", "leave it out"]),
+        (["power", "reports/mine"], ["power was deleted"]),
+        (["curve", "--ckpt", "CKPT"], ["curve was deleted", "csrobust eval --eps"]),
+        (["view", "reports"], ["view was deleted", "csrobust list runs"]),
+        (["help", "power"], ["power was deleted"]),
+        (["sweep", "--no-certify"], ["--no-certify was deleted"]),
     ],
 )
 def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):
@@ -279,7 +282,6 @@ class TestFolder:
         for options, words in [
             (["--limit", "16"], ["--limit 32", "16", "--overwrite"]),
             (["--seed", "1"], ["--seed 0", "1"]),
-            (["--last-batch", "drop"], ["--last-batch pad", "drop"]),
         ]:
             refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", run, *options), *words)
         assert (run / "run.json").read_bytes() == before

@@ -11,6 +11,8 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from robustbench_coded.evaluation.setup import prepare
+
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
 OPTIONS = (
     "--data", "digits", "--limit", 8, "--batch-size", 8, "--draws", 2, "--selection-draws", 2, "--eps", 0.1,
@@ -171,6 +173,34 @@ def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole
     assert kept.items() <= {p: p.stat().st_mtime_ns for p in Path("run/outcomes").iterdir()}.items()
+
+
+@pytest.mark.parametrize("before", ["another", None])
+def test_a_folder_that_other_code_of_csrobust_made_is_refused_and_stays_readable(
+    evaluated, csrobust, monkeypatch, before
+):
+    assert evaluated().code == 0
+    manifest, first = json.loads(Path("run/run.json").read_text()), figures()
+    own = manifest["identity"]["csrobust"]
+    manifest["identity"]["csrobust"] = before
+    Path("run/run.json").write_text(json.dumps(manifest))
+    refused = evaluated()
+    words = f"by other code of csrobust ({before or 'not recorded'}, now {own}); give another --out"
+    assert (refused.code, refused.err.count("\n")) == (2, 1) and words in refused.err
+    assert "--overwrite" in refused.err
+    assert csrobust("report", "run").code == 0 and figures() == first
+    assert evaluated("--overwrite").code == 0
+    assert json.loads(Path("run/run.json").read_text())["identity"]["csrobust"] == own
+
+
+def test_other_code_of_csrobust_takes_another_folder(csrobust, digits_erm, monkeypatch):
+    for code in ("one", "two", "two"):
+        monkeypatch.setattr(prepare, "own_code", lambda code=code: code)
+        assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, "--attacks", "fgsm").code == 0
+    runs = {json.loads(path.read_text())["identity"]["csrobust"]: path for path in Path().rglob("run.json")}
+    assert runs.keys() == {"one", "two"}
+    units = [{path.name for path in (run.parent / "outcomes").iterdir()} for run in runs.values()]
+    assert units[0] and units[0] == units[1]  # named alike, so that a change which alters none can be seen
 
 
 def test_a_changed_architecture_is_refused_and_has_another_folder_of_its_own(evaluated, csrobust):

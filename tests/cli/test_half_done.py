@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.setup import prepare
 from robustbench_coded.runs.folder import MANIFEST
 
 OPTIONS = (
-    "--data", "digits", "--limit", "24", "--batch-size", "12", "--attacks", "pgd-10", "--checks",
+    "--data", "digits", "--limit", "24", "--batch-size", "12", "--attacks", "adaptive,pgd-10",
     "--eps", "0.1", "--threads", "1", "--quiet",
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ def test_every_shared_option_stands_in_exactly_one_group(csrobust):
     assert [flag for flag in flags if len(re.findall(rf"^  {flag}\b(?!-)", shown, re.MULTILINE)) != 1] == []
 
 
-@pytest.mark.parametrize("command", ["plan", "sweep", "curve", "screen", "probe"])
+@pytest.mark.parametrize("command", ["plan", "sweep", "screen", "probe"])
 def test_shared_options_are_described_once(csrobust, command):
     shown = csrobust(command, "--help").out
     assert "Options that `csrobust eval --help` describes:" in shown
@@ -42,17 +42,11 @@ def test_shared_options_are_described_once(csrobust, command):
 def test_what_a_screening_chooses_itself_is_in_no_help_and_refused(csrobust, flag):
     shown = csrobust("screen", "--help").out
     assert "--eps" in shown
-    assert [f for f in ("--attacks", "--inputs", "--checks", "--third-party-batches") if f in shown] == []
+    assert [f for f in ("--attacks", "--inputs") if f in shown] == []
     answer = csrobust("screen", *SMALL, flag, "fgsm" if flag == "--attacks" else "victim")
     assert answer.code == 2 and answer.err == (
         "csrobust: screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs\n"
     )
-
-
-@pytest.mark.parametrize("over", ["steps", "draws"])
-def test_a_curve_that_chooses_its_attacks_takes_no_others(csrobust, over):
-    answer = csrobust("curve", *SMALL, "--over", over, "--attacks", "fgsm")
-    assert answer.code == 2 and f"curve --over {over} chooses its own" in answer.err
 
 
 def test_the_help_says_which_attacks_run_by_default(csrobust):
@@ -105,7 +99,7 @@ def test_no_command_prints_the_help_as_help(csrobust, words):
         (["export", "run"], "csrobust export --help"),
         (["inspect"], "csrobust inspect --help"),
         (["eval", "--limit", "5.5"], "csrobust: --limit '5.5' "),
-        (["eval", "--unit-timeout", "soon"], "csrobust: --unit-timeout 'soon' "),
+        (["eval", "--margin", "soon"], "csrobust: --margin 'soon' "),
         (["eval", "--limit"], "csrobust: --limit needs a value"),
     ],
 )
@@ -192,7 +186,6 @@ def test_commands_import_what_they_need_and_no_more():
     a_run_does_without = {
         "torchvision", "sklearn", "ray", "timm", "transformers", "torchattacks", "tensorboard", "onnx",
         "torch._dynamo", "torch._inductor", "scipy.interpolate", "scipy.stats", "scipy.ndimage",
-        "robustbench_coded.extras.certification",
     }  # fmt: skip
     said = (
         "import gc, sys, robustbench_coded.cli.run\n"

@@ -33,13 +33,14 @@ def parsed(csrobust, monkeypatch):
         [*A],
         ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
-        [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
+        [*A, "--attacks", "full", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
-        [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
+        [*A, "--attacks", "adaptive,mosaic-8", "--time", "30m"],
+        [*A, "--attacks", "mosaic-8,adaptive"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
-        [*A, "--defence", "m:b", "--submissions", "5"],
-        ["--defence", "coin-flip", "--engine", "ray", "--address", "auto", "--workers", "3"],
+        [*A, "--defence", "m:b", "--draws", "5"],
+        ["--defence", "coin-flip", "--engine", "ray", "--workers", "3"],
     ],
 )
 def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
@@ -51,7 +52,7 @@ def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
 def test_attacks_that_no_preset_stands_for_are_repeated(parsed, tmp_path):
     config = EvalConfig(
         (("a", "a.pt"),), attacks=("pgd-20", "square-1000"), victim_attacks=("pgd-3",),
-        relaxed_attacks=("square-1000",), checks=True, aware_attacks=5,
+        relaxed_attacks=("square-1000",), aware_attacks=5,
     )  # fmt: skip
     (tmp_path / "run.toml").write_text(run_toml(config))
     assert parsed("run.toml") == config
@@ -97,6 +98,10 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
     ("text", "said"),
     [
         ("lmit = 3\n", "there is no option 'lmit'; did you mean limit? `csrobust eval --help` lists them"),
+        (
+            "certify = true\n",
+            "--certify was deleted: csrobust no longer computes certified bounds; leave it out",
+        ),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),
         ("limit =\n", "not a TOML file (Invalid value"),

@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 
 from robustbench_coded.evaluation.session import driver
@@ -11,9 +10,8 @@ pytestmark = pytest.mark.long
 
 SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
 COMMANDS = {
-    "screen": ("screen", "--victims", "2", *SMALL),
-    "curve over submissions": ("curve", "--over", "submissions", "--attacks", "fgsm", *SMALL),
-    "curve over steps": ("curve", "--over", "steps", *SMALL),
+    "screen": ("screen", *SMALL),
+    "several eps": ("eval", "--eps", "0.1,0.3", "--attacks", "fgsm", *SMALL),
 }
 
 
@@ -69,13 +67,3 @@ def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
     assert answer.code == 1
     assert "units failed" in answer.err and "it broke" in answer.err
     assert "Traceback" not in answer.err
-
-
-def test_a_batch_too_small_for_its_malicious_inputs_has_no_unit(csrobust, digits_erm, tmp_path):
-    size = ("--limit", "5", "--batch-size", "8", "--last-batch", "shrink", "--rci", "N=12")
-    draws = ("--draws", "2", "--selection-draws", "2", "--out", tmp_path / "run", "--quiet")
-    attack = ("--attacks", "fgsm", "--inputs", "collateral-6")
-    answer = csrobust("eval", "--ckpt", digits_erm, *size, *draws, *attack)
-    assert answer.code == 0, answer.err
-    table = pd.read_csv(tmp_path / "run" / "summary.csv")
-    assert not table.threat.str.startswith("collateral").any()

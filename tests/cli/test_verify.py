@@ -15,7 +15,7 @@ from robustbench_coded.extras.verification.verify_file import read_given
 
 pytestmark = pytest.mark.long
 
-OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--victims", "4", "--draws", "3")
+OPTIONS = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--draws", "3")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def untouched(digits_erm, tmp_path_factory):
         "eval", "--ckpt", digits_erm, *OPTIONS, "--rci", "N=1.5K", "--inputs", "batch,victim,co-batch",
         "--attacks", attacks, "--eps", "0.2", "--save-adversarials", "--out", out, "--quiet",
     )  # fmt: skip
-    assert main([str(argument) for argument in arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 4)
+        assert main([str(argument) for argument in arguments]) == 0
     return out
 
 
@@ -141,6 +143,15 @@ class TestFile:
         np.savez(tmp_path / "a.npz", x=clean[[7, 3]], example=[7, 3])
         _, rows = self.score(csrobust, digits_erm, tmp_path / "a.npz")
         assert rows[0]["inputs"] == 2 and rows[0]["furthest"] == 0
+
+    def test_examples_are_numbered_as_in_data_that_repeat_images(self, csrobust, digits_erm, tmp_path, clean):
+        x, y = load_data("digits").batch(range(32))
+        rows = [0, 0, *range(32)]
+        np.savez(tmp_path / "data.npz", x=x[rows], y=y[rows])
+        np.savez(tmp_path / "a.npz", x=clean[rows])
+        options = ("--adversarials", tmp_path / "a.npz", "--ckpt", digits_erm, "--batch-size", "16")
+        code, rows = verified(csrobust, *options, "--data", f"npz:{tmp_path / 'data.npz'}", "--eps", "0.1")
+        assert (code, rows[0]["inputs"], rows[0]["outside"], rows[0]["furthest"]) == (0, 32, 0, 0)
 
     def test_an_image_outside_eps_is_counted(self, csrobust, digits_erm, tmp_path, clean):
         clean[5] = 1 - clean[5]

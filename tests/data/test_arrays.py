@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.arrays import dataset_in_memory, pixels
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 
@@ -144,6 +144,20 @@ def test_a_data_set_that_does_not_fit_into_memory_is_refused_at_its_first_image(
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(InputError, match=r"do not fit into memory; give a torch.utils.data.Subset of them"):
         dataset_in_memory(Endless())
+
+
+@pytest.mark.parametrize("form", [torch.as_tensor, np.asarray, list])
+def test_bytes_of_0_and_1_alone_are_black_and_white(form, tmp_path):
+    x = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 1, 4, 4) % 2
+    data = dataset_in_memory((form(x), Y))
+    assert torch.equal(data.batch([0, 1])[0], torch.from_numpy(x).float())
+    np.savez(tmp_path / "a.npz", x=x, y=Y.numpy())
+    stored = load_data(f"npz:{tmp_path / 'a.npz'}")
+    assert stored.sha256 == data.sha256 == dataset_in_memory((x.astype(float), Y)).sha256
+    with pytest.raises(InputError, match=r"x: the uint8 pixels are all 0 or 1; give x as floats where 1 is"):
+        pixels(x, "x")  # one batch of them may be as good as black
+    assert dataset_in_memory((2 * x, Y)).batch([0])[0].max() == 2 / 255
+    assert not dataset_in_memory((0 * x, Y)).notes  # black in any case
 
 
 BYTES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)

@@ -51,6 +51,19 @@ def test_digest_depends_on_pixels_and_labels_and_nothing_else():
     assert Dataset("toy", data.images, 255.0, labels, 3, (), "").sha256 != data.sha256
 
 
+def test_each_image_has_a_digest_of_its_values_and_label():
+    data = toy()
+    floats = Dataset("f", data.images.astype(np.float32) / 255, 1.0, data.labels, 3, (), "")
+    assert len(data.each_digest) == 6 * 8 and floats.each_digest == data.each_digest
+    assert data.subset(np.arange(4)).each_digest == data.each_digest[: 4 * 8]
+    pixels, labels = data.images.copy(), data.labels.copy()
+    pixels[4, 0, 0, 0] ^= 1
+    labels[5] += 1
+    other = Dataset("toy", pixels, 255.0, labels, 3, (), "").each_digest
+    changed = [i for i in range(6) if other[8 * i : 8 * i + 8] != data.each_digest[8 * i : 8 * i + 8]]
+    assert changed == [4, 5]
+
+
 class Recorded:
     """Images of a size that are made when they are asked for."""
 

@@ -33,6 +33,23 @@ def test_classes_are_in_order_of_name_and_pixels_are_exact(tmp_path):
     assert sorted(levels) == [1, 2, 3, 4, 5] and [level_to_class[v] for v in levels] == y.tolist()
 
 
+def test_copies_of_a_file_repeat_its_image_and_files_of_its_size_do_not(tmp_path):
+    make(tmp_path, NAMES)
+    for copy in ("cat/copy.png", "ant/of-another-class.png"):
+        (tmp_path / copy).write_bytes((tmp_path / "cat/b.png").read_bytes())
+    data = load_data(f"folder:{tmp_path}")
+    x, y = data.batch(data.distinct)
+    levels = (x[:, 0, 0, 0] * 255).round().int().tolist()
+    assert len(data) == 7 and sorted(zip(levels, y.tolist())) == [
+        (1, 0),
+        (1, 1),
+        (2, 1),
+        (3, 2),
+        (4, 2),
+        (5, 0),
+    ]
+
+
 def test_order_does_not_depend_on_the_file_system_or_place(tmp_path, monkeypatch):
     names = [f"{c}/{i}.png" for c in "xy" for i in range(12)]
     make(tmp_path / "one", names)

@@ -170,6 +170,11 @@ def test_parts_in_training_mode_are_named_where_they_change_answers(model, x):
         def forward(self, x):
             return self.part(x)
 
+    held = Plain(None).eval()
+    held.part = {"nets": (Gated(),)}
+    held.forward = lambda x: held.part["nets"][0](x)
+    (clause,) = found(SamplingModule(held, name="in a dictionary"), x)
+    assert clause.startswith("answers otherwise once its parts are in evaluation mode, changed by 50.0%")
     defence = SamplingModule(Plain(Gated()), name="gated")
     (clause,) = found(defence, x)
     assert clause.startswith("answers otherwise once its parts are in evaluation mode, changed by 50.0%")

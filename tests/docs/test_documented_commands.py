@@ -34,18 +34,23 @@ ERM = ROOT / "checkpoints" / "digits-erm.safetensors"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
 FEW = ("--limit", str(EXAMPLES), "--first", "--threads", "1")
-CHEAP = (*FEW, "--draws", "2", "--selection-draws", "2", "--victims", "2", "--quiet")
+CHEAP = (*FEW, "--draws", "2", "--selection-draws", "2", "--quiet")
 ADDED = {
     "eval": (*CHEAP, "--batch-size", str(K)),
     "sweep": (*CHEAP, "--batch-size", "4,8"),
     "probe": (*FEW, "--batch-size", str(K)),
 }
-RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export", "view")
+RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml", "yaml")
 TINY = {"limit": EXAMPLES, "first": True, "batch_size": K, "draws": 2, "selection_draws": 2}
-TINY |= {"victims": 2, "threads": 1}
+TINY |= {"threads": 1}
 QUICK_ATTACKS = "fgsm,transfer-pgd-2"
+
+
+@pytest.fixture(autouse=True)
+def few_victims(monkeypatch):
+    monkeypatch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 2)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,7 @@ from robustbench_coded.schema.manifest import RunManifest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "run-folder.md").read_text()
 RUN = ROOT / "reports" / "digits"
-SUBMISSIONS = {f"{of}_submissions" for of in ("accuracy", "ci_low", "ci_high", "clean")}
-ON_REQUEST = SUBMISSIONS | {"reached", "ci_low_reached", "ci_high_reached", "faulty"}
+ON_REQUEST = {"reached", "ci_low_reached", "ci_high_reached", "faulty"}
 
 
 def named(file: str) -> list[str]:

@@ -37,7 +37,7 @@ def cell(labels, answers):
 def alike(classes):
     """The threshold of `broken`, and the floor, for right answers to many images of balanced classes."""
     labels = np.arange(20_000) % classes
-    return outcomes.broken_below(cell(labels, labels)), outcomes.exchanged_accuracy(cell(labels, labels))
+    return outcomes.broken_below(cell(labels, labels)), outcomes.floor_of(cell(labels, labels))
 
 
 def staked():
@@ -110,6 +110,10 @@ VERDICTS = {
     "floor": lambda: (
         f"It is about {percent(alike(10)[1], 0)}% for ten balanced classes, {percent(alike(100)[1], 0)}% for "
         f"a hundred and {percent(alike(2)[1], 0)}% for two"
+    ),
+    "counts as balanced": lambda: (
+        "if a random sample of equal shares would make one as common with probability "
+        f"{percent(outcomes.BY_CHANCE)}% or more"
     ),
     "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
     "constant": lambda: (

@@ -1,5 +1,7 @@
 """``robustbench_coded.attack``: what an evaluation does to its first batch, for tensors at hand."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -53,7 +55,7 @@ def test_it_finds_what_an_evaluation_finds(run, model, batch, defence, name):
     want, order = stored(run, defence, name)
     x, y = batch[0][order], batch[1][order]
     target = model if defence == "standard" else RCI(model, K, "12")
-    found = attack(target, x, y, name, eps=EPS, seed=0)
+    found = attack(target, x, y, name, eps=EPS, seed=0, early_stop=True)
     torch.testing.assert_close(found, want(x), atol=1e-6, rtol=0)
     assert not torch.equal(found, x) and (found - x).abs().max() <= EPS + 1e-6
 
@@ -226,3 +228,37 @@ def test_a_batch_that_cannot_be_attacked_is_named(model, batch, second, message)
 def test_a_seed_of_batches_is_a_number(model, batch):
     with pytest.raises(InputError, match=r"^seed 'x' is not a number"):
         list(attack_batches(model, [batch], "fgsm", 0.1, seed="x"))
+
+
+def by_hand(model, x, y, start):
+    """PGD-7 as every tutorial writes it, at a quarter of eps."""
+    moved = start
+    for _ in range(7):
+        moved = moved.detach().requires_grad_()
+        functional.cross_entropy(model(moved), y, reduction="sum").backward()
+        moved = (moved + EPS / 4 * moved.grad.sign()).clamp(x - EPS, x + EPS).clamp(0, 1)
+    return moved.detach()
+
+
+@pytest.mark.parametrize("wrong", ["none", "some", "all"])
+def test_every_image_gets_every_step_whether_or_not_it_is_misclassified(model, batch, wrong):
+    x, y = batch
+    y = {"none": y, "some": torch.where(torch.arange(K) % 2 == 0, y, (y + 1) % 3), "all": (y + 1) % 3}[wrong]
+    start = attack(model, x, y, "pgd-1@1e-9", EPS, seed=0)  # a step too small to leave it
+    ((found, _),) = attack_batches(model, [(x, y)], "pgd-7", EPS, seed=0)
+    torch.testing.assert_close(found, by_hand(copy.deepcopy(model), x, y, start), atol=1e-5, rtol=0)
+    ((stopped, _),) = attack_batches(model, [(x, y)], "pgd-7", EPS, seed=0, early_stop=True)
+    assert functional.cross_entropy(model(found), y) > functional.cross_entropy(model(stopped), y) + 0.01
+
+
+def test_a_wanted_class_that_is_reached_is_followed_to_the_last_step(model, batch):
+    x, y = batch
+    goal = (y + 1) % 3
+    found, stopped = (
+        attack(model, x, y, "pgd-20", 2 * EPS, seed=0, target=goal, early_stop=stop) for stop in (False, True)
+    )
+    assert (
+        functional.cross_entropy(model(found), goal) < functional.cross_entropy(model(stopped), goal) - 0.01
+    )
+    with pytest.raises(InputError, match=r"^early_stop: expected True or False, got 'no'$"):
+        attack(model, x, y, "pgd-2", EPS, early_stop="no")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,26 @@ def scaled(x, sign):
     return MODEL(x) * sign
 
 
+class LeavesOut(Answers):
+    def __getstate__(self):
+        return {}
+
+
+SETTINGS = types.ModuleType("settings_in_memory")
+
+
+def by_name(x):
+    return MODEL(x) * getattr(SETTINGS, "sign")  # noqa: B009 (as users write it)
+
+
+def of_module(sign):
+    SETTINGS.sign = sign
+    return by_name
+
+
 MAKERS = {
+    "read by its name in a string": of_module,
+    "left out of a state": lambda sign: LeavesOut(sign).answer,
     "closure": closure,
     "global": of_global,
     "module": lambda sign: Signed(sign).eval(),

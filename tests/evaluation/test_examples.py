@@ -44,6 +44,19 @@ def test_all_come_in_random_order_so_that_the_first_of_them_are_a_sample():
     assert len(set(part.labels[:100])) > 20  # of 40 classes, which stand one behind the other in the data
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_repeated_images_are_taken_once_and_numbered_as_they_were_given(first):
+    rows = np.repeat(np.arange(40), 2)
+    data = replace(toy(), images=toy().images[rows], labels=toy().labels[rows])
+    part = evaluated(data, None, first=first, seed=0)
+    assert sorted(part.numbers) == list(range(0, 80, 2))
+    assert part.sha256 == evaluated(toy(), None, first=first, seed=0).sha256
+    for limit in (40, 60, 80):  # workers are told how many there are
+        assert evaluated(data, limit, first=first, seed=0).numbers.tolist() == part.numbers.tolist()
+    relabelled = replace(data, labels=np.arange(80) % 4)
+    assert len(evaluated(relabelled, None, first=first, seed=0)) == 80
+
+
 @pytest.mark.parametrize("limit", [-1, 0, 41])
 def test_a_limit_outside_the_data_is_refused(limit):
     with pytest.raises(InputError, match="count from 1 to 40"):
@@ -67,21 +80,3 @@ def test_outcomes_of_data_in_memory_name_the_images_they_belong_to(tmp_path):
     assert (y.numpy()[example] == clean.label).all()
     with torch.no_grad():
         assert (model(x[example.tolist()]).argmax(-1).numpy() == clean.prediction).all()
-
-
-@pytest.mark.parametrize("first", [False, True])
-def test_the_classes_of_a_batch_are_balanced_shuffled_or_those_of_the_data(first):
-    """Two hundred images of one class, then fifty of each of four."""
-    labels = np.repeat(np.arange(5), [200, 50, 50, 50, 50])
-    data = replace(toy(400), labels=labels)
-    mixes = ("balanced", "shuffled", "data")
-    mixed = {mix: evaluated(data, 400, first=first, seed=0, mix=mix) for mix in mixes}
-    counts = {
-        mix: np.array([np.bincount(batch, minlength=5) for batch in part.labels.reshape(-1, 16)])
-        for mix, part in mixed.items()
-    }
-    assert np.abs(counts["balanced"] - [8, 2, 2, 2, 2]).max() <= 1
-    assert np.abs(counts["shuffled"] - [8, 2, 2, 2, 2]).max() > 2
-    assert mixed["data"].labels.tolist() == labels.tolist()
-    assert all(sorted(part.numbers) == list(range(400)) for part in mixed.values())
-    assert mixed["balanced"].sha256 != mixed["shuffled"].sha256  # so units have other names

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.evaluation.session.from_python import _options
+from robustbench_coded.reports.compare.comparison import compare
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
 
@@ -83,6 +84,25 @@ def test_a_run_evaluates_the_same_things_again_with_other_options(run, tmp_path)
     assert more.manifest.identity.seed == run.manifest.identity.seed
 
 
+def test_runs_of_other_images_in_memory_are_not_paired_and_those_of_fewer_are(tmp_path):
+    x, y = labelled()
+    options = {**SMALL, "attacks": "fgsm", "first": True}
+    images = {"all": (x, y), "darker": (0.6 * x, y), "eight": (x[:8], y[:8]), "bytes": ((255 * x).byte(), y)}
+    images["as floats"] = (images["bytes"][0] / 255, y)
+    runs = {name: evaluate(RowMean(), of, out=tmp_path / name, **options).path for name, of in images.items()}
+
+    def compared(one, other):
+        comparison = compare([runs[one], runs[other]])
+        return " ".join((*comparison.incompatibilities, *comparison.unpaired))
+
+    for one, other in (("all", "darker"), ("all", "bytes")):
+        assert "differ in the data" in compared(one, other)
+        assert f"{other} and {one} use different images or labels" in compared(one, other)
+    for one, other in (("all", "eight"), ("bytes", "as floats")):
+        assert "in the data" not in compared(one, other) and "different images" not in compared(one, other)
+    assert "as floats and bytes: every outcome that both have is the same" in compared("bytes", "as floats")
+
+
 def test_the_examples_that_fell_furthest_have_pictures(run):
     page = (run.path / "report.html").read_text()
     assert page.count('class="pixels"') >= 4
@@ -110,6 +130,10 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"rci": "N=190"}, "there is no option 'rci'; write defences='rci:N=190'"),
         ({"defence": "resize-pad"}, "there is no option 'defence'; write defences='resize-pad'"),
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
+        (
+            {"certify": True},
+            "^certify was deleted: csrobust no longer computes certified bounds; leave it out$",
+        ),
         ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
         ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),
         ({"models": lambda x: RowMean()(x[:16].reshape(16, 1, 8, 8))}, r"fails on images \[2, 1, 8, 8\]: "),

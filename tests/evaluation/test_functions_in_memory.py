@@ -1,14 +1,16 @@
 """Functions as networks and defences: what they answer by, what they draw, and what has no gradient."""
 
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from robustbench_coded import InputError, evaluate
+from robustbench_coded import InputError, attack, evaluate
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.models.in_memory import NetworkInMemory
@@ -79,6 +81,98 @@ def test_noise_before_a_network_outside_torch_is_evaluated_by_queries(tmp_path):
     run = evaluate(linear, labelled(), defences=given, out=tmp_path / "run", **few)
     noisy = run.summary[run.summary.defence == "noisy"].set_index("attack")
     assert noisy.accuracy["clean"] == 1 and noisy.accuracy["square-60"] < 0.8
+
+
+class Behind(nn.Module):
+    """Asks a network that it holds somewhere."""
+
+    def __init__(self, held, get):
+        super().__init__()
+        self.held, self.get = held, get
+
+    def forward(self, x):
+        return self.get(self.held)(x)
+
+
+def patched(network):
+    old = network.forward
+    network.forward = lambda z: old(z)
+    return network
+
+
+FORMS = {
+    "function": lambda network: lambda x: network(x),
+    "list": lambda network: Behind([network], lambda held: held[0]),
+    "dict": lambda network: Behind({"net": network}, lambda held: held["net"]),
+    "attribute": lambda network: Behind(SimpleNamespace(net=network), lambda held: held.net),
+    "patched forward": patched,
+    "partial of a tuple": lambda network: partial(lambda nets, x: nets[0](x), (network,)),
+}
+
+
+def dropping():
+    return nn.Sequential(nn.Dropout(0.5), RowMean())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_network_in_training_mode_is_refused_wherever_it_is_held(form, tmp_path):
+    model = FORMS[form](dropping().train())
+    model = model.eval() if isinstance(model, Behind) else model
+    with pytest.raises(
+        InputError, match=r"^model: the Sequential that it asks is in training mode; call its"
+    ):
+        evaluate(model, labelled(), out=tmp_path / "run", **SMALL)
+    run = evaluate(FORMS[form](dropping().eval()), labelled(), out=tmp_path / "calm", **SMALL)
+    assert not any(case.randomised for case in run.manifest.cases)
+
+
+def test_a_network_in_training_mode_that_changes_no_answer_is_none_of_the_models(tmp_path):
+    other = nn.Linear(2, 2).train()
+    model = Behind([RowMean().train(), other], lambda held: held[0]).eval()
+    assert evaluate(model, labelled(), out=tmp_path / "run", **SMALL).summary.accuracy[0] == 1
+    assert other.training and model.held[0].training
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_attacks_ask_networks_in_evaluation_mode_wherever_they_are_held(form):
+    network = dropping().train()
+    model, (x, y) = FORMS[form](network), labelled()
+    found = attack(model, x, y, "pgd-2", 0.1, seed=0)
+    assert network.training and network[0].training
+    assert torch.equal(found, attack(RowMean(), x, y, "pgd-2", 0.1, seed=0))
+
+
+class Repeats(nn.Module):
+    """Gives its last answer again where an input is nearly the last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.network, self.asked = RowMean(), None
+
+    def forward(self, x):
+        near = self.asked is not None and self.asked.shape == x.shape
+        if not (near and (x - self.asked).abs().max() < 0.1):
+            self.asked, self.answer = x.detach().clone(), self.network(x)
+        return self.answer
+
+
+class Counts(RowMean):
+    """Answers otherwise after a while."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * (1 + (self.calls > 150))
+
+
+@pytest.mark.parametrize("kind", [Repeats, Counts])
+@pytest.mark.parametrize("form", ["function", "list", "module"])
+def test_a_network_with_a_memory_is_refused_as_a_model(kind, form, tmp_path):
+    for given in ({}, {"standard": False, "defences": "noise:sigma=0.1"}):
+        model = FORMS.get(form, lambda network: network)(kind().eval())
+        with pytest.raises(InputError, match=r"was not evaluated: it has a memory: .* changed by"):
+            evaluate(model, labelled(), out=tmp_path / "run", **SMALL, **given)
 
 
 def test_a_process_alone_is_evaluated_on_images_in_memory(tmp_path):

@@ -10,7 +10,7 @@ from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import flag_of
 
-COUNTS = ("victims", "batch_size", "limit", "submissions", "query_budget", "threads", "workers")
+COUNTS = ("batch_size", "limit", "threads", "workers")
 WRONG = {
     **dict.fromkeys(COUNTS, (0, "is too small; give 1 or more")),
     "selection_draws": (-1, "is too small; give 1 or more"),
@@ -18,10 +18,8 @@ WRONG = {
     "draws": (10_001, "is too large; give 10,000 or fewer"),
     "norm": ("l7", "is not known; choose"),
     "eps_space": ("feet", "is not known; choose pixel or normalized"),
-    "last_batch": ("eat", "is not known; choose pad, shrink or drop"),
     "attack_precision": ("float7", "is not known; choose float32, bfloat16 or auto"),
     "engine": ("steam", "is not known; choose local or ray"),
-    "unit_timeout": (0, ""),
 }
 
 
@@ -51,10 +49,3 @@ def test_every_rule_takes_its_default():
         rule, default = entry.metadata.get("rule"), entry.default
         for value in default if isinstance(default, tuple) else (default,):
             assert rule is None or value is None or rule(value) is None, entry.name
-
-
-def test_submissions_need_as_many_draws(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert main(["eval", "--ckpt", "digits-erm", "--submissions", "20"]) == 2
-    said = capsys.readouterr().err.splitlines()[1:]  # the first line says what is attacked
-    assert said == ["csrobust: --submissions 20 needs as many scoring draws; add --draws 20"]

@@ -1,21 +1,18 @@
 """Random batches of the evaluated images: who sits in them, what is scored, and which word that settles."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.execution.run_unit import random_batch, random_units
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.execution.run_unit import random_batch
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
-from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictName
 from tests.evaluation.conftest import Wrapper
 
@@ -115,13 +112,18 @@ def judged(run, threat="batch/unknown"):
     return next(j for j in run.judgements if j.subject.k == K and str(j.threat) == threat)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_victims():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 10)
+        yield
+
+
 @pytest.fixture(scope="module")
-def broken(tmp_path_factory):
+def broken(tmp_path_factory, few_victims):
     """Nothing survives: 160 images, ten disjoint batches."""
-    return measured(
-        tmp_path_factory.mktemp("random") / "run", 0.0, "transfer-pgd-10,pgd-10", inputs=["batch", "victim"],
-        victims=10,
-    )  # fmt: skip
+    out = tmp_path_factory.mktemp("random") / "run"
+    return measured(out, 0.0, "transfer-pgd-10,pgd-10", inputs=["batch", "victim"])
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
@@ -155,7 +157,7 @@ def test_few_batches_leave_a_clean_accuracy_uncertain_and_random_ones_do_not(bro
 
 def test_the_same_command_scores_nothing_twice_and_another_attack_keeps_it(broken, tmp_path):
     out = broken.path
-    options = {"inputs": ["batch", "victim"], "victims": 10}
+    options = {"inputs": ["batch", "victim"]}
     files = {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
     measured(out, 0.0, "transfer-pgd-10,pgd-10", **options)
     assert files == {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
@@ -176,13 +178,3 @@ def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     assert verdict.name != VerdictName.NO_GAIN and verdict.accuracy.high > 0.1
     by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
     assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6
-
-
-def test_victims_are_those_that_were_attacked_where_a_last_batch_is_dropped():
-    config = EvalConfig(checkpoints=(("a", Path("a.pt")),), last_batch="drop")
-    maker = UnitMaker(config.conditions, 4096, {"checkpoints": {"a": "0"}}, (150,), 150)
-    subject = ProbedSubject(Subject("a", "rci", 16, 24), "rci:N=24", 16, True, True, True, 24)
-    budget = Perturbation("linf", EPS, "pixel")
-    case = planned_case(subject, ThreatModel("victim", "unknown"), "transfer-pgd-20", budget, 0.02)
-    units = random_units(case, maker, 150)
-    assert sum(len(unit.random_batches) for unit in units) == 144

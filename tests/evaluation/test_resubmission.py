@@ -90,6 +90,7 @@ def in_sixteenths():
     near = torch.arange(N) < N // 2
     x[:, 0, 0] += torch.where(near[:, None], torch.arange(8) % 2 / 16, 3 / 16) * sign[:, None]
     x[:, 0, 6] += (sign * 5 / 16)[:, None]
+    x[:, 0, 2] += (torch.arange(N)[:, None] >> torch.arange(8)) % 2 / 16  # each image is another
     return x, y
 
 
@@ -101,6 +102,7 @@ def labelled(n=N):
     near = torch.where(torch.arange(n) < n // 2, 13 / 255, 38 / 255)
     x[:, 0, 0] += (sign * near)[:, None]
     x[:, 0, 6] += (sign * 77 / 255)[:, None]
+    x[:, 0, 2] += (torch.arange(n)[:, None] >> torch.arange(8)) % 2 / 255  # each image is another
     return x, y
 
 

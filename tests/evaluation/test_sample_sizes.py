@@ -55,7 +55,7 @@ def test_few_victims_are_attacked_first_and_twice_as_many_at_each_later_size():
     assert victims_at((10_000,), 10_000, 64) == 64 and victims_at((50,), 50, 64) == 50
 
 
-@pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown", "collateral-2/unknown"])
+@pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown"])
 @pytest.mark.parametrize("sizes", [SIZES, (10_000,)])
 def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
     conditions = EvalConfig(checkpoints=(("net", Path("net.pt")),)).conditions

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import VICTIMS
 from robustbench_coded.evaluation.planning.cases import (
     FORMAT_VERSION,
@@ -12,6 +13,7 @@ from robustbench_coded.evaluation.planning.cases import (
     planned_case,
     unit_id,
 )
+from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 SUBJECT = ProbedSubject(Subject("erm", "rci", 128, 192), "rci:N=1.5K", 128, True, True, True, 192)
@@ -32,29 +34,27 @@ OF_VICTIMS = replace(
 
 
 @pytest.mark.parametrize(
-    ("unit", "budget", "pinned"),
+    ("unit", "pinned"),
     [
-        (UNIT, None, "3b230ddb72ea3beb2bf6"),
-        (UNIT, 400, "b72027d6273d821dbb4b"),
-        (OF_VICTIMS, None, "57fb535e05fa5a2fa7ce"),
+        (UNIT, "3b230ddb72ea3beb2bf6"),
+        (OF_VICTIMS, "57fb535e05fa5a2fa7ce"),
         (
             replace(UNIT, case=replace(CASE, case=CASE.case.of_attack("clean").at_eps(0.0))),
-            400,
             "c6844e98c21704fad4a9",
         ),
     ],
 )
-def test_ids_of_version_3_are_what_they_were(unit, budget, pinned):
+def test_ids_of_version_3_are_what_they_were(unit, pinned):
     assert FORMAT_VERSION == 3
-    assert unit_id(unit, FIXED, budget) == pinned
-
-
-def test_a_budget_decides_nothing_about_a_control():
-    clean = replace(UNIT, case=CASE.of_attack("clean"))
-    assert unit_id(clean, FIXED, 400) == unit_id(clean, FIXED, None)
-    assert unit_id(UNIT, FIXED, 400) != unit_id(UNIT, FIXED, None)
+    assert unit_id(unit, FIXED) == pinned
 
 
 def test_cost_and_who_asked_decide_nothing():
     other = replace(UNIT, images=5, id="x", case=replace(CASE, for_check=True))
-    assert unit_id(other, FIXED, None) == unit_id(UNIT, FIXED, None)
+    assert unit_id(other, FIXED) == unit_id(UNIT, FIXED)
+
+
+def test_defaults_of_options_that_are_no_more_stay_in_the_identity():
+    fixed = prepare(EvalConfig(checkpoints=(("erm", "digits-erm"),), attacks=("fgsm",), limit=8)).fixed
+    former = {"last_batch": "pad", "own_batches": False, "victims": 64}
+    assert former.items() <= fixed.items()

@@ -40,12 +40,13 @@ def images():
 
 
 @pytest.fixture
-def run(tmp_path):
-    def evaluated(attacks, folder="run", **options):
+def run(tmp_path, monkeypatch):
+    def evaluated(attacks, folder="run", victims=12, **options):
+        monkeypatch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", victims)
         config = EvalConfig(
             checkpoints=(), defences=(), attacks=attacks, eps=(EPS,), batch_size=(K,), standard=True,
             inputs=("batch", "victim"), out=tmp_path / folder, save_adversarials=True,
-            **{"victims": 12, **options},
+            **options,
         )  # fmt: skip
         data = dataset_in_memory(images(), name="made", source="made here")
         evaluate(
@@ -125,9 +126,11 @@ def test_the_interval_is_for_the_evaluated_images_and_the_wide_one_stands_beside
 
 @pytest.mark.parametrize("inputs", ["victim", "co-batch"])
 def test_victims_where_batches_have_an_order_are_refused(inputs):
-    config = EvalConfig(checkpoints=(("net", "net.pt"),), inputs=(inputs,), class_mix="balanced")
-    with pytest.raises(InputError, match=f"--inputs {inputs} draws each victim's batch at random; leave"):
-        check_inputs(config.inputs, (0.1,), ordered=config.ordered)
+    config = EvalConfig(checkpoints=(("net", "net.pt"),), inputs=(inputs,), state="persistent")
+    with pytest.raises(
+        InputError, match=f"--inputs {inputs} draws each victim's batch at random; leave --state out"
+    ):
+        check_inputs(config.inputs, (0.1,), persistent=config.batches_kept > 0)
     assert (
         EvalConfig(checkpoints=(), victim_attacks=("pgd-10",), state="persistent")
         .requested((0.1,))

@@ -236,7 +236,7 @@ def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_
         attacked(Optimising(fault=True), X[:K], "relaxed-pgd-3")
     run = evaluate(
         Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_size=K, threads=1,
-        checks=False, out=tmp_path / "run",
+        out=tmp_path / "run",
     )  # fmt: skip
     report = (tmp_path / "run" / "details.md").read_text()
     assert f"ran on {len(X)} inputs with its own cuts of the graph" in report

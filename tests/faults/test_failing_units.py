@@ -53,7 +53,7 @@ def moody(tmp_path, monkeypatch):
     ("mood", "message"),
     [
         ("raise", "KeyError: 'no\\nreason'"),
-        ("hang", "took longer than 3600 s"),
+        ("hang", "took longer than 21600 s"),
     ],
 )
 def test_failures_are_recorded_and_tried_again_by_the_same_command(

@@ -9,7 +9,7 @@ from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
 from robustbench_coded.judge.combined import case_results
-from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
+from robustbench_coded.judge.outcomes import Cell, floor_of
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 EXAMPLES = 800
@@ -32,7 +32,6 @@ def checked(evaluation):
         threat="batch/unknown",
         unbounded_eps=1.0,
         signs=0.85,
-        stopped=(),
         **defence,
     ):
         run = evaluation()
@@ -49,7 +48,7 @@ def checked(evaluation):
         ]
         found = [
             *other_attacks(rows, made[0], unbounded_eps),
-            *converged(rows, made[0], stopped),
+            *converged(rows, made[0]),
         ]
         return {check.name: check for check in found}
 
@@ -160,7 +159,7 @@ def test_a_constant_prediction_is_at_its_floor():
     label = np.arange(1000) % 10
     constant, perfect = np.zeros((1000, 3), np.int32), np.repeat(label[:, None], 3, 1).astype(np.int32)
     ids, draws = np.arange(1000), np.arange(3)
-    floors = [exchanged_accuracy(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
+    floors = [floor_of(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
     # Of the 999 other examples, 99 have the label of a given one.
     assert floors == pytest.approx([0.1, 99 / 999])
 
@@ -207,26 +206,6 @@ def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
 def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
     checks = checked([("pgd-10", 0.0)], randomised=False, batch_dependent=False)
     assert {check.outcome for check in checks.values()} == {"passed"}
-
-
-LENGTHS = [("pgd-20", 0.3), ("pgd-40", 0.3)]
-
-
-@pytest.mark.parametrize(
-    ("attacks", "stopped", "outcome"),
-    [
-        (LENGTHS, ("pgd-40",), "not run"),
-        (LENGTHS, ("pgd-10",), "passed"),
-        ([("pgd-20", 0.3), ("pgd-40", 0.2)], ("pgd-40",), "failed"),  # it shows enough as it is
-        ([("pgd-20", 0.0)], ("pgd-20",), "passed"),  # nothing is left for a longer one to find
-    ],
-)
-def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attacks, stopped, outcome):
-    check = checked(attacks, stopped=stopped)["twice the steps"]
-    assert check.outcome == outcome
-    if outcome == "not run":
-        assert check.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
-        assert str(check.next_step) == "give more images (--query-budget)"
 
 
 @pytest.mark.parametrize("batches", [50, 2])

@@ -1,9 +1,6 @@
 from collections import Counter
-from itertools import combinations
-from math import comb
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +9,6 @@ from robustbench_coded.judge.outcomes import (
     accuracy,
     accuracy_every_draw,
     accuracy_majority,
-    accuracy_submissions,
     plurality,
 )
 
@@ -40,24 +36,3 @@ def test_plurality_is_the_commonest_class_and_of_tied_ones_the_lowest(rows):
 def test_a_majority_may_be_right_where_most_draws_are_wrong():
     cell = cell_of([[7, 7, 1, 2, 3], [4, 4, 4, 5, 5]], [7, 5])
     assert (accuracy(cell), accuracy_majority(cell), accuracy_every_draw(cell)) == (0.4, 0.5, 0.0)
-
-
-@given(st.integers(1, 6), st.data())
-@settings(max_examples=60, deadline=None)
-def test_repeated_submissions_are_counted_over_all_subsets_of_the_draws(draws, data):
-    submissions = data.draw(st.integers(1, draws))
-    bits = st.lists(st.booleans(), min_size=draws, max_size=draws)
-    correct = np.array(data.draw(st.lists(bits, min_size=1, max_size=5)))
-    survived = [all(row[list(tries)]) for row in correct for tries in combinations(range(draws), submissions)]
-    assert accuracy_submissions(right(correct), submissions) == pytest.approx(np.mean(survived))
-
-
-def test_many_draws_do_not_overflow():
-    cell = right(np.arange(2000)[None] < 1990)
-    assert accuracy_submissions(cell, 100) == pytest.approx(comb(1990, 100) / comb(2000, 100))
-
-
-@pytest.mark.parametrize("submissions", [0, 4])
-def test_more_submissions_than_draws_are_refused(submissions):
-    with pytest.raises(ValueError, match=f"1 <= submissions <= 3 draws, got {submissions}"):
-        accuracy_submissions(right(np.ones((2, 3), bool)), submissions)

@@ -35,7 +35,7 @@ DIFFERENCES = failed("self-tests: finite differences")
 def outcome(evaluation):
     """What becomes of a failed check, from the shares of examples that each attack leaves right."""
 
-    def judge(attacks, *checks, stopped=(), partly=(), randomised=False):
+    def judge(attacks, *checks, partly=(), randomised=False):
         made = evaluation()
         made.add("clean", np.ones((N, 1)), **ALONE)
         for attack, left in attacks.items():
@@ -44,7 +44,7 @@ def outcome(evaluation):
         rows = case_results(*made.parts())
         (ensemble,) = [row for row in rows if row.case.attack == ENSEMBLE]
         ensemble = replace(ensemble, randomised=randomised)
-        return answered(checks or [DIFFERENCES], rows, ensemble, stopped)[0]
+        return answered(checks or [DIFFERENCES], rows, ensemble)[0]
 
     return judge
 
@@ -83,8 +83,7 @@ def test_it_stays_failed_and_asks_for_more(outcome, attacks, asked):
     assert len(set(told)) == len(told) and not set(told) & set(attacks)  # each once, and none that ran
 
 
-def test_attacks_that_were_stopped_or_are_incomplete_answer_nothing(outcome):
-    assert outcome(AGREE, stopped=("rays-800",)).outcome == CheckOutcome.FAILED
+def test_attacks_that_are_incomplete_answer_nothing(outcome):
     assert outcome(AGREE, partly=("rays-800",)).outcome == CheckOutcome.FAILED
 
 
@@ -169,8 +168,8 @@ def test_what_is_made_of_their_own_inputs_may_find_a_little_more(outcome):
 
 def test_the_relaxed_gradients_must_have_been_tested_and_followed_to_the_end(outcome):
     assert outcome(RELAXED, DIFFERENCES).outcome == CheckOutcome.FAILED
-    stopped = outcome(RELAXED, DIFFERENCES, RELAXED_PASSED, stopped=("relaxed-pgd-20",))
-    assert stopped.outcome == CheckOutcome.FAILED
+    partly = outcome(RELAXED, DIFFERENCES, RELAXED_PASSED, partly=("relaxed-pgd-20",))
+    assert partly.outcome == CheckOutcome.FAILED
 
 
 def test_where_queries_are_answered_by_chance_none_is_asked_for_beside_relaxed_gradients(outcome):

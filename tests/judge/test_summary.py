@@ -8,8 +8,8 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.summary import ImagesSpent, summary_frame, summary_rows
 
 
-def summarise(outcomes, planned, costs=None, submissions=None):
-    return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}, submissions))
+def summarise(outcomes, planned, costs=None):
+    return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}))
 
 
 def random(chance, examples=160, draws=10, seed=0):
@@ -59,11 +59,10 @@ def right(run, attack, threat="batch/unknown", purpose="scoring", defence="rci")
 
 
 def test_rows_are_those_of_the_contract(table):
-    attacks = ["clean", "random-sign", "fgsm", "pgd-10", "pgd-100", "strongest", "ensemble", "naive-min"]
+    attacks = ["clean", "random-sign", "fgsm", "pgd-10", "pgd-100", "strongest", "ensemble"]
     rci = table[(table.defence == "rci") & (table.threat == "batch/unknown")]
     assert rci.attack.tolist() == attacks
-    # Nothing is random to the attacker of a deterministic defence, nor to one who knows the draw.
-    assert table[table.defence == "standard"].attack.tolist() == attacks[:-1]
+    assert table[table.defence == "standard"].attack.tolist() == attacks
     known = table[table.threat == "batch/known"].attack.tolist()
     assert known == ["aware-pgd-10", "aware-pgd-20", "strongest", "ensemble"]
 
@@ -71,7 +70,6 @@ def test_rows_are_those_of_the_contract(table):
 def test_the_unknown_ensemble_is_chosen_and_scored_on_different_draws(run, table):
     # Of each batch one attack leaves 67.5%, and so does the other; both at once cannot be submitted.
     assert line(table, "ensemble").ci_low <= 0.675 <= line(table, "ensemble").ci_high
-    assert line(table, "naive-min").accuracy < line(table, "ensemble").accuracy - 0.03
     names = ["fgsm", "pgd-10", "pgd-100", "random-sign", "clean"]
     seen = np.stack([right(run, name, purpose="selection").sum(axis=1) for name in names])
     best = seen.sum(axis=1).argmin()
@@ -175,13 +173,6 @@ def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
     assert line(table, "strongest").forwards_per_example == 60
     assert line(table, "ensemble").forwards_per_example == 5 * 60
     assert line(table, "ensemble", threat="batch/known").backwards_per_example == 7 * 40
-
-
-def test_repeated_submissions_are_columns_on_request(run, table):
-    asked = summarise(*run.parts(), submissions=3)
-    assert "accuracy_submissions" not in table
-    assert line(asked, "fgsm").accuracy_submissions == pytest.approx(0.9**3, abs=0.06)
-    assert np.isnan(line(asked, "aware-pgd-10", threat="batch/known").accuracy_submissions)
 
 
 def test_the_file_depends_on_nothing_but_the_outcomes(run):

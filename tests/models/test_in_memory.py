@@ -1,7 +1,10 @@
 """Networks in memory: what they return is taken as logits, and a function is asked as a module would be."""
 
-from collections import OrderedDict, namedtuple
+import copy
+import functools
+from collections import OrderedDict, deque, namedtuple
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.in_memory import NetworkInMemory, logits_of
+from robustbench_coded.models.in_memory import NetworkInMemory, logits_of, networks_in, reached_from
 
 LOGITS, FEATURES = torch.rand(4, 3), torch.rand(4, 7)
 Inception = namedtuple("Inception", ["logits", "aux_logits"])
@@ -102,13 +105,137 @@ def closed_over():
     return lambda x: model(x)
 
 
+def by_default(x, model=MODEL):
+    return model(x)
+
+
+def within(x):
+    def ask(z):
+        return MODEL(z)
+
+    return ask(x)
+
+
+def through_a_module(x):
+    return HERE.MODEL(x)
+
+
+HERE = ModuleType("of_a_user")
+HERE.MODEL = MODEL
+
+
+@functools.lru_cache
+def remembered(x):
+    return MODEL(x)
+
+
+class Slots:
+    __slots__ = ("kept",)
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def __call__(self, x):
+        return self.kept(x)
+
+
+class ByItsClass:
+    def __call__(self, x):
+        return MODEL(x)
+
+
+class Listed(nn.Module):
+    """Parts that are no submodules."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+
+    def forward(self, x):
+        return next(iter(self.parts))(x)
+
+
+def patched():
+    module = nn.Flatten()
+    module.forward = lambda x: MODEL(x)
+    return module
+
+
+def hooked():
+    module = nn.Flatten()
+    module.register_forward_hook(lambda module, inputs, answer: MODEL(inputs[0]))
+    return module
+
+
+REFERENCES = {
+    "global": by_global,
+    "another function": by_another,
+    "closure": closed_over(),
+    "partial": partial(by_argument, MODEL),
+    "method": Held(MODEL).answer,
+    "object": Held(MODEL),
+    "object in an object": Held(Held(Held(Held(Held(Held(MODEL)))))),
+    "default": by_default,
+    "function in a function": within,
+    "module of the user": through_a_module,
+    "decorated": torch.no_grad()(by_global),
+    "cached": remembered,
+    "list": lambda x, nets=[MODEL]: nets[0](x),
+    "dict": partial(by_argument, {"first": {"second": MODEL}}),
+    "deque": Held(deque([MODEL])),
+    "array of objects": Held(np.array([MODEL, None], dtype=object)),
+    "slots": Slots(MODEL),
+    "method of a class": ByItsClass(),
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_what_a_function_answers_by_is_known(kind):
+    assert any(module is MODEL for module in NetworkInMemory(REFERENCES[kind]).modules_held)
+
+
 @pytest.mark.parametrize(
-    "function",
-    [by_global, by_another, closed_over(), partial(by_argument, MODEL), Held(MODEL).answer, Held(MODEL)],
-    ids=["global", "another function", "closure", "partial", "method", "object"],
+    "module",
+    [
+        Listed([MODEL]),
+        Listed({MODEL}),
+        Listed((Held(MODEL),)),
+        patched(),
+        hooked(),
+        nn.Sequential(Listed([MODEL])),
+    ],
+    ids=["list", "set", "object in a tuple", "patched", "hook", "list of a part"],
 )
-def test_what_a_function_answers_by_is_known(function):
-    assert any(module is MODEL for module in NetworkInMemory(function).modules_held)
+def test_networks_beside_the_parts_of_a_module_are_found(module):
+    assert networks_in(module) == [module, MODEL]
+
+
+def test_code_of_installed_packages_is_not_read():
+    assert networks_in(lambda x: nn.functional.relu(x)) == []
+    assert len(reached_from(lambda x: nn.functional.relu(x))) < 10
+    assert {type(value).__name__ for value in reached_from(MODEL)} >= {"Linear", "Flatten"}
+    assert len(reached_from(MODEL)) < 200
+
+
+def test_a_copy_of_a_function_shares_the_generator_that_it_draws_from():
+    generator = np.random.default_rng(0)
+    network = NetworkInMemory(lambda x: MODEL(x) + generator.normal())
+    assert generator in network.held and generator in copy.deepcopy(network).held
+
+
+class Imposter:
+    """Passes itself off as whatever is asked for, and fails when its attributes are read."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("read")
+
+    def __getattr__(self, name):
+        raise RuntimeError("read")
+
+
+def test_looking_runs_no_code_of_the_user():
+    assert networks_in([Imposter(), {"model": MODEL}]) == [MODEL]
 
 
 def test_a_function_that_calls_itself_is_no_endless_search():

@@ -95,6 +95,17 @@ class Mapped(Net):
         return network, {"missing_keys": missing, "unexpected_keys": unexpected, "mismatched_keys": []}
 
 
+class Beside(Net):
+    """Has another network in a list, where neither weights nor modes of this one reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = [nn.Dropout(0.9)]
+
+    def forward(self, x):
+        return super().forward(self.others[0](x))
+
+
 class Edges(nn.Module):
     """A Kolmogorov-Arnold layer: a sum of Gaussian bumps on every edge."""
 
@@ -208,6 +219,12 @@ def test_computed_indices_may_be_absent_from_a_file_and_others_may_not(loaded, t
     torch.save(stored, tmp_path / "own.pt")
     with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Shifted"):
         load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
+
+
+def test_networks_beside_its_parts_are_in_evaluation_mode(loaded):
+    network = loaded("Beside").network
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(network(x), network(x)) and not network.others[0].training
 
 
 def test_other_layers_multiply_by_each_weight_once():

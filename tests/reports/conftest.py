@@ -76,11 +76,11 @@ class Invented:
     victims: int = 16
     batch_size: int = 32
     classes: int = 10
-    third_party_standing: float | None = None  # what attacks of other packages say of themselves
     eps: float = PIXEL_EPS
     eps_space: str = "pixel"
     data: str = "cifar10"
     data_sha256: str = "d" * 64
+    images: str | None = None
     seed: int = 0
     failed: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units fail
     missing: Sequence[tuple[str, str]] = ()  # (attack, defence) whose units never ran
@@ -191,11 +191,6 @@ def write_invented(path: Path, run: Invented) -> None:
                 cost = 0 if row["attack"] in ("clean", "random-sign") else 40 * len(row["attack"]) ** 2
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
-                if ":" in row["attack"] and run.third_party_standing is not None:
-                    metadata |= {
-                        "third_party_inputs": 1000,
-                        "third_party_standing": 1000 * run.third_party_standing,
-                    }
                 folder.commit(unit, _outcomes(run, row, index, scored_again(run, row)), metadata, timing)
         folder.write_manifest({**_manifest(run, rows), **run.changes})
 
@@ -299,7 +294,6 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "data_sha256": run.data_sha256,
             "limit": run.examples,
             "seed": run.seed,
-            "last_batch": "pad",
         },
         "data": {
             "name": run.data,
@@ -309,6 +303,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             "available": 10_000,
             "classes": run.classes,
             "image_shape": [3, 32, 32],
+            "images": run.images,
         },
         "checkpoints": [
             {
@@ -329,7 +324,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             {
                 "time": "2026-01-01T00:00:00+00:00",
                 "command": list(run.command),
-                "options": {"selection_draws": run.selection_draws, "early_stop": True, "submissions": None},
+                "options": {"selection_draws": run.selection_draws, "early_stop": True},
                 "resolved": {"threads": 1},
                 "versions": {"csrobust": "0.1.0", "torch": "2.9"},
                 "git": {"commit": "0123456789abcdef", "dirty": False},

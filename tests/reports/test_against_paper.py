@@ -5,7 +5,7 @@ from msgspec import structs
 
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import PaperLine, paper_lines, paper_text_table, reasons
-from robustbench_coded.paper.studies.paper import paper_tables, trainings
+from robustbench_coded.reports.run.paper import paper_tables, trainings
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

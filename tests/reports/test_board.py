@@ -95,23 +95,6 @@ def test_a_claim_that_the_run_weighed_stands_beside_its_figures(make_run, subjec
     assert reported == {"batch/unknown": 0.6, "batch/known": None, "victim/unknown": None}
 
 
-def test_autoattack_speaks_for_itself_from_a_run_of_its_own(make_run, subject, tmp_path):
-    controls = {("clean", "batch/unknown"): (0.9, 0.9), ("random-sign", "batch/unknown"): (0.8, 0.8)}
-    alone = {"accuracies": {**controls, ("autoattack:rand", "batch/unknown"): (0.2, 0.7)}}
-    run = make_run("judged")
-    theirs = make_run("theirs", third_party_standing=0.61, **alone)
-    other = make_run("other", third_party_standing=0.3, data="cifar100", **alone)
-    assert main(["board", str(run), str(theirs), str(other), "--out", str(tmp_path / "site")]) == 0
-    entries = {entry.threat: entry for entry in board_in(tmp_path / "site").entries}
-    assert {entry.run for entry in entries.values()} == {"judged"}  # the others judge nothing
-    assert entries["batch/known"].autoattack is None
-    headline = entries["batch/unknown"]
-    found = (headline.autoattack, headline.autoattack_acc, headline.autoattack_examples % 1000)
-    assert found == ("autoattack:rand", pytest.approx(0.61), 0)
-    (page,) = (tmp_path / "site" / "entries").iterdir()
-    assert "its suite rand reports 61.0 of 1000 inputs as robust" in page.read_text()
-
-
 def test_board_json_follows_its_schema(site):
     _, folder = site
     assert (folder / "board.schema.json").read_bytes() == schema()

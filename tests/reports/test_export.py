@@ -38,10 +38,15 @@ def test_robustbench_entries_have_its_fields_and_the_ensemble_as_external(invent
         assert re.search(r"95% interval [\d.]+ to [\d.]+ for the population, 128 ", entry["footnote"])
 
 
-def test_an_every_eval_ever_record_has_what_its_schema_requires(invented_run, tmp_path):
+def test_an_every_eval_ever_record_has_what_its_schema_requires(make_run, tmp_path):
     """Schema 0.3.0: required fields, enumerations, and texts where it wants texts."""
-    (file,) = exported(invented_run, "every-eval-ever", tmp_path).glob("*.json")
-    record, run = json.loads(file.read_text()), load_run(invented_run)
+    path = make_run()
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["invocations"][-1]["versions"] = {"csrobust": "9.8.7"}
+    (path / "run.json").write_text(json.dumps(manifest))
+    (file,) = exported(path, "every-eval-ever", tmp_path / "out").glob("*.json")
+    record, run = json.loads(file.read_text()), load_run(path)
+    assert record["eval_library"] == {"name": "csrobust", "version": "9.8.7"}  # the version that evaluated
     assert record.keys() == {
         *("schema_version", "evaluation_id", "evaluation_timestamp", "retrieved_timestamp"),
         *("source_metadata", "eval_library", "model_info", "evaluation_results"),
@@ -61,26 +66,6 @@ def test_an_every_eval_ever_record_has_what_its_schema_requires(invented_run, tm
         assert score["uncertainty"]["confidence_interval"]["lower"] == low
         assert metric["lower_is_better"] is False and metric["metric_parameters"]["eps_space"] == "pixel"
         assert result["source_data"]["source_type"] in ("hf_dataset", "other")
-
-
-def test_results_for_the_hub_are_percentages_with_their_conditions(make_run, tmp_path, capsys):
-    path = make_run("hub")
-    manifest = json.loads((path / "run.json").read_text())
-    manifest["data"]["name"] = "mine"
-    (path / "run.json").write_text(json.dumps(manifest))
-    assert main(["export", str(path), "--to", "eval-results", "--out", str(tmp_path / "out")]) == 2
-    assert "mine is no data set of the Hub; export one of cifar10" in capsys.readouterr().err
-    manifest["data"]["name"] = "cifar10"
-    manifest["invocations"][-1]["versions"] = {"csrobust": "9.8.7"}
-    (path / "run.json").write_text(json.dumps(manifest))
-    (file,) = (exported(path, "eval-results", tmp_path / "out") / ".eval_results").iterdir()
-    text, verdicts = file.read_text(), load_run(path).verdicts
-    assert text.count("- dataset:\n    id: uoft-cs/cifar10\n    task_id: robust_accuracy\n") == len(verdicts)
-    values = [float(value) for value in re.findall(r"^  value: (.*)$", text, re.MULTILINE)]
-    assert values == [round(100 * accuracy, 2) for accuracy in verdicts.accuracy]
-    assert text.count("csrobust 9.8.7: ") == len(verdicts)  # the version that evaluated
-    for threat, verdict in zip(verdicts.threat, verdicts.verdict):
-        assert f"{threat}, linf, eps 8/255 (pixel); {verdict}" in text
 
 
 @pytest.mark.parametrize(
@@ -106,6 +91,21 @@ def test_no_robust_accuracy_leaves_a_run_whose_ensemble_is_not_complete(
         assert combined.accuracy.isna().all()
 
 
+@pytest.mark.parametrize("form", ["every-eval-ever", "robustbench"])
+def test_names_that_are_alike_as_names_of_files_get_numbers(make_run, subject, tmp_path, form):
+    names = ("a b", "a_b", "a/b", "A_B", "a_b-2", "///", "x" * 300, "x" * 301)
+    run = make_run(subjects=[subject(name) for name in names])
+    for _ in range(2):  # and the same ones again
+        files = [path for path in exported(run, form, tmp_path / "out").rglob("*") if path.is_file()]
+        assert len({str(path).casefold() for path in files}) == len(names)
+    if form != "robustbench":  # whose records name no checkpoint
+        contents = [path.read_text() for path in files]
+        assert all(
+            sum(f'"{name}"' in text or f" {name} " in text for text in contents) == 1 for name in names
+        )
+    assert not any(path.name.startswith(".") for path in files)
+
+
 @pytest.mark.parametrize("name", ["parquet", "latex", "robustbench"])
 def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tmp_path, name):
     # A unit of the hostile run failed: it has no robust accuracy for others.
@@ -118,7 +118,7 @@ def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tm
 
 def test_another_format_is_refused(invented_run, tmp_path, capsys):
     assert main(["export", str(invented_run), "--to", "excel", "--out", str(tmp_path / "out")]) == 2
-    assert "--to 'excel' is not known; choose from eval-results, every-eval" in capsys.readouterr().err
+    assert "--to 'excel' is not known; choose from every-eval-ever" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder(invented_run, tmp_path, capsys):

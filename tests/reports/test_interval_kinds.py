@@ -11,13 +11,12 @@ from rich.console import Console
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board
-from robustbench_coded.extras.view import entries_below, view_page
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.reports.render.latex import latex_table
-from robustbench_coded.reports.render.terminal import curve_lines, summary_table
+from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import (
@@ -25,7 +24,6 @@ from robustbench_coded.reports.text.formatting import (
     difference_text,
     inference_text,
     kinds_text,
-    with_interval,
 )
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject
@@ -151,14 +149,6 @@ def of_lines(lines):
     return of_records({**line, "ci_low": line["low"], "ci_high": line["high"]} for line in lines)
 
 
-def of_view(path):
-    for entry in entries_below(path)[0]:
-        for attack, figure in entry.attacks.items():
-            ends = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-            key = (inference_text(entry.subject), attack, WHOLE if attack == "clean" else entry.threat)
-            yield key, (f"{100 * figure.estimate:.1f}", ends, MARKS[figure.kind])
-
-
 def of_details(path):
     """The rows of the last table."""
     text = (path / "details.md").read_text().rpartition("\n| Checkpoint |")[2].replace("\\", "")
@@ -176,7 +166,6 @@ FORMATS = {
     "json": lambda path: of_records(load_run(path).as_data()["summary"]),
     "latex": lambda path: of_latex(tables_of(load_run(path))[0]),
     "terminal": lambda path: of_terminal(summary_table(load_run(path))),
-    "view": of_view,
     "comparison.md": lambda path: of_markdown(comparison_document(compare([path]), "md")),
     "comparison.html": lambda path: Pivot(comparison_document(compare([path]), "html")).cells,
     "comparison.json": lambda path: of_lines(compare([path]).as_data()["accuracies"]),
@@ -227,7 +216,6 @@ def test_every_format_explains_its_marks(mixed):
         console.file.getvalue(),
         comparison_document(compare([mixed]), "md"),
         caption.replace(r"\dag{}", "†").replace(r"\S{}", "§"),
-        view_page(mixed, mixed / "index.html").replace("&#39;", "'"),
     ]
     assert [[legend in text for legend in LEGENDS] for text in texts] == [[True] * 3] * len(texts)
 
@@ -278,15 +266,6 @@ def test_an_opening_keeps_the_kinds_apart(mixed):
         f"marked †, intervals for the population reach up to {100 * high:.1f}%, because only 4 disjoint "
         "batches were attacked."
     )
-
-
-def test_a_curve_has_the_intervals_of_the_tables(make_run):
-    accuracies = {("clean", WHOLE): (0.9, 0.9), ("pgd-10", WHOLE): (0.1, 0.4), ("pgd-100", WHOLE): (0.0, 0.2)}
-    run = load_run(make_run(subjects=SUBJECTS, accuracies=accuracies))
-    points = {line.strip() for line in curve_lines(run, "steps")}
-    rows = [row for row in run.rows if row.attack.startswith("pgd")]
-    assert {f"{row.attack[4:]}: {with_interval(row.interval)}" for row in rows} <= points
-    assert {row.interval_kind for row in rows} == set(IntervalKind)
 
 
 def test_a_difference_of_next_to_nothing_has_no_negative_zero():

@@ -68,6 +68,10 @@ def _set(*where, value):
         (_set("cases", 2, "examples_planned", value=-1), "cases[2].examples_planned: expected `int` >= 0"),
         (_set(*CASE, "threat", "randomness", value="guessed"), "cases[2].case.threat: expected randomness"),
         (_set(*CASE, "attack", value="pgd-10; rm"), "cases[2].case.attack: 'pgd-10; rm'"),
+        (
+            _set(*CASE, "perturbation", "norm", value="linf-low8"),
+            "cases[2].case.norm: 'linf-low8' is not a norm",
+        ),
         (_set("cases", 0, "units", 0, value=["a"]), "cases[0].units[0]: expected `str`, got `array`"),
         (_set("checkpoints", 0, "sha256", value=7), "checkpoints[0].sha256: expected `str`, got `int`"),
     ],

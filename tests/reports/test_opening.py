@@ -13,7 +13,7 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import Verdict
-from robustbench_coded.reports.run.next_command import NextCommand, next_command
+from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, next_command
 from robustbench_coded.reports.run.opening import (
     NO_VERDICT,
     Answer,
@@ -228,9 +228,6 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
 
 def test_a_run_from_python_is_told_an_expression(make_run):
     invocation = json.loads((make_run("p") / "run.json").read_text())["invocations"][0] | {"command": []}
-    data = json.loads((make_run("p") / "run.json").read_text())["data"] | {"examples": 4_000}
-    run, _ = outlook(make_run, "p", invocations=[invocation], data=data)
-    assert opening_of(run).next.command == "run.again(victims=3931, out='reports/p-3931')"
     for option, said in (
         ("--all", "all=True"),
         ("--until settled", "until='settled'"),
@@ -285,28 +282,19 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     )
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
-    found = opening_of(run).next
-    needed = "about 3,900 victims, but this data set has only 128."
-    assert str(found) == f"Next step for victim/unknown: {needed}"
-    data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
-    found = opening_of(outlook(make_run, "c", data=data)[0]).next
-    assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")
-    assert found.seconds is None and str(found) == "Next step for victim/unknown: 3,931 victims:"
+    assert opening_of(run).next == NextCommand(NOTHING, about="victim/unknown")  # their number is fixed
+    case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
+    images = [replace(victims, case=case)]
+    assert str(next_command(run, images)) == "Next step: 3,931 images:"
+    assert next_command(run, images).command.endswith("--rci N=48 --limit 3931 --out reports/c-3931")
 
 
 @pytest.mark.parametrize(
-    ("outcome", "examples", "command"),
-    [
-        (CheckOutcome.FAILED, 128, "--attacks mosaic-16"),
-        (CheckOutcome.NOT_RUN, 128, ""),
-        (CheckOutcome.FAILED, 4_000, "--victims 3931 --out reports/c-3931"),
-    ],
+    ("outcome", "command"),
+    [(CheckOutcome.FAILED, "--attacks mosaic-16"), (CheckOutcome.NOT_RUN, "")],
 )
-def test_where_no_images_are_left_a_failed_check_says_what_may_narrow_it(
-    make_run, outcome, examples, command
-):
-    data = json.loads((make_run("c") / "run.json").read_text())["data"] | {"examples": examples}
-    run, _ = outlook(make_run, "c", data=data)
+def test_where_no_images_are_left_a_failed_check_says_what_may_narrow_it(make_run, outcome, command):
+    run, _ = outlook(make_run, "c")
     (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
     check = Check(CheckName.TWICE_THE_RESTARTS, outcome, "", (), run_attacks("mosaic-16"))
     verdict = replace(victims.verdict, checks=(check,))

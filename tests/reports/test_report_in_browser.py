@@ -15,7 +15,6 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
@@ -290,37 +289,3 @@ def test_the_board_fits_a_telephone_and_filters_and_sorts(board_browser):
     )
     shown = [float(value) for value in values if value]
     assert len(shown) > 40 and shown == sorted(shown)
-
-
-def test_the_page_of_all_runs_filters_by_attack_and_compares_two(tmp_path):
-    page = tmp_path / "view.html"
-    assert main(["view", str(MEASURED), "--out", str(page)]) == 0
-    visible = (
-        "return [...document.querySelectorAll('#rows tbody tr')].filter((row) => row.offsetParent).length"
-    )
-    choose = (
-        "const s = document.querySelector('select[data-filter=attack]'); s.value = 'aware-pgd-10';"
-        "s.dispatchEvent(new Event('change', {bubbles: true}))"
-    )
-    pick = (
-        "const rows = [...document.querySelectorAll('#rows tbody tr')].filter((row) => row.offsetParent);"
-        "for (const row of rows.slice(0, 2)) row.querySelector('input').click();"
-        "return document.getElementById('compare').hidden"
-    )
-    with browsing(tmp_path / "profile") as opened:
-        opened.narrow(390)
-        opened.open(page)
-        every = opened.run(visible)
-        opened.run(choose)
-        under = opened.run(visible)
-        assert 2 <= under < every
-        summary = pd.read_csv(MEASURED / "summary.csv")
-        settings = summary[summary.attack == "aware-pgd-10"].drop_duplicates(
-            ["checkpoint", "defence", "n", "threat", "eps"]
-        )
-        assert under == len(settings)
-        assert opened.run(pick) is False
-        lines = opened.run(TEXTS, "#compare tbody tr")
-        assert any(line.startswith("clean") for line in lines)
-        assert opened.run("return document.documentElement.scrollWidth <= 390")
-        assert opened.log("browser") == []

@@ -8,6 +8,7 @@ from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, manifest_from
 
 UNREAD = {
+    "last_batch",
     "relaxed_gradients",
     "verdict_images",
     "table_images",

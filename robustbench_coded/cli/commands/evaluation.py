@@ -1,13 +1,11 @@
-"""``csrobust eval``, ``plan``, ``sweep``, ``curve`` and ``screen``: checkpoints behind defences, attacked
-and reported.
+"""``csrobust eval``, ``plan``, ``sweep`` and ``screen``: checkpoints behind defences, attacked and reported.
 
-plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253),
-curve over eps, steps, draws or submissions, screen takes two minutes, the first rungs of the protocol.
+plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253), screen
+takes two minutes, the first rungs of the protocol.
 """
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +24,6 @@ from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
     from robustbench_coded.evaluation.session.preview import Preview
-    from robustbench_coded.judge.run import Run
 
 
 # Of the command whose verdicts a pipeline waits for; they are no options of the run.
@@ -125,49 +122,11 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or submissions.")]
-STEPS = (1, 2, 5, 10, 20, 50, 100)
-DRAWS = (1, 5, 10, 20, 30)
-SUBMISSIONS = (1, 2, 5, 10, 20, 50, 100)
-RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
-PIXELS = "1,2,5,10,20,50"  # in l0
-
-
-@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {','.join(presets.OVER_EPS)}"))
-def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Measure accuracy over eps, steps, draws or submissions.
-
-    The points are rows of an ordinary run, so a curve can extend an existing run.
-    """
-    if over in ("steps", "draws") and options["attacks"]:
-        raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
-    norm = named_norm(options["norm"], "--norm")
-    if over == "eps":
-        options["attacks"] = options["attacks"] or [suited(name, norm) for name in presets.OVER_EPS]
-        options["eps"] = options["eps"] or [PIXELS if norm == "l0" else RADII]
-    elif over == "steps":
-        forms = (presets.OF_LENGTH, presets.TRANSFER_OF_LENGTH)
-        options["attacks"] = [suited(form.format(steps), norm) for steps in STEPS for form in forms]
-    elif over == "draws":
-        names = [presets.USUAL if draws == 1 else presets.AVERAGED.format(draws) for draws in DRAWS]
-        options["attacks"] = [suited(name, norm) for name in names]
-    elif over != "submissions":
-        raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
-
-    def lines(run: "Run") -> Iterator[str]:
-        from robustbench_coded.reports.render import terminal
-
-        return terminal.curve_lines(run, over, SUBMISSIONS)
-
-    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
-
-
 # The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
-VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs", "checks", "third_party_batches")
+DECIDED = ("attacks", "inputs")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 
@@ -175,7 +134,6 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     *(name for name in SHARED if name not in DECIDED),
     seconds=(Seconds, 120.0),
     limit=(SHARED["limit"][0], EXAMPLES),
-    victims=(SHARED["victims"][0], VICTIMS),
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:

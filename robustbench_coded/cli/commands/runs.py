@@ -21,7 +21,7 @@ def show_command(
     from rich.console import Console
 
     from robustbench_coded.judge.run import load_run
-    from robustbench_coded.reports.render.terminal import example_table, run_table
+    from robustbench_coded.reports.render.terminal import example_table, result
     from robustbench_coded.reports.run.examples import example_text_table
 
     loaded = load_run(run)
@@ -29,7 +29,7 @@ def show_command(
         if as_json:
             print(json.dumps(loaded.as_data()))
         else:
-            Console().print(run_table(loaded))
+            Console().print(result(loaded))
         return 0
     sheet = example_text_table(loaded, example)
     if as_json:
@@ -167,8 +167,7 @@ def export_command(
         str,
         typer.Option(
             "--to",
-            help="robustbench or every-eval-ever (JSON), eval-results (YAML for the Hugging Face Hub), "
-            "parquet, or latex (tables, and figures as PDF).",
+            help="robustbench or every-eval-ever (JSON), parquet, or latex (tables, and figures as PDF).",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),

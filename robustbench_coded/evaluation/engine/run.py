@@ -1,11 +1,11 @@
-"""Runs units with the engine that the options name, in this process or by a pool of workers; time limits of
-units, and when units of a defence that keeps exceeding them are skipped.
+"""Runs units with the engine that the options name, in this process or by a pool of workers; one that hangs
+is ended.
 """
 
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -22,53 +22,18 @@ from robustbench_coded.evaluation.engine.worker_pool import (
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import devices, worker_count
-from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.extensions import load
 from robustbench_coded.threads import subnormals_flushed, torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
-LEAST_SECONDS = 3600.0
-TIMES_FORECAST = 20.0
-# A defence may say that it costs anything; poll() waits for at most 2^31 milliseconds, 24 days.
-MOST_SECONDS = 20 * 86400.0
-# The first unit of a subject that hangs is tried twice and another one once; then its units are skipped.
-MAX_TIMEOUTS = 3
+# Units are planned to take seconds to minutes on an accelerator, which may be hours of a large network on one
+# core: what takes longer hangs.
+UNIT_SECONDS = 6 * 3600.0
 
 
-@dataclass
-class UnitTimeLimits:
-    """The time limit of each unit, and a count of timeouts per subject.
-
-    Units are planned to take seconds to minutes: without a limit of the user's an hour, or 20 times what the
-    unit's images take by the probe of its subject where that is more, ends only those that hang.
-
-    Attributes:
-        timeout: ``--unit-timeout``, seconds; None without.
-        probe_seconds: of one forward and backward of a batch, by subject.
-    """
-
-    timeout: float | None
-    probe_seconds: Mapping[ProbedSubject, float]
-    _timeouts: Counter[ProbedSubject] = field(default_factory=Counter)
-
-    def seconds(self, unit: Unit) -> float:
-        """Seconds that a unit may take."""
-        if self.timeout is not None:
-            return self.timeout
-        subject = unit.case.subject
-        forecast = self.probe_seconds.get(subject, 0.0) / subject.images * unit.images
-        return min(max(LEAST_SECONDS, TIMES_FORECAST * forecast), MOST_SECONDS)
-
-    def record_timeout(self, unit: Unit) -> str:
-        """Counts a timeout; returns its error message."""
-        self._timeouts[unit.case.subject] += 1
-        return f"took longer than {self.seconds(unit):g} s; --unit-timeout SECONDS gives more"
-
-    def reason_to_skip(self, unit: Unit) -> str | None:
-        """Why a unit is not worth trying; None if it is."""
-        if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
-            return None
-        return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
+def _overdue(unit: Unit) -> UnitFailure:
+    return UnitFailure(unit, f"took longer than {UNIT_SECONDS:g} s, as what hangs does", 1)
 
 
 # A fresh process can help if the last one was killed, hung or lost its device. One retry.
@@ -81,12 +46,11 @@ def dispatch(
     idle: set[int],
     units: Sequence[Unit],
     workers: int,
-    time_limits: UnitTimeLimits,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Yields one outcome for each unit, in the order in which they arrive.
 
-    Units start in the order given. A worker that dies or exceeds its unit's time limit is replaced, and the
+    Units start in the order given. A worker that dies or hangs is replaced, and the
     unit is tried once more by another one. Idle workers get units only while the caller asks for outcomes.
 
     Args:
@@ -98,7 +62,7 @@ def dispatch(
         EngineError: workers die before they can take a unit.
     """
     try:
-        yield from _Dispatch(pool, idle, deque(units), workers, time_limits, clock).run()
+        yield from _Dispatch(pool, idle, deque(units), workers, clock).run()
     except BaseException:
         pool.close()
         idle.clear()
@@ -115,7 +79,6 @@ class _Dispatch:
     idle: set[int]
     waiting: deque[Unit]
     workers: int
-    time_limits: UnitTimeLimits
     clock: Callable[[], float]
     starting: set[int] = field(default_factory=set)
     busy: dict[int, Unit] = field(default_factory=dict)
@@ -167,17 +130,14 @@ class _Dispatch:
                 self._retry(UnitFailure(self.busy.pop(worker), f"its worker died: {reason}", 1))
 
     def _assign(self, worker: int) -> None:
-        """Assigns the next unit that is worth trying to a worker, which is idle if there is none."""
-        while self.waiting:
-            unit = self.waiting.popleft()
-            reason = self.time_limits.reason_to_skip(unit)
-            if reason is None:
-                self.pool.assign(worker, unit)
-                self.busy[worker] = unit
-                self.deadlines[worker] = self.clock() + self.time_limits.seconds(unit)
-                return
-            self.outcomes.append(UnitFailure(unit, reason, self.attempts[unit.id]))
-        self.idle.add(worker)
+        """Assigns the next unit to a worker, which is idle if there is none."""
+        if not self.waiting:
+            self.idle.add(worker)
+            return
+        unit = self.waiting.popleft()
+        self.pool.assign(worker, unit)
+        self.busy[worker] = unit
+        self.deadlines[worker] = self.clock() + UNIT_SECONDS
 
     def _retry(self, failure: UnitFailure) -> None:
         unit = failure.unit
@@ -193,34 +153,30 @@ class _Dispatch:
         return outcome
 
     def _time_left(self) -> float | None:
-        """Seconds until the first unit is overdue; None if no unit has a limit."""
+        """Seconds until the first unit is overdue; None while none runs."""
         first = min((self.deadlines[worker] for worker in self.busy), default=math.inf)
         return max(0.0, first - self.clock()) if math.isfinite(first) else None
 
     def _stop_overdue(self) -> None:
         for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
             self.pool.stop(worker)
-            unit = self.busy.pop(worker)
-            self._retry(UnitFailure(unit, self.time_limits.record_timeout(unit), 1))
+            self._retry(_overdue(self.busy.pop(worker)))
 
 
 def run_in_process(
-    context: WorkerContext, units: Sequence[Unit], time_limits: UnitTimeLimits
+    context: WorkerContext, units: Sequence[Unit]
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Runs units one after the other.
 
-    A unit that exceeds its time limit is not retried: the same process would not do better.
+    A unit that hangs is not retried: the same process would not do better.
     """
     with torch_threads(context.setup.threads), subnormals_flushed():
         for unit in units:
-            if reason := time_limits.reason_to_skip(unit):
-                yield UnitFailure(unit, reason, 0)
-                continue
             try:
-                with time_limit(time_limits.seconds(unit)):
+                with time_limit(UNIT_SECONDS):
                     outcome = attempt(context, unit)
             except TimeLimitExceeded:
-                outcome = UnitFailure(unit, time_limits.record_timeout(unit), 1)
+                outcome = _overdue(unit)
             yield outcome
 
 
@@ -232,11 +188,9 @@ class Engine(AbstractContextManager["Engine"]):
 
     Attributes:
         context: of this process; its setup is what workers get.
-        unit_timeout: seconds that a unit may take; None for the default of `UnitTimeLimits`.
     """
 
     context: WorkerContext
-    unit_timeout: float | None = None
     _pool: WorkerPool | None = None
     _workers: int = 0
     _idle: set[int] = field(default_factory=set)
@@ -255,20 +209,19 @@ class Engine(AbstractContextManager["Engine"]):
         if not units:
             return
         processes = self.context.setup.processes
-        time_limits = UnitTimeLimits(self.unit_timeout, self.context.probe_seconds)
         if (
             processes.engine != "ray"
             and processes.workers is None
             and worker_count(None, self.context.device) == 1
         ):
-            yield from run_in_process(self.context, units, time_limits)
+            yield from run_in_process(self.context, units)
             return
         if self._pool is None:
             self._pool, self._workers = _pool(self.context)
         if self._workers > 1:  # the longest first, so that all workers finish at about the same time
             units = sorted(units, key=lambda unit: -unit.images)
         try:
-            yield from dispatch(self._pool, self._idle, units, self._workers, time_limits)
+            yield from dispatch(self._pool, self._idle, units, self._workers)
         except BaseException:
             self._pool = None  # it is closed
             raise
@@ -280,6 +233,6 @@ def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     workers = worker_count(processes.workers, context.device)
     if processes.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
-    actors = load("engines", processes.engine)(context, processes.address, workers)
-    as_many_as_fit = processes.workers is None and processes.address is not None
+    actors = load("engines", processes.engine)(context, workers)
+    as_many_as_fit = processes.workers is None and actors.joined
     return actors, actors.room if as_many_as_fit else workers

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
 from attacks.naming import parse
-from attacks.objective import Roles, co_batch, collateral, copies, one_victim
+from attacks.objective import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.defences.inferences import Standard
@@ -30,7 +30,7 @@ from robustbench_coded.evaluation.execution.target import (
     images_of,
 )
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
+from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, PlannedCase, Unit
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import PerturbedBatch
@@ -47,33 +47,20 @@ def budget_of(
     return PerturbationBudget(norm, eps, cast(EpsSpace, space), deviation, eps_scale)
 
 
-def query_budget_of(context: WorkerContext, case: PlannedCase, budget: int, inputs: int) -> int:
-    """Images forwarded and differentiated that an attack on so many inputs may cost.
-
-    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no case
-    costs more for each scored example than was asked for, and all of its batches are attacked alike.
-
-    Args:
-        budget: images for each scored example.
-    """
-    if case.threat.one_victim:
-        return budget * inputs
-    batches = context.batches(case.subject)
-    scored = sum(len(scored_slots(case.threat, batch, context.setup.conditions.seed)) for batch in batches)
-    return budget * inputs * scored // sum(batch.k for batch in batches)
-
-
 @dataclass(frozen=True)
 class Group:
-    """Equally large batches, and which of their slots are scored.
+    """Equally large batches.
 
     Attributes:
         batches: G batches.
-        scored: slots of each batch whose answers count.
     """
 
     batches: tuple[Batch, ...]
-    scored: tuple[np.ndarray, ...]
+
+    @property
+    def scored(self) -> list[np.ndarray]:
+        """The slots of each batch whose answers count."""
+        return [np.asarray(batch.scored_slots, dtype=np.int64) for batch in self.batches]
 
     @property
     def victims(self) -> tuple[int, ...]:
@@ -103,14 +90,7 @@ def groups_of(run: UnitRun) -> Iterator[Group]:
     """The groups of a unit, in their order."""
     subject = run.unit.case.subject
     for indices in run.unit.groups:
-        yield group_of(run, tuple(run.context.batch(subject, index) for index in indices))
-
-
-def group_of(run: UnitRun, batches: tuple[Batch, ...]) -> Group:
-    """These batches, with their slots that are scored under the threat model of the unit."""
-    threat, seed = run.unit.case.threat, run.context.setup.conditions.seed
-    scored = (np.asarray(scored_slots(threat, batch, seed), dtype=np.int64) for batch in batches)
-    return Group(batches, tuple(scored))
+        yield Group(tuple(run.context.batch(subject, index) for index in indices))
 
 
 RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch
@@ -179,11 +159,10 @@ def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | 
     case, seed = run.unit.case, run.context.setup.conditions.seed
     if case.attack == CLEAN:
         return x
+    roles = None
     if group.victims:
         make = co_batch if case.threat.free else one_victim
-        roles: Roles | None = make(torch.tensor(group.victims), group.k)
-    else:  # without malicious inputs all are alike
-        roles = batch_roles(case, group.batches, seed) if case.threat.collateral else None
+        roles = make(torch.tensor(group.victims), group.k)
     if case.attack == RANDOM_SIGN:
         budget = budget_of(run.context, case, None if roles is None else roles.eps_scale.to(x.device))
         return budget.around(x).random_sign(_generators(group, seed, known or 0))
@@ -222,12 +201,8 @@ def perturbed(
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
         scored=None if group.victims or run.session else scored,
-        query_budget=None
-        if conditions.query_budget is None
-        else query_budget_of(context, case, conditions.query_budget, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
         early_stop=conditions.early_stop and not (standard and name.uses_base),
-        raw_views=conditions.own_batches,
     )
     network = context.model(case.subject.checkpoint)
     if not context.samples(network):
@@ -235,17 +210,6 @@ def perturbed(
     # A base model that samples is asked without a draw.
     with all_seeded(network, stream(conditions.seed, group.indices[0], "base").initial_seed()):
         return perturb(name, inputs)
-
-
-def batch_roles(case: PlannedCase, batches: Sequence[Batch], seed: int) -> Roles | None:
-    """Who moves and whose losses count, where these are not all inputs of a batch."""
-    count = case.threat.malicious
-    if count is None:
-        return None
-    malicious = torch.zeros(len(batches), batches[0].k, dtype=torch.bool)
-    for position, batch in enumerate(batches):
-        malicious[position, malicious_slots(batch, count, seed)] = True
-    return collateral(malicious, free=case.threat.free)
 
 
 def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
@@ -262,7 +226,7 @@ def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list
     batches = [batch for group in groups for batch in group.batches]
     most, perturbed_inputs = run.context.setup.group_images, []
     for start in range(0, len(batches), most):
-        together = group_of(run, tuple(batches[start : start + most]))
+        together = Group(tuple(batches[start : start + most]))
         pairs = zip(together.batches, together.victims, strict=True)
         alone = [Batch(batch.index, (batch.members[slot],), scored=1) for batch, slot in pairs]
         x, y = run.context.group(alone)

@@ -11,13 +11,23 @@ from torch import Tensor, nn
 
 from attacks.gradients import raise_machine_fault
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences.memory import in_evaluation_mode
 from robustbench_coded.defences.options import GIVEN
+from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
-from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
+from robustbench_coded.defences.sampling import SamplingModule, all_seeded
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.main_module import check_main_module
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, name_of
+from robustbench_coded.models.in_memory import (
+    FixedBatch,
+    NetworkInMemory,
+    answered,
+    is_function,
+    name_of,
+    networks_in,
+    reached_from,
+)
 from robustbench_coded.models.pixel_model import PixelModel
 
 SAMPLE = 16  # images that a network is asked about first
@@ -138,9 +148,7 @@ def answers_by(model: nn.Module, module: nn.Module) -> bool:
     """
     if not isinstance(model, ModelInMemory) or not model.differentiable:
         return False
-    held = (module.given, *module.held) if isinstance(module, NetworkInMemory) else (module,)
-    parts = [part for value in held if isinstance(value, nn.Module) for part in value.modules()]
-    return any(part is model.given[0] for part in (*held, *parts))
+    return any(value is model.given[0] for value in reached_from(module))
 
 
 class DefenceAsModel(nn.Module):
@@ -182,20 +190,33 @@ def _query(
         raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
     try:
         network = NetworkInMemory(own)
-        if training := [module for module in network.modules_held if module.training]:
-            kind = type(training[0]).__name__
-            raise InputError(f"the {kind} that it asks is in training mode; call its eval()")
-        with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
+        asked: nn.Module = network
+        with torch.enable_grad(), all_seeded(network, 0):  # it may sample
             try:
                 answers = answered(network, x.clone().requires_grad_())
                 answered(network, x[:2])
             except InputError as error:  # some answer batches of one size alone
                 if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
                     raise
-                return fixed
+                asked, answers = fixed
+        _check_modes(own, asked, x, answers)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return (own if isinstance(own, nn.Module) and network.plain else network), answers
+    return (own if isinstance(own, nn.Module) and network.plain else asked), answers
+
+
+@torch.no_grad()
+def _check_modes(own: Callable[[Tensor], Any], asked: nn.Module, x: Tensor, answers: Tensor) -> None:
+    """Raises InputError if a network behind ``own``, of which there is no copy, answers x as in training."""
+    training = [network for network in networks_in(own) if network.training]
+    parts = [part for network in training for part in network.modules() if part.training]
+    if not parts:
+        return
+    with in_evaluation_mode(parts), all_seeded(asked, 0):
+        changed = changed_by(answers, answered(asked, x))
+    if changed:
+        kind = type(training[0]).__name__
+        raise InputError(f"the {kind} that it asks is in training mode; call its eval()")
 
 
 def _of_one_size(network: nn.Module, x: Tensor, sizes: Sequence[int]) -> tuple[nn.Module, Tensor] | None:
@@ -213,7 +234,7 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
     """What a function makes of images x [n, C, H, W] that is not logits, in words; empty where it is."""
     network = NetworkInMemory(function)
     try:
-        with torch.no_grad(), seeded_globally(0), seeded(held_generators(network), 0):
+        with torch.no_grad(), all_seeded(network, 0):
             answered(network, x)
     except InputError as error:
         return str(error)

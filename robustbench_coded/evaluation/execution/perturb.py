@@ -1,6 +1,5 @@
 """Runs a named attack against a target: ours through an estimator, a third-party one through a view."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
-from attacks.attack import Attack, better_of, wide
+from attacks.attack import Attack, wide
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Estimator, FreshDraws
@@ -22,8 +21,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import outside, projected
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.evaluation.execution.target import RawView, Target, answers_or_nan
-from robustbench_coded.evaluation.planning import plan
+from robustbench_coded.evaluation.execution.target import Target, answers_or_nan
 from robustbench_coded.models.prepare import tf32
 
 
@@ -41,11 +39,9 @@ class AttackInputs:
         weights: [G, K], whose losses count; None for all.
         scored: the defence that will be scored, if attacks differentiate a copy of it; examples on which an
             attack stops early are confirmed on it.
-        query_budget: images that the attack may forward and differentiate in all; None for any number.
         max_images: images that one forward may hold.
         early_stop: whether attacks may stop on misclassified examples of a per-example target.
         start: where an attack that starts from no other one begins, like x; None for its own start.
-        raw_views: whether third-party attacks may compose batches themselves (``--third-party-batches``).
     """
 
     target: Target
@@ -57,11 +53,9 @@ class AttackInputs:
     known: Sequence[Any] | None = None
     weights: Tensor | None = None
     scored: Defence | None = None
-    query_budget: int | None = None
     max_images: int = 512
     early_stop: bool = True
     start: Tensor | None = None
-    raw_views: bool = False
 
 
 class AttackResult(NamedTuple):
@@ -97,8 +91,6 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
 
 
 def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
-    if len(inputs.budget.members) > 1:
-        return _worst_of_members(name, inputs)
     before = [generator.get_state() for generator in inputs.generators]
     try:
         return _perturbed(name, inputs)
@@ -112,36 +104,6 @@ def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
     return result
 
 
-COMPARISONS = 4  # under fresh draws each, between two members of a union
-
-
-def _worst_of_members(name: AttackName, s: AttackInputs) -> AttackResult:
-    """The attack in each member of a union, with the same random numbers, and the worst for each input.
-
-    An attacker that sees the base model alone compares on that.
-    """
-    estimator: Estimator
-    if name.third_party is None and name.estimator != "surrogate":
-        estimator = estimator_for(
-            name, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
-        )
-    else:
-        estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
-    before, counts = [generator.get_state() for generator in s.generators], Counter[str]()
-    worst = None
-    for member in s.budget.members:
-        for generator, state in zip(s.generators, before, strict=True):
-            generator.set_state(state)
-        result = perturb(name, replace(s, budget=member))
-        counts += result.counts
-        times = COMPARISONS if s.target.randomised else 1
-        worst = result.x if worst is None else better_of(estimator, s.y, worst, result.x, times)
-    assert worst is not None
-    estimator.check_losses()
-    counts["forwards"] += estimator.forwards
-    return AttackResult(worst, counts)
-
-
 def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     if name.third_party == "plugin" and hasattr(own := plugin.load(name), "perturb"):
         return _perturb_by_plugin(name, own, inputs)
@@ -151,21 +113,8 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     if name.init is not None:
         begun = perturb(name.init, s)
         start, counts = begun.x, begun.counts
-        if s.query_budget is not None:
-            s = replace(s, query_budget=max(0, s.query_budget - counts["forwards"] - counts["backwards"]))
-            t = s.target
-            images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
-            first = plan.images_per_query(name, images, randomised=t.randomised, independent=t.independent)
-            if first > (s.query_budget or 0):
-                return begun
     estimator = estimator_for(
-        name,
-        s.target,
-        base=s.base,
-        known=s.known,
-        weights=s.weights,
-        max_images=s.max_images,
-        query_budget=s.query_budget,
+        name, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
     )
     blind = name.estimator in ("transfer", "surrogate")  # these never stop early
     algorithm = CATALOGUE.get(name.algorithm)
@@ -196,8 +145,6 @@ def _confirmed(
     scored, still classifies correctly.
     """
     assert s.scored is not None
-    if estimator.exhausted:
-        return adversarial
     scored = s.scored
 
     def ask(x: Tensor, draws: Sequence[Any]) -> Tensor:
@@ -231,7 +178,6 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
 def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> AttackResult:
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
     estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
-    estimator.query_budget = s.query_budget
     adversarial = like(name, attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
     counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
@@ -241,20 +187,11 @@ def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> Att
 def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
     """Third-party attacks do not know groups: they attack one batch after the other."""
     tensors, counts = [], Counter[str]()
-    query_budget = None if s.query_budget is None else s.query_budget // len(s.generators)
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
-        make = RawView if s.raw_views else ThirdPartyView
-        view: ThirdPartyView = make(target, x, s.budget, query_budget, y)
-        result = run_third_party(name, view, x, y, s.budget, generator)
-        tensors.append(result.x)
+        view = ThirdPartyView(target, x, s.budget)
+        tensors.append(run_third_party(name, view, x, y, s.budget, generator))
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
-        if math.isnan(result.verdict):
-            counts["third_party_stopped"] += len(x)
-        else:
-            counts["third_party_standing"] += round(result.verdict * len(x))
-            counts["third_party_inputs"] += len(x)
-        counts["third_party_filled"] += int(view.filled)
     return AttackResult(torch.stack(tensors), counts)

@@ -27,7 +27,6 @@ from robustbench_coded.evaluation.execution.attack_group import (
     UnitRun,
     attack_group,
     attacked_alone,
-    group_of,
     groups_of,
     placed,
     score_group,
@@ -72,9 +71,6 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     else:
         base = tuple(maker.units(case))
     groups = tuple(group for unit in base for group in unit.groups)
-    if case.threat.one_victim:  # a last batch that is dropped was not attacked
-        batches = plan.batches_for(maker.conditions, case.subject, maker.sizes[-1])
-        count = min(count, sum(batches[index].scored for group in groups for index in group))
     cost = random_batch_images(case)
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
@@ -109,7 +105,7 @@ def score_random_batches(run: UnitRun) -> None:
             batches = tuple(context.batch(subject, VICTIMS + number - 1) for number in numbers)
         else:
             batches = tuple(random_batch(images, subject.k, seed, number, every) for number in numbers)
-        group = group_of(run, batches)
+        group = Group(batches)
         clean, y = context.group(list(batches))
         x = clean.clone()
         for position, batch in enumerate(batches):

@@ -125,7 +125,7 @@ class Tally:
 
     Attributes:
         columns: the blocks.
-        counts: images forwarded and differentiated; what third-party packages report of their own success.
+        counts: images forwarded and differentiated.
         adversarials: the perturbed inputs, if they are stored.
         pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.

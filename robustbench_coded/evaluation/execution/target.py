@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks import gradients, perturbation_budget
-from attacks.adapters.third_party import ThirdPartyView
+from attacks import gradients
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
@@ -220,41 +219,6 @@ class Target:
     def images(self, x: Tensor) -> int:
         """Images through the network for one forward of x [G, K, ...]."""
         return x.shape[0] * images_of(self._defence, x.shape[1], victim=bool(self._victims))
-
-
-class RawView(ThirdPartyView):
-    """One batch's defence as it comes: whatever inputs an attack shows together are answered together.
-
-    An attack that goes on with the survivors alone then attacks other batches than the one that is scored.
-
-    Args:
-        target, x, budget, query_budget, y: as in ``attacks.adapters.third_party.ThirdPartyView``.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        x: Tensor,
-        budget: perturbation_budget.PerturbationBudget,
-        query_budget: int | None = None,
-        y: Tensor | None = None,
-    ):
-        super().__init__(target, x, budget, query_budget, y)
-        self._target = target
-
-    def forward(self, x: Tensor) -> Tensor:
-        # Where the attack may be stopped, what it showed last in each slot is its result.
-        return super().forward(x) if self.limited else self._as_it_comes(x)
-
-    def _answer(self, x: Tensor, rounds: Tensor, slots: Tensor) -> Tensor:
-        return self._as_it_comes(x)
-
-    def _as_it_comes(self, x: Tensor) -> Tensor:
-        images = self._target.images(x[None])
-        self._pay(images, x)
-        logits = self._target.answer(x, self._calls)
-        self._calls += 1
-        return self._counted(logits, images)
 
 
 OTHERS = 0  # the label that all inputs have

@@ -24,6 +24,7 @@ from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InM
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
+from robustbench_coded.models.external_architectures import is_library
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
@@ -64,6 +65,11 @@ class LoadedCheckpoint:
         """True if it is a file with weights of one of our own architectures."""
         return bool(self.path) and split_variant(self.network)[0] in MODELS
 
+    @property
+    def theirs(self) -> bool:
+        """True if the network is code of the user's: it is in memory, or ``--arch`` names what builds it."""
+        return not self.path or (":" in self.network and not is_library(self.network))
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -77,8 +83,7 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
-        first: whether the examples are the first of the data, not random ones. class_mix: their order, where
-            it is not the one in which they are taken.
+        first: whether the examples are the first of the data, not random ones.
         data_dir: folder in which data sets are looked for.
         processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
@@ -93,7 +98,6 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
-    class_mix: str | None = None
     data_dir: str | None = None
     processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
@@ -123,8 +127,7 @@ class WorkerContext:
     def data(self) -> Dataset:
         setup = self.setup
         whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
-        seed, mix = setup.conditions.seed, setup.class_mix
-        return evaluated(whole, setup.examples, first=setup.first, seed=seed, mix=mix)
+        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -163,8 +166,10 @@ class WorkerContext:
             chosen = outputs is not None and loaded.classes != info.classes
             network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
             model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
-            # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
-            self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
+            if info.ours:  # others may use view(), which this layout breaks
+                # Convolutions run in it: the numbers are the same, nothing is rearranged each time.
+                model = model.to(memory_format=layout(self.device))
+            self._models[checkpoint] = model.to(self.device)
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:
@@ -244,7 +249,7 @@ class WorkerContext:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
-        rest = np.setdiff1d(np.arange(len(data)), self.numbers)
+        rest = np.setdiff1d(data.distinct, self.numbers)
         if len(rest) < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
                 data = load_data(name, data_dir=folder, split="train")
@@ -308,7 +313,7 @@ class WorkerContext:
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(subject, self.setup.examples)
         return self._batches[subject]
 
     def batch(self, subject: cases.ProbedSubject, index: int) -> Batch:

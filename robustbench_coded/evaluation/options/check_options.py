@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
-from attacks.norms import base_of, frequencies_of, is_union, members_of
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options import option
@@ -27,19 +26,14 @@ def check_claim(config: EvalConfig) -> None:
     """
     threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
     try:
-        judged = not ThreatModel.parse(threat).collateral
+        known = ThreatModel.parse(threat).draw_known
     except ValueError:
-        judged = False
-    if not judged:
-        wrong = f"--claim-threat {threat} is no threat model with a verdict"
-        if config.claim_threat is None:
-            wrong = f"--claim needs --claim-threat, for --inputs {config.inputs[0]} has no verdict"
         raise InputError(
-            f"{wrong}; write one of {', '.join(INPUTS[:3])}, a slash, and {' or '.join(RANDOMNESS)}: "
-            "batch/unknown"
-        )
+            f"--claim-threat {threat} is no threat model; write one of {', '.join(INPUTS)}, a slash, and "
+            f"{' or '.join(RANDOMNESS)}: batch/unknown"
+        ) from None
     if config.claim_votes is not None:
-        if ThreatModel.parse(threat).draw_known:
+        if known:
             raise InputError(f"--claim-votes: {threat} has one draw, which is known, and no majority")
         if config.claim_votes > config.draws:
             raise InputError(
@@ -57,34 +51,19 @@ def check_claimed_eps(claimed: float, eps: Sequence[float]) -> None:
         raise InputError(f"--claim-eps {claimed:g} is not among --eps {known}; add it there")
 
 
-def inputs_for(requested: Iterable[str], k: int) -> list[str]:
-    """The requested inputs, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
-    expanded: dict[str, None] = {}
-    for inputs in requested:
-        powers = [2**i for i in range(k.bit_length()) if 2**i < k] if inputs == "collateral" else []
-        expanded |= dict.fromkeys(f"collateral-{m}{where}" for where in ("", "-box") for m in powers)
-        malicious = None if inputs == "collateral" else ThreatModel(inputs, "unknown").malicious
-        if inputs != "collateral" and (malicious is None or malicious < k):
-            expanded[inputs] = None
-    return list(expanded)
-
-
-def check_inputs(requested: Iterable[str], eps: Iterable[float], *, ordered: bool = False) -> None:
+def check_inputs(requested: Iterable[str], eps: Iterable[float], *, persistent: bool = False) -> None:
     """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0 or, of
-    victims, where batches have an order.
+    victims, where batches follow one another.
     """
     for inputs in requested:
         try:
-            threat = None if inputs == "collateral" else ThreatModel(inputs, "unknown")
+            threat = ThreatModel(inputs, "unknown")
         except ValueError:
             raise InputError(f"--inputs {inputs!r} is not known; choose from {', '.join(INPUTS)}") from None
-        if ordered and threat is not None and threat.one_victim:
-            raise InputError(
-                f"--inputs {inputs} draws each victim's batch at random; leave --state and --class-mix out"
-            )
-        if (threat is None or threat.free) and 0.0 in eps:
-            whom = "a co-batch attacker's victim" if inputs == "co-batch" else "collateral attackers"
-            raise InputError(f"--eps 0 leaves {whom} where they are; give an eps above 0")
+        if persistent and threat.one_victim:
+            raise InputError(f"--inputs {inputs} draws each victim's batch at random; leave --state out")
+        if threat.free and 0.0 in eps:
+            raise InputError("--eps 0 leaves a co-batch attacker's victim where it is; give an eps above 0")
 
 
 def check_until(config: EvalConfig) -> None:
@@ -95,8 +74,6 @@ def check_until(config: EvalConfig) -> None:
     """
     if config.all:
         raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
-    if any(inputs.startswith("collateral") for inputs in config.inputs):
-        raise InputError("--until goes by verdicts, and collateral damage has none; leave one of them out")
 
 
 def check_pixels(config: EvalConfig) -> None:
@@ -110,34 +87,6 @@ def check_pixels(config: EvalConfig) -> None:
             raise InputError(f"--norm l0 counts pixels; --eps {size:g} is no whole number from 1 on")
     if config.eps_space != "pixel":
         raise InputError("--norm l0 counts pixels, whatever space they are in; leave --eps-space out")
-
-
-def check_union(config: EvalConfig) -> None:
-    """Refuses radii that no member of a union can have, and a number of images, which none can be held to.
-
-    Raises:
-        InputError: the first of them.
-    """
-    if config.query_budget is not None:
-        raise InputError(
-            "--query-budget holds one attack to it, and a union runs each in several; leave one out"
-        )
-    for size in config.eps or (1.0,):
-        for norm, radius in members_of(config.norm):
-            if base_of(norm) == "linf" and config.eps_space == "pixel" and size * radius > 1:
-                raise InputError(f"--norm {config.norm}: {norm} {size * radius:g} is larger than all pixels")
-
-
-def check_frequencies(norm: str, image_shape: Sequence[int]) -> None:
-    """Refuses a norm of more frequencies than images ``[C, H, W]`` have each way.
-
-    Raises:
-        InputError: it is one.
-    """
-    for member, _ in members_of(norm):
-        if (frequencies_of(member) or 0) > min(image_shape[-2:]):
-            size = "x".join(map(str, image_shape[-2:]))
-            raise InputError(f"--norm {member}: images of {size} have fewer frequencies; ask for less")
 
 
 def check_effect(config: EvalConfig, *, data: bool) -> None:
@@ -159,10 +108,8 @@ def check_options(config: EvalConfig) -> None:
     option.check_values(config)
     if config.engine == "ray" and importlib.util.find_spec("ray") is None:
         raise InputError(f"--engine ray: Ray is not installed; {install_line('ray')}")
-    if config.address is not None and config.engine != "ray":
-        raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
     if config.inputs != ("batch",):
-        check_inputs(config.inputs, config.eps or (), ordered=config.ordered)
+        check_inputs(config.inputs, config.eps or (), persistent=config.batches_kept > 0)
     if config.claim is not None:
         check_claim(config)
     for field in _OF_CLAIM if config.claim is None else ():
@@ -172,18 +119,11 @@ def check_options(config: EvalConfig) -> None:
         check_until(config)
     if config.state != "persistent" and config.sequence_length != EvalConfig.sequence_length:
         raise InputError(f"--sequence-length {config.sequence_length} has no effect; add --state persistent")
-    if config.submissions is not None and config.submissions > config.draws:
-        count = config.submissions
-        raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")
     for size in config.eps or ():
-        if base_of(config.norm) == "linf" and config.eps_space == "pixel" and size > 1:
+        if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
-    if config.certify and config.norm not in ("linf", "l2", "l1"):
-        raise InputError(f"--certify: bounds are not available in {config.norm}; leave it out")
-    if is_union(config.norm):
-        check_union(config)
     for name in map(naming.parse, config.attacks):
         try:
             catalogue.refuse_norm(name, config.norm)

@@ -14,10 +14,7 @@ class Conditions:
         draws, selection_draws: of a randomised defence, to score on and to choose attacks by.
         aware_attacks: separate attacks where the draw is known, each for one scoring draw.
         victims: of the threat models with one victim in a batch.
-        last_batch: ``pad``, ``shrink`` or ``drop``.
-        query_budget: images per scored example at which attacks stop; None for no limit.
         early_stop: whether attacks may stop on misclassified examples where nothing is random.
-        own_batches: whether third-party attacks choose their batches (``--third-party-batches``).
         keeps_adversarials: whether perturbed inputs are stored.
     """
 
@@ -26,10 +23,7 @@ class Conditions:
     selection_draws: int
     aware_attacks: int
     victims: int
-    last_batch: str
-    query_budget: int | None
     early_stop: bool
-    own_batches: bool
     keeps_adversarials: bool
 
     @property
@@ -72,9 +66,7 @@ class WorkerProcesses:
     Attributes:
         engine: ``local`` or ``ray``.
         workers: processes; None for this one, or one for each of several accelerators.
-        address: of a Ray cluster; None starts one here.
     """
 
     engine: str = "local"
     workers: int | None = None
-    address: str | None = None

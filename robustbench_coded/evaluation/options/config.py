@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from attacks.naming import expand, parse, suited
-from attacks.norms import base_of, is_union
-from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SECOND_STAGE
+from attacks.norms import NORMS
+from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SCREENED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
+from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
 from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
-VICTIMS = 64
-CLASS_MIXES = ("balanced", "shuffled", "data")
-LAST_BATCH_RULES = ("pad", "shrink", "drop")
+VICTIMS = 64  # of the threat models with one victim in a batch
+SCREENED_VICTIMS = 4  # of `screen`: asked once, it errs least with the fewest random batches
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
 # Of processes or threads: torch crashes without a word where the machine refuses to start more.
@@ -59,16 +58,12 @@ class EvalConfig:
         relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
         second_attacks: those of ``attacks`` that run only where the others leave something.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
-        query_budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
-            included, before which every attack stops; None for as many as its name says.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
         early_stop: stop on examples already misclassified where that changes nothing but the time.
         device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
-        unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
-            forecast where that is more.
         time: seconds after which the run ends cleanly, at the end of a unit.
         until: ``settled``: run what may change a verdict, and nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
@@ -90,11 +85,6 @@ class EvalConfig:
     limit: int | None = option(None, "Evaluate a random, class-balanced sample of N examples.", count())
     all: bool = option(False, "Run every attack on every example, regardless of cost.")
     first: bool = option(False, "Use the first examples of the data set instead of a random sample.")
-    class_mix: str | None = option(
-        None,
-        "Order of the images: balanced (within each batch), shuffled (default) or data (as in the data set).",
-        one_of(*CLASS_MIXES),
-    )
     batch_size: tuple[int, ...] = option(
         (128,),
         "Inputs classified together (K); comma-separated for several sizes.",
@@ -108,9 +98,8 @@ class EvalConfig:
     second_attacks: tuple[str, ...] = ()
     norm: str = option(
         "linf",
-        "Norm: linf, l2, l1, l0 (pixels), linf-low8 or l2-low8 (low frequencies), or a union such as "
-        "linf:8/255+l2:0.5.",
-        known_norm,
+        "Norm: linf, l2, l1 or l0 (pixels).",
+        one_of(*NORMS),
     )
     eps: tuple[float, ...] | None = option(
         None,
@@ -124,16 +113,10 @@ class EvalConfig:
         "is multiplied by each channel's standard deviation).",
         one_of("pixel", "normalized"),
     )
-    query_budget: int | None = option(
-        None,
-        "Maximum number of images that an attack passes forward or backward through the network, per "
-        "example.",
-        count(),
-    )
     inputs: tuple[str, ...] = option(
         ("batch",),
-        "Inputs that the attacker controls: batch (all, default), victim (one), co-batch (one, "
-        "beside others of the attacker's choice) or collateral (some, to harm the others).",
+        "Inputs that the attacker controls: batch (all, default), victim (one) or co-batch (one, beside "
+        "others of the attacker's choice).",
     )
     draws: int = option(
         10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)
@@ -142,14 +125,7 @@ class EvalConfig:
         2, "Number of draws used to select the strongest attack.", count(most=10_000)
     )
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
-    victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
-    submissions: int | None = option(
-        None, "Also report accuracy under N submissions of each perturbed input.", count()
-    )
-    last_batch: str = option(
-        "pad", "Treatment of an incomplete last batch: pad, shrink or drop.", one_of(*LAST_BATCH_RULES)
-    )
     early_stop: bool = option(
         True, "Stop attacking an example once it is misclassified (deterministic defences only)."
     )
@@ -162,15 +138,13 @@ class EvalConfig:
         None, "Device: cpu, cuda, mps, xpu or cuda:1; default: the accelerator if there is one, else cpu."
     )
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
-    engine: str = option("local", "Where workers run: local or ray.", one_of("local", "ray"))
+    engine: str = option(
+        "local",
+        "Where workers run: local or ray (started here, or the cluster of RAY_ADDRESS).",
+        one_of("local", "ray"),
+    )
     workers: int | None = option(
         None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
-    )
-    address: str | None = option(
-        None, "Ray cluster to join: auto or HOST:PORT; by default, Ray is started locally."
-    )
-    unit_timeout: float | None = option(
-        None, "Seconds after which a unit of work is considered hung.", number(0, above=True)
     )
     time: float | None = option(
         None,
@@ -182,21 +156,13 @@ class EvalConfig:
         "Stopping rule: settled skips attacks that can no longer change the verdict.",
         one_of("settled"),
     )
-    certify: bool = option(
-        False, "Also compute certified lower bounds where possible (docs/certification.md)."
-    )
-    checks: bool = option(
-        False,
-        "Also run the attacks that the verdict checks require (docs/verdicts.md); always on with the "
-        "adaptive presets.",
-    )
+    checks: bool = False  # run the attacks that the checks of verdicts require: presets do
     state: str = option(
         "reset",
         "State of a defence: reset before each batch, or persistent over a sequence of batches.",
         one_of("reset", "persistent"),
     )
     sequence_length: int = option(8, "Batches per sequence with --state persistent.", count(2, 10_000))
-    third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(
         3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
@@ -217,14 +183,9 @@ class EvalConfig:
     command: tuple[str, ...] = field(default=(), compare=False)
 
     @property
-    def mix(self) -> str | None:
-        """``class_mix``; None where it is that of the images as they are taken."""
-        return None if self.class_mix == ("data" if self.first else "shuffled") else self.class_mix
-
-    @property
-    def ordered(self) -> bool:
-        """True if the order of batches, or of classes in them, is part of the evaluation."""
-        return self.state == "persistent" or self.class_mix in ("balanced", "data")
+    def screens(self) -> bool:
+        """True for the attacks of `screen`, which runs the first rungs of the protocol alone."""
+        return self.until == "settled" and set(self.attacks) == {suited(n, self.norm) for n in SCREENED}
 
     @property
     def batches_kept(self) -> int:
@@ -239,11 +200,8 @@ class EvalConfig:
             draws=self.draws,
             selection_draws=self.selection_draws,
             aware_attacks=self.aware_attacks,
-            victims=self.victims,
-            last_batch=self.last_batch,
-            query_budget=self.query_budget,
+            victims=SCREENED_VICTIMS if self.screens else VICTIMS,
             early_stop=self.early_stop,
-            own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.
             keeps_adversarials=self.save_adversarials or self.claim is not None,
         )
@@ -256,7 +214,7 @@ class EvalConfig:
         return RequestedAttacks(
             attacks=self.attacks,
             # Co-batched inputs are drawn at random, whatever batches are like.
-            victim_attacks=() if self.ordered else self.victim_attacks,
+            victim_attacks=() if self.batches_kept else self.victim_attacks,
             relaxed_attacks=self.relaxed_attacks,
             second_attacks=self.second_attacks,
             inputs=self.inputs,
@@ -278,7 +236,7 @@ CIFAR_SHAPE = (3, 32, 32)
 
 
 def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
-    """The default radius, in pixel units; of a union, the factor 1.
+    """The default radius, in pixel units.
 
     Args:
         norm: of the perturbation budget.
@@ -288,11 +246,9 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     Raises:
         InputError: the field has no usual radius for this norm on such images.
     """
-    if is_union(norm):
-        return 1.0
-    if base_of(norm) == "linf":
+    if norm == "linf":
         return DIGITS_LINF if data in ("digits", "mnist") else LINF
-    if base_of(norm) == "l2" and tuple(image_shape) == CIFAR_SHAPE:
+    if norm == "l2" and tuple(image_shape) == CIFAR_SHAPE:
         return CIFAR_L2
     size = "x".join(map(str, image_shape))
     example = "10" if norm == "l0" else "0.5"
@@ -306,7 +262,7 @@ IN_L0 = ("sparse",)
 
 
 def attack_options(
-    texts: Sequence[str] = (), *, norm: str = "linf", checks: bool = False, claimed: str | None = None
+    texts: Sequence[str] = (), *, norm: str = "linf", claimed: str | None = None
 ) -> dict[str, Any]:
     """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
     configuration.
@@ -314,7 +270,6 @@ def attack_options(
     Args:
         texts: names and presets, each one or several divided by commas; none for the default of the norm.
             ``clean`` and ``random-sign`` always run, named or not.
-        checks: run the attacks of the checks even without an adaptive preset.
         claimed: the attack that a claim is about, which always runs.
     Raises:
         InputError: an unknown name.
@@ -352,7 +307,7 @@ def attack_options(
             name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),
         "victim_attacks": tuple(suited(name, norm) for name in ON_VICTIMS) if adaptive else (),
-        "checks": checks or adaptive,
+        "checks": adaptive,
     }
 
 
@@ -400,19 +355,19 @@ def _entries(config: EvalConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _attacks(config: EvalConfig) -> Iterator[tuple[str, Any]]:
-    """The presets that stand for these attacks, where some do; else every name."""
+    """The presets that stand for these attacks, where some do, and what is named besides; else every name."""
     wanted = {name: getattr(config, name) for name in _ATTACKS}
     presets = [DEFAULT, *((name,) for name in PRESETS), *combinations(PRESETS, 2)]
     for chosen in presets:
-        for checks in (False, True):
-            if attack_options(chosen, norm=config.norm, checks=checks) == wanted:
-                yield "attacks", list(chosen)
-                if checks:
-                    yield "checks", True
+        among = attack_options(chosen, norm=config.norm)["attacks"]
+        besides = tuple(name for name in config.attacks if name not in among)
+        for texts in ((*chosen, *besides), (*besides, *chosen)):
+            if attack_options(texts, norm=config.norm) == wanted:
+                yield "attacks", list(texts)
                 return
     for name, value in wanted.items():
-        if value:
-            yield name, list(value) if isinstance(value, tuple) else value
+        if value and name != "checks":
+            yield name, list(value)
 
 
 def _fraction(value: float) -> str:

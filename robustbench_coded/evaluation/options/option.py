@@ -9,7 +9,7 @@ from dataclasses import Field, field, fields
 from fractions import Fraction
 from typing import Any
 
-from attacks.norms import CHOICE, Norm, members_of, norm_named
+from attacks.norms import Norm, norm_named
 from robustbench_coded.errors import LOG, InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
@@ -112,16 +112,7 @@ def named_norm(value: object, option: str) -> Norm:
     try:
         return norm_named(value)
     except ValueError as error:
-        raise InputError(f"{option} {value!r} is not known; choose {CHOICE}") from error
-
-
-def known_norm(value: Any) -> str | None:
-    """A norm as `norm_named` writes it."""
-    try:
-        members_of(value)
-    except (TypeError, AttributeError, ValueError):
-        return f"is not known; choose {CHOICE}"
-    return None
+        raise InputError(f"{option} {value!r} is not known; choose linf, l2, l1 or l0") from error
 
 
 def fraction(text: str, option: str) -> float:

@@ -24,35 +24,26 @@ class EvaluateOptions(TypedDict, total=False):
     limit: int | None
     all: bool
     first: bool
-    class_mix: Literal["balanced", "shuffled", "data"] | None
     batch_size: int | Sequence[int]
     standard: bool
     norm: str | float
     eps: Radius | Sequence[Radius] | None
     eps_space: Literal["pixel", "normalized"]
-    query_budget: int | None
     inputs: str | Sequence[str]
     draws: int
     selection_draws: int
     aware_attacks: int
-    victims: int
     seed: int
-    submissions: int | None
-    last_batch: Literal["pad", "shrink", "drop"]
     early_stop: bool
     attack_precision: Literal["float32", "bfloat16", "auto"]
     device: str | torch.device | None
     threads: int | None
     engine: Literal["local", "ray"]
     workers: int | None
-    address: str | None
-    unit_timeout: float | None
     time: float | None
     until: Literal["settled"] | None
-    certify: bool
     state: Literal["reset", "persistent"]
     sequence_length: int
-    third_party_batches: bool
     save_adversarials: bool
     margin: float
     claim: float | None

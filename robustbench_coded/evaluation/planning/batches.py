@@ -11,9 +11,7 @@ import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.case import ThreatModel
 
 # A victim's batch costs as much as any other: few victims at the first look, where one forward in each of
 # more batches confirms a break, and so many at the next.
@@ -22,18 +20,15 @@ VICTIMS = 1 << 20  # the index of the first victim's batch, beyond those of all 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 
 
-def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: str | None = None) -> Dataset:
-    """The images that are evaluated, numbered as in ``data``.
+def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int) -> Dataset:
+    """The images that are evaluated, each once, numbered as in ``data``.
 
     Args:
         data: all images there are.
-        limit: how many to take; None takes all.
+        limit: how many to take; None, or more than differ, takes all.
         first: take the first ``limit`` in their own order, not a random ``limit`` stratified by class in
             random order, of which any first part is a random sample, too.
         seed: names the random choice, which nothing else but the labels decides.
-        mix: in which order they are taken, and so which classes a batch has: ``balanced`` as evenly as
-            possible in any part, ``shuffled`` at random, ``data`` in their own order; None as they are
-            taken: in their own order where they are the first ones, at random otherwise.
 
     Raises:
         InputError: ``limit`` is below 1 or above the number of images.
@@ -41,22 +36,12 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
     count = len(data) if limit is None else limit
     if not 1 <= count <= len(data):
         raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the number of images")
-    generator = stream(seed, -1, "examples")
-    rows = np.arange(count) if first else stratified_rows(data.labels, count, generator)
-    if first and mix is not None:
-        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
-    if mix == "balanced":
-        rows = rows[dealt(data.labels[rows])]
-    return data.subset(np.sort(rows) if mix == "data" else rows)
-
-
-def dealt(labels: np.ndarray) -> np.ndarray:
-    """The order in which each class comes at even distances, and within itself as before."""
-    member, sizes = np.unique(labels, return_inverse=True, return_counts=True)[1:]
-    rank = np.empty(len(labels))
-    for number, size in enumerate(sizes):
-        rank[member == number] = (np.arange(size) + 0.5) / size
-    return np.lexsort((np.arange(len(labels)), rank))
+    once = data.distinct
+    count = min(count, len(once))
+    rows = (
+        np.arange(count) if first else stratified_rows(data.labels[once], count, stream(seed, -1, "examples"))
+    )
+    return data.subset(once[rows])
 
 
 @dataclass(frozen=True)
@@ -67,45 +52,37 @@ class Batch:
         index: position within the partition; names the batch's random streams.
         members: example of each slot, length k.
         scored: how many of the leading slots are scored; the rest only fill the batch up.
-        together: inputs in a row that are malicious or benign together: in a sequence, those of a batch.
         victim: the slot of the one input that is attacked and scored; None where it is no victim's batch.
     """
 
     index: int
     members: tuple[int, ...]
     scored: int
-    together: int = 1
     victim: int | None = None
 
     @property
     def k(self) -> int:
         return len(self.members)
 
+    @property
+    def scored_slots(self) -> list[int]:
+        """The slots whose answers count."""
+        return list(range(self.scored)) if self.victim is None else [self.victim]
 
-def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1) -> list[Batch]:
+
+def partition(examples: int, k: int, *, full: bool = True) -> list[Batch]:
     """Cuts examples 0 ... examples - 1, in their order, into batches of ``k``.
 
     Args:
-        last_batch: what becomes of a last batch with fewer than k examples: ``pad`` fills it with examples
-            from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` out.
-
-    Raises:
-        ValueError: on an unknown rule, or when ``drop`` leaves nothing.
+        full: fill a last batch of fewer than k examples with some from the beginning, which are not scored
+            there; False leaves it smaller.
     """
-    if last_batch not in LAST_BATCH_RULES:
-        raise ValueError(f"expected last_batch out of {', '.join(LAST_BATCH_RULES)}, got {last_batch!r}")
     batches = []
     for index, start in enumerate(range(0, examples, k)):
         scored = min(k, examples - start)
-        if scored < k and last_batch == "drop":
-            break
-        fill = k - scored if last_batch == "pad" else 0
+        fill = k - scored if full else 0
         members = (*range(start, start + scored), *(i % examples for i in range(fill)))
-        batches.append(Batch(index, members, scored, together))
-    if not batches:
-        raise ValueError(
-            f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
-        )
+        batches.append(Batch(index, members, scored))
     return batches
 
 
@@ -122,28 +99,6 @@ def victims_batch(number: int, examples: int, k: int, seed: int) -> Batch:
     others = [example for example in order if example != number] or [number]
     members = [others[place % len(others)] for place in range(k - 1)]
     return Batch(VICTIMS + number, (*members[:slot], number, *members[slot:]), k, victim=slot)
-
-
-def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
-    """The slots of ``count`` malicious inputs, every slot equally likely; those of 2 are among those of 4."""
-    parts = [range(batch.k)[start : start + batch.together] for start in range(0, batch.k, batch.together)]
-    order = torch.randperm(len(parts), generator=stream(seed, batch.index, "victims"))
-    return sorted([slot for part in order.tolist() for slot in parts[part]][:count])
-
-
-def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
-    """The slots of a batch whose answers count: under collateral damage the unperturbed ones.
-
-    None where a batch is too small for so many malicious inputs and an untouched one.
-    """
-    if batch.victim is not None:
-        return [batch.victim]
-    if threat.malicious is None:
-        return list(range(batch.scored))
-    if threat.malicious >= batch.k:
-        return []
-    malicious = set(malicious_slots(batch, threat.malicious, seed))
-    return [slot for slot in range(batch.scored) if slot not in malicious]
 
 
 def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> list[list[Batch]]:

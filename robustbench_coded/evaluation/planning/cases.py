@@ -15,7 +15,6 @@ from msgspec import to_builtins
 from attacks.attack_name import AttackName, Transforms
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CONTROLS
 
 if TYPE_CHECKING:
     from robustbench_coded.runs.adversarials import PerturbedBatch
@@ -226,13 +225,12 @@ def code_behind(fixed: dict[str, Any], checkpoint: str, spec: str, attack: str =
 FORMAT_VERSION = 3
 
 
-def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
+def unit_id(unit: Unit, fixed: dict[str, Any]) -> str:
     """20 hexadecimal digits.
 
     Args:
         unit: the unit; its cost (``images``) and its id decide nothing.
         fixed: what decides outcomes beside the case, from `setup.prepare.fixed_facts`.
-        query_budget: images per scored example at which attacks stop, None for no limit.
     """
     planned = unit.case
     subject, submission = planned.subject, planned.submission
@@ -255,7 +253,7 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
         },
         "groups": unit.groups,
         "random_batches": unit.random_batches,
-        "query_budget": None if planned.attack in CONTROLS else query_budget,
+        "query_budget": None,  # once an option: its default stays in the identity
         "context": {key: value for key, value in fixed.items() if key not in ("checkpoints", "code")},
         "checkpoint": fixed["checkpoints"][subject.checkpoint],
         **code_behind(fixed, subject.checkpoint, subject.spec, planned.attack),

@@ -60,7 +60,7 @@ def comparisons_judged(
     Args:
         cases: all that may run.
     """
-    attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
+    attacks = [case for case in cases if case.attack not in CONTROLS]
     defended = any(case.subject.spec != STANDARD for case in attacks)
     settings: dict[Comparison, dict[Case, None]] = {}
     for case in attacks:

@@ -8,8 +8,6 @@ from typing import Any
 from msgspec import structs
 
 from attacks import attack_name, naming, presets
-from attacks.norms import members_of
-from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
@@ -21,7 +19,7 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_batch,
 )
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
+from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
@@ -36,17 +34,13 @@ class Plan:
     notes: tuple[str | NotRun, ...]
 
 
-def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
+def batches_for(subject: cases.ProbedSubject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
-    rule = conditions.last_batch
-    if not subject.batch_dependent and rule == "pad":
-        rule = "shrink"
-    together = subject.k // subject.sequence if subject.sequence else 1
-    return partition(examples, subject.k, rule, together)
+    return partition(examples, subject.k, full=subject.batch_dependent)
 
 
 def cases_for(
-    requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
+    requested: RequestedAttacks, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[PlannedCase], list[str | NotRun]]:
     """The rows that these subjects, attacks and perturbations give, and what is left out."""
     rows: list[PlannedCase] = []
@@ -61,7 +55,7 @@ def cases_for(
             name = naming.parse(text)
             attacks += [
                 cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
-                for threat in _threats(requested, conditions, subject, name, notes)
+                for threat in _threats(requested, subject, name, notes)
                 for perturbation in requested.perturbations
             ]
         # A victim sits in a batch of its own, clean and perturbed.
@@ -88,7 +82,6 @@ def _in_their_place(
 
 def _threats(
     requested: RequestedAttacks,
-    conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
     notes: dict[str | NotRun, None],
@@ -115,7 +108,7 @@ def _threats(
     on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
     all_inputs = [] if on_victims_alone else ["batch"]
     if all_inputs and subject.batch_dependent:
-        all_inputs = inputs_for(requested.inputs, subject.k)
+        all_inputs = list(dict.fromkeys(requested.inputs))
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
@@ -125,7 +118,7 @@ def _threats(
         all_inputs.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
-        if note := _no_sense(conditions, subject, name, threat):
+        if note := _no_sense(subject, name, threat):
             notes[note] = None
         else:
             threats.append(threat)
@@ -141,30 +134,13 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _no_sense(
-    conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
-) -> str | NotRun | None:
+def _no_sense(subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
-    if threat.malicious is not None and name.uses_base:
-        return NotRun(name.text, subject.label, str(threat), "the base model answers inputs one by one")
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
-    if conditions.query_budget is None or name.third_party is not None:
-        return None
-    images = subject.images_per_query(threat) / (1 if threat.one_victim else subject.k)
-    cost = images_per_query(
-        name,
-        1 if name.estimator == "transfer" else images,
-        randomised=subject.randomised,
-        independent=subject.independent,
-    )
-    if cost <= conditions.query_budget:
-        return None
-    least = f"one move costs {cost:.4g} images for each example"
-    why = f"{least}, and --query-budget {conditions.query_budget} is less"
-    return NotRun(name.text, subject.label, str(threat), why)
+    return None
 
 
 _Part = list[tuple[Batch, int]]  # each with its image gradients
@@ -212,14 +188,11 @@ class UnitMaker:
             made = [victims_batch(v, self.sizes[-1], case.subject.k, seed) for v in range(counts[-1])]
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
             return [part for part in added if part]
-        batches = batches_for(self.conditions, case.subject, self.sizes[-1])
-        # A last batch smaller than the number of malicious inputs has no victim.
-        malicious, k = case.threat.malicious or 0, case.subject.k
-        parts: list[_Part] = [
-            [(batch, max(1, whole * batch.k // k)) for batch in part if malicious < batch.k]
+        batches = batches_for(case.subject, self.sizes[-1])
+        return [
+            [(batch, max(1, whole * batch.k // case.subject.k)) for batch in part]
             for part in batches_at(batches, self.sizes, self.size)
         ]
-        return [part for part in parts if part]
 
     def _cut(self, case: PlannedCase, part: _Part, per_group: int) -> Iterator[Unit]:
         """Units of whole groups of equally large batches."""
@@ -255,11 +228,7 @@ class UnitMaker:
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else case.images_per_query
-            members = len(members_of(case.perturbation.norm))
-            cost = separate * members * per_query * (forwards + 2 * backwards) // 3
-            if conditions.query_budget is not None:
-                cost = min(cost, separate * conditions.query_budget * inputs // 2)
-            images += cost
+            images += separate * per_query * (forwards + 2 * backwards) // 3
         return max(images, 1)
 
     def identified(self, unit: Unit) -> Unit:
@@ -270,7 +239,7 @@ class UnitMaker:
                 count = victims_at(self.sizes, self.size, self.conditions.victims)
             made = (self.units_of_first(source, count) for source in unit.case.submission.sources)
             unit = replace(unit, sources=tuple(made))
-        return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))
+        return replace(unit, id=cases.unit_id(unit, self.fixed))
 
     def units_of_first(self, case: PlannedCase, count: int | None) -> tuple[Unit, ...]:
         """The units of a case on whole batches that hold the first so many examples; None for all."""

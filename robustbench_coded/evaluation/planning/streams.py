@@ -20,7 +20,6 @@ Purpose = Literal[
     "attack",
     "selection",
     "scoring",
-    "certificate",
 ]
 
 

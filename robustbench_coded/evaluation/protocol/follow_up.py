@@ -54,12 +54,7 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
         where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if case.case in known or case.case in wanted:
             continue
-        if check.name in DOUBLING and plan.stopped(case):
-            left_out[
-                f"{where} would be stopped by --query-budget before it is twice as long; give more images "
-                "to settle that check."
-            ] = None
-        elif plan.images(case, size_of(plan, evidence, comparison_of(case))) > _most(plan, evidence, case):
+        if plan.images(case, size_of(plan, evidence, comparison_of(case))) > _most(plan, evidence, case):
             left_out[f"{where} costs too much beside the attacks planned there; run it by its name."] = None
         else:
             wanted[case.case] = case

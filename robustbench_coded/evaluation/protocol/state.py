@@ -57,7 +57,6 @@ class EvaluationPlan:
         relus: how many ReLUs answer an image of a checkpoint; 0 where crossover is not run.
         kept: by sample size what earlier commands of the folder submitted, which stays.
         hidden: attacks on a user defence's checkpoint that it meets although they are no rows.
-        stopped: True for a case that the query budget ends before its name says.
     """
 
     cases: tuple[PlannedCase, ...]
@@ -80,7 +79,6 @@ class EvaluationPlan:
     levels: int | None = None
     relus: Callable[[str], int] = lambda checkpoint: 0
     hidden: Mapping[ProbedSubject, tuple[PlannedCase, ...]] = field(default_factory=dict)
-    stopped: Callable[[PlannedCase], bool] = lambda case: False
 
     @cached_property
     def attacks(self) -> dict[Comparison, list[PlannedCase]]:

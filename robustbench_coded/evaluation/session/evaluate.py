@@ -19,13 +19,13 @@ from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
+from robustbench_coded.evaluation.session.preview import outlook
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
-from robustbench_coded.evaluation.setup.brought import with_zoo
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare
+from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
+from robustbench_coded.runs.folder import RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.threads import subnormals_flushed
 
@@ -102,7 +102,6 @@ def evaluate(
 
     Raises:
         InputError: the options, a checkpoint, the data or the folder are not usable.
-        CertificateContradicted: an attack did what a certified bound rules out.
         IncompleteRun: some units failed; everything else is finished and reported.
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
@@ -116,7 +115,7 @@ def evaluate(
         path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (
         opened_folder(RunFolder(path), listener, partial(_write_reports, given, listener)) as folder,
-        Engine(prepared.context, config.unit_timeout) as engine,
+        Engine(prepared.context) as engine,
     ):
         if prepared.config.overwrite:
             folder.clear()
@@ -130,8 +129,6 @@ def evaluate(
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
         if fresh and old is None and type(listener) is not Listener:
-            from robustbench_coded.evaluation.session.preview import outlook  # which imports this module
-
             listener.note(outlook(evaluation))
         done, store = recorder.done, recorder.store
         try:
@@ -162,24 +159,3 @@ def _write_reports(config: EvalConfig | None, listener: Listener, path: Path) ->
     run = load_run(path)
     write_reports_of(run)
     listener.reported(run)
-
-
-def made_ready(
-    config: EvalConfig,
-    in_memory: InMemory | None = None,
-    say: Callable[[str], None] = lambda text: None,
-) -> tuple[PreparedEvaluation, Path]:
-    """Everything that the options name, and the run folder.
-
-    Writes nothing; ``say`` receives the subject that is probed.
-
-    Raises:
-        InputError: the options, a checkpoint or the data are not usable.
-    """
-    if in_memory is None:
-        config, in_memory = with_zoo(config)
-    out = None if config.overwrite or config.limit is not None else config.out
-    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
-        config = replace(config, first=True)  # begun on all images in their own order, and goes on so
-    prepared = prepare(config, in_memory, say=say)
-    return prepared, config.out or Path("reports") / folder_name(prepared)

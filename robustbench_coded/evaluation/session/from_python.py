@@ -14,6 +14,7 @@ from torch import nn
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
+from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
@@ -33,7 +34,7 @@ MADE_HERE = frozenset(
         *("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks"),
     }
 )
-ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
+ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "listener")
 SEVERAL = ("batch_size", "inputs")
 SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line
 # What other libraries call an option, where the name alone does not tell.
@@ -55,7 +56,6 @@ def evaluate(
     *,
     defences: Any = (),
     attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
-    checks: bool = False,
     listener: Listener | None = None,
     **options: Unpack[EvaluateOptions],
 ) -> Run:
@@ -78,7 +78,6 @@ def evaluate(
             Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or as a list, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
-        checks: also run the attacks that the checks need, without an adaptive preset.
         listener: receives the events of the run. None shows progress on standard error, ``Listener()``
             nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
@@ -94,11 +93,11 @@ def evaluate(
     """
     given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
-        run = _evaluate(**given, checks=checks, listener=listener, options=options)
+        run = _evaluate(**given, listener=listener, options=options)
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    base = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
+    base = given | {"listener": listener, **options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
@@ -108,7 +107,6 @@ def _evaluate(
     labels: Any,
     defences: Any,
     attacks: Any,
-    checks: bool,
     listener: Listener | None,
     options: Mapping[str, Any],
 ) -> Run:
@@ -136,12 +134,7 @@ def _evaluate(
         checkpoints=checkpoints,
         data=data if plain else "auto",
         defences=named,
-        **attack_options(
-            keep(several),
-            norm=chosen.get("norm", "linf"),
-            checks=checks,
-            claimed=chosen.get("claim_attack"),
-        ),
+        **attack_options(keep(several), norm=chosen.get("norm", "linf"), claimed=chosen.get("claim_attack")),
         **chosen,
     )
     if alone and in_hand:
@@ -220,6 +213,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
             if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
                 spec = value if name == "defence" else f"{name}:{value}"
                 raise InputError(f"there is no option {name!r}; write defences={spec!r}")
+            if (answer := answer_to(f"--{name}")) is not None:
+                raise InputError(in_python(answer))
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")

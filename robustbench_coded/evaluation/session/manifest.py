@@ -20,7 +20,6 @@ from attacks.attack_name import PREFIX, split_submitted
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
-from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.case import Case
@@ -35,20 +34,18 @@ from robustbench_coded.schema.manifest import (
     NotRun,
     RunManifest,
 )
-from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors")
-# What may not change within a run folder, and the option that says it.
+# What may not change within a run folder, and the option that says it, if there is one.
 IDENTITY = {
     "data": "--data",
     "limit": "--limit",
     "seed": "--seed",
-    "last_batch": "--last-batch",
     "state": "--state",
     "subset": "--first",
-    "class_mix": "--class-mix",
     "data_sha256": "--data",
+    "csrobust": "",
 }
 
 
@@ -85,8 +82,6 @@ def new_manifest(
             for_check=case.for_check,
             examples_planned=prepared.examples_planned(case, sizes.get(case)),
             draws=draws if subject.randomised else 1,
-            query_budget=None if case.attack in CONTROLS else conditions.query_budget,
-            stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
             units=tuple(units[case]),
             random_batches=tuple(random[case]),
@@ -99,7 +94,7 @@ def new_manifest(
         cases=tuple(records),
         probes=prepared.probes,
         code=dict(prepared.code),
-        notes=tuple(note for note in plan.notes if isinstance(note, str)),
+        notes=(*prepared.notes, *(note for note in plan.notes if isinstance(note, str))),
         not_run=tuple(note for note in plan.notes if isinstance(note, NotRun)),
         invocations=(_invocation(prepared),),
     )
@@ -130,7 +125,7 @@ def checked_against(
     """Refuses to go on in a folder that was made with something else.
 
     Raises:
-        InputError: other data, limit, seed or last-batch rule, or other weights under a known name.
+        InputError: other data, limit or seed, or other weights under a known name.
     """
     for key, option in IDENTITY.items():
         before, now = getattr(old.identity, key), getattr(identity, key)
@@ -138,6 +133,8 @@ def checked_against(
             continue
         if key == "data_sha256":
             made = "with other images behind --data"
+        elif key == "csrobust":
+            made = f"by other code of csrobust ({before or 'not recorded'}, now {now})"
         elif key == "subset":
             made = f"with{'' if before is None else 'out'} --first"
         else:

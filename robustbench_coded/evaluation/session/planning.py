@@ -26,7 +26,6 @@ from robustbench_coded.evaluation.planning.comparisons import (
     comparisons_judged,
     sample_sizes,
 )
-from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
 from robustbench_coded.evaluation.protocol.state import (
@@ -81,7 +80,7 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    cases, notes = units.cases_for(prepared.requested, prepared.subjects)
     notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -166,10 +165,7 @@ def _plan(
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
-    deferred, screen = (
-        {naming.suited(name, config.norm) for name in names}
-        for names in ((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), presets.SCREENED)
-    )
+    deferred = {naming.suited(n, config.norm) for n in (*presets.DEFERRED, *presets.ON_VICTIMS[1:])}
     return EvaluationPlan(
         cases=tuple(cases),
         judged=judged,
@@ -186,17 +182,16 @@ def _plan(
         deferred=frozenset(case for case in cases if case.attack in deferred and case not in {*rows, *held}),
         ceilings=ceilings,
         everything=whole,
-        rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),
+        rungs=SCREEN if config.screens else (),
         checks=checks,
         margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.
-        random_batches=config.mix is None and not config.batches_kept,
+        random_batches=not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         levels=prepared.context.levels,
         relus=cache(partial(_relus, prepared)) if checks else lambda checkpoint: 0,
         hidden=_hidden(prepared.context, cases),
-        stopped=partial(stopped, prepared.setup.conditions),
     )
 
 
@@ -253,10 +248,9 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     if named and averages and not case.subject.randomised:  # nothing to average over
         return False
     if every:
-        return named or case.threat.collateral or case.attack not in config.second_attacks
+        return named or case.attack not in config.second_attacks
     known = set(chain(*presets.PRESETS.values()))
-    in_batches = case.threat.inputs == "batch" or case.threat.collateral
-    return (named and in_batches) or case.attack not in known
+    return (named and case.threat.inputs == "batch") or case.attack not in known
 
 
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:

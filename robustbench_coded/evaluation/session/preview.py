@@ -24,10 +24,10 @@ from robustbench_coded.evaluation.protocol.state import (
     SettingStatus,
     Step,
 )
-from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
+from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run

@@ -10,7 +10,6 @@ from msgspec import Struct, structs
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, SettingStatus, Step
-from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
@@ -69,9 +68,9 @@ class Recorder:
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
-        """Removes what is no longer needed and writes certificates, evidence and reports."""
+        """Removes what is no longer needed and writes evidence and reports."""
         self.store.remove()
-        prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
+        plan = self.evaluation.begun(evidence.steps)
         too_dear = follow_up(self.evaluation.plan, evidence)[1] if self.evaluation.plan.checks else ()
         remarks = [*too_dear, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
@@ -79,8 +78,6 @@ class Recorder:
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
-        if prepared.config.certify:
-            certify(self.folder, prepared, self.listener)
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
         run = load_run(self.folder.path)

@@ -60,7 +60,6 @@ def answers_alike(scene: Scene, defence: Defence, seed: int, batches: list[int])
 
 EXAMPLES = 32  # inputs of the scene: enough to distinguish shares of a quarter from those of honest networks
 FEWEST = 16  # of large images, each of which costs some seventy forwards: one of them is below every share
-UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
 SECONDS = 1800.0  # a subject that takes longer for some seventy forwards of EXAMPLES inputs hangs
 
 
@@ -69,23 +68,18 @@ def selftest_subject(
     context: worker_context.WorkerContext,
     subject: cases.ProbedSubject,
     perturbation: Perturbation,
-    unit_timeout: float | None,
 ) -> dict[str, Any]:
     """Runs them on the first examples; the result is JSON data.
 
     Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
     and its cost does.
-
-    Args:
-        unit_timeout: seconds that a unit may take; None for no limit of the user's.
     """
     scene = _scene(context, subject, perturbation)
     smaller: dict[str, int] = {}
     seed, defence = context.setup.conditions.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
-    seconds = SECONDS if unit_timeout is None else min(SECONDS, UNITS * unit_timeout)
     try:
-        with time_limit(seconds):
+        with time_limit(SECONDS):
             results = run_all(scene)
             results += tried(
                 ANSWERS_ALIKE,
@@ -97,7 +91,7 @@ def selftest_subject(
                     lambda k: _scene(context, subject, perturbation, (k, subject.k // k)), subject.k
                 )
     except TimeLimitExceeded:
-        results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
+        results = (judged("attack", False, f"A short attack on it took longer than {SECONDS:g} s."),)
     return {
         "eps": perturbation.eps,
         "examples": scene.examples,
@@ -127,7 +121,7 @@ def _scene(
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
     budget = perturbation_budget.PerturbationBudget(
         norm, eps, cast(perturbation_budget.EpsSpace, space), deviation
-    ).members[0]
+    )
     if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)
@@ -180,11 +174,11 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
     missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
-    perturbation, limit = _perturbation(prepared), prepared.config.unit_timeout
+    perturbation = _perturbation(prepared)
     with worker_context.own_threads(prepared.context):
         for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            results = selftest_subject(prepared.context, subject, perturbation, limit)
+            results = selftest_subject(prepared.context, subject, perturbation)
             folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
 
 

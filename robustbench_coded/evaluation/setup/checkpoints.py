@@ -80,8 +80,7 @@ def recognised(
 
     def budget(deviation: tuple[float, ...]) -> PerturbationBudget:
         own = deviation if config.eps_space == "normalized" else None
-        whole = PerturbationBudget(config.norm, radius, cast(EpsSpace, config.eps_space), own)
-        return whole.members[0]
+        return PerturbationBudget(config.norm, radius, cast(EpsSpace, config.eps_space), own)
 
     if key not in _RECOGNISED:
         _RECOGNISED[key] = recognise_network(

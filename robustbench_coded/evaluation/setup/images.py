@@ -7,7 +7,6 @@ from attacks import naming
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.setup.checkpoints import data_named
@@ -21,6 +20,13 @@ class EvaluatedImages(NamedTuple):
     name: str
     whole: dataset.Dataset
     data: dataset.Dataset
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what the user may not have meant."""
+        given, once = len(self.whole), len(self.whole.distinct)
+        repeated = f"{self.name}: {given:,} images, of which {once:,} differ in pixels or label"
+        return [*self.whole.notes, *([f"{repeated}; each is evaluated once"] if once < given else [])]
 
 
 def images_of(
@@ -36,14 +42,7 @@ def images_of(
     """
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
-    check_frequencies(config.norm, whole.image_shape)
-    data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
-    for k in config.batch_size:
-        if config.last_batch == "drop" and k > len(data):
-            raise InputError(
-                f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
-                "--batch-size, or pad or shrink"
-            )
+    data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     for attack in map(naming.parse, config.attacks):
         if attack.target is not None and attack.target >= whole.classes:
             raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
@@ -54,7 +53,7 @@ def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
     """The data as the report has them.
 
     Args:
-        available: examples that there are.
+        available: examples that there are, each counted once.
     """
     return DataFacts(
         name=data.name,
@@ -64,4 +63,5 @@ def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
         available=available,
         classes=data.classes,
         image_shape=tuple(data.image_shape),
+        images=data.each_digest,
     )

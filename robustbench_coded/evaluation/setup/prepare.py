@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from msgspec import structs, to_builtins
 
 from attacks import accelerator
+from robustbench_coded.code_identity import own_code
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
@@ -30,13 +32,16 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, victims_at
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
+from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.manifest import (
     CodeFacts,
     DataFacts,
@@ -56,7 +61,8 @@ def fixed_facts(
     """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
-        # Another version may attack or score differently: what it computed is not taken over.
+        # A folder refuses other code by its digest. Names of units change with the version alone, and so show
+        # whether other code altered a unit.
         "csrobust": __version__,
         "checkpoints": {
             c.name: [
@@ -70,15 +76,18 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        # The limit of images is hashed with each unit, where it decides anything.
-        **{name: value for name, value in asdict(setup.conditions).items() if name != "query_budget"},
+        **asdict(setup.conditions),
+        "own_batches": False,  # as `_hashed` says
     }
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
-    known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
+    """The identity as hashed. Which images were taken is in their digest, and was before it had a name.
+
+    Defaults of options that are no more stay: ids are hashes of them.
+    """
+    known = (to_builtins(identity) | {"last_batch": "pad"}).items()
+    unsaid = (("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -179,9 +188,29 @@ class PreparedEvaluation:
         size = size or self.sizes[-1]
         if case.threat.one_victim:
             return victims_at(self.sizes, size, conditions.victims)
-        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
-        parts = batches_at(batches, self.sizes, size)
-        return sum(len(scored_slots(case.threat, batch, conditions.seed)) for part in parts for batch in part)
+        batches = plan.batches_for(case.subject, self.setup.examples)
+        return sum(batch.scored for part in batches_at(batches, self.sizes, size) for batch in part)
+
+
+def made_ready(
+    config: EvalConfig,
+    in_memory: InMemory | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[PreparedEvaluation, Path]:
+    """Everything that the options name, and the run folder.
+
+    Writes nothing; ``say`` receives the subject that is probed.
+
+    Raises:
+        InputError: the options, a checkpoint or the data are not usable.
+    """
+    if in_memory is None:
+        config, in_memory = with_zoo(config)
+    out = None if config.overwrite or config.limit is not None else config.out
+    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
+        config = replace(config, first=True)  # begun on all images in their own order, and goes on so
+    prepared = prepare(config, in_memory, say=say)
+    return prepared, config.out or Path("reports") / folder_name(prepared)
 
 
 @subnormals_flushed()
@@ -212,6 +241,7 @@ def prepare(
         in_memory.check_sendable()
     checkpoints, images = _read(config, in_memory, say)
     loaded, notes = _recognised(checkpoints, config, images.whole, device, say)
+    notes += images.notes
     if checkpoints and in_memory.models and (config.arch or config.normalize):
         files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
         notes.append(f"arch and normalize apply to {files}; {networks}, in memory, is evaluated as it is")
@@ -236,7 +266,7 @@ def prepare(
         probes=tuple(probes),
         requested=config.requested(eps),
         identity=identity,
-        data_facts=facts_of(images.data, len(images.whole)),
+        data_facts=facts_of(images.data, len(images.whole.distinct)),
         fixed=fixed_facts(setup, identity, code_known),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=setup.threads, group_images=setup.group_images
@@ -310,8 +340,7 @@ def _built(
         data=images.name,
         data_dir=config.data_dir,
         first=config.first,
-        class_mix=config.mix,
-        processes=WorkerProcesses(config.engine, config.workers, config.address),
+        processes=WorkerProcesses(config.engine, config.workers),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
@@ -354,9 +383,8 @@ def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device)
         data_sha256=images.data.sha256,
         limit=config.limit,
         subset=None if config.first else STRATIFIED,
-        class_mix=config.mix,
         seed=config.seed,
-        last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
         subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
+        csrobust=own_code(),
     )

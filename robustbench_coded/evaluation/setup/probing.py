@@ -166,8 +166,8 @@ def probed(
 
     Args:
         highest: the highest label of the data.
-        remembers: for user code, images [k, C, H, W] on which it is asked for a memory before all
-            else; None where there can be none.
+        remembers: for user code, the network's or the defence's, images [k, C, H, W] on which it is asked
+            for a memory before all else; None where there can be none.
         whole: for user code, a batch of the size that will be evaluated: slots that ``x`` lacks
             may answer otherwise.
 

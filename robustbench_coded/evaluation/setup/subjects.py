@@ -43,7 +43,8 @@ def probed_subjects(
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
             for k in config.batch_size:
-                subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse)
+                first = spec == specs[0] and k == config.batch_size[0]
+                subject, record = _subject(config, context, checkpoint, spec, k, first=first, refuse=refuse)
                 _check_name(subject, subjects)
                 subjects.append(subject)
                 probes.append(record)
@@ -87,9 +88,10 @@ def _subject(
     spec: str,
     k: int,
     *,
+    first: bool,
     refuse: bool,
 ) -> tuple[ProbedSubject, ProbeRecord]:
-    """One subject, probed."""
+    """One subject, probed; with the ``first`` around a checkpoint, the user's network is, too."""
     theirs = options.is_user_defence(spec)
     defence, sequence = _defence(config, context, checkpoint, spec, k)
     k *= sequence or 1
@@ -97,8 +99,12 @@ def _subject(
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     x, y = context.data.batch([i % len(context.data) for i in range(k)])
     x, y = x.to(context.device), y.to(context.device)
-    result = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
-    refusal = f"{defence.name} was not evaluated: it {'; it '.join(result.contradictions)}"
+    result = probing.NOT_PROBED
+    if not ours:
+        remembers = theirs or (first and checkpoint.theirs)
+        result = _probed(defence, context, config, x, theirs=theirs, remembers=remembers)
+    named = checkpoint.name if spec == Standard.name else defence.name
+    refusal = f"{named} was not evaluated: it {'; it '.join(result.contradictions)}"
     if result.contradictions and refuse:
         raise InputError(refusal)
     try:
@@ -185,13 +191,20 @@ def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None
 
 
 def _probed(
-    defence: protocol.Defence, context: WorkerContext, config: EvalConfig, x: Tensor, *, theirs: bool
+    defence: protocol.Defence,
+    context: WorkerContext,
+    config: EvalConfig,
+    x: Tensor,
+    *,
+    theirs: bool,
+    remembers: bool,
 ) -> probing.Probed:
     """Probes a defence.
 
     Args:
         x: a batch as it will be evaluated, [k, C, H, W].
-        theirs: whether it is a user's, which may take no other size, and may remember.
+        theirs: whether it is a user's, which may take no other size.
+        remembers: whether it, or the network inside, may.
     """
     data, device = context.data, context.device
     at_once = images_at_once(prod(data.image_shape[1:]), 2 * probing.MOST)
@@ -201,7 +214,7 @@ def _probed(
         probing.probe_batch(data, len(x), probing.FEWEST if few else probing.MOST).to(device),
         config.seed,
         highest=int(data.labels.max()),
-        remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if theirs else None,
+        remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if remembers else None,
         whole=x if theirs else None,
     )
 

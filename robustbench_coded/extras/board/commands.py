@@ -1,6 +1,4 @@
-"""``csrobust board``, ``submit`` and ``view``: defences of several runs as one static site, entries for it,
-and all runs of a folder on one page.
-"""
+"""``csrobust board`` and ``submit``: defences of several runs as one static site, and entries for it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +6,6 @@ from typing import Annotated
 import typer
 
 from robustbench_coded.cli.help import examples
-from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -58,30 +55,4 @@ def submit_command(
 
     folder = submit(run, entry, out, code or ())
     print(one_line(f"entry: {folder}; see it with csrobust board {folder} --out board"))
-    return 0
-
-
-@examples(
-    "csrobust view reports",
-    "csrobust view reports --out site/index.html",
-)
-def view_command(
-    folder: Annotated[Path, typer.Argument(help="Folder of run folders.")] = Path("reports"),
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Output file; default: view.html in the folder.")
-    ] = None,
-) -> int:
-    """Write a page for browsing all runs of a folder.
-
-    Its rows can be filtered, and two of them compared. Each links to the report of its run.
-    """
-    from robustbench_coded.extras.view import view_page
-    from robustbench_coded.runs.atomic import write_text
-
-    file = out or folder / "view.html"
-    if file.is_dir():
-        raise InputError(f"--out {file} is a folder; give a file, {file / 'view.html'}")
-    text = view_page(folder, file)
-    write_text(file, text)
-    print(one_line(f"view: {file}, {len(text.encode()) / 1000:.0f} kB"))
     return 0

@@ -1,13 +1,13 @@
-"""Entries of the board: what each run says of each subject, its claims and accounts, checked against its
+"""Entries of the board: what each run says of each subject and its claims, checked against its
 source.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import structs
 
@@ -26,7 +26,7 @@ from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
 
 _INFERENCES = {parse_defence(record.spec).kind: record for record in PUBLISHED.values() if record.spec}
 
@@ -48,76 +48,6 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
     return None
 
 
-class Account(NamedTuple):
-    """The lowest robust accuracy that a suite reports, the suite, and its number of inputs."""
-
-    share: float
-    attack: str
-    examples: int
-
-
-class Accounts:
-    """The accounts of several runs, found by data, weights, defence and perturbation.
-
-    Args:
-        runs: of which one that has a defence under other attacks, too, speaks for it before all others.
-    """
-
-    def __init__(self, runs: Iterable[Run]):
-        self._by_key: dict[tuple[Any, ...], Account] = {}
-        self._of_run: dict[tuple[Any, ...], Account] = {}
-        for run in runs:
-            for row in run.rows:
-                account = _account(run, row)
-                if account is not None:
-                    at = _place(run, row)
-                    self._by_key[at] = min(account, self._by_key.get(at, account))
-                    self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
-
-    def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
-        """The account of the subject and perturbation of ``rows``, of which one setting is judged in
-        ``run``.
-        """
-        attacked = next(
-            (row for row in rows if row.case.perturbation.eps and str(row.threat) == str(WHOLE_BATCH)), None
-        )
-        if attacked is None:
-            return None
-        at = _place(run, attacked)
-        return self._of_run.get((run.path, *at), self._by_key.get(at))
-
-
-def only_accounts(run: Run, subject: Subject) -> bool:
-    """True if AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
-    attacks = {case.case.attack for case in run.manifest.cases if case.case.subject == subject} - set(
-        CONTROLS
-    )
-    return all(_is_autoattack(attack) for attack in attacks if not attack.startswith("from:"))
-
-
-def _account(run: Run, row: summary.SummaryRow) -> Account | None:
-    if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
-        return None
-    counts = run.counts_of(row.case)
-    inputs = counts.get("third_party_inputs")
-    return Account(counts["third_party_standing"] / inputs, row.attack, int(inputs)) if inputs else None
-
-
-def _is_autoattack(attack: str) -> bool:
-    name = formatting.parsed_attack(attack)
-    return name is not None and name.third_party == "autoattack"
-
-
-def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
-    subject = row.subject
-    checkpoint = run.manifest.checkpoint(subject.checkpoint)
-    weights = None if checkpoint is None else checkpoint.sha256
-    return (
-        run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
-        row.case.perturbation.norm, row.case.perturbation.eps, row.case.perturbation.eps_space,
-    )  # fmt: skip
-
-
 def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
     """The entries of all sources, and the runs they came from in the same order as ``sources``.
 
@@ -128,19 +58,14 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     for run in runs:
         if run.missing:
             raise InputError(f"{run.path} is not complete: {run.missing}; {GO_ON}")
-    accounts = Accounts(runs)
-    entries = [
-        entry
-        for source, run in zip(sources, runs, strict=True)
-        for entry in entries_of(run, accounts, source)
-    ]
+    entries = [entry for source, run in zip(sources, runs, strict=True) for entry in entries_of(run, source)]
     if not entries:
         raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
     entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
     return Board(csrobust=version, entries=tuple(entries)), runs
 
 
-def entries_of(run: Run, accounts: Accounts, source: Source) -> Iterator[BoardEntry]:
+def entries_of(run: Run, source: Source) -> Iterator[BoardEntry]:
     """The entries of a run: of the submitted subject, or of every defence and every published training."""
     submitted = source.entry
     digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
@@ -150,9 +75,9 @@ def entries_of(run: Run, accounts: Accounts, source: Source) -> Iterator[BoardEn
         if submitted is not None:
             if (subject.defence, subject.checkpoint) != (submitted.defence, submitted.checkpoint):
                 continue
-        elif known is None or only_accounts(run, subject):
+        elif known is None:
             continue
-        yield _entry(run, judgement, known, source, digest, accounts)
+        yield _entry(run, judgement, known, source, digest)
 
 
 def entry_id(run: Run, subject: Subject) -> str:
@@ -169,17 +94,14 @@ def _entry(
     known: PaperRecord | None,
     source: Source,
     digest: str,
-    accounts: Accounts,
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     rows = [row for row in run.rows if row.case.setting == judgement.case.setting]
     planned = next(case for case in run.manifest.cases if case.case.subject == subject)
     usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
-    account = accounts.of(run, rows)
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
-    certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
     columns = _statements(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if columns.get("reported") is None and verdict.claim is not None:
         columns["reported"] = verdict.claim.value
@@ -203,11 +125,7 @@ def _entry(
         clean_acc=None if verdict.clean is None else verdict.clean.estimate,
         usual_acc=None if usual is None else usual.accuracy,
         usual_attack=None if usual is None else usual.attack,
-        autoattack_acc=None if account is None else account.share,
-        autoattack=None if account is None else account.attack,
-        autoattack_examples=None if account is None else account.examples,
         ensemble=_figure(verdict.accuracy),
-        certified=_figure(certified),
         base_acc=None if verdict.gain is None else verdict.gain.second,
         gain=_figure(verdict.gain),
         examples=whole.examples,

@@ -55,16 +55,13 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     Attributes:
         id: of the defence on this checkpoint in this run; it names its page.
         name, link, authors, venue, dataset, architecture, additional_data, number_forward_passes, eps,
-            clean_acc, reported, autoattack_acc, footnote: as in RobustBench's model_info. ``reported`` is the
+            clean_acc, reported, footnote: as in RobustBench's model_info. ``reported`` is the
             accuracy that the run weighed as a claim, ``number_forward_passes`` images through the network for
             one answered input, ``footnote`` how the setting differs from the paper's. Null: not known.
         claim: what the paper claims, in words.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
         usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
-        autoattack_acc, autoattack, autoattack_examples: the robust accuracy under AutoAttack, by its own
-            rules (one wrong answer in one draw counts); which of its suites; of how many inputs.
         ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
-        certified: lower bound on robust accuracy under this threat model.
         base_acc, gain: of the base model under its own ensemble, and the paired difference.
         forwards, backwards: images per scored example that the evaluation cost.
         breaks: published evaluations by others that left little or no gain.
@@ -102,11 +99,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     reported: float | None = None
     usual_acc: float | None = None
     usual_attack: str | None = None
-    autoattack_acc: float | None = None
-    autoattack: str | None = None
-    autoattack_examples: int | None = None
     ensemble: Figure | None = None
-    certified: Figure | None = None
     base_acc: float | None = None
     gain: Figure | None = None
     examples: int = 0

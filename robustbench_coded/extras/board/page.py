@@ -49,11 +49,9 @@ COLUMNS = {
     "Clean": "accuracy on unperturbed inputs, in percent",
     "Claim": "the accuracy that the run weighed as a claim",
     "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
-    "AutoAttack": "what it reports by its own rules, from single draws, on the inputs counted below",
     "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
     f"{kinds_text(DECIDING)}",
     "Base": "the same for the base model",
-    "Certified": "what no attack can undercut",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
 }
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,16 +164,14 @@ def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
     if missing:
         yield f"it lacks {', '.join(missing)} under {WHOLE_BATCH}; run --attacks paper,adaptive (the default)"
     attacked = [case for case in whole if case.case.attack not in CONTROLS]
-    if any(case.stopped for case in attacked):
-        yield "its attacks were stopped at a query budget; run it without --query-budget"
     examples = min((case.examples_planned for case in attacked), default=0)
     if examples < FEWEST_EXAMPLES:
         yield f"it has {examples} examples, and {FEWEST_EXAMPLES} are the fewest; raise --limit"
     draws = min((case.draws for case in attacked), default=0)
     if cases[0].randomised and draws < FEWEST_DRAWS:
         yield f"it has {draws} scoring draws, and {FEWEST_DRAWS} are the fewest; raise --draws"
-    if run.manifest.last.options.get("checks") is False:
-        yield "the attacks of the checks were left out; run it with --checks"
+    if all(command.options.get("checks") is False for command in run.manifest.invocations):
+        yield "the attacks of the checks were left out; run --attacks paper,adaptive (the default)"
 
 
 def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
@@ -183,14 +181,9 @@ def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
     return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]
 
 
-def opened_entry(folder: Path) -> AbstractContextManager[Path] | None:
-    """`checked_entry` of a folder that `csrobust submit` wrote; None for any other."""
-    return checked_entry(folder) if (folder / ENTRY).is_file() else None
-
-
 @contextmanager
 def checked_entry(folder: Path) -> Iterator[Path]:
-    """The folder of an entry's run; within it, modules are looked for among the entry's code first.
+    """The folder of the run in an entry; within it, modules are looked for among the entry's code first.
 
     Raises:
         InputError: a file was changed since the entry was submitted, or it breaks a rule.

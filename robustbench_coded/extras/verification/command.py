@@ -11,7 +11,6 @@ import typer
 from robustbench_coded.cli import help, process
 from robustbench_coded.cli.options import config_from, named_paths, takes_only
 from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import all_of
 
 if TYPE_CHECKING:
     from robustbench_coded.extras.verification.verify_run import VerifiedRow
@@ -42,10 +41,10 @@ def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool
     if run is None and adversarials is None:
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
     if run is not None:
+        from robustbench_coded.extras.board.submit import ENTRY, checked_entry
         from robustbench_coded.extras.verification.verify_run import verify_run
 
-        entries = (opened(run) for opened in all_of("entries").values())
-        entry = next((entry for entry in entries if entry is not None), nullcontext(run))
+        entry = checked_entry(run) if (run / ENTRY).is_file() else nullcontext(run)
         with entry as folder, process.foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,

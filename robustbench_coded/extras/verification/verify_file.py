@@ -141,7 +141,7 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
     """
     prepared = prepare(replace(config, first=True))
     data = prepared.context.data
-    sets = read_given(path, data.image_shape, len(data))
+    sets = read_given(path, data.image_shape, int(prepared.context.numbers.max()) + 1)
     return [
         _scored(prepared, config, subject, attack, given)
         for subject in prepared.subjects
@@ -162,12 +162,13 @@ def _scored(
     faulty, furthest = 0, 0.0
     draws = list(range(config.draws)) if subject.randomised else [0]
     for batch in context.batches(subject):
-        slots = [s for s, member in enumerate(batch.members[: batch.scored]) if member in place]
+        numbers = context.numbers[list(batch.members[: batch.scored])].tolist()
+        slots = [slot for slot, number in enumerate(numbers) if number in place]
         if not slots:
             continue
         clean, y = context.group([batch])
         x = clean.clone()
-        x[0, slots] = given.x[[place[batch.members[s]] for s in slots]].to(x.device)
+        x[0, slots] = given.x[[place[numbers[slot]] for slot in slots]].to(x.device)
         faulty += int(outside(x, clean, budget)[0, slots].sum())
         furthest = max(furthest, float(budget.around(clean).distance(x)[0, slots].max()))
         for images, rows in ((x, right), ((x * 255).round() / 255, rounded)):

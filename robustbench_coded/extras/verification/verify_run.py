@@ -22,7 +22,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.conditions import Conditions
-from robustbench_coded.evaluation.planning.batches import scored_slots
+from robustbench_coded.evaluation.options.config import VICTIMS
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -82,11 +82,8 @@ def rebuilt_bench(
         draws=last.count("draws") or 1,
         selection_draws=last.count("selection_draws") or 1,
         aware_attacks=last.count("aware_attacks") or 1,
-        victims=last.count("victims") or 1,
-        last_batch=identity.last_batch or "pad",
-        query_budget=None,
+        victims=VICTIMS,
         early_stop=False,
-        own_batches=False,
         keeps_adversarials=False,
     )
     setup = worker_context.Setup(
@@ -94,7 +91,6 @@ def rebuilt_bench(
         data=identity.data,
         data_dir=data_dir or _text(last.options.get("data_dir")),
         first=identity.subset is None,
-        class_mix=identity.class_mix,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,
@@ -287,8 +283,7 @@ def _verify_unit(
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            every = scored_slots(row.threat, batch, context.setup.conditions.seed)
-            slots = every if evaluation.victim == EVERY else [evaluation.victim]
+            slots = batch.scored_slots if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
                 recorded = scoring.reindex(wanted)
@@ -313,9 +308,7 @@ def _measure(
     tally: dict[str, Any],
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    members = [context.batch(row.subject, e.batch) for e in group]
-    roles = attack_group.batch_roles(row, members, context.setup.conditions.seed)
-    eps_scale = None if roles is None else roles.eps_scale.to(x.device)
+    eps_scale = None
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
         eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)

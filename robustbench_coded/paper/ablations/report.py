@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 from robustbench_coded.paper.ablations.run import Laboratory
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.paper.studies.over_seeds import csv_cell
-from robustbench_coded.paper.studies.paper import papers_set, printed
 from robustbench_coded.paper.training.recipes import CodedRecipe
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
 from robustbench_coded.reports.render.markdown import markdown_text_table
+from robustbench_coded.reports.run.paper import papers_set, printed
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
 
 
 def paper_tables() -> dict[str, Any]:
     """Tables 1, 6, 7, 8 and 9 as printed."""
-    return printed("ablations")
+    return printed("paper.ablations")
 
 
 def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, figure: str) -> float | None:

@@ -32,8 +32,8 @@ OWN = {
 )
 @takes_only(
     "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
-    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine", "address",
-    "unit_timeout", "out", "overwrite", "quiet", "as_json",
+    "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine",
+    "out", "overwrite", "quiet", "as_json",
     **OWN,
 )  # fmt: skip
 def shift_command(

@@ -37,7 +37,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import answers, corruptions, report
 from robustbench_coded.paper.shift.images import WHERE, cached_sets, published_sets
 from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
-from robustbench_coded.paper.studies.paper import papers_set
+from robustbench_coded.reports.run.paper import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words
@@ -366,7 +366,7 @@ def _into(
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
-    with Engine(prepared.context, evaluation.unit_timeout) as engine:
+    with Engine(prepared.context) as engine:
         run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)

@@ -9,7 +9,7 @@ from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 from robustbench_coded.paper.studies.over_seeds import csv_cell
-from robustbench_coded.paper.studies.paper import printed, trainings
+from robustbench_coded.reports.run.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document
 from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, interval, percent
 from robustbench_coded.schema.case import Subject
@@ -28,7 +28,7 @@ _PAPERS = {
 
 def table5() -> dict[str, Any]:
     """Table 5 as printed, in percent."""
-    return printed("shift")
+    return printed("paper.shift")
 
 
 BESIDE_PAPER = (

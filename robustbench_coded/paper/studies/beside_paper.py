@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from attacks.presets import ONE_STEP
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.paper.studies.paper import paper_tables, papers_accuracy, papers_data, trainings
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
+from robustbench_coded.reports.run.paper import paper_tables, papers_accuracy, papers_data, trainings
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,

@@ -4,6 +4,7 @@ what these settle, and what the runs do not share; and all of it as CSV.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import Run, load_run
-from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
+from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of, same_data
 from robustbench_coded.reports.run.tables import (
     Table,
     TableBuilder,
@@ -33,14 +34,18 @@ from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import RunManifest
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
-    "the data": lambda manifest: manifest.identity.data,
     "the number of examples": lambda manifest: manifest.data.examples,
     "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
-    "the last-batch rule": lambda manifest: manifest.identity.last_batch,
     "the batches: K": lambda manifest: sorted({case.case.subject.k or 0 for case in manifest.cases} - {0}),
+    "the state of defences": lambda manifest: manifest.identity.state or "reset",
+    "the precision of attacks": lambda manifest: ", ".join(
+        sorted({str(facts.gradients.get("precision", "float32")) for facts in manifest.checkpoints})
+    ),
     "the device": lambda manifest: manifest.last.machine.device,
-    "the version of csrobust": lambda manifest: manifest.last.versions.get("csrobust"),
+    "the code of csrobust": lambda manifest: (
+        f"{manifest.last.versions.get('csrobust')} ({manifest.identity.csrobust or 'digest not recorded'})"
+    ),
 }
 
 
@@ -48,6 +53,10 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
     manifests = {name: run.manifest for name, run in runs.items()}
     yield from (f"{name} is not complete: {run.missing}." for name, run in runs.items() if run.missing)
+    if not all(same_data(*pair) for pair in combinations(manifests.values(), 2)):
+        known = ((name, manifest.identity) for name, manifest in manifests.items())
+        data = (f"{of.data} ({str(of.data_sha256)[:8]}) in {name}" for name, of in known)
+        yield f"Runs differ in the data: {', '.join(data)}."
     for what, of in SHARED.items():
         values = {name: of(manifest) for name, manifest in manifests.items()}
         if len(set(map(str, values.values()))) > 1:
@@ -77,7 +86,7 @@ class RunComparison:
         runs: name -> run, in the order given.
         baseline: the baseline in words.
         tables: one per perturbation; cells carry the difference to the baseline where it could be formed.
-        incompatibilities: what the runs do not share, one sentence each.
+        incompatibilities: what the runs do not share, and whose outcomes are all the same, one sentence each.
         unpaired: why differences could not be formed, one sentence each.
     """
 
@@ -139,7 +148,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     tables = [
         _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
     ]
-    apart = (*incompatibilities_of(runs), *pairing.other_attacks)
+    apart = (*incompatibilities_of(runs), *pairing.other_attacks, *pairing.equal)
     return RunComparison(runs, words, tuple(tables), apart, tuple(pairing.reasons))
 
 
@@ -148,10 +157,10 @@ def run_text_table(comparison: RunComparison) -> TextTable:
     rows = []
     for name, run in comparison.runs.items():
         identity, data = run.manifest.identity, run.manifest.data
-        made_on = (data.name, data.examples, identity.seed, identity.last_batch)
+        made_on = (data.name, data.examples, identity.seed)
         rows.append((name, *map(str, made_on)))
     numbers = frozenset({"Examples", "Seed"})
-    return TextTable(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
+    return TextTable(("Run", "Data", "Examples", "Seed"), tuple(rows), numbers)
 
 
 def _cell_data(cell: TableCell) -> dict[str, Any]:

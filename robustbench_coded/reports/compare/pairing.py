@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from msgspec.structs import asdict
 
 from attacks.attack_name import PREFIX
 from robustbench_coded.errors import InputError
@@ -18,7 +20,14 @@ from robustbench_coded.judge.paired import Difference, NotPaired, paired_differe
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text
-from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
+from robustbench_coded.schema.case import (
+    PERTURBATION_COLUMNS,
+    WHOLE_BATCH,
+    Case,
+    Subject,
+    ThreatModel,
+)
+from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
 
 
@@ -122,7 +131,8 @@ class Pairing:
             (name, result.case): result for name, run in runs.items() for result in run.results
         }
         self._runs = runs
-        self._same_data: dict[tuple[str, str], str] = {}
+        self._equal: dict[str, dict[str, None]] = {}  # runs -> subjects with the same outcomes in both
+        self._compared: dict[tuple[Contender, Contender], bool] = {}
         self.reasons: dict[str, None] = {}
         self._other_attacks: dict[str, dict[str, None]] = {}  # sentence -> where it holds
 
@@ -130,6 +140,12 @@ class Pairing:
     def other_attacks(self) -> list[str]:
         """Attacks of one run that the other lacks, and on which ensembles are compared."""
         return [f"{text} ({'; '.join(where)})." for text, where in self._other_attacks.items()]
+
+    @property
+    def equal(self) -> list[str]:
+        """Runs with the same outcomes, of which an interval around 0 would say too little."""
+        same = "every outcome that both have is the same, so no difference is computed"
+        return [f"{runs}: {same} ({'; '.join(where)})." for runs, where in self._equal.items()]
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
         """The accuracy of ``row`` less that of the same attack on ``other``."""
@@ -147,6 +163,10 @@ class Pairing:
         if row.attack == ENSEMBLE and mine.run != other.run:
             first, second = self._of_same_attacks(mine.run, first, other.run, second)
         if first is None or second is None or not (first.complete and second.complete):
+            return None
+        if mine.run != other.run and self._same_outcomes(mine, other):
+            where = f"{inference_text(mine.subject, with_k=True)} on {mine.subject.checkpoint}"
+            self._equal.setdefault(f"{mine.run} and {other.run}", {})[where] = None
             return None
         try:
             return paired_difference(first, second)
@@ -190,6 +210,15 @@ class Pairing:
         made = case_results(self._runs[run].outcomes, records)
         return next((result for result in made if result.case == whole.case), None)
 
+    def _same_outcomes(self, mine: Contender, other: Contender) -> bool:
+        """True if both have outcomes in common, and all of these are the same to the margin."""
+        if (mine, other) not in self._compared:
+            first, second = (_outcomes_of(self._runs[c.run], c.subject) for c in (mine, other))
+            both = first.merge(second, on=_QUERY)
+            pairs = [(both[f"{name}_x"], both[f"{name}_y"]) for name in ("prediction", "margin")]
+            self._compared[mine, other] = len(both) > 0 and all(one.equals(two) for one, two in pairs)
+        return self._compared[mine, other]
+
     def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The result of the same attack and perturbation; a step size that differs is another attack."""
         key = Case(contender.subject, threat, row.perturbation, row.attack, row.step_size)
@@ -199,27 +228,31 @@ class Pairing:
         """Why examples of two runs are not the same ones; '' where they are."""
         if own == other:
             return ""
-        pair = (own, other)
-        if pair not in self._same_data:
-            self._same_data[pair] = _other_data(self._runs[own], self._runs[other])
-        return self._same_data[pair] and f"{own} and {other}: {self._same_data[pair]}"
+        first, second = (self._runs[name].manifest for name in (own, other))
+        if same_data(first, second):
+            return ""
+        names = " and ".join(dict.fromkeys((str(first.identity.data), str(second.identity.data))))
+        return (
+            f"{own} and {other} use different images or labels, or another order of them, as far as their "
+            f"run.json shows ({names}), so no difference is computed."
+        )
 
 
-def _other_data(own: Run, other: Run) -> str:
-    first, second = (run.manifest.identity.data_sha256 for run in (own, other))
-    if first == second and first is not None:
-        return ""
-    names = [run.manifest.identity.data for run in (own, other)]
-    if names[0] != names[1]:
-        return f"they use different data ({names[0]} and {names[1]}), so no difference is computed."
-    labels = [_labels(run) for run in (own, other)]
-    shared = labels[0].keys() & labels[1].keys()
-    if not shared or any(labels[0][example] != labels[1][example] for example in shared):
-        return f"both use {names[0]}, but with different images or labels, so no difference is computed."
-    return ""
+# What an outcome of a subject is the answer to.
+_QUERY = ["threat", "attack", *PERTURBATION_COLUMNS, "step_size"]
+_QUERY += ["purpose", "example", "batch", "slot", "draw"]
 
 
-def _labels(run: Run) -> dict[int, int]:
-    outcomes = run.outcomes
-    example, first = np.unique(outcomes["example"].to_numpy(), return_index=True)
-    return dict(zip(example.tolist(), outcomes["label"].to_numpy()[first].tolist(), strict=True))
+def _outcomes_of(run: Run, subject: Subject) -> pd.DataFrame:
+    of_subject = [
+        run.outcomes[name].isna() if value is None else run.outcomes[name] == value
+        for name, value in asdict(subject).items()
+    ]
+    return run.outcomes[np.logical_and.reduce(of_subject)]
+
+
+def same_data(own: RunManifest, other: RunManifest) -> bool:
+    """True if the examples that both have are the same images with the same labels, whatever their names."""
+    first, second = own.identity.data_sha256, other.identity.data_sha256
+    fewer, more = sorted((own.data.images or "", other.data.images or ""), key=len)
+    return (first is not None and first == second) or (fewer != "" and more.startswith(fewer))

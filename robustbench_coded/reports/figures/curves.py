@@ -157,7 +157,7 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     swept: dict[tuple[str, str], list[SummaryRow]] = {}
     for row in rows:
         usable = row.accuracy is not None and row.subject.k is not None
-        if usable and row.threat == THREAT and row.attack not in ("strongest", "naive-min"):
+        if usable and row.threat == THREAT and row.attack != "strongest":
             swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
     swept = {pair: group for pair, group in swept.items() if len({row.subject.k for row in group}) > 1}
     if perturbation is None or not swept:

@@ -27,18 +27,15 @@ def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) 
     return page("plain.html.j2", title=title, opening=opening, sections=sections)
 
 
-def page(template: str, *, more_style: str = "", more_script: str = "", **values: Any) -> str:
+def page(template: str, *, more_style: str = "", **values: Any) -> str:
     """One page in the style of the reports, which asks the network for nothing.
 
     Args:
         template: a file of ``templates/`` that extends base.html.j2.
         more_style: rules of this page alone.
-        more_script: a file of ``templates/`` that runs after that of the tables.
         values: what the template names.
     """
     style, script = _asset("style.css") + Markup(more_style), _asset("tables.js")
-    if more_script:
-        script += _asset(more_script)
     values |= {"style": style, "script": script, "nulls": CONTROLS}
     values |= {"style_hash": _hash(style), "script_hash": _hash(script)}
     return _environment().get_template(template).render(values)

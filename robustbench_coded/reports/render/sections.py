@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.extensions import all_of
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
@@ -157,16 +156,6 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
-    certified = findings.certified_text_table(run.certified)
-    yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
-    yield _section(
-        "collateral",
-        findings.COLLATERAL,
-        findings.collateral_text_table(run.rows),
-        Legend(findings.COLLATERAL_LEGEND),
-    )
-    for plugged in all_of("sections").values():
-        yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     commands = tuple(findings.commands_of(run))
@@ -181,9 +170,8 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
-        ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
         ("measured", "Methods", (Facts(tuple(facts)),)),
-        ("notes", "Notes", (Bullets(run.manifest.notes),)),
+        ("notes", "Notes", (Bullets(methodology.notes_of(run.manifest)),)),
         ("checks", "Checks", (text_tables.check_text_table(judgements),)),
     ]
     for name, title, blocks in parts:

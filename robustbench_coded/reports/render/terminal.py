@@ -1,16 +1,12 @@
-"""The tables of a run at a terminal, and the points of a curve, a line each."""
+"""The tables of a run at a terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Group
 from rich.text import Text
 
-from attacks.naming import suited
-from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -18,8 +14,7 @@ from robustbench_coded.reports.run import findings, methodology, tables
 from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
+from robustbench_coded.schema.words import VerdictName
 
 
 def result(run: Run) -> Group:
@@ -47,24 +42,11 @@ def summary_table(run: Run) -> Group:
     if any(None in row.cells for table in run_tables for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
-    parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
-    certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
-    return Group(*parts, *map(_sentence, _open(run)), *certified)
-
-
-def run_table(run: Run) -> Group:
-    """Description of a run, its tables, open points and findings."""
-    return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
+    return Group(*parts, *map(_sentence, _open(run)))
 
 
 def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
-
-
-def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iterator[PlainTable]:
-    """A table for all rows that begin with the same texts, which are its title."""
-    for texts, table in text_table.split(same):
-        yield PlainTable(f"{title}: {', '.join(texts)}", table)
 
 
 def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
@@ -107,70 +89,3 @@ def _open(run: Run) -> Iterator[str]:
         # A command computes what it plans: damaged files of another one's rows wait for that one.
         for command in findings.commands_of(run)[:-1]:
             yield f"an earlier command of this folder may compute them: {one_line(command)}"
-
-
-# A curve's attacks differ in one number.
-_CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
-
-
-def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterator[str]:
-    """For each curve of at least two points its name, and a line a point.
-
-    Over eps, a last line says how much the attack leaves beside the lowest of all curves (``excess``).
-
-    Args:
-        over: ``eps``, ``steps``, ``draws``, or ``submissions``, which have a point for each of these.
-    """
-    curves: dict[str, dict[float, str]] = {}
-    levels: dict[tuple, dict[str, dict[float, float]]] = {}  # subject, threat and norm -> curve -> accuracy
-    for result in run.results:
-        if result.case.attack != ENSEMBLE and (
-            result.case.attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(result.case.attack)
-        ):
-            continue
-        case, eps = result.case, formatting.pixels(result.case.perturbation.eps)
-        family, x = _place(case, over)
-        points = {x: result.shown} if over != "submissions" else {m: survival(result, m) for m in submissions}
-        where = "" if over == "eps" else f", eps {eps}"
-        title = f"{formatting.subject_text(case.subject, with_k=True)}, {case.threat}, {family}{where}"
-        for x, interval in points.items():
-            if interval is not None and family:
-                shown = eps if over == "eps" else f"{x:g}"
-                curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(interval)}"
-                alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
-                alike.setdefault(title, {})[x] = interval.estimate
-    for title, lines in curves.items():
-        if len(lines) > 1:
-            yield one_line(f"{title} over {over}:")
-            yield from (lines[x] for x in sorted(lines))
-            if over == "eps":
-                others = next(alike for alike in levels.values() if title in alike)
-                above = 100 * excess(others[title], list(others.values()))
-                yield f"  {above:.1f} points above the lowest of all attacks, on average over eps"
-
-
-def excess(curve: Mapping[float, float], curves: Sequence[Mapping[float, float]]) -> float:
-    """The area between an attack's curve and the lowest of all, per unit of eps (arXiv 2404.19460).
-
-    Args:
-        curve: eps -> accuracy, two points or more, between which it is linear; one of ``curves``.
-
-    Returns:
-        A mean difference of accuracies over the curve's range of eps, 0 where no other attack leaves less.
-    """
-    at = sorted(curve)
-    over = [curve[eps] - min(other.get(eps, 1.0) for other in curves) for eps in at]
-    steps = zip(pairwise(at), pairwise(over), strict=True)
-    return sum((b - a) * (p + q) / 2 for (a, b), (p, q) in steps) / (at[-1] - at[0])
-
-
-def _place(case: Case, over: str) -> tuple[str, float]:
-    """The family of an attack, '' for an attack of no curve, and where on the curve it stands."""
-    if over in ("eps", "submissions"):
-        return case.attack, case.perturbation.eps
-    name = formatting.parsed_attack(case.attack)
-    number = int(getattr(name, over, None) or 1)  # pgd-0 is no name
-    if case.attack not in [suited(form.format(number), case.perturbation.norm) for form in _CURVES[over]]:
-        return "", 0.0
-    family = case.attack.removeprefix(f"eot{number}-") if over == "draws" else case.attack
-    return family.removesuffix(f"-{number}") if over == "steps" else family, number

@@ -1,109 +1,21 @@
-"""What stands beside the answer: what bounds and malicious inputs of a batch leave, sentences that a run's
-own figures choose (knowing the draw, other packages), and what is missing, mistaken, hidden, or can be
-checked.
-"""
+"""What stands beside the answer: what is missing, mistaken, hidden, or can be checked."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.run.methodology import MIXES
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
-    PERTURBATION,
-    SUBJECT,
-    THREAT,
-    Columns,
-    TextTable,
     counted,
     duration,
     hiding_text,
-    interval,
-    is_peers,
-    of_case,
-    percent,
     perturbation_text,
     series,
     subject_text,
-    with_interval,
 )
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
-from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
-
-CERTIFIED = "Certified, unknown and broken"
-CERTIFIED_LEGEND = (
-    "Certified: answers that no perturbation within eps can change to a wrong one, with a 95% interval "
-    "for the population. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
-    "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
-    "and all of them hold together with probability 99.9%."
-)
-
-
-def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
-    """A row per subject, threat model and perturbation."""
-    columns: Columns[CertifiedRow] = {
-        **of_case({**SUBJECT, **THREAT, **PERTURBATION}),
-        "Certified": lambda row: with_interval(row.certified, missing="–"),
-        "Unknown": lambda row: percent(row.unknown),
-        "Broken": lambda row: percent(row.broken),
-        "How": lambda row: row.method or f"not certified: {row.missing}",
-    }
-    return TextTable.of(rows, columns, {"Unknown", "Broken"})
-
-
-COLLATERAL = "Collateral damage"
-COLLATERAL_LEGEND = (
-    "Accuracy on unperturbed inputs whose batch contains the given number of malicious inputs. Malicious "
-    "inputs are perturbed within eps, or anywhere in [0, 1], to raise the loss on the unperturbed ones. "
-    "They are chosen at random and nested: those of 2 are among those of 4. Accuracy is under the ensemble "
-    "of the attacks that ran; clean: the same inputs without malicious ones."
-)
-
-
-def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
-    """A row per ensemble with malicious inputs; no rows without any."""
-    rows = [
-        row for row in lines if row.threat.malicious and row.attack == ENSEMBLE and row.accuracy is not None
-    ]
-    draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
-    figures: Columns[SummaryRow] = {
-        "Malicious": lambda row: row.threat.malicious,
-        "Clean accuracy": lambda row: percent(row.clean_accuracy),
-        "Accuracy": lambda row: with_interval(row.interval),
-    }
-    moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
-    return TextTable.of(rows, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
-
-
-# What attacks of other packages say of themselves, by what they counted.
-_OWN = {
-    "third_party_stopped": "{who} was stopped by its budget of images on {inputs:g} inputs before it had a "
-    "figure of its own ({where}); what it had shown the defence last leaves {left}.",
-    "third_party_inputs": "{who} itself reports {own}% ({where}); on fresh draws its inputs leave {left}.",
-}
-
-
-def findings_of(run: Run) -> list[str]:
-    """Statements that attacks of other packages say of themselves, beside what they leave on fresh draws."""
-    sentences = []
-    for line in run.rows:
-        counts = run.counts_of(line.case) if line.accuracy is not None and is_peers(line.attack) else {}
-        for name, sentence in _OWN.items():
-            if counts.get(name):
-                text = sentence.format(
-                    who=f"{subject_text(line.subject, with_k=True)}: {line.attack}",
-                    where=f"{line.threat}, {perturbation_text(line.perturbation)}",
-                    inputs=counts[name],
-                    own=percent(counts.get("third_party_standing", 0.0) / counts[name]),
-                    left=f"{percent(line.accuracy)}% {interval(line.low, line.high, line.interval_kind)}",
-                )
-                sentences.append(text)
-    return sentences
-
+from robustbench_coded.schema.words import LEFT_OUT
 
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
 
@@ -120,11 +32,6 @@ def remarks_on(run: Run) -> list[str]:
             "all commands of this folder are listed under 'Reproduce'."
         )
     remarks += hidden_gradients(run.manifest)
-    if (mix := run.manifest.identity.class_mix) and any(row.batch_dependent for row in run.results):
-        remarks.append(
-            f"Images came {MIXES[mix]} (--class-mix {mix}), and answers depend on the batch: figures are "
-            "about such batches alone, and none were scored in random ones, as --class-mix shuffled does."
-        )
     return remarks
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.run.paper import explained
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -25,17 +25,6 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
-
-MIXES = {
-    "balanced": "dealt to batches so that each has its share of every class",
-    "shuffled": "in random order",
-    "data": "in the order of the data",
-}
-LAST_BATCH = {
-    "pad": "a last batch that is not full is filled with examples that are not scored there",
-    "shrink": "a last batch that is not full stays smaller, and N with it",
-    "drop": "a last batch that is not full is left out",
-}
 
 
 class Fact(NamedTuple):
@@ -78,11 +67,6 @@ def limits_of(run: Run) -> list[str]:
     )
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
-    bounds = (
-        "Only certified accuracies are lower bounds"
-        if run.certified
-        else "This report contains no certified bounds"
-    )
     unless = {
         _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
         _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
@@ -92,7 +76,7 @@ def limits_of(run: Run) -> list[str]:
     }
     return [
         "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
-        f"{bounds}.",
+        "This report contains no certified bounds.",
         "The intervals do not account for other attacks, other training runs or distribution shift.",
         *(limit for limit, not_so in unless.items() if not not_so),
     ]
@@ -106,7 +90,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     """
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
-    rule = str(manifest.identity.last_batch)
     stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
@@ -116,7 +99,6 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Examples", [_examples(rows)]),
         ("Perturbation budget", _perturbations(rows)),
         ("Attack", _attacks(rows)),
-        ("Cost", _cost_limits(manifest)),
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
         ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
@@ -124,11 +106,14 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
         (
             "Batches",
-            [f"K = {series(list(map(str, sizes)))}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}."],
+            [
+                f"K = {series(list(map(str, sizes)))}; a last batch that is not full is filled with examples "
+                "that are not scored there."
+            ],
         ),
         ("Stopping", [_STOPPING] if stopped else []),
         ("Versions", dict.fromkeys(_versions(manifest))),
-        ("Paper", [load("printed", "explained")()] if paper else []),
+        ("Paper", [explained()] if paper else []),
     ]
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 
@@ -161,9 +146,8 @@ def _protocol(manifest: RunManifest) -> str:
 def _data(manifest: RunManifest) -> str:
     data: DataFacts = manifest.data
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
-    mixed = f", {MIXES[mix]}" if (mix := manifest.identity.class_mix) else ""
     return (
-        f"{data.name} ({data.source}), {_choice(manifest)[0]}{mixed}, {data.classes} classes, images {size}, "
+        f"{data.name} ({data.source}), {_choice(manifest)[0]}, {data.classes} classes, images {size}, "
         f"sha256 {str(data.sha256)[:16]}."
     )
 
@@ -185,6 +169,12 @@ def _recognition(checkpoint: CheckpointFacts) -> str:
     parts = [f"{recognised[:1].upper()}{recognised[1:]}."] if isinstance(recognised, str) else []
     parts += [f"Scored in float32 by the original model; attacked with {attacked}."] if attacked else []
     return f"{checkpoint.name}: {' '.join(parts)}" if parts else ""
+
+
+def notes_of(manifest: RunManifest) -> tuple[str, ...]:
+    """The notes of the run, without those that *Recognition* has."""
+    recognised = {f"{c.name}: {c.recognition.get('sentence')}" for c in manifest.checkpoints}
+    return tuple(note for note in manifest.notes if note not in recognised)
 
 
 def _numbers(values: Any) -> str:
@@ -239,18 +229,6 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
         yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
     yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
-
-
-def _cost_limits(manifest: RunManifest) -> Iterator[str]:
-    """How much each attack could cost, where that was limited."""
-    limits = sorted({case.query_budget for case in manifest.cases if case.query_budget is not None})
-    free = any(case.query_budget is None for case in manifest.cases if case.case.attack not in CONTROLS)
-    if limits:
-        yield (
-            f"every attack{' but some' if free else ''} was stopped before it would have cost more than "
-            f"{series(list(map(str, limits)))} images forwarded and differentiated for each scored example "
-            "(and known draw), counted where the defence is asked, coded and co-batched images included."
-        )
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:

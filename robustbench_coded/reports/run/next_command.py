@@ -60,16 +60,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if unsettled:
         return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
-    positive = [j for j in about if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
-    if about and not positive:
+    if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
         return NextCommand("")  # what has fallen stays where it is
-    if everything is not None:
-        return everything
-    # Weaknesses are planted where no attack succeeded.
-    planted = any(j.case.threat.inputs == "batch" and not j.case.threat.draw_known for j in positive)
-    if planted and manifest.last.command and not (run.path / "power.json").is_file():
-        return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
-    return NextCommand(NOTHING)
+    return everything or NextCommand(NOTHING)
 
 
 def _settling(
@@ -157,23 +150,21 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
 
 
 def _most_examples(run: Run, judgement: Judgement) -> int:
-    """How many images, or victims, the data has for a verdict."""
-    data = run.manifest.data
-    return (data.examples if judgement.case.threat.one_victim else data.available) or 0
+    """How many images the data has for a verdict; the number of victims is fixed."""
+    return 0 if judgement.case.threat.one_victim else run.manifest.data.available or 0
 
 
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
-    """The same rows on as many images, which are another run, or victims, as are expected to settle it."""
+    """The same rows on as many images, which are another run, as are expected to settle it."""
     beyond = ""
     for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_THRESHOLD):
-        wanted, victims = judgement.verdict.examples_to_settle, judgement.case.threat.one_victim
-        what, most = "victims" if victims else "images", _most_examples(run, judgement)
-        if wanted is None:
+        wanted, most = judgement.verdict.examples_to_settle, _most_examples(run, judgement)
+        if wanted is None or judgement.case.threat.one_victim:
             continue
         if wanted > most:
-            needed = f"about {rounded(wanted)} {what}, but this data set has only {most:,}"
+            needed = f"about {rounded(wanted)} images, but this data set has only {most:,}"
             beyond = beyond or needed
             continue
-        options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
-        return NextCommand(f"{wanted:,} {what}", _command(run, options))
+        options = ["--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
+        return NextCommand(f"{wanted:,} images", _command(run, options))
     return NextCommand(beyond or NOTHING)

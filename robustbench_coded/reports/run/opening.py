@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from attacks.norms import base_of, frequencies_of, members_of
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
@@ -192,22 +191,16 @@ def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Cl
         on = "" if bare else f" on {_networks(subjects)}"
         return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
     does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
-    perturbations = (
-        _perturbations(norm, radius * perturbation.eps, perturbation.eps_space)
-        for norm, radius in members_of(perturbation.norm)
-    )
-    return f"{does} {' or '.join(perturbations)}?"
+    return f"{does} {_perturbations(perturbation.norm, perturbation.eps, perturbation.eps_space)}?"
 
 
 def _perturbations(norm: str, eps: float, eps_space: str) -> str:
-    """Those of one norm: ``linf perturbations of at most 8/255 in the 8 x 8 lowest frequencies``."""
-    base, size = base_of(norm), frequencies_of(norm)
-    if base == "l0":
+    """``linf perturbations of at most 8/255``."""
+    if norm == "l0":
         return f"changes of {counted(round(eps), 'pixel')}"
-    most = pixels(eps) if base == "linf" else f"{eps:g}"
+    most = pixels(eps) if norm == "linf" else f"{eps:g}"
     normalised = "" if eps_space == "pixel" else " (normalised)"
-    low = "" if size is None else f" in the {size} x {size} lowest frequencies"
-    return f"{base} perturbations of at most {most}{normalised}{low}"
+    return f"{norm} perturbations of at most {most}{normalised}"
 
 
 def _named(subjects: Sequence[Subject]) -> str:

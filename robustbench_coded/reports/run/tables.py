@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.run import paper
 from robustbench_coded.reports.text.formatting import (
     THREATS,
     TextTable,
@@ -197,7 +197,7 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every perturbation, then Table 10 for every defence that was run at several batch sizes."""
-    rows = [row for row in run.rows if row.threat.malicious is None]
+    rows = run.rows
     judged = run.manifest.judged_perturbations
     perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in judged))
     perturbations = perturbations or list(dict.fromkeys(row.perturbation for row in rows))
@@ -232,7 +232,7 @@ class TableBuilder:
     def __init__(self, run: Run, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
-        self._printed = load("printed", "accuracies")(run.manifest)
+        self._printed = paper.accuracies(run.manifest)
 
     def table(
         self, title: str, perturbation: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False

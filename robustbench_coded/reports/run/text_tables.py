@@ -109,7 +109,6 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     ),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
-    "All submissions": lambda line: with_interval(line.survival),
     "Reaches its target": lambda line: with_interval(line.reached),
     "Clean accuracy": lambda line: percent(line.clean_accuracy),
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",

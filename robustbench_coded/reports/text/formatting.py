@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
-from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -98,8 +97,6 @@ THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for random
 _COMBINED = {
     STRONGEST: "the one attack that is lowest over the entire run",
     ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-    NAIVE_MIN: "an example counts as right only if it is right in one try of every attack: biased downwards "
-    "by randomness, shown for comparison",
 }
 _ESTIMATORS = {
     "fresh": "one fresh draw at each step",
@@ -124,14 +121,7 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
 
 def threat_text(threat: ThreatModel) -> str:
     """Description of a threat model: who moves, and what is known of the draw."""
-    knows = _RANDOMNESS[threat.randomness]
-    if threat.malicious is None:
-        return f"the attacker {_INPUTS[threat.inputs]}; {knows}"
-    moves = "anywhere in [0, 1]" if threat.free else "within eps"
-    return (
-        f"the attacker perturbs {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
-        f"which are unperturbed and alone are scored; {knows}"
-    )
+    return f"the attacker {_INPUTS[threat.inputs]}; {_RANDOMNESS[threat.randomness]}"
 
 
 def attacker_text(threat: ThreatModel) -> str:
@@ -258,10 +248,6 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return "unperturbed inputs"
     if name == RANDOM_SIGN and norm == "l0":
         return "eps pixels at random, each channel of them black or white, no gradients"
-    if name == RANDOM_SIGN and is_union(norm):
-        return "random signs in one of the norms, chosen at random for each input, no gradients"
-    if name == RANDOM_SIGN and frequencies_of(norm):
-        return "the low frequencies of random signs, eps far, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)
@@ -311,12 +297,6 @@ def is_submitted(attack: str) -> bool:
     """True if it is perturbed inputs that were made elsewhere, submitted again."""
     name = parsed_attack(attack) if attack.startswith(PREFIX) else None
     return name is not None and name.estimator == "submitted"
-
-
-def is_peers(attack: str) -> bool:
-    """True if the attack is one of another package."""
-    name = parsed_attack(attack)
-    return name is not None and name.third_party is not None
 
 
 def _estimator_text(name: AttackName) -> str:

@@ -39,11 +39,12 @@ def plan(config):
     chosen = config(
         attacks=("pgd-2", "aware-pgd-1", "transfer-pgd-1"),
         victim_attacks=("transfer-pgd-1",),
-        victims=5,
         limit=18,
         batch_size=(4,),
     )
-    prepared = prepare(chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", 5)
+        prepared = prepare(chosen)
     setup = replace(prepared.setup, group_images=GROUP_IMAGES)
     units = make_plan(replace(prepared, setup=setup)).units
     assert max(len(unit.groups) for unit in units) >= 3

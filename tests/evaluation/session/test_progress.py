@@ -63,7 +63,7 @@ def test_no_spinner_is_left_whatever_was_shown_before_the_results():
     listener.planned(plan, images)
     assert live(listener) == 1  # the bar alone
     listener.unit_done(plan.units[0], 3, 4)
-    listener.preparing("certifying standard")
+    listener.preparing("writing the reports")
     listener.reported(run := SimpleNamespace())
     assert live(listener) == 0 and listener.run is run
 

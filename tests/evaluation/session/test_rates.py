@@ -7,9 +7,9 @@ from torch import nn
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.session.rates import Rates
+from robustbench_coded.evaluation.setup.prepare import made_ready
 
 K = 8
 MODEL, DEFENCE = 1.0, 48.0  # seconds of an image through the network, and of a batch as it was probed
