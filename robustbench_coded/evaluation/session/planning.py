@@ -56,7 +56,7 @@ WHOLE_PIXELS = 1024  # of 32 x 32
 # Images through the network for one answer from which on the first look has a single batch.
 SLOW = 8
 # Options that say how a command was called, and on what it ran.
-NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine", "address", "unit_timeout"}
+NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine"}
 # Of the cost of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
 
