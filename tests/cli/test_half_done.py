@@ -15,6 +15,9 @@ OPTIONS = (
 )  # fmt: skip
 
 
+SEARCHES = ("square-200", "random-200")  # which the checks ask for
+
+
 @pytest.fixture
 def small_units(monkeypatch):
     """A unit for each batch."""
@@ -30,7 +33,7 @@ def test_each_unit_of_a_follow_up_is_computed_whatever_the_others_left(digits_er
     assert main(command) == 0
     whole = (tmp_path / "run" / "summary.csv").read_bytes()
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
-    asked_for = [r for r in manifest["cases"] if r["case"]["attack"] == "pgd-20" and len(r["units"]) > 1]
+    asked_for = [r for r in manifest["cases"] if r["case"]["attack"] in SEARCHES and len(r["units"]) > 1]
     assert asked_for
     for row in asked_for:
         (tmp_path / "run" / "outcomes" / f"{row['units'][-1]}.parquet").unlink()
