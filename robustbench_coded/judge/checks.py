@@ -25,10 +25,7 @@ def attacks_under(results: Sequence[CaseResult], model: Case) -> list[CaseResult
 
 
 def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
-    """The attacks that this attacker has: his own and those of the attacker who does not know the draw.
-
-    Not those that ran for the table alone, on fewer examples: what they find is not in the ensemble.
-    """
+    """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
     weaker = [result for result in inherited(ensemble.case, results) if _is_attack(result)]
     return attacks_under(results, ensemble.case.setting) + weaker
 

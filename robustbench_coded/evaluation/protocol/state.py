@@ -55,7 +55,7 @@ class EvaluationPlan:
         claimed: the accuracy that is claimed, by comparison.
         classes: of the data. levels: of its pixels, where fewer than 8 bits have; None where more.
         relus: how many ReLUs answer an image of a checkpoint; 0 where crossover is not run.
-        kept: by sample size what earlier commands of the folder submitted, which stays.
+        kept: inputs that earlier commands submitted, which stay, and on how many images.
         hidden: attacks on a user defence's checkpoint that it meets although they are no rows.
     """
 

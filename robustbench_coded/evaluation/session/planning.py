@@ -166,20 +166,17 @@ def _plan(
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
     deferred = {naming.suited(n, config.norm) for n in (*presets.DEFERRED, *presets.ON_VICTIMS[1:])}
+    always, again = frozenset({*rows, *held}), {case.case.setting for case in held}
     return EvaluationPlan(
         cases=tuple(cases),
         judged=judged,
         sizes=sizes,
         start=start,
         starts=_starts(prepared, kept, held, start),
-        kept={
-            case: own.kept
-            for case, own in kept.items()
-            if case.attack.startswith(PREFIX) and case.setting in {other.case.setting for other in held}
-        },
+        kept={c: own.kept for c, own in kept.items() if c.attack.startswith(PREFIX) and c.setting in again},
         images=images,
-        rows=frozenset({*rows, *held}),
-        deferred=frozenset(case for case in cases if case.attack in deferred and case not in {*rows, *held}),
+        rows=always,
+        deferred=frozenset(case for case in cases if case.attack in deferred and case not in always),
         ceilings=ceilings,
         everything=whole,
         rungs=SCREEN if config.screens else (),
