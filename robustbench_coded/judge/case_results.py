@@ -242,10 +242,7 @@ def measured_results(
     for record in records:
         cell = outcomes.of(record.case)
         k, most = record.case.subject.k, examples[record.case.subject]
-        # Victims of a run of an earlier version share batches.
-        alone = record.case.threat.one_victim and (
-            cell is None or len(np.unique(cell.batch)) == len(cell.example)
-        )
+        alone = record.case.threat.one_victim
         result = CaseResult(
             case=record.case,
             cell=cell,

@@ -180,8 +180,8 @@ def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
         if attack == RANDOM_SIGN:
             results = [result for result in results if result.case.perturbation == key.perturbation]
         own = [result for result in results if result.case.threat.inputs == key.threat.inputs]
-        # A victim that is left alone sits in a clean batch (of whole batches, in runs of an earlier version);
-        # one with random signs has clean co-batched inputs, and one that is not attacked has no signs at all.
+        # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
+        # inputs, and one that is not attacked has no signs at all.
         same = [result for result in results if not result.case.threat.one_victim]
         if attack == RANDOM_SIGN and key.threat.inputs != "batch":
             same = []

@@ -29,7 +29,7 @@ class SmallBatches(Struct, frozen=True):
 
 
 def small_batches(path: Path, manifest: RunManifest) -> dict[Subject, SmallBatches]:
-    """By batch-dependent subject; none of earlier versions' runs."""
+    """By batch-dependent subject, where a batch smaller than the evaluated one was tried."""
     by_subject = {}
     for probe in manifest.probes:
         data = read_selftests(path, probe.selftests or "")
