@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,29 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:  # reached even if the timer fired while it was being stopped
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+class TimeIsUp(Exception):
+    """The time that was given for a run is over; what has not come to its end is dropped."""
+
+
+@contextmanager
+def until(deadline: float, seconds: float = math.inf) -> Iterator[None]:
+    """`time_limit`, ended by TimeIsUp where the run's time is over before.
+
+    Args:
+        deadline: on the monotonic clock; infinite for none.
+    """
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeIsUp
+    try:
+        with time_limit(min(seconds, left)):
+            yield
+    except TimeLimitExceeded:
+        if time.monotonic() >= deadline:
+            raise TimeIsUp from None
+        raise
 
 
 def _interrupt(signum: int, frame: object) -> None:

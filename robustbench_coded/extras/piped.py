@@ -35,7 +35,7 @@ from robustbench_coded.defences import options, per_batch, plugin
 from robustbench_coded.errors import InputError
 
 START_SECONDS = 600.0  # for what it declares: an image may be fetched, a framework imported
-ANSWER_SECONDS = 300.0
+ANSWER_SECONDS = 600.0
 GRACE_SECONDS = 1.0  # for its end, before it is made to
 LARGEST = 2**33  # bytes of a message: more is no length, but text that was printed
 _FLAGS = ("randomised", "batch_dependent", "gradients")

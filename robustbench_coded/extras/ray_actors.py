@@ -4,6 +4,7 @@ import copy
 import itertools
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerC
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.threads import flush_subnormals
+
+
+ANSWER_SECONDS = 20.0
 
 
 class RayActors:
@@ -153,6 +157,7 @@ def _connect(address: str | None, cpus: int) -> None:
         options |= {"num_cpus": cpus, "include_dashboard": False}
     with _sigterm_handler_restored():
         try:
+            _answers(address)
             ray.init(address=address or "local", **options)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             if not address:
@@ -161,6 +166,13 @@ def _connect(address: str | None, cpus: int) -> None:
                 f"RAY_ADDRESS {address}: no Ray cluster answers there ({one_line(error)}); start one with "
                 "`ray start --head`, or unset the variable"
             ) from error
+
+
+def _answers(address: str | None) -> None:
+    """Raises OSError or ValueError where nothing listens at HOST:PORT, for which Ray itself waits minutes."""
+    if address and address not in ("auto", "local"):
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
 
 
 @contextmanager

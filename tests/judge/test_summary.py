@@ -113,7 +113,7 @@ def test_clean_figures_are_of_the_same_examples_and_draws(run, evaluation):
     clean = right(run, "clean")
     one = line(table, "transfer-pgd-20", threat="victim/unknown")
     assert one.clean_accuracy == pytest.approx(clean[victims].mean(), abs=1e-6)
-    assert one.unit == "batch" and one.status == "done" and one.examples == 16
+    assert one.unit == "example" and one.status == "done" and one.examples == 16
     known = line(table, "aware-pgd-10", threat="batch/known")
     assert known.clean_every_draw == pytest.approx(clean[:, :2].all(axis=1).mean(), abs=1e-6)
 

@@ -247,7 +247,7 @@ def outlook(make_run, name, **changes):
 def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
     data = json.loads((make_run("l") / "run.json").read_text())["data"]
     settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
-    for limited, purpose in ((data, "3,931 images"), (data | everything, "A longer run")):
+    for limited, purpose in ((data, "754 images"), (data | everything, "A longer run")):
         run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
         (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the threshold"]
         case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
@@ -278,14 +278,14 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     needed = victims.examples * (reach / abs(figure.estimate - victims.verdict.bar)) ** 2
     assert (
         victims.verdict.examples_to_settle == pytest.approx(needed, abs=1)
-        and "and about 3,900 are expected to settle it" in victims.verdict.reason
+        and "and about 750 are expected to settle it" in victims.verdict.reason
     )
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     assert opening_of(run).next == NextCommand(NOTHING, about="victim/unknown")  # their number is fixed
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
-    assert str(next_command(run, images)) == "Next step: 3,931 images:"
+    assert str(next_command(run, images)) == "Next step: 754 images:"
     assert next_command(run, images).command.endswith("--rci N=48 --limit 3931 --out reports/c-3931")
 
 

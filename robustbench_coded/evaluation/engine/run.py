@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.extensions import load
 from robustbench_coded.threads import subnormals_flushed, torch_threads
-from robustbench_coded.user_code import TimeLimitExceeded, time_limit
+from robustbench_coded.user_code import TimeIsUp, TimeLimitExceeded, until
 
 # Units are planned to take seconds to minutes on an accelerator, which may be hours of a large network on one
 # core: what takes longer hangs.
@@ -47,6 +47,7 @@ def dispatch(
     units: Sequence[Unit],
     workers: int,
     clock: Callable[[], float] = time.monotonic,
+    deadline: float = math.inf,
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Yields one outcome for each unit, in the order in which they arrive.
 
@@ -57,12 +58,14 @@ def dispatch(
         idle: workers of the pool that wait for units; at the end, those of this call as well.
             If the call ends early, the pool and its processes end.
         workers: how many may run at once, idle ones included.
+        deadline: on ``clock``, when units that still run are dropped.
 
     Raises:
         EngineError: workers die before they can take a unit.
+        TimeIsUp: units are left at the deadline.
     """
     try:
-        yield from _Dispatch(pool, idle, deque(units), workers, clock).run()
+        yield from _Dispatch(pool, idle, deque(units), workers, clock, deadline).run()
     except BaseException:
         pool.close()
         idle.clear()
@@ -80,6 +83,7 @@ class _Dispatch:
     waiting: deque[Unit]
     workers: int
     clock: Callable[[], float]
+    deadline: float
     starting: set[int] = field(default_factory=set)
     busy: dict[int, Unit] = field(default_factory=dict)
     deadlines: dict[int, float] = field(default_factory=dict)
@@ -95,6 +99,8 @@ class _Dispatch:
             self._stop_overdue()
             if self.outcomes:
                 yield self.outcomes.popleft()
+            elif self.clock() >= self.deadline:
+                raise TimeIsUp
         for worker in self.starting:
             self.pool.stop(worker)
 
@@ -153,8 +159,8 @@ class _Dispatch:
         return outcome
 
     def _time_left(self) -> float | None:
-        """Seconds until the first unit is overdue; None while none runs."""
-        first = min((self.deadlines[worker] for worker in self.busy), default=math.inf)
+        """Seconds until the first unit is overdue or the run's time is up; None for no such moment."""
+        first = min((self.deadline, *(self.deadlines[worker] for worker in self.busy)))
         return max(0.0, first - self.clock()) if math.isfinite(first) else None
 
     def _stop_overdue(self) -> None:
@@ -164,16 +170,19 @@ class _Dispatch:
 
 
 def run_in_process(
-    context: WorkerContext, units: Sequence[Unit]
+    context: WorkerContext, units: Sequence[Unit], deadline: float = math.inf
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Runs units one after the other.
 
     A unit that hangs is not retried: the same process would not do better.
+
+    Raises:
+        TimeIsUp: units are left at the deadline.
     """
     with torch_threads(context.setup.threads), subnormals_flushed():
         for unit in units:
             try:
-                with time_limit(UNIT_SECONDS):
+                with until(deadline, UNIT_SECONDS):
                     outcome = attempt(context, unit)
             except TimeLimitExceeded:
                 outcome = _overdue(unit)
@@ -199,10 +208,16 @@ class Engine(AbstractContextManager["Engine"]):
         if self._pool is not None:
             self._pool.close()
 
-    def run(self, units: Sequence[Unit]) -> Generator[UnitResult | UnitFailure, None, None]:
+    def run(
+        self, units: Sequence[Unit], deadline: float = math.inf
+    ) -> Generator[UnitResult | UnitFailure, None, None]:
         """Yields one outcome for each unit. With several workers only their order can differ.
 
+        Args:
+            deadline: on the monotonic clock, when units that still run are dropped.
+
         Raises:
+            TimeIsUp: units are left at the deadline.
             InputError: the Ray cluster does not answer, or has no room for a worker.
             EngineError: workers can't be started.
         """
@@ -214,14 +229,14 @@ class Engine(AbstractContextManager["Engine"]):
             and processes.workers is None
             and worker_count(None, self.context.device) == 1
         ):
-            yield from run_in_process(self.context, units)
+            yield from run_in_process(self.context, units, deadline)
             return
         if self._pool is None:
             self._pool, self._workers = _pool(self.context)
         if self._workers > 1:  # the longest first, so that all workers finish at about the same time
             units = sorted(units, key=lambda unit: -unit.images)
         try:
-            yield from dispatch(self._pool, self._idle, units, self._workers)
+            yield from dispatch(self._pool, self._idle, units, self._workers, deadline=deadline)
         except BaseException:
             self._pool = None  # it is closed
             raise

@@ -9,9 +9,10 @@ from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, next_step
 from robustbench_coded.evaluation.protocol.state import Evidence, Step, settled, size_of, standings_of
 from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work, run_plan
+from robustbench_coded.evaluation.session.run_plan import Work, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.user_code import TimeIsUp
 
 
 def run_steps(recorder: Recorder, work: Work) -> Evidence:
@@ -20,7 +21,7 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
 
     Raises:
-        TimeIsUp: a unit has come to its end after the deadline.
+        TimeIsUp: at the deadline; what has not come to its end is dropped.
     """
     evaluation, plan = recorder.evaluation, recorder.evaluation.plan
     steps, reported = tuple[Step, ...](), set[Comparison]()
@@ -43,8 +44,7 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
                 recorder.write(before)
             raise
         if step.rung == SELF_TESTS:
-            run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
-            work.look_at_the_clock()
+            run_selftests(recorder.folder, evaluation.prepared, recorder.listener, work.deadline)
     for comparison in plan.judged:
         verdicts = [standing.verdict for standing in standings_of(plan, evidence, comparison)]
         if comparison not in reported and VerdictName.NOT_SETTLED not in verdicts:

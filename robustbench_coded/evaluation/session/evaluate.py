@@ -1,5 +1,6 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
+import math
 import secrets
 import tempfile
 import time
@@ -21,13 +22,14 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.preview import outlook
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
+from robustbench_coded.evaluation.session.run_plan import Work
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.threads import subnormals_flushed
+from robustbench_coded.user_code import TimeIsUp
 
 
 class IncompleteRun(Exception):
@@ -110,7 +112,7 @@ def evaluate(
     listener = listener or Listener()
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
-    deadline = None if config.time is None else begin + config.time
+    deadline = math.inf if config.time is None else begin + config.time
     if fresh and config.out is None:
         path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (

@@ -2,7 +2,7 @@
 perturbed inputs to the units that submit them, made again where they are missing.
 """
 
-import time
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -26,10 +26,6 @@ from robustbench_coded.schema.words import CONTROLS
 NO_INPUTS = "the perturbed inputs that it submits could not be made again"
 
 
-class TimeIsUp(Exception):
-    """The time that was given for a run is over, and a unit has come to its end."""
-
-
 @dataclass
 class Done:
     """The fate of units so far, by id: the metadata of those that are committed, and the failures."""
@@ -44,7 +40,7 @@ class Work:
 
     Attributes:
         done: gets what became of each. store: gets what they perturbed.
-        deadline: on the monotonic clock; None for no limit.
+        deadline: on the monotonic clock; infinite for no limit.
     """
 
     engine: Engine
@@ -53,12 +49,7 @@ class Work:
     done: Done
     store: PerturbationStore
     listener: Listener
-    deadline: float | None = None
-
-    def look_at_the_clock(self) -> None:
-        """Raises TimeIsUp if it is."""
-        if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise TimeIsUp
+    deadline: float = math.inf
 
     def commit(self, outcome: UnitResult) -> None:
         data, unit = None, outcome.unit
@@ -82,7 +73,7 @@ def run_plan(work: Work, plan: Plan) -> None:
     """Computes the units of a plan.
 
     Raises:
-        TimeIsUp: a unit has come to its end after the deadline.
+        TimeIsUp: at the deadline; units that have not come to their end are dropped.
     """
     done, context = work.done, work.prepared.context
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
@@ -93,19 +84,18 @@ def run_plan(work: Work, plan: Plan) -> None:
     # Named streams of random numbers make perturbed inputs what they were.
     lost = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in work.store]
     work.listener.planned(plan, sum(unit.images for unit in (*lost, *pending)), remade=len(lost))
-    with closing(work.engine.run(lost)) as outcomes:
+    with closing(work.engine.run(lost, work.deadline)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 work.store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
             work.listener.inputs_made(outcome.unit, number)
     ready = list(_with_inputs(work, pending))
-    with closing(work.engine.run(ready)) as outcomes:
+    with closing(work.engine.run(ready, work.deadline)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 work.fail(outcome)
             else:
                 work.commit(outcome)
-            work.look_at_the_clock()
 
 
 def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:

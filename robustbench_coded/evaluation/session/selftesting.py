@@ -4,8 +4,8 @@ read; what came out lies in the run folder.
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, replace
-from math import prod
 from typing import Any, cast
 
 import torch
@@ -26,7 +26,7 @@ from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
-from robustbench_coded.user_code import TimeLimitExceeded, time_limit
+from robustbench_coded.user_code import TimeLimitExceeded, until
 
 ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
@@ -68,6 +68,7 @@ def selftest_subject(
     context: worker_context.WorkerContext,
     subject: cases.ProbedSubject,
     perturbation: Perturbation,
+    deadline: float = math.inf,
 ) -> dict[str, Any]:
     """Runs them on the first examples; the result is JSON data.
 
@@ -79,7 +80,7 @@ def selftest_subject(
     seed, defence = context.setup.conditions.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
-        with time_limit(SECONDS):
+        with until(deadline, SECONDS):
             results = run_all(scene)
             results += tried(
                 ANSWERS_ALIKE,
@@ -110,7 +111,7 @@ def _scene(
 ) -> Scene:
     """The first examples, in so many batches of a size; None for those that self-tests have."""
     seed, defence = context.setup.conditions.seed, context.defence(subject)
-    at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
+    at_once = images_at_once(math.prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
     groups = max(1, most // k) if subject.batch_dependent else 1
@@ -166,11 +167,16 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
     return replace(prepared, probes=tuple(probes))
 
 
-def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
+def run_selftests(
+    folder: RunFolder, prepared: PreparedEvaluation, listener: Listener, deadline: float = math.inf
+) -> None:
     """Tests the subjects whose results the folder does not hold yet, and commits one after the other.
 
     Args:
         prepared: with the ids of the self-tests.
+
+    Raises:
+        TimeIsUp: at the deadline, on the monotonic clock.
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
     missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
@@ -178,7 +184,7 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
     with worker_context.own_threads(prepared.context):
         for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            results = selftest_subject(prepared.context, subject, perturbation)
+            results = selftest_subject(prepared.context, subject, perturbation, deadline)
             folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
 
 

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.engine.worker_pool import Died, EngineError, F
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit, planned_case
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
+from robustbench_coded.user_code import TimeIsUp
 
 
 def unit(name):
@@ -150,6 +151,17 @@ def test_a_hanging_unit_costs_its_time_limit_and_no_more():
     (outcome,) = run(pool, [unit("a")])
     assert isinstance(outcome, UnitResult)
     assert pool.now == pytest.approx(2 + LIMIT + 2 + 5)
+
+
+def test_what_runs_when_the_time_is_up_is_dropped_and_what_is_through_is_handed_out():
+    pool = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "b" else ("ok", 10.0))
+    outcomes = dispatch(
+        pool, set(), [unit(i) for i in "abcd"], 2, clock=lambda: pool.now, deadline=23.0
+    )  # workers start in 2 s: a and c are through after 12 and 22
+    assert [next(outcomes).unit.id, next(outcomes).unit.id] == ["a", "c"]
+    with pytest.raises(TimeIsUp):
+        next(outcomes)
+    assert pool.now == pytest.approx(23) and pool.closed and not pool.alive
 
 
 def test_no_worker_waits_while_another_one_starts_or_hangs():

@@ -1,5 +1,7 @@
 """The same units by every engine: same outcomes, and the same failures."""
 
+import time
+
 import pytest
 
 from robustbench_coded.evaluation.engine import run
@@ -7,6 +9,7 @@ from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
+from robustbench_coded.user_code import TimeIsUp
 
 ENGINES = [{}, {"workers": 2}]
 
@@ -66,6 +69,15 @@ def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine, tri
     assert len(outcomes) == len(units) > 0
     for outcome in outcomes.values():
         assert outcome.error == "took longer than 1 s, as what hangs does" and outcome.attempts == tries
+
+
+@pytest.mark.parametrize("engine", [{}, {"workers": 1}], ids=str)
+def test_a_unit_that_runs_when_the_time_is_up_is_dropped(config, faulty, tmp_path, engine):
+    prepared = prepare(config(defences=(faulty,), attacks=(), standard=False, **engine))
+    units = make_plan(prepared).units
+    (tmp_path / "fault").write_text("hang")
+    with Engine(prepared.context) as ours, pytest.raises(TimeIsUp):
+        list(ours.run(units, time.monotonic() + 0.5))
 
 
 def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):

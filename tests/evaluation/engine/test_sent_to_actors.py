@@ -1,6 +1,7 @@
-"""What Ray's actors get of the data."""
+"""Ray: what its actors get of the data, and a cluster that is not there."""
 
 import pickle
+import socket
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from PIL import Image
 
 from robustbench_coded.data.image_folders import load_folder
 from robustbench_coded.data.named_sets import load_digits
+from robustbench_coded.errors import InputError
 
 pytest.importorskip("ray")
+from robustbench_coded.extras import ray_actors
 from robustbench_coded.extras.ray_actors import sent
 
 
@@ -36,3 +39,10 @@ def test_of_an_array_only_the_rows_that_are_evaluated_are_sent():
     data = load_digits("test").subset(np.arange(3))
     assert sent(data, here=True).images.shape == (3, 8, 8, 1)
     assert isinstance(sent(data, here=True).images, np.ndarray)
+
+
+def test_the_address_of_a_cluster_that_is_no_more_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(InputError, match=rf"^RAY_ADDRESS 127\.0\.0\.1:{port}: no Ray cluster answers there"):
+        ray_actors._connect(f"127.0.0.1:{port}", 1)

@@ -13,6 +13,7 @@ from torch import nn
 
 from attacks import crossover
 from attacks.presets import NAMED
+from robustbench_coded import user_code
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine.run import Engine
@@ -22,7 +23,6 @@ from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
 from robustbench_coded.evaluation.protocol.rungs import next_step
 from robustbench_coded.evaluation.protocol.state import Evidence
 from robustbench_coded.evaluation.session import evaluate as session
-from robustbench_coded.evaluation.session import run_plan
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import CHEAP_IMAGES, EXTRAS_SHARE, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Decision
@@ -282,8 +282,8 @@ class Impatient(Listener):
 def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_path, monkeypatch, units):
     run = Engine.run
 
-    def backwards(engine, units):  # workers give units back in any order
-        yield from run(engine, units[::-1])
+    def backwards(engine, units, deadline):  # workers give units back in any order
+        yield from run(engine, units[::-1], deadline)
 
     monkeypatch.setattr(Engine, "run", backwards)
     with pytest.raises(KeyboardInterrupt):
@@ -354,7 +354,7 @@ def test_a_run_that_time_stops_is_reported_and_goes_on_to_the_same_bytes(
     default, tmp_path, monkeypatch, units
 ):
     clock = Clock(units)
-    monkeypatch.setattr(run_plan.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(user_code.time, "monotonic", clock.monotonic)
     run = measured(tmp_path / "run", time=50.0, listener=clock, **LARGE)
     assert not run.manifest.finished and run.manifest.protocol.stopped
     assert (run.path / "report.md").is_file() and run.manifest.protocol.rungs[0] == "clean"
@@ -375,7 +375,7 @@ class StopsWhereMoreExamplesRun(Clock):
 
 def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path, monkeypatch):
     clock = StopsWhereMoreExamplesRun()
-    monkeypatch.setattr(run_plan.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(user_code.time, "monotonic", clock.monotonic)
     run = measured(tmp_path / "run", time=50.0, listener=clock, **RUNS["wider"])
     ensembles = run.summary[run.summary.attack == "ensemble"]
     assert set(ensembles.examples) == {256} and set(ensembles.status) == {"done"}
