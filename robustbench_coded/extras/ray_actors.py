@@ -28,7 +28,6 @@ from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.threads import flush_subnormals
 
-
 ANSWER_SECONDS = 20.0
 
 

@@ -286,7 +286,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
     assert str(next_command(run, images)) == "Next step: 754 images:"
-    assert next_command(run, images).command.endswith("--rci N=48 --limit 3931 --out reports/c-3931")
+    assert next_command(run, images).command.endswith("--rci N=48 --limit 754 --out reports/c-754")
 
 
 @pytest.mark.parametrize(
