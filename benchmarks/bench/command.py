@@ -1,34 +1,29 @@
-"""``csrobust bench``: what attacks cost on this machine."""
+"""``python -m benchmarks.bench``: what attacks cost on this machine."""
 
 import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from robustbench_coded.cli.help import examples
 from robustbench_coded.cli.options import AsJson
+from robustbench_coded.cli.parser import examples
+from robustbench_coded.evaluation.options.option import Option
 
 SHORT = {"images": 32, "steps": 2, "rounds": 3}
 
 
 @examples(
-    "csrobust bench --short",
+    "python -m benchmarks.bench --short",
 )
 def bench_command(
-    ckpt: Annotated[Path | None, typer.Option("--ckpt", help="Checkpoint whose network is timed.")] = None,
-    arch: Annotated[
-        str, typer.Option("--arch", help="Architecture with random weights if there is no --ckpt.")
-    ] = "resnet20",
-    images: Annotated[int, typer.Option("--images", help="K, a multiple of 8.")] = 128,
-    steps: Annotated[int, typer.Option("--steps", help="Steps of every PGD.")] = 10,
-    rounds: Annotated[int, typer.Option("--rounds", help="Timed calls of each method.")] = 7,
-    short: Annotated[
-        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds.")
-    ] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
+    ckpt: Annotated[Path | None, Option("Checkpoint whose network is timed.")] = None,
+    arch: Annotated[str, Option("Architecture with random weights if there is no --ckpt.")] = "resnet20",
+    images: Annotated[int, Option("K, a multiple of 8.")] = 128,
+    steps: Annotated[int, Option("Steps of every PGD.")] = 10,
+    rounds: Annotated[int, Option("Timed calls of each method.")] = 7,
+    short: Annotated[bool, Option("Quick version: 32 images, 2 steps, 3 rounds.")] = False,
+    device: Annotated[str | None, Option("cpu, cuda ...")] = None,
+    threads: Annotated[int | None, Option("CPU threads.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Time attacks and coded inference beside the base model."""

@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.session.rates import Rates
 
 pytestmark = pytest.mark.long
 
-SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
+SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 
 

@@ -223,10 +223,10 @@ class Engine(AbstractContextManager["Engine"]):
         """
         if not units:
             return
-        processes = self.context.setup.processes
+        options = self.context.setup.options
         if (
-            processes.engine != "ray"
-            and processes.workers is None
+            options.engine != "ray"
+            and options.workers is None
             and worker_count(None, self.context.device) == 1
         ):
             yield from run_in_process(self.context, units, deadline)
@@ -244,10 +244,10 @@ class Engine(AbstractContextManager["Engine"]):
 
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
-    processes = context.setup.processes
-    workers = worker_count(processes.workers, context.device)
-    if processes.engine == "local":
+    options = context.setup.options
+    workers = worker_count(options.workers, context.device)
+    if options.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
-    actors = load("engines", processes.engine)(context, workers)
-    as_many_as_fit = processes.workers is None and actors.joined
+    actors = load("engines", options.engine)(context, workers)
+    as_many_as_fit = options.workers is None and actors.joined
     return actors, actors.room if as_many_as_fit else workers

@@ -1,54 +1,152 @@
-"""One definition of an option: its default, its help and its values, for Python and the command line
-alike; and radii as text.
+"""One definition of an option: its type, default, sentence, values and spelling, for the command line,
+run.toml, Python and help alike.
+
+``seed: int = option(0, "Random seed.", count())`` is a field of `EvalConfig`. A parameter of a command says
+the same behind its type: ``seed: Annotated[int, Option("Random seed.", count())] = 0``.
 """
 
+import inspect
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import Field, field, fields
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from attacks.norms import Norm, norm_named
-from robustbench_coded.errors import LOG, InputError
+from robustbench_coded.errors import InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
 
 
-def option(default: Any, help: str = "", rule: Rule | None = None) -> Any:
-    """A field of EvalConfig. A tuple is checked value by value; None, where it is the default, is not.
+@dataclass(frozen=True)
+class Option:
+    """What is said of an option beside its type and default.
 
-    Args:
-        help: one line for ``--help``.
-        rule: what its values may be.
+    Attributes:
+        help: a sentence for ``--help``.
+        rule: what its values may be; a tuple is checked value by value.
+        word: how it is typed, where that is not its name with hyphens.
+        read: makes the value of what was typed, ``(texts, flag)``; several texts where it is repeated.
+        write: a value, or one of several, as it is typed.
+        shown: a default as help names it.
+        positional: whether it is typed without a flag.
     """
-    return field(default=default, metadata={"help": help, "rule": rule})
+
+    help: str
+    rule: Rule | None = None
+    word: str = ""
+    read: Callable[[list[str], str], Any] | None = None
+    write: Callable[[Any], Any] | None = None
+    shown: str = ""
+    positional: bool = False
 
 
-def flag_of(entry: Field) -> str:
-    """The option as it is typed: ``--batch-size``."""
-    return "--" + entry.name.replace("_", "-")
+def option(default: Any, help: str, rule: Rule | None = None, **more: Any) -> Any:
+    """A field of `EvalConfig`; ``more`` is what else `Option` has."""
+    return field(default=default, metadata={"said": Option(help, rule, **more)})
 
 
-def check_values(config: Any) -> None:
+def last(read: Callable[[str, str], Any]) -> Callable[[list[str], str], Any]:
+    """For an option with one value: the last of the texts counts."""
+    return lambda texts, flag: read(texts[-1], flag)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An option of a command, or an argument.
+
+    Attributes:
+        name: in Python.
+        word: as it is typed and as run.toml has it: ``batch-size``.
+        kind: what each value is: ``bool`` for a switch.
+        several: ``tuple`` or ``list`` where it takes more than one.
+        annotation: its type without what is said of it.
+        default: `MISSING` where it has to be given.
+    """
+
+    name: str
+    word: str
+    kind: type
+    several: type | None
+    annotation: Any
+    default: Any
+    said: Option
+
+    @property
+    def flag(self) -> str:
+        """``--batch-size``; of an argument its name."""
+        return self.word.upper() if self.said.positional else f"--{self.word}"
+
+    @property
+    def rule(self) -> Rule | None:
+        """What its values may be."""
+        literal = next((a for a in alternatives(self.annotation) if get_origin(a) is Literal), None)
+        return self.said.rule if literal is None else one_of(*get_args(literal))
+
+    def read(self, texts: list[str]) -> Any:
+        """The value of what was typed; the last text counts where only one is taken.
+
+        Raises:
+            InputError: it is no value.
+        """
+        if self.said.read is not None:
+            return self.said.read(texts, self.flag)
+        values = [_read(text, self.kind, self.flag) for text in texts]
+        return self.several(values) if self.several else values[-1]
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union; of any other type itself."""
+    return get_args(annotation) if get_origin(annotation) in (types.UnionType, Union) else (annotation,)
+
+
+def parameters(owner: Any) -> dict[str, Parameter]:
+    """The options that a configuration or the signature of a function defines, by name, in their order."""
+    if is_dataclass(owner):
+        said = [entry for entry in fields(owner) if entry.metadata]
+        return {e.name: _parameter(e.name, e.type, e.metadata["said"], e.default) for e in said}
+    hints = get_type_hints(owner, include_extras=True)
+    given = inspect.signature(owner).parameters.values()
+    annotated = {p.name: get_args(hints[p.name]) for p in given if get_origin(hints.get(p.name)) is Annotated}
+    defaults = {p.name: MISSING if p.default is p.empty else p.default for p in given}
+    return {name: _parameter(name, kind, said, defaults[name]) for name, (kind, said) in annotated.items()}
+
+
+def _parameter(name: str, annotation: Any, said: Option, default: Any) -> Parameter:
+    own = next(part for part in alternatives(annotation) if part is not types.NoneType)
+    several = get_origin(own) if get_origin(own) in (tuple, list) else None
+    kind = get_args(own)[0] if several else own
+    kind = kind if kind in (bool, int, float, Path) else str
+    return Parameter(name, said.word or name.replace("_", "-"), kind, several, annotation, default, said)
+
+
+def _read(text: str, kind: type, flag: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        wanted = "a whole number" if kind is int else "a number"
+        raise InputError(f"{flag} {text!r} is not {wanted}") from error
+
+
+def check_values(options: Mapping[str, Parameter], values: Any) -> None:
     """Refuses the first value that breaks its option's rule.
 
     Raises:
         InputError: in the same words wherever the value came from.
     """
-    for entry in fields(config):
-        rule, value = entry.metadata.get("rule"), getattr(config, entry.name)
-        if entry.metadata and value == ():
-            raise InputError(f"{flag_of(entry)} has no value; give one or more, or leave it out")
-        if type(entry.default) is bool and type(value) is not bool:
-            raise InputError(f"{entry.name}: expected True or False, got {value!r}")
-        if entry.type in (str, str | None) and not isinstance(value, str | None):
-            raise InputError(f"{flag_of(entry)} {value!r} is not text")
-        if rule is None or (value is None and entry.default is None):
+    for name, option in options.items():
+        value, flag = getattr(values, name), option.flag
+        if option.kind is bool and type(value) is not bool:
+            raise InputError(f"{name}: expected True or False, got {value!r}")
+        if option.annotation in (str, str | None) and not isinstance(value, str | None):
+            raise InputError(f"{flag} {value!r} is not text")
+        if (rule := option.rule) is None or (value is None and option.default is None):
             continue
-        for each in value if isinstance(value, tuple) and "tuple" in str(entry.type) else (value,):
-            check_value(flag_of(entry), each, rule)
+        for each in value if option.several and isinstance(value, tuple) else (value,):
+            check_value(flag, each, rule)
 
 
 def check_value(flag: str, value: Any, rule: Rule) -> None:
@@ -87,59 +185,14 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
     return rule
 
 
-def plain(value: Any) -> Any:
-    """A number of numpy, torch or `fractions` as Python's own; anything else as it is."""
-    if isinstance(value, Fraction):
-        return value.numerator if value.denominator == 1 else float(value)
-    return value.item() if getattr(value, "ndim", None) == 0 else value
-
-
-def read_number(value: Any, option: str, rule: Rule) -> Any:
-    """A number, of any library or as text, as Python's own; InputError where it breaks the rule."""
-    read = plain(Fraction(radius(value, option)) if isinstance(value, str) else value)
-    check_value(option, read, rule)
-    return read
-
-
 def one_of(*words: str) -> Rule:
     """One of these words."""
     choice = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
     return lambda value: None if value in words else f"is not known; choose {choice}"
 
 
-def named_norm(value: object, option: str) -> Norm:
-    """A norm by any of its usual names, as `norm_named`, refused as an option's value is."""
-    try:
-        return norm_named(value)
-    except ValueError as error:
-        raise InputError(f"{option} {value!r} is not known; choose linf, l2, l1 or l0") from error
-
-
-def fraction(text: str, option: str) -> float:
-    """``8/255``, ``0.5/255`` or ``0.03`` as a number."""
-    over, slash, under = text.strip().partition("/")
-    try:
-        if "/" in under:
-            raise ValueError("two fraction lines")
-        value = float(Fraction(over) / Fraction(under if slash else 1))
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
-        raise InputError(f"{option} {text!r} is not a number; write 8/255 or 0.03") from error
-    if not math.isfinite(value):
-        raise InputError(f"{option} {text!r} is not finite; write 8/255 or 0.03")
-    return value
-
-
-def radius(text: str, option: str) -> float:
-    """An eps as a number, with a hint on standard error where it counts in 256ths."""
-    value = fraction(text, option)
-    over, _, under = text.partition("/")
-    if under.strip() == "256":
-        meant = f"a pixel has 255 steps: write {over.strip()}/255 if you mean them"
-        LOG.warning(f"{option} {text.strip()} is {value:.6g}; {meant}")
-    return value
-
-
-def radii(texts: list[str], option: str) -> tuple[float, ...]:
-    """Comma-separated and repeated radii, in order, without repeats."""
-    values = [radius(part, option) for text in texts for part in text.split(",")]
-    return tuple(dict.fromkeys(values))
+def plain(value: Any) -> Any:
+    """A number of numpy, torch or `fractions` as Python's own; anything else as it is."""
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else float(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value

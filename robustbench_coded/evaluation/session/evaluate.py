@@ -15,7 +15,8 @@ from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.engine.worker_pool import EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
-from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener

@@ -53,7 +53,7 @@ class Work:
 
     def commit(self, outcome: UnitResult) -> None:
         data, unit = None, outcome.unit
-        if outcome.adversarials and self.prepared.setup.conditions.keeps_adversarials:
+        if outcome.adversarials and self.prepared.setup.options.keeps_adversarials:
             data = encoded(outcome.adversarials)
         elif outcome.adversarials:
             self.store.put(unit.id, outcome.adversarials)

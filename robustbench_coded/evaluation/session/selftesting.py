@@ -77,7 +77,7 @@ def selftest_subject(
     """
     scene = _scene(context, subject, perturbation)
     smaller: dict[str, int] = {}
-    seed, defence = context.setup.conditions.seed, context.defence(subject)
+    seed, defence = context.setup.options.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
         with until(deadline, SECONDS):
@@ -110,7 +110,7 @@ def _scene(
     batches_of: tuple[int, int] | None = None,
 ) -> Scene:
     """The first examples, in so many batches of a size; None for those that self-tests have."""
-    seed, defence = context.setup.conditions.seed, context.defence(subject)
+    seed, defence = context.setup.options.seed, context.defence(subject)
     at_once = images_at_once(math.prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
@@ -190,6 +190,6 @@ def run_selftests(
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
     """At the middle one of the radii: at the largest of a security curve no gradient is worth much."""
-    requested = prepared.requested.perturbations
+    requested = prepared.perturbations
     larger = sorted((p for p in requested if p.eps > 0), key=lambda p: p.eps)
     return larger[(len(larger) - 1) // 2] if larger else structs.replace(requested[0], eps=0.0)

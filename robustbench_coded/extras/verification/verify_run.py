@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from msgspec import to_builtins
+from msgspec import ValidationError, convert, to_builtins
 from rich.console import Group
 from torch import Tensor
 
@@ -21,8 +21,7 @@ from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
-from robustbench_coded.evaluation.options.conditions import Conditions
-from robustbench_coded.evaluation.options.config import VICTIMS
+from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -77,20 +76,19 @@ def rebuilt_bench(
         )
         for facts in manifest.checkpoints
     )
-    conditions = Conditions(
-        seed=identity.seed or 0,
-        draws=last.count("draws") or 1,
-        selection_draws=last.count("selection_draws") or 1,
-        aware_attacks=last.count("aware_attacks") or 1,
-        victims=VICTIMS,
-        early_stop=False,
-        keeps_adversarials=False,
-    )
+    try:
+        drawn = convert(last.options, DrawOptions)
+    except ValidationError as error:
+        raise InputError(f"run.json: {error} in its options") from error
     setup = worker_context.Setup(
-        conditions=conditions,
+        options=EvalConfig(
+            seed=identity.seed or 0,
+            draws=max(drawn.draws, 1),
+            selection_draws=max(drawn.selection_draws, 1),
+            data_dir=data_dir or _text(last.options.get("data_dir")),
+            first=identity.subset is None,
+        ),
         data=identity.data,
-        data_dir=data_dir or _text(last.options.get("data_dir")),
-        first=identity.subset is None,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,
@@ -274,7 +272,7 @@ def _verify_unit(
                 images,
                 y,
                 clean=clean,
-                seed=context.setup.conditions.seed,
+                seed=context.setup.options.seed,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,

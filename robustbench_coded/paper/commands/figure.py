@@ -1,14 +1,14 @@
-"""``csrobust figure``: the paper's figures from measurements of our own, as SVG and CSV."""
+"""``csrobust paper figure``: the paper's figures from measurements of our own, as SVG and CSV."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from robustbench_coded.cli.help import GroupedCommand
-from robustbench_coded.cli.options import AsJson, counts, named_paths
+from robustbench_coded.cli.options import AsJson
+from robustbench_coded.cli.parser import Group
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import Option
+from robustbench_coded.evaluation.options.values import counts, named_paths
 from robustbench_coded.paper.commands.training_options import Arch, DataDir, FirstSeed, made
 
 if TYPE_CHECKING:
@@ -17,29 +17,15 @@ if TYPE_CHECKING:
     from robustbench_coded.models.pixel_model import PixelModel
     from robustbench_coded.paper.figures.written import PaperFigure
 
-app = typer.Typer(
-    name="figure",
-    help="Draw a figure of the paper from measurements of our own.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
-
-Out = Annotated[Path, typer.Option(help="Folder for the SVG and the numbers.")]
-Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
+Out = Annotated[Path, Option("Folder for the SVG and the numbers.")]
+Data = Annotated[str, Option("Images; auto: the data of the checkpoints.")]
 FOLDER = Path("reports/paper-figures")
 
 
-@app.callback(invoke_without_command=True)
-def _figures(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-
-
-@app.command("spiral", cls=GroupedCommand)
 def spiral_command(
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Networks per recipe.")] = 3,
-    epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
+    seeds: Annotated[int, Option("Networks per recipe.")] = 3,
+    epochs: Annotated[int, Option("Passes over the points.")] = 300,
     seed: FirstSeed = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -53,12 +39,9 @@ def spiral_command(
     return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
 
 
-@app.command("lemma1", cls=GroupedCommand)
 def lemma1_command(
     out: Out = FOLDER,
-    ckpt: Annotated[
-        list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")
-    ] = None,
+    ckpt: Annotated[list[str] | None, Option("Checkpoint, PATH or NAME=PATH; may be repeated.")] = None,
     data: Data = "auto",
     data_dir: DataDir = None,
     seed: FirstSeed = 0,
@@ -78,22 +61,19 @@ def lemma1_command(
     return _write(lemma1(networks, seed=seed), out, as_json)
 
 
-@app.command("loss", cls=GroupedCommand)
 def loss_command(
-    data: Annotated[str, typer.Option(help="Training images, as for train.")],
+    data: Annotated[str, Option("Training images, as for train.")],
     arch: Arch,
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
-    recipes: Annotated[
-        str, typer.Option(help="Recipes, comma-separated.")
-    ] = "erm,mixup,manifold-mixup,coded",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    schedule: Annotated[str, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = "one-cycle",
+    seeds: Annotated[int, Option("Runs per recipe.")] = 3,
+    recipes: Annotated[str, Option("Recipes, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
+    epochs: Annotated[int | None, Option("Passes over the training images.")] = None,
+    schedule: Annotated[str, Option("one-cycle, paper (350 epochs) or milestones.")] = "one-cycle",
     milestones: Annotated[
-        str | None, typer.Option(help="Epochs after which the rate is divided by 10: 100,200,300.")
+        str | None, Option("Epochs after which the rate is divided by 10: 100,200,300.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
+    precision: Annotated[str, Option("float32, bfloat16 or auto.")] = "auto",
+    device: Annotated[str, Option("cpu, cuda ...; auto uses CUDA if available.")] = "auto",
     data_dir: DataDir = None,
     seed: FirstSeed = 0,
     as_json: AsJson = False,
@@ -158,3 +138,9 @@ def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
     for path in paths:
         print(path)
     return 0
+
+
+FIGURES = Group(
+    "Draw a figure of the paper from measurements of our own.",
+    {"spiral": spiral_command, "lemma1": lemma1_command, "loss": loss_command},
+)

@@ -5,12 +5,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any
 
-import typer
-
-from robustbench_coded.cli import help
-from robustbench_coded.cli.options import AsJson, counts
+from robustbench_coded.cli.options import AsJson
+from robustbench_coded.cli.parser import examples
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import Option
+from robustbench_coded.evaluation.options.values import counts
 from robustbench_coded.paper.commands.training_options import (
     Count,
     DataDir,
@@ -27,45 +27,37 @@ from robustbench_coded.paper.commands.training_options import (
 )
 
 
-@help.examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
+@examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
 def train_command(
-    recipe: Annotated[
-        str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")
-    ],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
-    arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
-    data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
+    recipe: Annotated[str, Option("erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")],
+    out: Annotated[Path, Option("Checkpoint to write, FILE.safetensors.")],
+    arch: Annotated[Text, Option("Architecture, a name of `csrobust list models`.")] = None,
+    data: Annotated[Text, Option("Training images, as for eval.")] = None,
     test_data: TestData = None,
     data_dir: DataDir = None,
     epochs: Epochs = None,
-    schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
-    milestones: Annotated[
-        Text, typer.Option(help="Epochs after which the rate is divided by 10: 100,250.")
-    ] = None,
-    batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
+    schedule: Annotated[Text, Option("one-cycle, paper (350 epochs) or milestones.")] = None,
+    milestones: Annotated[Text, Option("Epochs after which the rate is divided by 10: 100,250.")] = None,
+    batch_size: Annotated[Count, Option("Images a step.")] = None,
     learning_rate: LearningRate = None,
-    momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
+    momentum: Annotated[Number, Option("Momentum of SGD.")] = None,
     weight_decay: WeightDecay = None,
-    augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
+    augmentation: Annotated[Text, Option("auto, none, shift or shift-flip.")] = None,
     start: Annotated[
         Text,
-        typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights."),
+        Option("Checkpoint to train further, a file or a shipped name; default: random weights."),
     ] = None,
-    defence: Annotated[Text, typer.Option(help="Defence to train behind, as for eval.")] = None,
-    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
-    dropout: Annotated[
-        Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
-    ] = None,
+    defence: Annotated[Text, Option("Defence to train behind, as for eval.")] = None,
+    blocks: Annotated[Text, Option("Blocks on the coded path: 0,1,2; default: all.")] = None,
+    dropout: Annotated[Number, Option("Dropout rate after the second batch-norm of each block.")] = None,
     validation: Validation = None,
     precision: Precision = None,
     device: Device = None,
-    seed: Annotated[Count, typer.Option(help="First seed.")] = None,
-    seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
+    seed: Annotated[Count, Option("First seed.")] = None,
+    seeds: Annotated[int, Option("Runs; several write FILE-seed0.safetensors ...")] = 1,
     options: Annotated[
         list[str] | None,
-        typer.Option(
-            "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
-        ),
+        Option("Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ...", word="option"),
     ] = None,
     as_json: AsJson = False,
 ) -> int:

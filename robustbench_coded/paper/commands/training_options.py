@@ -5,25 +5,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import Option
 
 Text = str | None
 Number = float | None
 Count = int | None
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")]
-FirstSeed = Annotated[int, typer.Option(help="First seed.")]
-Arch = Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")]
-TestData = Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")]
-Epochs = Annotated[Count, typer.Option(help="Passes over the training images.")]
-LearningRate = Annotated[Number, typer.Option(help="Peak or initial learning rate.")]
-WeightDecay = Annotated[Number, typer.Option(help="Weight decay of SGD.")]
-Validation = Annotated[Number, typer.Option(help="Share of the training images held out.")]
-Precision = Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")]
-Device = Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")]
+Quiet = Annotated[bool, Option("Print no progress.")]
+DataDir = Annotated[Path | None, Option("Folder in which to look for data sets.")]
+FirstSeed = Annotated[int, Option("First seed.")]
+Arch = Annotated[str, Option("Architecture, a name of `csrobust list models`.")]
+TestData = Annotated[Text, Option("Images to score on; the test split of --data.")]
+Epochs = Annotated[Count, Option("Passes over the training images.")]
+LearningRate = Annotated[Number, Option("Peak or initial learning rate.")]
+WeightDecay = Annotated[Number, Option("Weight decay of SGD.")]
+Validation = Annotated[Number, Option("Share of the training images held out.")]
+Precision = Annotated[Text, Option("float32, bfloat16 or auto.")]
+Device = Annotated[Text, Option("cpu, cuda ...; auto uses CUDA if available.")]
 
 
 def made(folder: Path) -> Path:
