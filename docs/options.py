@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from robustbench_coded.cli.help import written
 from robustbench_coded.evaluation.options.config import GROUPS, OF_ARGUMENTS, options
-from robustbench_coded.evaluation.options.option import Parameter, alternatives, parameters
+from robustbench_coded.options.option import Option, alternatives, options_of
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "options.md"
@@ -63,11 +63,11 @@ def page() -> str:
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| option | default | |", "| --- | --- | --- |"]
-        for option in parameters(group).values():
+        for option in options_of(group).values():
             empty = option.default in ((), None, False)
-            shown = option.said.shown or ("" if empty else written(option, option.default))
+            shown = option.shown or ("" if empty else written(option, option.default))
             default = f"`{shown}`" if shown else ""
-            lines.append(f"| `{option.flag}` | {default} | {option.said.help} |")
+            lines.append(f"| `{option.flag}` | {default} | {option.help} |")
     return "\n".join([*lines, ""])
 
 
@@ -77,7 +77,7 @@ def typed() -> str:
     return HEAD + "\n".join([*rows, ""])
 
 
-def _python(option: Parameter) -> str:
+def _python(option: Option) -> str:
     if option.name in WIDER:
         return WIDER[option.name]
     if option.several:

@@ -5,11 +5,10 @@ from typing import Any
 
 from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import command_help, first_line, group_help
-from robustbench_coded.cli.options import options_from_file
 from robustbench_coded.cli.parser import HELP, Command, Group, command_of, usual, values_of
-from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.extensions import REINSTALL, all_of, load, points_of
+from robustbench_coded.options.deleted import answer_to
 
 # As `--help` lists them, with those that are plugged in; what other packages plug in comes behind.
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -64,7 +63,7 @@ def run_command(command: Command, words: list[str]) -> int:
     if any(word in HELP for word in words):
         print(command_help(command))
         return 0
-    code = command.run(**values_of(command, words, options_from_file))
+    code = command.run(**values_of(command, words))
     return code if isinstance(code, int) else 0
 
 

@@ -4,18 +4,17 @@ import inspect
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 
 from robustbench_coded.cli.parser import Command, Group
 from robustbench_coded.evaluation.options.config import GROUPS, options
-from robustbench_coded.evaluation.options.option import Option, Parameter, parameters
+from robustbench_coded.options.option import REQUIRED, Option, options_of
 
 OTHERS = "Options"
-_GROUP_OF = {option.word: title for title, group in GROUPS.items() for option in parameters(group).values()}
+_GROUP_OF = {option.word: title for title, group in GROUPS.items() for option in options_of(group).values()}
 _GROUP_OF |= dict.fromkeys(("fail-on", "junit", "quiet", "json", "help"), "Output")
 _KINDS = {int: "N", float: "NUMBER", Path: "PATH"}
-_HELP = Parameter("help", "help", bool, None, bool, False, Option("Print this and stop."))
+_HELP = Option("Print this and stop.", word="help", annotation=bool, default=False)
 Row = tuple[str, str]
 
 
@@ -38,8 +37,8 @@ def group_help(name: str, group: Group, sections: Mapping[str, Mapping[str, str]
 
 def command_help(command: Command) -> str:
     """The help of one command."""
-    free = [p for p in command.parameters.values() if p.said.positional]
-    arguments = "".join(f" {_typed(p)}" if p.default is MISSING else f" [{_typed(p)}]" for p in free)
+    free = [p for p in command.parameters.values() if p.positional]
+    arguments = "".join(f" {_typed(p)}" if p.default is REQUIRED else f" [{_typed(p)}]" for p in free)
     lines = [f"Usage: {command.name}{arguments} [OPTIONS]", ""]
     for paragraph in inspect.cleandoc(command.text).partition("\n\nArgs:")[0].split("\n\n"):
         lines += [*_wrapped(paragraph, "  "), ""]
@@ -50,15 +49,15 @@ def command_help(command: Command) -> str:
 
 
 def first_line(text: str) -> str:
-    """What a command does, in a line."""
+    """The sentence that says what a command does."""
     return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
 
 
 def _sections(command: Command) -> Iterator[tuple[str, list[Row]]]:
     given = [*command.parameters.values(), _HELP]
-    if free := [p for p in given if p.said.positional]:
+    if free := [p for p in given if p.positional]:
         yield "Arguments", [_row(p) for p in free]
-    given = [p for p in given if not p.said.positional]
+    given = [p for p in given if not p.positional]
     if not command.shares:
         for title in (OTHERS, *GROUPS):
             if shown := [p for p in given if _GROUP_OF.get(p.word, OTHERS) == title]:
@@ -75,31 +74,30 @@ def _sections(command: Command) -> Iterator[tuple[str, list[Row]]]:
     yield "Options that `csrobust eval --help` describes", rows
 
 
-def _typed(parameter: Parameter) -> str:
-    name = parameter.said.word or parameter.name
-    return f"{name.upper()} ..." if parameter.several else name.upper()
+def _typed(option: Option) -> str:
+    return f"{option.flag} ..." if option.several else option.flag
 
 
-def _row(parameter: Parameter) -> Row:
+def _row(option: Option) -> Row:
     """How an option is written and what it does; values are TEXT, PATH, N or NUMBER."""
-    said, default = parameter.said, parameter.default
-    if said.positional:
-        return _typed(parameter), said.help
-    if parameter is _HELP:
-        return "-h, --help", said.help
-    if parameter.kind is bool:
-        switch = f"{parameter.flag} / --no-{parameter.word}" if default else parameter.flag
-        return switch, said.help + (f" [default: {parameter.word}]" if default else "")
-    kind = "TEXT" if said.read is not None else _KINDS.get(parameter.kind, "TEXT")
-    if default is MISSING:
-        return f"{parameter.flag} {kind}", f"{said.help} [required]"
-    shown = said.shown if default in ((), [], None, "") else written(parameter, default)
-    return f"{parameter.flag} {kind}", said.help + (f" [default: {shown}]" if shown else "")
+    default = option.default
+    if option.positional:
+        return _typed(option), option.help
+    if option is _HELP:
+        return "-h, --help", option.help
+    if option.kind is bool:
+        switch = f"{option.flag} / --no-{option.word}" if default else option.flag
+        return switch, option.help + (f" [default: {option.word}]" if default else "")
+    kind = "TEXT" if option.read is not None else _KINDS.get(option.kind, "TEXT")
+    if default is REQUIRED:
+        return f"{option.flag} {kind}", f"{option.help} [required]"
+    shown = option.shown if default in ((), [], None, "") else written(option, default)
+    return f"{option.flag} {kind}", option.help + (f" [default: {shown}]" if shown else "")
 
 
-def written(parameter: Parameter, value: object) -> str:
+def written(option: Option, value: object) -> str:
     """A value as it is typed."""
-    write = parameter.said.write or str
+    write = option.write or str
     return ",".join(map(write, value)) if isinstance(value, tuple | list) else write(value)
 
 

@@ -182,7 +182,7 @@ class StatedClaim(Struct, frozen=True):
             draws.
     """
 
-    value: float
+    value: Annotated[float, Meta(ge=0, le=1)]
     attack: str | None = None
     threat: str | None = None
     eps: float | None = None

@@ -275,25 +275,17 @@ class Invocation(Struct, frozen=True, kw_only=True):
     @property
     def claim(self) -> Claim | None:
         """The claim, with defaults filled in."""
-        stated = self.options.get("claim")
-        if isinstance(stated, float):
-            stated = {"value": stated}
-        try:
-            claim = convert(stated, StatedClaim)
-        except ValidationError:
-            return None
-        inputs = self.options.get("inputs")
+        stated, inputs = self.options.get("claim"), self.options.get("inputs")
         listed = inputs if isinstance(inputs, list | tuple) else ()
-        threat, eps = claim.setting(listed, self.resolved.eps)
-        norm, space = (self.options.get(name, default) for name, default in _PERTURBATION)
         try:
-            parsed = ThreatModel.parse(str(threat))
-        except ValueError:
+            claim = convert({"value": stated} if isinstance(stated, float) else stated, StatedClaim)
+            threat, eps = claim.setting(listed, self.resolved.eps)
+            known = ThreatModel.parse(threat)
+        except (ValidationError, ValueError):
             return None
-        if not 0 <= claim.value <= 1:
-            return None
+        norm, space = (self.options.get(name, default) for name, default in _PERTURBATION)
         perturbation = None if eps is None else Perturbation(str(norm), eps, str(space))
-        return Claim(claim.value, parsed, perturbation, claim.attack, max(claim.votes, 1))
+        return Claim(claim.value, known, perturbation, claim.attack, max(claim.votes, 1))
 
 
 _PERTURBATION = (("norm", "linf"), ("eps_space", "pixel"))

@@ -8,7 +8,6 @@ import pytest
 
 from robustbench_coded.cli import app
 from robustbench_coded.cli.main import main
-from robustbench_coded.cli.options import options_from_file
 from robustbench_coded.cli.parser import Command, Group, command_of, values_of
 
 
@@ -29,7 +28,7 @@ def parsed(*words):
     """The arguments of a command line's function; nothing is run."""
     command, rest = app.find([*words])
     assert isinstance(command, Command), words
-    return values_of(command, rest, options_from_file)
+    return values_of(command, rest)
 
 
 def outcomes(run):

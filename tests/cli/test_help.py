@@ -19,7 +19,7 @@ SMALL = ("--ckpt", "digits-erm", "--data", "digits", "--limit", "32", "--batch-s
 def test_every_shared_option_stands_in_exactly_one_group(csrobust):
     shown = csrobust("eval", "--help").out
     assert [title for title in GROUPS if f"\n{title}:\n" not in shown] == [] and "\nOptions:" not in shown
-    flags = [option.flag for option in COMMANDS["eval"].parameters.values() if not option.said.positional]
+    flags = [option.flag for option in COMMANDS["eval"].parameters.values() if not option.positional]
     assert [flag for flag in flags if len(re.findall(rf"^  {flag}\b(?!-)", shown, re.MULTILINE)) != 1] == []
 
 

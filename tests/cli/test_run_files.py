@@ -105,7 +105,10 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
             "selection_draws = 4\n",
             "--selection-draws was deleted: attacks are chosen on two draws; leave it out",
         ),
-        ("victim_attacks = [1]\n", "--victim-attacks was deleted: presets among --attacks say what runs where"),
+        (
+            "victim_attacks = [1]\n",
+            "--victim-attacks was deleted: presets among --attacks say what runs where",
+        ),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),
         ("limit =\n", "not a TOML file (Invalid value"),

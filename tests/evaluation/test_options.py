@@ -52,4 +52,4 @@ def test_every_value_that_is_typed_is_read_back_as_it_is_written():
     """No help shows what the command line refuses, and no run.toml means something else."""
     for name, option in options().items():
         if option.default not in ((), None, "") and option.kind is not bool:
-            assert option.read([written(option, option.default)]) == option.default, name
+            assert option.value([written(option, option.default)]) == option.default, name

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 
 from attacks import presets
-from robustbench_coded.cli.options import AsJson, Quiet, RunFile, config_from
-from robustbench_coded.cli.parser import examples, takes
+from robustbench_coded.cli.parser import AsJson, Quiet, RunFile, config_from, examples, takes
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import options as evaluation_options
-from robustbench_coded.evaluation.options.option import Option
 from robustbench_coded.evaluation.options.requested import SCREEN
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:

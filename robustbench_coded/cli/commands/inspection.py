@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from msgspec import to_builtins
 
-from robustbench_coded.cli.options import AsJson, config_from
-from robustbench_coded.cli.parser import examples, takes
+from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.evaluation.options.option import Option
-from robustbench_coded.evaluation.options.values import named_paths
 from robustbench_coded.extensions import all_of
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import named_paths
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.manifest import ProbeRecord
 

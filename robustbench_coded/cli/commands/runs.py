@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
-from robustbench_coded.cli.parser import examples
+from robustbench_coded.cli.parser import AsJson, RunFolder, RunFolders, examples
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import Option
 from robustbench_coded.extensions import load, points_of
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 

@@ -16,18 +16,10 @@ from msgspec import to_builtins
 from attacks.norms import NORMS
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.claim import as_claim, read_claim
-from robustbench_coded.evaluation.options.option import (
-    Parameter,
-    count,
-    last,
-    number,
-    one_of,
-    option,
-    parameters,
-)
 from robustbench_coded.evaluation.options.requested import SCREEN, Request, is_adaptive, requested
-from robustbench_coded.evaluation.options.values import (
+from robustbench_coded.options.claim import as_claim, read_claim
+from robustbench_coded.options.option import Option, count, last, number, one_of, option, options_of
+from robustbench_coded.options.values import (
     as_fraction,
     as_named_path,
     as_seconds,
@@ -305,9 +297,9 @@ class EvalConfig(
 
 
 @cache
-def options() -> dict[str, Parameter]:
+def options() -> dict[str, Option]:
     """Every option of `EvalConfig`, by name, in the order of `--help`."""
-    return {name: option for group in GROUPS.values() for name, option in parameters(group).items()}
+    return {name: option for group in GROUPS.values() for name, option in options_of(group).items()}
 
 
 # Those that `robustbench_coded.evaluate` makes from arguments of its own.

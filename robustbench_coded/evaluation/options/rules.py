@@ -9,8 +9,8 @@ from attacks.adapters.third_party import installed
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig, options
-from robustbench_coded.evaluation.options.option import check_values
 from robustbench_coded.installation import install_line
+from robustbench_coded.options.option import check_values
 from robustbench_coded.schema.case import INPUTS, ThreatModel
 
 

@@ -30,7 +30,7 @@ def _entries(config: EvalConfig) -> Iterator[tuple[str, Any]]:
         value = getattr(config, name)
         if name in _NEVER or value == option.default:
             continue
-        write = option.said.write or (lambda each: each)
+        write = option.write or (lambda each: each)
         yield option.word.replace("-", "_"), [*map(write, value)] if option.several else write(value)
 
 

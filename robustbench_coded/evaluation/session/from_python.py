@@ -14,7 +14,6 @@ from torch import nn
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
-from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
@@ -24,14 +23,15 @@ from robustbench_coded.evaluation.options.config import (
     options,
     without_checkpoint,
 )
-from robustbench_coded.evaluation.options.option import Parameter, plain
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
-from robustbench_coded.evaluation.options.values import words
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
+from robustbench_coded.options.deleted import answer_to
+from robustbench_coded.options.option import Option, plain
+from robustbench_coded.options.values import words
 
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "listener", "quiet")
 SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line
@@ -221,20 +221,20 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _value(known[name], value) for name, value in given.items()}
 
 
-def _value(option: Parameter, given: Any) -> Any:
+def _value(option: Option, given: Any) -> Any:
     """What Python callers may write, text as on the command line or numbers of any library, as a field."""
     value = _plain(given)
     if value is None:
         return None
     if option.several:
         parts = map(_plain, _several(value))
-        return sum((option.read([part]) if isinstance(part, str) else (part,) for part in parts), ())
+        return sum((option.value([part]) if isinstance(part, str) else (part,) for part in parts), ())
     if option.kind is Path:
         if not isinstance(value, str):
             raise InputError(f"{option.name} {value!r} is not a folder's path")
         return Path(value)
-    if option.said.read is not None and (isinstance(value, str) or option.kind is str):
-        return option.read([value])
+    if option.read is not None and (isinstance(value, str) or option.kind is str):
+        return option.value([value])
     return value
 
 

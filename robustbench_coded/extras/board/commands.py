@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from robustbench_coded.cli.parser import examples
-from robustbench_coded.evaluation.options.option import Option
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 

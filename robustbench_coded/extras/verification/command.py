@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from robustbench_coded.cli import process
-from robustbench_coded.cli.options import AsJson, config_from
-from robustbench_coded.cli.parser import examples, takes
+from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import Option
+from robustbench_coded.options.option import Option
 
 if TYPE_CHECKING:
     from robustbench_coded.extras.verification.verify_run import VerifiedRow

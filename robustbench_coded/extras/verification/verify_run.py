@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from msgspec import ValidationError, convert, to_builtins
+from msgspec import to_builtins
 from rich.console import Group
 from torch import Tensor
 
@@ -76,15 +76,11 @@ def rebuilt_bench(
         )
         for facts in manifest.checkpoints
     )
-    try:
-        drawn = convert(last.options, DrawOptions)
-    except ValidationError as error:
-        raise InputError(f"run.json: {error} in its options") from error
     setup = worker_context.Setup(
         options=EvalConfig(
             seed=identity.seed or 0,
-            draws=max(drawn.draws, 1),
-            selection_draws=max(drawn.selection_draws, 1),
+            draws=last.count("draws") or DrawOptions.draws,
+            selection_draws=last.count("selection_draws") or DrawOptions.selection_draws,
             data_dir=data_dir or _text(last.options.get("data_dir")),
             first=identity.subset is None,
         ),

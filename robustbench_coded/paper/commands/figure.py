@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from robustbench_coded.cli.options import AsJson
-from robustbench_coded.cli.parser import Group
+from robustbench_coded.cli.parser import AsJson, Group, takes
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import Option
-from robustbench_coded.evaluation.options.values import counts, named_paths
-from robustbench_coded.paper.commands.training_options import Arch, DataDir, FirstSeed, made
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import named_paths
+from robustbench_coded.paper.commands.training_options import TRAINING, DataDir, FirstSeed, given, made
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,22 +60,17 @@ def lemma1_command(
     return _write(lemma1(networks, seed=seed), out, as_json)
 
 
+@takes(
+    *("arch", "data", "data_dir", "epochs", "schedule", "milestones", "precision", "device", "seed"),
+    of=TRAINING,
+)
 def loss_command(
-    data: Annotated[str, Option("Training images, as for train.")],
-    arch: Arch,
+    *,
     out: Out = FOLDER,
     seeds: Annotated[int, Option("Runs per recipe.")] = 3,
     recipes: Annotated[str, Option("Recipes, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
-    epochs: Annotated[int | None, Option("Passes over the training images.")] = None,
-    schedule: Annotated[str, Option("one-cycle, paper (350 epochs) or milestones.")] = "one-cycle",
-    milestones: Annotated[
-        str | None, Option("Epochs after which the rate is divided by 10: 100,200,300.")
-    ] = None,
-    precision: Annotated[str, Option("float32, bfloat16 or auto.")] = "auto",
-    device: Annotated[str, Option("cpu, cuda ...; auto uses CUDA if available.")] = "auto",
-    data_dir: DataDir = None,
-    seed: FirstSeed = 0,
     as_json: AsJson = False,
+    **training: Any,
 ) -> int:
     """Figure 5a: validation loss during training.
 
@@ -86,10 +80,7 @@ def loss_command(
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
     from robustbench_coded.paper.figures.training import loss
 
-    base = base_config(
-        arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
-        milestones=milestones and counts(milestones, "--milestones", 1), seed=seed,
-    )  # fmt: skip
+    base = base_config(**given(training))
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
     laboratory = Laboratory(out, settings, quiet=False)
@@ -100,7 +91,7 @@ def loss_command(
             laboratory.train(config, f"run {number} of {len(configs)}")
     runs = {run_id(config) for config in configs}
     history = [row for row in laboratory.history.rows if row.run in runs]
-    return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
+    return _write(loss(history, where=f"{base.arch} on {base.data}"), out, as_json)
 
 
 def _models(

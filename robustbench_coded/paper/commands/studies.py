@@ -1,53 +1,46 @@
-"""``csrobust paper ablate`` and ``gan``: what each option of coded training is worth (Tables 1 and 6 to 9 of
-arXiv 2510.00253), and WGAN-GP with and without coded-smoothing.
+"""``csrobust paper``, and of its commands ``ablate`` and ``gan``: what each option of coded training is worth
+(Tables 1 and 6 to 9 of arXiv 2510.00253), and WGAN-GP with and without coded-smoothing.
 """
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from robustbench_coded.cli import process
-from robustbench_coded.cli.options import AsJson
-from robustbench_coded.cli.parser import examples
+from robustbench_coded.cli.parser import AsJson, Group, examples, takes
 from robustbench_coded.errors import LOG, InputError
-from robustbench_coded.evaluation.options.option import Option, check_value, count
-from robustbench_coded.evaluation.options.values import counts, radius
+from robustbench_coded.options.option import Option, check_value, count
+from robustbench_coded.options.values import counts, radius
 from robustbench_coded.paper.commands import training_options
+from robustbench_coded.paper.commands.figure import FIGURES
+from robustbench_coded.paper.shift.command import shift_command
 
 
 @examples(
     "csrobust paper ablate n mu --data digits --arch digits-cnn --seeds 3",
 )
+@takes(
+    *("arch", "data", "test_data", "data_dir", "epochs", "schedule", "batch_size", "learning_rate"),
+    *("weight_decay", "validation", "precision", "device", "seed"),
+    of=training_options.TRAINING,
+)
 def ablate_command(
     studies: Annotated[
         list[str], Option("recipe, n, mu, blocks, dropout, order, nodes; or all.", positional=True)
     ],
-    data: Annotated[str, Option("Training images, as for eval.")],
-    arch: training_options.Arch,
+    *,
     out: Annotated[Path | None, Option("Folder; reports/ablations-DATA-ARCH unless given.")] = None,
     values: Annotated[
-        training_options.Text,
+        str | None,
         Option("Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
     ] = None,
     seeds: Annotated[int, Option("Runs per setting.")] = 5,
-    seed: training_options.FirstSeed = 0,
-    test_data: training_options.TestData = None,
-    data_dir: training_options.DataDir = None,
-    epochs: training_options.Epochs = None,
-    schedule: Annotated[training_options.Text, Option("one-cycle or paper (350 epochs).")] = None,
-    batch_size: Annotated[training_options.Count, Option("K, of training and of RCI.")] = None,
-    learning_rate: training_options.LearningRate = None,
-    weight_decay: training_options.WeightDecay = None,
-    validation: training_options.Validation = None,
-    precision: training_options.Precision = None,
-    device: training_options.Device = None,
     limit: Annotated[int, Option("Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, Option("Scoring draws of RCI.")] = 10,
-    eps: Annotated[
-        training_options.Text, Option("Radius of the attacks, default 8/255 (digits: 0.3).")
-    ] = None,
+    eps: Annotated[str | None, Option("Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
     as_json: AsJson = False,
+    **training: Any,
 ) -> int:
     """Train and evaluate a series of settings.
 
@@ -60,17 +53,13 @@ def ablate_command(
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
         raise InputError("--values belongs to one study; name that one alone")
-    base = base_config(
-        arch, data, test_data=test_data, data_dir=data_dir, epochs=epochs, schedule=schedule,
-        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, validation=validation,
-        precision=precision, device=device, seed=seed,
-    )  # fmt: skip
+    base = base_config(**training_options.given(training))
     settings = AblationSettings(
         base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
     )
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
-    folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
+    folder = out or Path("reports") / f"ablations-{_plain(base.data)}-{base.arch}"
     laboratory = Laboratory(folder, settings, quiet=False)
     training_options.made(folder)
     laboratory.study(planned)
@@ -149,3 +138,9 @@ def gan_command(
     else:
         print(f"report: {out / 'report.md'}")
     return 0
+
+
+PAPER = Group(
+    "Repeat the studies of the paper: ablate, figure, gan and shift.",
+    {"ablate": ablate_command, "figure": FIGURES, "gan": gan_command, "shift": shift_command},
+)

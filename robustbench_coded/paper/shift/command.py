@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from robustbench_coded.cli.options import AsJson, Quiet, config_from
-from robustbench_coded.cli.parser import examples, takes
+from robustbench_coded.cli.parser import AsJson, Quiet, config_from, examples, takes
 from robustbench_coded.cli.run import evaluated
-from robustbench_coded.evaluation.options.option import Option
-from robustbench_coded.evaluation.options.values import counts
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import counts
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -19,20 +19,24 @@ from robustbench_coded.errors import InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
+REQUIRED = inspect.Parameter.empty  # in place of a default
 
 
 @dataclass(frozen=True)
 class Option:
-    """What is said of an option beside its type and default.
+    """An option of an evaluation, or an option or argument of a command.
 
     Attributes:
         help: a sentence for ``--help``.
         rule: what its values may be; a tuple is checked value by value.
-        word: how it is typed, where that is not its name with hyphens.
+        word: as it is typed and as run.toml has it, ``batch-size``; by default its name with hyphens.
         read: makes the value of what was typed, ``(texts, flag)``; several texts where it is repeated.
         write: a value, or one of several, as it is typed.
         shown: a default as help names it.
         positional: whether it is typed without a flag.
+        name: in Python; like the next two, `options_of` fills it in from the definition.
+        annotation: its type.
+        default: `REQUIRED` where it has to be given.
     """
 
     help: str
@@ -42,6 +46,38 @@ class Option:
     write: Callable[[Any], Any] | None = None
     shown: str = ""
     positional: bool = False
+    name: str = ""
+    annotation: Any = None
+    default: Any = REQUIRED
+
+    @property
+    def flag(self) -> str:
+        """``--batch-size``; of an argument its name."""
+        return self.word.upper() if self.positional else f"--{self.word}"
+
+    @property
+    def several(self) -> type | None:
+        """``tuple`` or ``list`` where it takes more than one value."""
+        origin = get_origin(alternatives(self.annotation)[0])
+        return origin if origin in (tuple, list) else None
+
+    @property
+    def kind(self) -> type:
+        """The type of each value: ``bool`` of a switch."""
+        own = alternatives(self.annotation)[0]
+        kind = get_args(own)[0] if self.several else own
+        return kind if kind in (bool, int, float, Path) else str
+
+    def value(self, texts: list[str]) -> Any:
+        """The value of what was typed; the last text counts where only one is taken.
+
+        Raises:
+            InputError: it is no value.
+        """
+        if self.read is not None:
+            return self.read(texts, self.flag)
+        values = [_read(text, self.kind, self.flag) for text in texts]
+        return self.several(values) if self.several else values[-1]
 
 
 def option(default: Any, help: str, rule: Rule | None = None, **more: Any) -> Any:
@@ -54,73 +90,31 @@ def last(read: Callable[[str, str], Any]) -> Callable[[list[str], str], Any]:
     return lambda texts, flag: read(texts[-1], flag)
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """An option of a command, or an argument.
-
-    Attributes:
-        name: in Python.
-        word: as it is typed and as run.toml has it: ``batch-size``.
-        kind: what each value is: ``bool`` for a switch.
-        several: ``tuple`` or ``list`` where it takes more than one.
-        annotation: its type without what is said of it.
-        default: `MISSING` where it has to be given.
-    """
-
-    name: str
-    word: str
-    kind: type
-    several: type | None
-    annotation: Any
-    default: Any
-    said: Option
-
-    @property
-    def flag(self) -> str:
-        """``--batch-size``; of an argument its name."""
-        return self.word.upper() if self.said.positional else f"--{self.word}"
-
-    @property
-    def rule(self) -> Rule | None:
-        """What its values may be."""
-        literal = next((a for a in alternatives(self.annotation) if get_origin(a) is Literal), None)
-        return self.said.rule if literal is None else one_of(*get_args(literal))
-
-    def read(self, texts: list[str]) -> Any:
-        """The value of what was typed; the last text counts where only one is taken.
-
-        Raises:
-            InputError: it is no value.
-        """
-        if self.said.read is not None:
-            return self.said.read(texts, self.flag)
-        values = [_read(text, self.kind, self.flag) for text in texts]
-        return self.several(values) if self.several else values[-1]
-
-
 def alternatives(annotation: Any) -> tuple[Any, ...]:
     """The types of a union; of any other type itself."""
     return get_args(annotation) if get_origin(annotation) in (types.UnionType, Union) else (annotation,)
 
 
-def parameters(owner: Any) -> dict[str, Parameter]:
+def options_of(owner: Any) -> dict[str, Option]:
     """The options that a configuration or the signature of a function defines, by name, in their order."""
     if is_dataclass(owner):
-        said = [entry for entry in fields(owner) if entry.metadata]
-        return {e.name: _parameter(e.name, e.type, e.metadata["said"], e.default) for e in said}
-    hints = get_type_hints(owner, include_extras=True)
-    given = inspect.signature(owner).parameters.values()
-    annotated = {p.name: get_args(hints[p.name]) for p in given if get_origin(hints.get(p.name)) is Annotated}
-    defaults = {p.name: MISSING if p.default is p.empty else p.default for p in given}
-    return {name: _parameter(name, kind, said, defaults[name]) for name, (kind, said) in annotated.items()}
+        entries = [(e.name, e.type, e.metadata.get("said"), e.default) for e in fields(owner)]
+    else:
+        hints = get_type_hints(owner, include_extras=True)
+        given = inspect.signature(owner).parameters.values()
+        entries = [(p.name, *_of_annotation(hints.get(p.name)), p.default) for p in given]
+    return {name: _defined(name, kind, said, default) for name, kind, said, default in entries if said}
 
 
-def _parameter(name: str, annotation: Any, said: Option, default: Any) -> Parameter:
-    own = next(part for part in alternatives(annotation) if part is not types.NoneType)
-    several = get_origin(own) if get_origin(own) in (tuple, list) else None
-    kind = get_args(own)[0] if several else own
-    kind = kind if kind in (bool, int, float, Path) else str
-    return Parameter(name, said.word or name.replace("_", "-"), kind, several, annotation, default, said)
+def _of_annotation(hint: Any) -> tuple[Any, Option | None]:
+    return get_args(hint)[:2] if get_origin(hint) is Annotated else (hint, None)
+
+
+def _defined(name: str, annotation: Any, said: Option, default: Any) -> Option:
+    literal = next((a for a in alternatives(annotation) if get_origin(a) is Literal), None)
+    rule = said.rule if literal is None else one_of(*get_args(literal))
+    word = said.word or name.replace("_", "-")
+    return replace(said, name=name, word=word, annotation=annotation, default=default, rule=rule)
 
 
 def _read(text: str, kind: type, flag: str) -> Any:
@@ -131,7 +125,7 @@ def _read(text: str, kind: type, flag: str) -> Any:
         raise InputError(f"{flag} {text!r} is not {wanted}") from error
 
 
-def check_values(options: Mapping[str, Parameter], values: Any) -> None:
+def check_values(options: Mapping[str, Option], values: Any) -> None:
     """Refuses the first value that breaks its option's rule.
 
     Raises:

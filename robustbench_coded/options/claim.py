@@ -4,8 +4,8 @@ from typing import Any
 
 from attacks.naming import parse
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import check_value, count
-from robustbench_coded.evaluation.options.values import as_fraction, fraction, radius
+from robustbench_coded.options.option import check_value, count
+from robustbench_coded.options.values import as_fraction, fraction, radius
 from robustbench_coded.schema.case import INPUTS, RANDOMNESS, StatedClaim, ThreatModel
 
 

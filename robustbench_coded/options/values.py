@@ -7,7 +7,7 @@ from typing import Any
 
 from attacks.norms import Norm, norm_named
 from robustbench_coded.errors import LOG, InputError
-from robustbench_coded.evaluation.options.option import Rule, check_value, plain
+from robustbench_coded.options.option import Rule, check_value, plain
 
 
 def read_number(value: Any, option: str, rule: Rule) -> Any:
@@ -106,7 +106,7 @@ def kept_over(text: str) -> int | None:
 
 
 def state_rule(text: str) -> str | None:
-    """What is wrong with a state."""
+    """Says what is wrong with a state; None where nothing is."""
     return "is not known; choose reset or persistent:8" if kept_over(text) is None else None
 
 
