@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.extensions import load
 from robustbench_coded.threads import subnormals_flushed, torch_threads
-from robustbench_coded.user_code import TimeIsUp, TimeLimitExceeded, until
+from robustbench_coded.user_code import TimeIsUp, TimeLimitExceeded, time_limit
 
 # Units are planned to take seconds to minutes on an accelerator, which may be hours of a large network on one
 # core: what takes longer hangs.
@@ -182,7 +182,7 @@ def run_in_process(
     with torch_threads(context.setup.threads), subnormals_flushed():
         for unit in units:
             try:
-                with until(deadline, UNIT_SECONDS):
+                with time_limit(UNIT_SECONDS, deadline):
                     outcome = attempt(context, unit)
             except TimeLimitExceeded:
                 outcome = _overdue(unit)

@@ -26,7 +26,7 @@ from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
-from robustbench_coded.user_code import TimeLimitExceeded, until
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
@@ -80,7 +80,7 @@ def selftest_subject(
     seed, defence = context.setup.conditions.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
-        with until(deadline, SECONDS):
+        with time_limit(SECONDS, deadline):
             results = run_all(scene)
             results += tried(
                 ANSWERS_ALIKE,

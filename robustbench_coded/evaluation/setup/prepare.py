@@ -251,6 +251,7 @@ def prepare(
     eps = config.eps or (default_eps(config.norm, images.name, tuple(images.whole.image_shape)),)
     if config.claim_eps is not None:
         check_claimed_eps(config.claim_eps, eps)
+    say(f"preparing the gradients of {', '.join(c.name for c in loaded)}")
     context = _built(config, in_memory, images, loaded, device)
     notes += _notes_on(context, config, device)
     subjects, probes = _probed(config, context, say, refuse=refuse)
