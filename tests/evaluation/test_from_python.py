@@ -84,6 +84,15 @@ def test_a_run_evaluates_the_same_things_again_with_other_options(run, tmp_path)
     assert more.manifest.identity.seed == run.manifest.identity.seed
 
 
+def test_a_stream_is_read_once_and_evaluated_again(tmp_path):
+    x, y = labelled()
+    stream = ((x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8))
+    run = evaluate(RowMean(), stream, out=tmp_path / "run", **SMALL | {"attacks": "fgsm"})
+    again = run.again(attacks="pgd-2")
+    assert {"fgsm", "pgd-2"} <= set(again.summary.attack)
+    assert again.manifest.data.sha256 == run.manifest.data.sha256
+
+
 def test_runs_of_other_images_in_memory_are_not_paired_and_those_of_fewer_are(tmp_path):
     x, y = labelled()
     options = {**SMALL, "attacks": "fgsm", "first": True}

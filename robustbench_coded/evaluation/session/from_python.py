@@ -13,6 +13,7 @@ from torch import nn
 
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import brought
 from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean, in_python
@@ -93,11 +94,12 @@ def evaluate(
     """
     given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
-        run = _evaluate(**given, listener=listener, options=options)
+        run, images = _evaluate(**given, listener=listener, options=options)
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    base = given | {"listener": listener, **options, "out": run.path, "overwrite": False}
+    read = {} if images is None else {"data": images, "labels": None}  # a stream is read once
+    base = given | read | {"listener": listener, **options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
@@ -109,7 +111,8 @@ def _evaluate(
     attacks: Any,
     listener: Listener | None,
     options: Mapping[str, Any],
-) -> Run:
+) -> tuple[Run, Dataset | None]:
+    """The run, and the images that were given in memory."""
     chosen = _options(options)
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
@@ -144,7 +147,8 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
+        path = run_evaluation(config, listener, in_memory if in_hand else None, fresh=True)
+    return load_run(path), in_memory.data
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
