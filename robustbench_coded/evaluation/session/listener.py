@@ -31,6 +31,7 @@ from robustbench_coded.schema.words import CLEAN, VerdictName
 BAR = 16  # cells
 EVERY = 10.0  # seconds between two lines where there is no terminal
 FIRST = 30.0  # seconds that say little of the speed
+LATE = 30.0  # seconds of set-up after which it is named where there is no terminal
 
 
 class Stop(NamedTuple):
@@ -157,7 +158,7 @@ class ProgressListener(Listener):
         elif self.path is not None:
             self.note(text)
         elif not self._quiet:
-            self._late = threading.Timer(EVERY, self.note, (text,))
+            self._late = threading.Timer(LATE, self.note, (text,))
             self._late.daemon = True
             self._late.start()
 

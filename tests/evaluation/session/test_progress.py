@@ -31,7 +31,7 @@ def test_what_is_probed_is_shown_at_a_terminal_until_it_is_over(terminal):
 
 @pytest.mark.parametrize("quiet", [True, False])
 def test_without_a_terminal_what_takes_a_while_is_named(monkeypatch, quiet):
-    monkeypatch.setattr("robustbench_coded.evaluation.session.listener.EVERY", 0.01)
+    monkeypatch.setattr("robustbench_coded.evaluation.session.listener.LATE", 0.01)
     screen = io.StringIO()
     listener = ProgressListener(Console(file=screen), quiet=quiet)
     listener.preparing("reading erm.pt")
