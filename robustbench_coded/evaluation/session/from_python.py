@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from attacks.adapters import objects
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.data.dataset import Dataset
@@ -120,6 +121,11 @@ def _evaluate(
     alone = not checkpoints and not networks
     if alone and not without_checkpoint(named):
         raise InputError("no model given; give a network, a checkpoint's path, or either by name")
+    several = () if attacks is None else _several(attacks)
+    for line in filter(None, map(objects.written, several)):
+        raise InputError(f"attacks: {line}")
+    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
+        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     plain = isinstance(data, str) and labels is None
     in_memory = InMemory(
         None if plain else dataset_in_memory(data if labels is None else (data, labels)),
@@ -128,9 +134,6 @@ def _evaluate(
         chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
-    several = () if attacks is None else _several(attacks)
-    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
-        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
