@@ -10,15 +10,8 @@ from typing import Any
 
 TORCHATTACKS, AUTOATTACK, FOOLBOX, ART = "torchattacks", "autoattack", "foolbox", "art"
 _PACKAGES = {name: name for name in (TORCHATTACKS, AUTOATTACK, FOOLBOX, ART)} | {"pyautoattack": AUTOATTACK}
-_OURS = (
-    "model",
-    "eps",
-    "norm",
-    "seed",
-    "n_classes",
-    "verbose",
-    "batch_size",
-)  # what an evaluation says itself
+# What an evaluation says itself, or what changes no result.
+_OURS = ("model", "eps", "norm", "seed", "n_classes", "verbose", "batch_size")
 
 
 def written(attack: Any) -> str | None:
@@ -33,7 +26,7 @@ def written(attack: Any) -> str | None:
         return None
     if package == TORCHATTACKS:
         options = _numbers(attack, inspect.signature(kind).parameters)
-        more = "".join(f"+{name}={value}" for name, value in options.items()).lower()
+        more = "".join(f"+{name}={value}" for name, value in options.items())
         line = f'"torchattacks:{kind.__name__}{more}"'
     elif package == AUTOATTACK:
         line = f'"autoattack:{getattr(attack, "version", "standard")}"'
@@ -41,10 +34,11 @@ def written(attack: Any) -> str | None:
         line = "lambda model, x, y, eps: attack(foolbox.PyTorchModel(model, (0, 1)), x, y, epsilons=eps)[1]"
     else:
         classifier = "PyTorchClassifier(model, None, x.shape[1:], model(x).shape[1], clip_values=(0, 1))"
-        options = "".join(f", {name}={value}" for name, value in _numbers(attack, kind.attack_params).items())
+        options = _numbers(attack, getattr(kind, "attack_params", ()))
+        given = "".join(f", {name}={value}" for name, value in options.items())
         line = (
             "lambda model, x, y, eps: torch.from_numpy("
-            f"{kind.__name__}({classifier}, eps=eps{options}).generate(x.numpy(), y.numpy()))"
+            f"{kind.__name__}({classifier}, eps=eps{given}).generate(x.numpy(), y.numpy()))"
         )
     radius = getattr(attack, "eps", getattr(attack, "epsilon", None))
     eps = f", eps={radius:.6g}" if isinstance(radius, int | float) else ""
