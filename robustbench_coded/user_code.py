@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 REPEAT_SECONDS = 1.0
@@ -20,19 +21,37 @@ class TimeIsUp(BaseException):
     """The time that was given for a run is over; what has not come to its end is dropped."""
 
 
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+
+
 @contextmanager
-def time_limit(seconds: float, deadline: float = math.inf) -> Iterator[None]:
-    """Raises TimeLimitExceeded in the block once it has taken ``seconds``, TimeIsUp at the ``deadline`` of
-    the run, on the monotonic clock, and again each second after that.
+def until(moment: float) -> Iterator[None]:
+    """Within it the run's time is up at this moment of the monotonic clock."""
+    before = _deadline.set(moment)
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
+
+
+def deadline() -> float:
+    """When the run's time is up, on the monotonic clock; infinite for never."""
+    return _deadline.get()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TimeLimitExceeded in the block once it has taken ``seconds``, TimeIsUp at the `deadline` of the
+    run, and again each second after that.
 
     It interrupts Python code of the main thread. It does not interrupt other threads or native code; only
     another process can stop those.
     """
 
     def interrupt(signum: int, frame: object) -> None:
-        raise TimeIsUp if time.monotonic() >= deadline else TimeLimitExceeded
+        raise TimeIsUp if time.monotonic() >= deadline() else TimeLimitExceeded
 
-    seconds = min(seconds, deadline - time.monotonic())
+    seconds = min(seconds, deadline() - time.monotonic())
     if seconds <= 0:
         raise TimeIsUp
     if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
