@@ -11,13 +11,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem
+from attacks.algorithm import Algorithm
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import Problem, Solver
 
 
+@Algorithm(
+    "fgsm",
+    "FGSM",
+    about="one step of eps from the clean input",
+    paper="1412.6572",
+    authors="FGSM",
+    takes=("step_size",),
+    loss="ce",
+    costs="a gradient",
+    step_size=lambda eps, steps: eps,
+    stops_early=False,
+    informative=False,
+)
 @dataclass(frozen=True)
-class Fgsm(Attack):
+class Fgsm(Solver):
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
     loss: what the step increases.
@@ -27,7 +41,7 @@ class Fgsm(Attack):
     loss: Loss = cross_entropy
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers."""
+        """See ``attacks.solver.Solver``; draws no random numbers."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
@@ -42,7 +56,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd(Attack):
+class Pgd(Solver):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
@@ -61,7 +75,7 @@ class Pgd(Attack):
     momentum: float = 0.0
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``.
+        """See ``attacks.solver.Solver``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.

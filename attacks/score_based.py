@@ -12,11 +12,12 @@ from math import inf, prod, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.pgd import default_step_size
+from attacks.solver import Problem, Solver, wide
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, best points -> candidates like them
 
@@ -35,7 +36,7 @@ def search(
         first: the first candidates.
         steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
-        early_stop: see ``attacks.attack.Attack``.
+        early_stop: see ``attacks.solver.Solver``.
     """
     best = first
     if not estimator.per_example:
@@ -72,8 +73,18 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Te
     return loss, wrong
 
 
+@Algorithm(
+    "random",
+    "random search",
+    example=1000,
+    about="1000 random points of the ball, the best one kept",
+    takes=("steps", "apart"),
+    norms=("linf", "l2", "l1", "l0"),
+    family="search",
+    loss="margin",
+)
 @dataclass(frozen=True)
-class RandomSearch(Attack):
+class RandomSearch(Solver):
     """Alternates corners of the ball (random signs) and uniform points inside; returns the best one.
 
     Attributes:
@@ -87,7 +98,7 @@ class RandomSearch(Attack):
     apart: float = 0
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
+        """See ``attacks.solver.Solver``; ``start`` replaces the first point."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         corner = True
@@ -109,8 +120,17 @@ FIRST_SHARE = 0.8
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
+@Algorithm(
+    "square",
+    "Square attack",
+    example=1000,
+    about="random squares, 1000 queries, no gradients",
+    paper="1912.00049",
+    family="search",
+    loss="margin",
+)
 @dataclass(frozen=True)
-class Square(Attack):
+class Square(Solver):
     """Keeps a square if it raises the margin loss (``attacks.score_based``); returns the best point.
 
     Attributes:
@@ -120,7 +140,7 @@ class Square(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""
+        """See ``attacks.solver.Solver``; ``start`` replaces the stripes or tiles."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         candidate = _linf_candidate if ball.order == inf else _l2_candidate
@@ -249,8 +269,21 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
     return (inside_rows & inside_columns).to(x.device)
 
 
+@Algorithm(
+    "spsa",
+    "SPSA",
+    example=1000,
+    about="gradients from differences of 1000 queries",
+    paper="1802.05666",
+    authors="SPSA",
+    takes=("steps", "step_size"),
+    family="estimate",
+    loss="margin",
+    fewest_steps=32,  # two queries for each of 16 directions
+    stops_early=False,
+)
 @dataclass(frozen=True)
-class Spsa(Attack):
+class Spsa(Solver):
     """PGD on gradients that are estimated from losses; the target need not be differentiable.
 
     A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
@@ -275,7 +308,7 @@ class Spsa(Attack):
     memory: float = 0.75
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``."""
+        """See ``attacks.solver.Solver``."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from robustbench_coded.api import *  # noqa: F403
 
 PUBLIC = (
-    "RCI", "Attack", "Defence", "FreshDraws", "InputError", "PerturbationBudget", "Run", "Target", "Transfer",
+    "RCI", "Defence", "FreshDraws", "InputError", "PerturbationBudget", "Run", "Solver", "Target", "Transfer",
     "assert_accuracy_under_attack", "attack", "attack_batches", "compare", "evaluate", "load_run",
     "recompute", "write_reports",
 )  # fmt: skip

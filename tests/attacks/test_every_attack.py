@@ -9,16 +9,16 @@ import re
 import pytest
 import torch
 
-from attacks.catalogue import CATALOGUE
-from attacks.naming import parse
+from attacks.algorithm import ALGORITHMS
+from attacks.naming import GRAMMAR, examples, read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.presets import LISTED, PRESETS
-from attacks.registry import attack_for, estimator_for
+from attacks.presets import PRESETS
+from attacks.solving import estimator_for, solver_for
 from robustbench_coded import attack
 
 OURS = dict.fromkeys(
     [
-        *(name for name in LISTED if parse(name).third_party is None),
+        *(name for name in (*examples(), *GRAMMAR) if read_attack(name).package is None),
         *(name for names in PRESETS.values() for name in names),
         "apgd-ce-10+restarts=2",
         "transfer-square-100",
@@ -28,7 +28,7 @@ OURS = dict.fromkeys(
 )
 pytestmark = pytest.mark.usefixtures("barely_taught")
 
-NEAREST = [name for name, algorithm in CATALOGUE.items() if algorithm.family == "nearest"]
+NEAREST = [name for name, algorithm in ALGORITHMS.items() if algorithm.family == "nearest"]
 # These begin at the clean input and draw no directions; switch draws a few of many that it compares.
 FROM_X = re.compile("(aware-)?(fgsm|joint)|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
 # Norm, K, classes, shape of an image, what ties the batch together.
@@ -54,21 +54,21 @@ def short(text: str) -> str:
 
 def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
     """In the norm, or in l0 where the attack knows that alone: a pixel for each tenth of eps."""
-    known = CATALOGUE[parse(text).algorithm].norms
+    known = read_attack(text).declared.norms
     return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 
 def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0, *, early_stop: bool = False):
-    name = parse(text)
+    name = read_attack(text)
     weights = problem.oracle.weights
 
     def base(x):
         return x.flatten(1) @ weights.T
 
     generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
-    start = None if name.init is None else perturbed(problem, name.init.text, budget, seed)
+    start = None if name.init is None else perturbed(problem, str(name.init), budget, seed)
     estimator = estimator_for(name, problem.oracle, base=base, known=problem.oracle.draws(9), max_images=2048)
-    attack = attack_for(name, early_stop=early_stop)
+    attack = solver_for(name, early_stop=early_stop)
     return attack.perturb(problem.x, problem.y, estimator, budget, generators, start)
 
 
@@ -148,7 +148,7 @@ def test_the_scale_of_logits_and_the_layout_of_inputs_may_be_any(linear, text, s
 
 @pytest.mark.parametrize("text", OURS)
 def test_each_image_may_have_a_target_of_its_own_and_the_memory_of_a_channels_last_tensor(text):
-    norm, eps = ("l0", 6) if CATALOGUE[parse(text).algorithm].norms == ("l0",) else ("linf", 0.3)
+    norm, eps = ("l0", 6) if read_attack(text).declared.norms == ("l0",) else ("linf", 0.3)
     generator = torch.Generator().manual_seed(2)
     weights = torch.randn(5, 60, generator=generator)
     x = torch.rand(8, 3, 4, 5, generator=generator).contiguous(memory_format=torch.channels_last)

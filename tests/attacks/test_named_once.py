@@ -1,4 +1,4 @@
-"""An algorithm is named in its own file and in the catalogue, attacks in the presets; all else asks."""
+"""An algorithm is named in its own file, attacks in the presets and in examples of names; all else asks."""
 
 import ast
 import re
@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from attacks.catalogue import CATALOGUE
-from attacks.naming import parse
+from attacks.algorithm import ALGORITHMS
+from attacks.naming import read_attack
 
 ROOT = Path(__file__).parents[2]
-NAMING = ("attacks/catalogue.py", "attacks/presets.py")
+NAMING = ("attacks/algorithm.py", "attacks/naming.py", "attacks/presets.py")
 # Words and names of other packages that mean something else there.
 ANOTHER_MEANING = {
     # pyautoattack's own
     "attacks/adapters/autoattack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"},
+    "attacks/attack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"},
     "robustbench_coded/extras/board/entry.py": {"random"},
     "robustbench_coded/evaluation/execution/attack_group.py": {"random"},
     "robustbench_coded/models/architectures/layers.py": {"square"},
@@ -27,12 +28,12 @@ ANOTHER_MEANING = {
 
 def names_of_attacks(text: str) -> bool:
     """Whether a text is the name of an algorithm, or of an attack of ours, whole or as a form to fill."""
-    if text in CATALOGUE:
+    if text in ALGORITHMS:
         return True
     filled = re.sub(r"\{[a-z]*\}", "20", text)
     for attack in (filled, f"{filled}20"):
         try:
-            if parse(attack).algorithm in CATALOGUE:
+            if read_attack(attack).algorithm in ALGORITHMS:
                 return True
         except ValueError:
             continue
@@ -51,7 +52,7 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
 
 def named(path: str, source: str) -> list[str]:
     """Where a file names algorithms that are not its own."""
-    own = {name for name, entry in CATALOGUE.items() if path == f"attacks/{entry.module}.py"}
+    own = {name for name, entry in ALGORITHMS.items() if path == f"{entry.module.replace('.', '/')}.py"}
     elsewhere = own | ANOTHER_MEANING.get(path, set())
     return [
         f"{path}:{line}: {text}"

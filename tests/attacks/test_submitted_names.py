@@ -2,8 +2,9 @@
 
 import pytest
 
-from attacks.attack_name import name_of_submitted, split_submitted
-from attacks.naming import expand, parse
+from attacks.attack import Submitted
+from attacks.naming import read_attack
+from attacks.presets import requested
 
 SHRUNK, BITS = ("shrunk", "0.5"), ("bits", "8")
 LEVELS, SLOTS = ("levels", "16"), ("slots", "0.75")
@@ -13,10 +14,11 @@ LEVELS, SLOTS = ("levels", "16"), ("slots", "0.75")
 @pytest.mark.parametrize("attack", ["pgd-100@1/255+momentum=1", "torchattacks:PGD+steps=10", "ensemble"])
 @pytest.mark.parametrize("transforms", [(), (SHRUNK,), (BITS,), (SLOTS, LEVELS), (SHRUNK, BITS)])
 def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
-    text = name_of_submitted(subject, attack, transforms)
-    assert split_submitted(text) == (subject, attack, transforms)
-    name = parse(text)
-    assert name.estimator == "submitted" and name.text == text and name.options == transforms
+    made_by = None if attack == "ensemble" else read_attack(attack)
+    submitted = Submitted(subject, made_by, transforms)
+    name = read_attack(str(submitted))
+    assert name == submitted and str(submitted).startswith(f"from:{subject}/{attack}")
+    assert name.knows == "submitted" and name.options == transforms
     assert not name.uses_base and not name.differentiates and name.steps is None
 
 
@@ -34,9 +36,9 @@ def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
 )
 def test_what_is_none_is_refused_in_one_line(text, why):
     with pytest.raises(ValueError, match=why):
-        parse(text)
+        read_attack(text)
 
 
 def test_it_cannot_be_asked_for():
     with pytest.raises(ValueError, match="submitted by the evaluation itself"):
-        expand("pgd-10,from:standard/pgd-10")
+        requested(["pgd-10", "from:standard/pgd-10"])

@@ -1,0 +1,166 @@
+"""What algorithms say of themselves, each where it is written: ``@Algorithm("pgd", "PGD", ...)``.
+
+Names are checked and listed before torch is imported, so the declarations are read from the source of this
+package: their arguments are literals. What is none, such as a function that counts queries, is known once the
+algorithm's module is imported (`Algorithm.written`).
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from attacks.attack import Attack
+
+# gradient: through the defence. search: compares scores. estimate: of the gradient, from scores. decision:
+# labels alone. nearest: the nearest wrong answer, whatever eps is, by gradients.
+Family = Literal["gradient", "search", "estimate", "decision", "nearest"]
+WITHOUT_GRADIENTS: tuple[Family, ...] = ("search", "decision", "estimate")
+LossName = Literal["ce", "margin", "dlr"]
+AUTO_PGD = "auto-pgd"  # the kind of attacks that other packages have
+
+# A search compares two points under the same draws; with one draw it would overfit to that draw.
+SEARCH_DRAWS = 5
+
+Written = TypeVar("Written", bound=Callable[..., Any])
+
+
+class Cost(NamedTuple):
+    """Forwards and backwards of each input, about."""
+
+    forwards: float
+    backwards: float
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One algorithm, declared by the decorator of its class, or of a function that builds it.
+
+    Attributes:
+        name: in names of attacks.
+        sentence: as reports name it.
+        example: a number of steps for lists; 0 where its name takes none.
+        about: what lists say of the example, where that is more than ``sentence``.
+        paper: its arXiv number.
+        authors: how they spell it; '' for ``name`` with a capital.
+        takes: what its name may say beside ``init`` and ``target``; all of it are arguments of the class.
+        fixed: further arguments.
+        norms: that it knows.
+        family: what it asks of the defence.
+        loss: what it raises unless the attack's name says otherwise; None where that is unknown.
+        kind: attacks of one kind tend to find the same.
+        cost: (attack, whether answers are random) -> cost of it all, where a step, which restarts repeat, is
+            not one gradient, or one query of ``WITHOUT_GRADIENTS``. costs: the same in words.
+        step_size: (eps, steps) -> its step size where the name states none, in units of eps's space; None
+            where no such size is reported.
+        fewest_steps: below which it can't make a move.
+        stops_early: whether it may leave examples alone once they are answered wrongly.
+        plain: one gradient a step from a random start. Losses by step are kept, and others are measured by
+            its lengths.
+        chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
+        partial: it goes less far than eps, or not everywhere.
+        counts_starts: its number counts starts, not steps.
+        informative: whether its figure says what a network keeps. One step or a search for jumps does not.
+        module, solver: where it is written, and what builds it.
+    """
+
+    name: str
+    sentence: str
+    _: KW_ONLY
+    example: int = 0
+    about: str = ""
+    paper: str = ""
+    authors: str = ""
+    takes: tuple[str, ...] = ("steps",)
+    fixed: dict[str, Any] = field(default_factory=dict)
+    norms: tuple[str, ...] = ("linf", "l2", "l1")
+    family: Family = "gradient"
+    loss: LossName | None = None
+    kind: str = "ascent"
+    cost: "Callable[[Attack, bool], Cost] | None" = None
+    costs: str = ""
+    step_size: Callable[[float, int], float] | None = None
+    fewest_steps: int = 1
+    stops_early: bool = True
+    plain: bool = False
+    chooses_draws: bool = False
+    partial: bool = False
+    counts_starts: bool = False
+    informative: bool = True
+    module: str = ""
+    solver: Callable[..., Any] | None = None
+
+    def __call__(self, solver: Written) -> Written:
+        """Declares the class, or a function that builds an attack."""
+        _WRITTEN[self.name] = replace(self, module=solver.__module__, solver=solver)
+        return solver
+
+    @property
+    def written(self) -> "Algorithm":
+        """The whole declaration, whose module is imported for it."""
+        if self.name not in _WRITTEN:
+            import_module(self.module)
+        return _WRITTEN[self.name]
+
+    @property
+    def asks_answers_alone(self) -> bool:
+        """True if it asks for no gradients."""
+        return self.family in WITHOUT_GRADIENTS
+
+    @property
+    def draws(self) -> int:
+        """Fresh draws at each question, unless the name says otherwise."""
+        return SEARCH_DRAWS if self.family in ("search", "decision") else 1
+
+    @property
+    def costs_text(self) -> str:
+        """The cost in words."""
+        return self.costs or f"a {'query' if self.asks_answers_alone else 'gradient'} a step"
+
+    def queries(self, attack: "Attack", *, randomised: bool) -> Cost:
+        """Forwards and backwards of each input with one draw a query; a start from another attack aside.
+
+        Args:
+            randomised: whether the defence's answers are random.
+        """
+        if (cost := self.written.cost) is not None:
+            return cost(attack, randomised)
+        steps = (attack.steps or 1) * (attack.restarts or 1)
+        return Cost(steps, 0 if self.asks_answers_alone else steps)
+
+
+_WRITTEN: dict[str, Algorithm] = {}
+
+
+def declared_in(source: str, module: str) -> Iterator[Algorithm]:
+    """The algorithms that a module declares, as far as literals say; the module is not run."""
+    for node in ast.walk(ast.parse(source)):
+        for call in getattr(node, "decorator_list", ()):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == Algorithm.__name__:
+                names = [ast.literal_eval(argument) for argument in call.args]
+                facts = {str(each.arg): _literal(each.value) for each in call.keywords}
+                known = {name: fact for name, fact in facts.items() if fact is not None}
+                yield Algorithm(*names, **known, module=module)
+
+
+def _literal(node: ast.expr) -> Any:
+    """Its value; None for what only running the module can say."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _declared() -> dict[str, Algorithm]:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    sources = {f"{__package__}.{file.stem}": file.read_text(encoding="utf-8") for file in files}
+    marked = {module: source for module, source in sources.items() if f"\n@{Algorithm.__name__}(" in source}
+    return {each.name: each for module in marked for each in declared_in(marked[module], module)}
+
+
+# In committed runs, and no longer run: it broke nothing alone.
+GONE = Algorithm("greedy", "greedy ascent by few values a step", loss="margin", fewest_steps=2)
+ALGORITHMS = {**_declared(), GONE.name: GONE}
