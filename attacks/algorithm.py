@@ -7,6 +7,7 @@ algorithm's module is imported (`Algorithm.written`).
 
 import ast
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -40,12 +41,11 @@ class Algorithm:
     """One algorithm, declared by the decorator of its class, or of a function that builds it.
 
     Attributes:
-        name: in names of attacks.
+        authors: how they spell it; in names of attacks it has no capitals.
         sentence: as reports name it.
         example: a number of steps for lists; 0 where its name takes none.
-        about: what lists say of the example, where that is more than ``sentence``.
+        about: the first sentence of its docstring.
         paper: its arXiv number.
-        authors: how they spell it; '' for ``name`` with a capital.
         takes: what its name may say beside ``init`` and ``target``; all of it are arguments of the class.
         fixed: further arguments.
         norms: that it knows.
@@ -57,7 +57,7 @@ class Algorithm:
         step_size: (eps, steps) -> its step size where the name states none, in units of eps's space; None
             where no such size is reported.
         fewest_steps: below which it can't make a move.
-        stops_early: whether it may leave examples alone once they are answered wrongly.
+        stops_early: False if it goes on with examples that are answered wrongly.
         plain: one gradient a step from a random start. Losses by step are kept, and others are measured by
             its lengths.
         chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
@@ -67,18 +67,17 @@ class Algorithm:
         module, solver: where it is written, and what builds it.
     """
 
-    name: str
+    authors: str
     sentence: str
     _: KW_ONLY
     example: int = 0
     about: str = ""
     paper: str = ""
-    authors: str = ""
     takes: tuple[str, ...] = ("steps",)
     fixed: dict[str, Any] = field(default_factory=dict)
     norms: tuple[str, ...] = ("linf", "l2", "l1")
     family: Family = "gradient"
-    loss: LossName | None = None
+    loss: LossName | None = "margin"
     kind: str = "ascent"
     cost: "Callable[[Attack, bool], Cost] | None" = None
     costs: str = ""
@@ -99,16 +98,26 @@ class Algorithm:
         return solver
 
     @property
+    def name(self) -> str:
+        """As names of attacks have it."""
+        return self.authors.lower()
+
+    @property
     def written(self) -> "Algorithm":
         """The whole declaration, whose module is imported for it."""
-        if self.name not in _WRITTEN:
+        if self.name not in _WRITTEN and self.module:
             import_module(self.module)
-        return _WRITTEN[self.name]
+        return _WRITTEN.get(self.name, self)
 
     @property
     def asks_answers_alone(self) -> bool:
         """True if it asks for no gradients."""
         return self.family in WITHOUT_GRADIENTS
+
+    @property
+    def may_stop(self) -> bool:
+        """True if it may leave examples alone once they are answered wrongly."""
+        return self.stops_early and self.family != "nearest"
 
     @property
     def draws(self) -> int:
@@ -141,17 +150,12 @@ def declared_in(source: str, module: str) -> Iterator[Algorithm]:
         for call in getattr(node, "decorator_list", ()):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == Algorithm.__name__:
                 names = [ast.literal_eval(argument) for argument in call.args]
-                facts = {str(each.arg): _literal(each.value) for each in call.keywords}
-                known = {name: fact for name, fact in facts.items() if fact is not None}
-                yield Algorithm(*names, **known, module=module)
-
-
-def _literal(node: ast.expr) -> Any:
-    """Its value; None for what only running the module can say."""
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        return None
+                known = {}
+                for each in call.keywords:
+                    with suppress(ValueError):  # no literal
+                        known[str(each.arg)] = ast.literal_eval(each.value)
+                about = (ast.get_docstring(node) or "").partition(".")[0]  # type: ignore[arg-type]
+                yield Algorithm(*names, **known, about=" ".join(about.split()), module=module)
 
 
 def _declared() -> dict[str, Algorithm]:
@@ -162,5 +166,5 @@ def _declared() -> dict[str, Algorithm]:
 
 
 # In committed runs, and no longer run: it broke nothing alone.
-GONE = Algorithm("greedy", "greedy ascent by few values a step", loss="margin", fewest_steps=2)
+GONE = Algorithm("Greedy", "greedy ascent by few values a step", fewest_steps=2)
 ALGORITHMS = {**_declared(), GONE.name: GONE}

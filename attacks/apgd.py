@@ -24,22 +24,20 @@ def _runs(attack: Attack, runs: int) -> Cost:
 
 
 @Algorithm(
-    "apgd-ce",
+    "APGD-CE",
     "Auto-PGD on cross-entropy",
     example=100,
     paper="2003.01690",
-    authors="APGD-CE",
     takes=("steps", "restarts"),
     fixed={"loss": "ce"},
     loss="ce",
     kind="auto-pgd",
 )
 @Algorithm(
-    "apgd-dlr",
+    "APGD-DLR",
     "Auto-PGD on the difference of logits ratio",
     example=100,
     paper="2003.01690",
-    authors="APGD-DLR",
     takes=("steps", "restarts"),
     fixed={"loss": "dlr"},
     loss="dlr",
@@ -47,7 +45,9 @@ def _runs(attack: Attack, runs: int) -> Cost:
 )
 @dataclass(frozen=True)
 class Apgd(Solver):
-    """Maximises one loss from the given start or a random one; further restarts begin at random.
+    """Auto-PGD: momentum, and a step size that is halved per example; further restarts begin at random.
+
+    It maximises one loss, from the given start or a random one.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
     per-example, the largest loss is partly luck. Points are then compared at checkpoints alone, under the
@@ -74,12 +74,10 @@ class Apgd(Solver):
 
 
 @Algorithm(
-    "apgd-t",
+    "APGD-T",
     "targeted Auto-PGD",
     example=100,
-    about="Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
     paper="2003.01690",
-    authors="APGD-T",
     takes=("steps", "targets"),
     loss="dlr",
     kind="auto-pgd",
@@ -117,21 +115,18 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 
 
 @Algorithm(
-    "apgd-mt",
+    "APGD-MT",
     "Auto-PGD on the margin, then multi-targeted",
     example=20,
-    about="Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
     paper="1910.09338",
-    authors="APGD-MT",
     takes=("steps", "targets"),
-    loss="margin",
     kind="auto-pgd",
     cost=lambda attack, randomised: _runs(attack, 1 + (attack.targets or MT_TARGETS)),
     costs="4 gradients a step",
 )
 @dataclass(frozen=True)
 class ApgdMultiTargeted(Solver):
-    """The most effective part comes first, and each run continues from the best point so far.
+    """Auto-PGD on the margin, then towards further classes, each run from the best point so far.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
     that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.

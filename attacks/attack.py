@@ -7,11 +7,12 @@ is ``msgspec.structs.replace(attack, steps=40)``. Nothing here needs torch.
 import dataclasses
 import re
 from math import ceil
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 from msgspec import Struct, structs
 
 from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, Cost, LossName
+from attacks.norms import NORMS
 
 Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "surrogate", "submitted"]
 # A question to a randomised target that a surrogate learns from averages over so many fresh draws.
@@ -77,21 +78,11 @@ class Attack(Struct, frozen=True):
         return ALGORITHMS[self.algorithm]
 
     @property
-    def norms(self) -> tuple[str, ...]:
-        """Those it knows, whatever it starts from."""
-        return self.declared.norms
-
-    @property
     def draws(self) -> int:
         """Fresh draws averaged in each query (M)."""
         if self.knows != "fresh":
             return SURROGATE_DRAWS if self.knows == "surrogate" else 1
         return self.eot or self.declared.draws
-
-    @property
-    def asks_answers_alone(self) -> bool:
-        """True if the algorithm asks for no gradients."""
-        return self.declared.asks_answers_alone
 
     @property
     def uses_base(self) -> bool:
@@ -101,7 +92,7 @@ class Attack(Struct, frozen=True):
     @property
     def differentiates(self) -> bool:
         """True if it asks for gradients of the defence itself."""
-        return self.knows not in ("transfer", "bpda", "surrogate") and not self.asks_answers_alone
+        return self.knows not in ("transfer", "bpda", "surrogate") and not self.declared.asks_answers_alone
 
     def with_steps(self, steps: int) -> "Attack":
         """The same attack in so many steps."""
@@ -125,30 +116,6 @@ class Attack(Struct, frozen=True):
         more = self.init.queries(randomised=randomised) if self.init else (0, 0)
         return ceil(cost.forwards) * draws + more[0], ceil(cost.backwards) * draws + more[1]
 
-    def suited(self, norm: str) -> "Attack":
-        """Itself; in l0, if it does not know that norm, the attack of the same kind that does.
-
-        Those with gradients become sparse PGD, on the margin where theirs was not the cross-entropy; those
-        without become Sparse-RS. What surrounds the algorithm stays: what it knows, start and target.
-        """
-        if norm != "l0" or norm in self.norms:
-            return self
-        family = "search" if self.asks_answers_alone else "gradient"
-        # What knows other norms, too, is at home there.
-        alike = (each for each in ALGORITHMS.values() if (each.norms, each.family) == ((norm,), family))
-        instead = next(alike)
-        on_margin = "loss" in instead.takes and (self.loss or self.declared.loss) != "ce"
-        return Attack(
-            instead.name,
-            self.steps or 20,
-            self.knows,
-            self.eot,
-            self.relaxed,
-            init=self.init and self.init.suited(norm),
-            loss="margin" if on_margin else None,
-            target=self.target,
-        )
-
 
 TORCHATTACKS_LINF = (
     "APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM", "NIFGSM", "PGD",
@@ -161,7 +128,17 @@ AUTOATTACK = (
 )  # fmt: skip
 
 
-class Package(Struct, frozen=True):
+class _Elsewhere(Struct, frozen=True):
+    """What only attacks of this package say."""
+
+    draws: ClassVar[int] = 1
+    relaxed: ClassVar[bool] = False
+    init: ClassVar[None] = None
+    target: ClassVar[None] = None
+    uses_base: ClassVar[bool] = False
+
+
+class Package(_Elsewhere, frozen=True):
     """An attack of another package or of the user's own.
 
     Attributes:
@@ -171,11 +148,6 @@ class Package(Struct, frozen=True):
     """
 
     knows: ClassVar[Knows] = "fresh"
-    draws: ClassVar[int] = 1
-    relaxed: ClassVar[bool] = False
-    init: ClassVar[None] = None
-    target: ClassVar[None] = None
-    uses_base: ClassVar[bool] = False
 
     package: Literal["torchattacks", "autoattack", "plugin"]
     algorithm: str
@@ -195,27 +167,16 @@ class Package(Struct, frozen=True):
     def declared(self) -> Algorithm:
         """That of our algorithm of the same name; torchattacks raises the cross-entropy by default."""
         if self.package == "plugin":
-            return Algorithm("", "", kind=AUTO_PGD)
-        if ours := ALGORITHMS.get(self.algorithm.lower()):
-            return dataclasses.replace(ours, kind=AUTO_PGD)
+            return Algorithm("", "", kind=AUTO_PGD, loss=None, norms=NORMS)
         on_ce = self.package == "torchattacks" and self.algorithm not in ("APGDT", "FAB")
-        return Algorithm("", "", loss="ce" if on_ce else "dlr", kind=AUTO_PGD)
-
-    @property
-    def norms(self) -> tuple[str, ...] | None:
-        """Those it knows; None where the package alone can tell."""
-        known = {"torchattacks": ("linf", "l2"), "autoattack": ("linf", "l2", "l1")}
-        return known.get(self.package)
-
-    @property
-    def asks_answers_alone(self) -> bool:
-        """True if it asks for no gradients."""
-        return self.declared.asks_answers_alone
+        ours = ALGORITHMS.get(self.algorithm.lower()) or Algorithm("", "", loss="ce" if on_ce else "dlr")
+        norms = {"torchattacks": ("linf", "l2"), "autoattack": ("linf", "l2", "l1")}[self.package]
+        return dataclasses.replace(ours, kind=AUTO_PGD, norms=norms)
 
     @property
     def differentiates(self) -> bool:
         """True if it asks for gradients of the defence itself."""
-        return not self.asks_answers_alone
+        return not self.declared.asks_answers_alone
 
     def with_steps(self, steps: int) -> "Package":
         """The same attack, whose option ``steps`` it was, in so many steps."""
@@ -228,17 +189,13 @@ class Package(Struct, frozen=True):
         """Forwards and backwards of each input, about."""
         return (steps := self.steps or THIRD_PARTY_STEPS), steps
 
-    def suited(self, norm: str) -> "Package":
-        """Itself: other packages refuse norms themselves."""
-        return self
-
 
 SHRUNK, SLOTS, LEVELS, BITS = "shrunk", "slots", "levels", "bits"
 EIGHT_BITS = (BITS, "8")
 PREFIX, SEVERAL = "from:", "ensemble"
 
 
-class Submitted(Struct, frozen=True):
+class Submitted(_Elsewhere, frozen=True):
     """Perturbed inputs that were made against one subject and are submitted to another.
 
     They are named ``from:SUBJECT/ATTACK[+shrunk=FACTOR][+slots=SHARE][+levels=L][+bits=8]``. ``shrunk``
@@ -255,16 +212,9 @@ class Submitted(Struct, frozen=True):
     package: ClassVar[None] = None
     knows: ClassVar[Knows] = "submitted"
     algorithm: ClassVar[str] = "submitted"
-    declared: ClassVar[Algorithm] = Algorithm("", "")
+    declared: ClassVar[Algorithm] = Algorithm("", "", loss=None)
     steps: ClassVar[None] = None
-    draws: ClassVar[int] = 1
-    relaxed: ClassVar[bool] = False
-    init: ClassVar[None] = None
-    target: ClassVar[None] = None
-    uses_base: ClassVar[bool] = False
-    asks_answers_alone: ClassVar[bool] = False
     differentiates: ClassVar[bool] = False
-    norms: ClassVar[None] = None
 
     subject: str
     attack: "AnyAttack | None" = None
@@ -273,13 +223,33 @@ class Submitted(Struct, frozen=True):
     def __str__(self) -> str:
         return f"{PREFIX}{self.subject}/{self.attack or SEVERAL}{_after_plus(self.options)}"
 
-    def suited(self, norm: str) -> "Submitted":
-        """Itself."""
-        return self
-
 
 Runnable = Attack | Package
 AnyAttack = Runnable | Submitted
+
+
+def suited(attack: AnyAttack, norm: str) -> AnyAttack:
+    """The attack; in l0, if it is of this package and does not know that norm, one of the same kind.
+
+    Those with gradients become sparse PGD, on the margin where theirs was not the cross-entropy; those
+    without become Sparse-RS. What surrounds the algorithm stays: what it knows, start and target.
+    """
+    if norm != "l0" or not isinstance(attack, Attack) or norm in attack.declared.norms:
+        return attack
+    family = "search" if attack.declared.asks_answers_alone else "gradient"
+    # What knows other norms, too, is at home there.
+    instead = next(each for each in ALGORITHMS.values() if (each.norms, each.family) == ((norm,), family))
+    on_margin = "loss" in instead.takes and (attack.loss or attack.declared.loss) != "ce"
+    return Attack(
+        instead.name,
+        attack.steps or 20,
+        attack.knows,
+        attack.eot,
+        attack.relaxed,
+        init=attack.init and cast(Attack, suited(attack.init, norm)),
+        loss="margin" if on_margin else None,
+        target=attack.target,
+    )
 
 
 def _after_plus(options: Options) -> str:

@@ -20,20 +20,10 @@ BEYOND, LAST_BEYOND = 1.05, 1.005
 TARGETS, STEPS_EACH = 9, 5
 
 
-@Algorithm(
-    "fab",
-    "FAB, the nearest wrong answer",
-    example=100,
-    about="fast adaptive boundary: the nearest wrong answer",
-    paper="1907.02044",
-    authors="FAB",
-    family="nearest",
-    loss="margin",
-    stops_early=False,
-)
+@Algorithm("FAB", "FAB, the nearest wrong answer", example=100, paper="1907.02044", family="nearest")
 @dataclass(frozen=True)
 class Fab(Solver):
-    """Steps to the plane on which a linear model of the network would be undecided between two classes.
+    """The nearest wrong answer, by steps to where a linear model of the network is undecided.
 
     Each is a mean of the steps there from the current point and from the clean one, which keeps the walk
     close to the latter. The paper asks for every class's gradient in each step, and for another answer after

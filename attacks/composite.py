@@ -22,12 +22,10 @@ from attacks.solver import Problem, Solver, better_of, wide
 
 
 @Algorithm(
-    "pgd",
+    "PGD",
     "PGD",
     example=10,
-    about="10 steps of eps/4 from a random start, last iterate",
     paper="1706.06083",
-    authors="PGD",
     takes=("steps", "step_size", "loss", "momentum", "restarts"),
     loss="ce",
     step_size=default_step_size,
@@ -41,7 +39,7 @@ def restarted_pgd(
     restarts: int = 1,
     early_stop: bool = False,
 ) -> Solver:
-    """PGD from one random start, or the best of several, later ones on what is left."""
+    """Ascent from one random start, or the best of several, later ones on what is left; the last iterate."""
     pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
     return AttackSequence((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
@@ -146,13 +144,9 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 
 
 @Algorithm(
-    "aa",
+    "AA",
     "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left",
     example=100,
-    about="apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; on "
-    "random targets all of them on everything, and PGD with momentum",
-    authors="AA",
-    loss="margin",
     kind="auto-pgd",
     cost=queries,
     costs="about 6 gradients and 10 queries a step",

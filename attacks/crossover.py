@@ -59,17 +59,11 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 
 
 @Algorithm(
-    "crossover",
-    "results of PGD, recombined",
-    example=160,
-    about="PGD's results, recombined in 160 generations, where they end close to the boundary",
-    loss="margin",
-    cost=queries,
-    costs="2,401 to 207,601 gradients",
+    "Crossover", "results of PGD, recombined", example=160, cost=queries, costs="2,401 to 207,601 gradients"
 )
 @dataclass(frozen=True)
 class Crossover(Solver):
-    """Returns the best point of the population.
+    """Results of PGD close to the boundary, recombined in generations; returns the best point of all.
 
     An example costs ``1 + RUNS * LONG`` gradients, and at most ``most_gradients(steps)``: it is given up if
     its first runs end alike and far from the boundary. Where progress is too slow to reach the boundary, new

@@ -22,14 +22,13 @@ HALVINGS = 10
 
 
 @Algorithm(
-    "hopskipjump",
+    "HopSkipJump",
     "HopSkipJump (labels only)",
     example=1000,
-    about="along the decision boundary, 1000 queries for labels alone",
     paper="1904.02144",
-    authors="HopSkipJump",
     norms=("linf", "l2"),
     family="decision",
+    loss=None,
 )
 @dataclass(frozen=True)
 class HopSkipJump(Solver):

@@ -61,11 +61,9 @@ class _Point(NamedTuple):
 
 
 @Algorithm(
-    "joint",
+    "Joint",
     "the draws that can be fooled together",
     example=33,
-    about="16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
-    loss="margin",
     cost=queries,
     costs="a gradient of 16 draws a step",
     fewest_steps=9,
@@ -74,9 +72,11 @@ class _Point(NamedTuple):
 )
 @dataclass(frozen=True)
 class JointDraws(Solver):
-    """Attributes:
-    steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for each
-        draw that joins the set.
+    """Draws of the defence are held, and as many of them fooled together as can be.
+
+    Attributes:
+        steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for
+            each draw that joins the set.
     """
 
     steps: int

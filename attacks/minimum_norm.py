@@ -103,20 +103,16 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 
 @Algorithm(
-    "fmn",
+    "FMN",
     "FMN, the nearest wrong answer",
     example=100,
-    about="fast minimum norm: the nearest wrong answer in any norm",
     paper="2102.12827",
-    authors="FMN",
     norms=("linf", "l2", "l1", "l0"),
     family="nearest",
-    loss="margin",
-    stops_early=False,
 )
 @dataclass(frozen=True)
 class Fmn(Solver):
-    """Fast minimum-norm attack (algorithm 1) in the budget's norm.
+    """Fast minimum-norm attack (algorithm 1): the nearest wrong answer in the budget's norm.
 
     Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
     grows until there is a wrong answer: the paper's walk stands still where the box cuts its steps off.
@@ -210,20 +206,10 @@ class Adam:
         return u - size * self._mean / (1 - self.FIRST**self._steps) / self.metric
 
 
-@Algorithm(
-    "pdpgd",
-    "PDPGD, the nearest wrong answer",
-    example=300,
-    about="primal-dual proximal steps: the nearest wrong answer",
-    paper="2106.01538",
-    authors="PDPGD",
-    family="nearest",
-    loss="margin",
-    stops_early=False,
-)
+@Algorithm("PDPGD", "PDPGD, the nearest wrong answer", example=300, paper="2106.01538", family="nearest")
 @dataclass(frozen=True)
 class Pdpgd(Solver):
-    """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
+    """Primal-dual proximal gradient descent (algorithm 2): the nearest wrong answer in the budget's norm.
 
     Attributes:
         steps: moves; as many gradients, and one value for the last point.

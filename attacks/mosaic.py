@@ -35,11 +35,9 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 
 
 @Algorithm(
-    "mosaic",
+    "Mosaic",
     "PGD from several starts, whose pixels are mixed",
     example=8,
-    about="PGD from 8 starts, the best pixels of all their results for each example",
-    loss="margin",
     cost=queries,
     costs="25 gradients and 52 queries a start",
     fewest_steps=2,
@@ -47,8 +45,10 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 )
 @dataclass(frozen=True)
 class Mosaic(Solver):
-    """Attributes:
-    steps: starts of PGD on the margin, with momentum.
+    """PGD from so many starts, the best pixels of all their results for each example.
+
+    Attributes:
+        steps: starts of PGD on the margin, with momentum.
     """
 
     steps: int

@@ -107,7 +107,7 @@ def read_attack(text: str) -> AnyAttack:
         return Package("plugin", match["name"], _split(match["options"], text))
     if match := _NAME.fullmatch(text):
         return _checked(_ours(text, match), text)
-    raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, _known())}")
+    raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, [*examples(), *GRAMMAR])}")
 
 
 def read_runnable(text: str) -> Runnable:
@@ -124,17 +124,6 @@ def read_runnable(text: str) -> Runnable:
     raise ValueError(f"expected an attack that can be run, got {text!r}{why}")
 
 
-def read_own(text: str) -> Attack:
-    """The same for an attack of this package.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(attack := read_attack(text), Attack):
-        return attack
-    raise ValueError(f"expected an attack of this package, got {text}")
-
-
 def read_changed(text: str, **changes: Any) -> Runnable:
     """The attack of a name that may lack its number of steps, with these fields in the place of its own.
 
@@ -143,10 +132,6 @@ def read_changed(text: str, **changes: Any) -> Runnable:
     """
     match = _NAME.fullmatch(text.strip()) if changes else None
     return read_runnable(str(structs.replace(_ours(text, match), **changes)) if match else text)
-
-
-def _known() -> list[str]:
-    return [*examples(), *GRAMMAR]
 
 
 def _submitted(text: str) -> Submitted:
@@ -180,8 +165,10 @@ def _checked(attack: Attack, text: str) -> Attack:
     declared, steps, algorithm = attack.declared, attack.steps, attack.algorithm
     if ("steps" in declared.takes) == (steps is None):
         rule = "a number of steps" if steps is None else "no number of steps"
-        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, _known())}")
-    if attack.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
+        raise ValueError(
+            f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, [*examples(), *GRAMMAR])}"
+        )
+    if attack.declared.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
         raise ValueError(f"expected an attack with gradients after {attack.knows}-, got {text!r}")
     if attack.relaxed and not attack.differentiates:
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
@@ -263,8 +250,8 @@ def refuse_norm(attack: AnyAttack, norm: str) -> None:
     """Raises ValueError where an attack does not know a norm."""
     if attack.init is not None:
         refuse_norm(attack.init, norm)
-    known = attack.norms
-    if known is not None and norm not in known:
+    known = attack.declared.norms
+    if norm not in known:
         *others, last = (each.name for each in examples().values() if norm in each.norms)
         instead = f"{', '.join(others)} and {last}"
         raise ValueError(f"{attack} knows {' and '.join(known)}; for {norm} there are {instead}")

@@ -18,11 +18,9 @@ from attacks.solver import Problem, Solver
 
 
 @Algorithm(
-    "fgsm",
     "FGSM",
-    about="one step of eps from the clean input",
+    "FGSM",
     paper="1412.6572",
-    authors="FGSM",
     takes=("step_size",),
     loss="ce",
     costs="a gradient",
@@ -32,9 +30,11 @@ from attacks.solver import Problem, Solver
 )
 @dataclass(frozen=True)
 class Fgsm(Solver):
-    """Attributes:
-    step_size: in units of eps's space; None for eps itself.
-    loss: what the step increases.
+    """One step of eps from the clean input.
+
+    Attributes:
+        step_size: in units of eps's space; None for eps itself.
+        loss: what the step increases.
     """
 
     step_size: float | None = None

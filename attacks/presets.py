@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import NamedTuple
 
-from attacks.attack import Runnable
+from attacks.attack import Runnable, suited
 from attacks.naming import GRAMMAR, examples, read_attack, read_runnable
 
 ONE_STEP = "fgsm"
@@ -206,7 +206,7 @@ def _runnable(text: str) -> Runnable:
 
 def in_norm(names: Iterable[str], norm: str) -> tuple[str, ...]:
     """These attacks; in l0, in the place of those that do not know it, others of the same kind."""
-    return tuple(str(read_attack(name).suited(norm)) for name in names)
+    return tuple(str(suited(read_attack(name), norm)) for name in names)
 
 
 def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
@@ -219,7 +219,7 @@ def reference() -> dict[str, str]:
     algorithms = {
         name: "; ".join(
             [
-                f"{each.about or each.sentence}{each.paper and f' (arXiv {each.paper})'}",
+                f"{each.about}{each.paper and f' (arXiv {each.paper})'}",
                 each.costs_text,
                 "/".join(each.norms),
             ]

@@ -19,14 +19,7 @@ HALVINGS, DRIFT = 6, 1.03
 
 
 @Algorithm(
-    "rays",
-    "RayS (labels only)",
-    example=1000,
-    about="directions of signs, 1000 queries for labels alone",
-    paper="2006.12792",
-    authors="RayS",
-    norms=("linf", "l2"),
-    family="decision",
+    "RayS", "RayS (labels only)", example=1000, paper="2006.12792", norms=("linf", "l2"), family="decision"
 )
 @dataclass(frozen=True)
 class Rays(Solver):

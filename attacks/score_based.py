@@ -74,14 +74,12 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Te
 
 
 @Algorithm(
-    "random",
+    "Random",
     "random search",
     example=1000,
-    about="1000 random points of the ball, the best one kept",
     takes=("steps", "apart"),
     norms=("linf", "l2", "l1", "l0"),
     family="search",
-    loss="margin",
 )
 @dataclass(frozen=True)
 class RandomSearch(Solver):
@@ -120,18 +118,10 @@ FIRST_SHARE = 0.8
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
-@Algorithm(
-    "square",
-    "Square attack",
-    example=1000,
-    about="random squares, 1000 queries, no gradients",
-    paper="1912.00049",
-    family="search",
-    loss="margin",
-)
+@Algorithm("Square", "Square attack", example=1000, paper="1912.00049", family="search", loss="margin")
 @dataclass(frozen=True)
 class Square(Solver):
-    """Keeps a square if it raises the margin loss (``attacks.score_based``); returns the best point.
+    """Random squares, each kept if it raises the margin loss; returns the best point.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
@@ -270,15 +260,12 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
 
 
 @Algorithm(
-    "spsa",
+    "SPSA",
     "SPSA",
     example=1000,
-    about="gradients from differences of 1000 queries",
     paper="1802.05666",
-    authors="SPSA",
     takes=("steps", "step_size"),
     family="estimate",
-    loss="margin",
     fewest_steps=32,  # two queries for each of 16 directions
     stops_early=False,
 )

@@ -45,7 +45,7 @@ class Solver:
     Attributes:
         early_stop: leave an example alone once it is answered wrongly (inside the ball). Only for targets
             that answer inputs one by one and without randomness; some attacks have no use for it
-            (``Algorithm.stops_early``).
+            (``Algorithm.may_stop``).
     """
 
     early_stop: bool = False

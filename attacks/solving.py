@@ -29,7 +29,7 @@ def solver_for(attack: Attack, *, early_stop: bool = False) -> Solver:
     given = {part: value for part, value in given.items() if value is not None}
     if "loss" in (*algorithm.takes, *algorithm.fixed):
         given["loss"] = BY_NAME[str(given.get("loss", algorithm.loss))]
-    if algorithm.stops_early:
+    if algorithm.may_stop:
         given["early_stop"] = early_stop and attack.knows not in ("transfer", "surrogate")
     assert algorithm.solver is not None
     solver: Solver = algorithm.solver(**given)

@@ -63,24 +63,20 @@ COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 
 
 @Algorithm(
-    "spgd-u",
+    "sPGD-u",
     "sparse PGD, unprojected gradients",
     example=100,
-    about="sparse PGD, a mask and colours; colours of all pixels move",
     paper="2405.05075",
-    authors="sPGD-u",
     takes=("steps", "loss"),
     fixed={"projected": False},
     norms=("l0",),
     loss="ce",
 )
 @Algorithm(
-    "spgd-p",
+    "sPGD-p",
     "sparse PGD, projected gradients",
     example=100,
-    about="the same, colours of the chosen pixels move",
     paper="2405.05075",
-    authors="sPGD-p",
     takes=("steps", "loss"),
     fixed={"projected": True},
     norms=("l0",),
@@ -88,7 +84,9 @@ COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 )
 @dataclass(frozen=True)
 class SparsePgd(Solver):
-    """Sparse PGD (algorithm 1). The point is x with the colours of the eps pixels whose mask is largest.
+    """Ascent in a mask, whose largest entries choose the pixels, and in their colours (algorithm 1).
+
+    The point is x with the colours of the eps pixels whose mask is largest.
 
     Attributes:
         steps: gradients.
@@ -164,15 +162,12 @@ STEP, LAST_STEP = 1.0, 0.1
 
 
 @Algorithm(
-    "sigma-zero",
+    "Sigma-zero",
     "sigma-zero, the fewest pixels",
     example=100,
-    about="the fewest pixels that give a wrong answer",
     paper="2402.01879",
     norms=("l0",),
     family="nearest",
-    loss="margin",
-    stops_early=False,
 )
 @dataclass(frozen=True)
 class SigmaZero(Solver):
@@ -230,19 +225,11 @@ DIVIDED = {50: 2, 200: 4, 500: 5, 1000: 6, 2000: 8, 4000: 10, 6000: 12, 8000: 15
 
 
 @Algorithm(
-    "sparse-rs",
-    "Sparse-RS, random pixels",
-    example=1000,
-    about="random pixels, 1000 queries, no gradients",
-    paper="2006.12834",
-    authors="Sparse-RS",
-    norms=("l0",),
-    family="search",
-    loss="margin",
+    "Sparse-RS", "Sparse-RS, random pixels", example=1000, paper="2006.12834", norms=("l0",), family="search"
 )
 @dataclass(frozen=True)
 class SparseRs(Solver):
-    """Sparse-RS: some of the changed pixels are exchanged for others, each channel black or white at random.
+    """Some of the changed pixels are exchanged for others, each channel black or white at random.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.

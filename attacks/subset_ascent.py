@@ -176,15 +176,7 @@ PARTS = (
 )
 
 
-@Algorithm(
-    "parts",
-    "ascent in parts of the ball",
-    example=60,
-    about="only up, only down, half as far, and in halves of the image: five steps each",
-    loss="margin",
-    fewest_steps=24,
-    partial=True,
-)
+@Algorithm("Parts", "ascent in parts of the ball", example=60, loss="margin", fewest_steps=24, partial=True)
 class Parts(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.
 
@@ -209,15 +201,7 @@ STAGES = 8
 RISE = 0.25  # of eps by which a ball grows at first; halved where the larger one holds nothing better
 
 
-@Algorithm(
-    "growing",
-    "ascent in growing balls",
-    example=48,
-    about="in balls of growing radius, as long as the larger one holds more: six steps each",
-    loss="margin",
-    fewest_steps=16,
-    partial=True,
-)
+@Algorithm("Growing", "ascent in growing balls", example=48, loss="margin", fewest_steps=16, partial=True)
 class Growing(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in one ball after another.
 

@@ -40,18 +40,16 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @Algorithm(
-    "switch",
+    "Switch",
     "smooth moves to jumps of the answer, then ascent",
     example=20,
-    about="smooth moves to where the answer jumps, then 20 steps behind the jump",
-    loss="margin",
     cost=queries,
     costs="220 queries, 5 gradients and more behind a jump",
     informative=False,
 )
 @dataclass(frozen=True)
 class Switch(Solver):
-    """Returns the best point seen.
+    """Smooth moves to where the answer jumps, then steps behind the jump; returns the best point seen.
 
     An input costs about 260 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
     attacked with it has a jump.

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.naming import read_own
+from attacks.attack import Attack
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
 from attacks.solving import estimator_for, solver_for
@@ -62,7 +63,8 @@ def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callab
     """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], without early stops."""
     groups, k = x.shape[:2]
     y = workload.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
-    parsed, budget = read_own(name), PerturbationBudget("linf", EPS)
+    parsed, budget = read_attack(name), PerturbationBudget("linf", EPS)
+    assert isinstance(parsed, Attack)
 
     def run() -> Tensor:
         target = Target(defence, k, 0, range(groups))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack
+from attacks.attack import AnyAttack, Attack, suited
 from attacks.naming import read_attack
 from robustbench_coded.judge.case_results import CaseResult, inherited
 from robustbench_coded.judge.intervals import TAIL
@@ -48,7 +48,7 @@ def _is_attack(result: CaseResult) -> bool:
 
 def is_black_box(attack: AnyAttack) -> bool:
     """True if it uses no gradients of the defence."""
-    return attack.knows in ("submitted", "surrogate") or attack.asks_answers_alone
+    return attack.knows in ("submitted", "surrogate") or attack.declared.asks_answers_alone
 
 
 def is_adaptive(attack: AnyAttack) -> bool:
@@ -205,7 +205,7 @@ def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tu
     def step(check: Check) -> NextStep | None:
         if check.next_step is None or not check.run_next:
             return check.next_step
-        attacks = {name: read_attack(name).suited(norm) for name in check.run_next if name not in CONTROLS}
+        attacks = {name: suited(read_attack(name), norm) for name in check.run_next if name not in CONTROLS}
         known = (str(attacks.get(name, name)) for name in check.run_next)
         fresh = [
             name

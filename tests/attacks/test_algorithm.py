@@ -11,7 +11,7 @@ import pytest
 
 from attacks import algorithm, attack, presets
 from attacks.algorithm import ALGORITHMS, Algorithm, Cost, declared_in
-from attacks.naming import examples, read_attack, read_own, read_runnable
+from attacks.naming import examples, read_attack, read_runnable
 from attacks.solving import solver_for
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.formatting import attack_text
@@ -71,9 +71,9 @@ def test_every_declaration_is_read_as_it_runs(name):
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_every_declaration_builds_its_solver(name):
     text = name if name == "fgsm" else f"{name}-64"
-    solver = solver_for(read_own(text), early_stop=True)
+    solver = solver_for(read_attack(text), early_stop=True)
     assert getattr(solver, "steps", 64) == 64
-    assert getattr(solver, "early_stop", False) == ALGORITHMS[name].stops_early
+    assert getattr(solver, "early_stop", False) == ALGORITHMS[name].may_stop
     assert ALGORITHMS[name].sentence in attack_text(text)
     assert paper_name(text).startswith(ALGORITHMS[name].authors)
 

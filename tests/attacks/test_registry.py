@@ -6,7 +6,7 @@ from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.composite import AttackSequence
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import read_attack, read_own
+from attacks.naming import read_attack
 from attacks.pgd import Fgsm, Pgd
 from attacks.score_based import Spsa
 from attacks.solving import estimator_for, solver_for
@@ -79,5 +79,3 @@ def test_missing_knowledge_is_refused(linear):
             estimator_for(read_attack(text), oracle, known=[None])
     with pytest.raises(ValueError, match="expected the scored draws for aware-pgd-5, got None"):
         estimator_for(read_attack("aware-pgd-5"), oracle)
-    with pytest.raises(ValueError, match="expected an attack of this package, got autoattack:rand"):
-        read_own("autoattack:rand")

@@ -117,7 +117,7 @@ def _perturbed(attack: Runnable, inputs: AttackInputs) -> AttackResult:
         attack, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
     )
     blind = attack.knows in ("transfer", "surrogate")  # these never stop early
-    early_stop = s.early_stop and s.target.independent and attack.declared.stops_early
+    early_stop = s.early_stop and s.target.independent and attack.declared.may_stop
     before = [generator.get_state() for generator in s.generators]
     adversarial = solver_for(attack, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start

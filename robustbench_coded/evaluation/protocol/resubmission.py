@@ -47,7 +47,7 @@ class MeasuredAttack:
             return "submitted"
         if attack.uses_base:
             return "base"
-        return "answers" if attack.asks_answers_alone else attack.declared.kind
+        return "answers" if attack.declared.asks_answers_alone else attack.declared.kind
 
 
 Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]

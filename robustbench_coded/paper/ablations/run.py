@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from attacks import perturbation_budget
-from attacks.naming import read_own
+from attacks.attack import Attack
+from attacks.naming import read_attack
 from attacks.solving import estimator_for, solver_for
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
@@ -124,7 +125,8 @@ class Bench:
     def _perturbed(
         self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
-        named, indices = read_own(attack), [batch.index for batch in group]
+        named, indices = read_attack(attack), [batch.index for batch in group]
+        assert isinstance(named, Attack)
         target = Target(defence, self._k, SEED, indices)
         estimator = estimator_for(named, target, base=self.model, max_images=_IMAGES)
         generators = [streams.stream(SEED, index, "start") for index in indices]

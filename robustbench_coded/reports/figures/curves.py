@@ -303,7 +303,7 @@ def _rung(row: SummaryRow) -> str | None:
         return papers.upper()
     if name.package is not None:
         return "other packages"
-    if name.asks_answers_alone:
+    if name.declared.asks_answers_alone:
         return "queries alone"
     if name.draws > 1 and name.knows == "fresh":
         return _KINDS["averaged"]

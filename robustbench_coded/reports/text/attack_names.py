@@ -22,7 +22,7 @@ def paper_name(attack: str) -> str:
     knowledge = {"fresh": "", "bpda": "BPDA "}.get(named.knows, f"{named.knows.capitalize()} ")
     if named.eot is not None:
         knowledge = f"EOT-{named.eot} "
-    algorithm = named.declared.authors or named.algorithm.capitalize()
+    algorithm = named.declared.authors
     steps = f"-{named.steps}" if named.steps else ""
     size = attack.partition("+")[0].partition("@")[2]
     parts = [f"step {size}"] if size else []

@@ -263,7 +263,7 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return f"{attack.algorithm}{made_by}{options}"
     parts = [attack.declared.sentence]
     if attack.steps:
-        parts.append(f"{attack.steps} {'queries' if attack.asks_answers_alone else 'steps'}")
+        parts.append(f"{attack.steps} {'queries' if attack.declared.asks_answers_alone else 'steps'}")
     if step_sizes:
         parts.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
     if attack.declared.plain and attack.init is None:
