@@ -125,9 +125,10 @@ class Algorithm:
         return SEARCH_DRAWS if self.family in ("search", "decision") else 1
 
     @property
-    def costs_text(self) -> str:
-        """The cost in words."""
-        return self.costs or f"a {'query' if self.asks_answers_alone else 'gradient'} a step"
+    def facts(self) -> tuple[str, str, str]:
+        """What lists say beside its sentences: its cost, norms and paper."""
+        cost = self.costs or f"a {'query' if self.asks_answers_alone else 'gradient'} a step"
+        return cost, ", ".join(self.norms), f"arXiv {self.paper}" if self.paper else "csrobust"
 
     def queries(self, attack: "Attack", *, randomised: bool) -> Cost:
         """Forwards and backwards of each input with one draw a query; a start from another attack aside.

@@ -29,7 +29,6 @@ def _runs(attack: Attack, runs: int) -> Cost:
     example=100,
     paper="2003.01690",
     takes=("steps", "restarts"),
-    fixed={"loss": "ce"},
     loss="ce",
     kind="auto-pgd",
 )
@@ -39,13 +38,12 @@ def _runs(attack: Attack, runs: int) -> Cost:
     example=100,
     paper="2003.01690",
     takes=("steps", "restarts"),
-    fixed={"loss": "dlr"},
     loss="dlr",
     kind="auto-pgd",
 )
 @dataclass(frozen=True)
 class Apgd(Solver):
-    """Auto-PGD: momentum, and a step size that is halved per example; further restarts begin at random.
+    """Momentum, and a step size that is halved per example; further restarts begin at random.
 
     It maximises one loss, from the given start or a random one.
 
@@ -86,7 +84,7 @@ class Apgd(Solver):
 )
 @dataclass(frozen=True)
 class ApgdTargeted(Solver):
-    """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
+    """One run of Auto-PGD on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
         steps: steps of every run.
@@ -126,7 +124,7 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 )
 @dataclass(frozen=True)
 class ApgdMultiTargeted(Solver):
-    """Auto-PGD on the margin, then towards further classes, each run from the best point so far.
+    """Each run continues from the best point so far, towards the next classes there.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
     that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.

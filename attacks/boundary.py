@@ -23,7 +23,7 @@ TARGETS, STEPS_EACH = 9, 5
 @Algorithm("FAB", "FAB, the nearest wrong answer", example=100, paper="1907.02044", family="nearest")
 @dataclass(frozen=True)
 class Fab(Solver):
-    """The nearest wrong answer, by steps to where a linear model of the network is undecided.
+    """Steps to the plane on which a linear model of the network would be undecided between two classes.
 
     Each is a mean of the steps there from the current point and from the clean one, which keeps the walk
     close to the latter. The paper asks for every class's gradient in each step, and for another answer after

@@ -72,7 +72,7 @@ class _Point(NamedTuple):
 )
 @dataclass(frozen=True)
 class JointDraws(Solver):
-    """Draws of the defence are held, and as many of them fooled together as can be.
+    """Holds draws of the defence, and fools as many of them together as it can.
 
     Attributes:
         steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for

@@ -112,7 +112,7 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 )
 @dataclass(frozen=True)
 class Fmn(Solver):
-    """Fast minimum-norm attack (algorithm 1): the nearest wrong answer in the budget's norm.
+    """Fast minimum-norm attack (algorithm 1) in the budget's norm.
 
     Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
     grows until there is a wrong answer: the paper's walk stands still where the box cuts its steps off.
@@ -209,7 +209,7 @@ class Adam:
 @Algorithm("PDPGD", "PDPGD, the nearest wrong answer", example=300, paper="2106.01538", family="nearest")
 @dataclass(frozen=True)
 class Pdpgd(Solver):
-    """Primal-dual proximal gradient descent (algorithm 2): the nearest wrong answer in the budget's norm.
+    """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
 
     Attributes:
         steps: moves; as many gradients, and one value for the last point.

@@ -45,7 +45,7 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 )
 @dataclass(frozen=True)
 class Mosaic(Solver):
-    """PGD from so many starts, the best pixels of all their results for each example.
+    """Each example takes the best pixels of the results from all starts.
 
     Attributes:
         steps: starts of PGD on the margin, with momentum.

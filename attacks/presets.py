@@ -217,14 +217,7 @@ def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
 def reference() -> dict[str, str]:
     """What can be asked for, by an example of its name: algorithms, what goes around them, and presets."""
     algorithms = {
-        name: "; ".join(
-            [
-                f"{each.about}{each.paper and f' (arXiv {each.paper})'}",
-                each.costs_text,
-                "/".join(each.norms),
-            ]
-        )
-        for name, each in examples().items()
+        name: "; ".join([f"{each.sentence}. {each.about}", *each.facts]) for name, each in examples().items()
     }
     presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
     return {**algorithms, **GRAMMAR, **presets}

@@ -19,7 +19,13 @@ HALVINGS, DRIFT = 6, 1.03
 
 
 @Algorithm(
-    "RayS", "RayS (labels only)", example=1000, paper="2006.12792", norms=("linf", "l2"), family="decision"
+    "RayS",
+    "RayS (labels only)",
+    example=1000,
+    paper="2006.12792",
+    norms=("linf", "l2"),
+    family="decision",
+    loss=None,
 )
 @dataclass(frozen=True)
 class Rays(Solver):

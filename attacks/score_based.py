@@ -121,7 +121,7 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 @Algorithm("Square", "Square attack", example=1000, paper="1912.00049", family="search", loss="margin")
 @dataclass(frozen=True)
 class Square(Solver):
-    """Random squares, each kept if it raises the margin loss; returns the best point.
+    """Keeps a random square if it raises the margin loss; returns the best point.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.

@@ -1,6 +1,7 @@
 """Builds the solver that an attack names, and the estimator that it queries."""
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -25,13 +26,13 @@ def solver_for(attack: Attack, *, early_stop: bool = False) -> Solver:
             answers at its steps.
     """
     algorithm = attack.declared.written
-    given = {part: getattr(attack, part) for part in algorithm.takes} | algorithm.fixed
-    given = {part: value for part, value in given.items() if value is not None}
-    if "loss" in (*algorithm.takes, *algorithm.fixed):
-        given["loss"] = BY_NAME[str(given.get("loss", algorithm.loss))]
+    assert algorithm.solver is not None
+    stated = {part: getattr(attack, part) for part in algorithm.takes}
+    given = algorithm.fixed | {part: value for part, value in stated.items() if value is not None}
+    if "loss" in signature(algorithm.solver).parameters:
+        given["loss"] = BY_NAME[attack.loss or algorithm.loss or "margin"]
     if algorithm.may_stop:
         given["early_stop"] = early_stop and attack.knows not in ("transfer", "surrogate")
-    assert algorithm.solver is not None
     solver: Solver = algorithm.solver(**given)
     return Surrogate(solver) if attack.knows == "surrogate" else solver
 

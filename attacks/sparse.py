@@ -171,7 +171,7 @@ STEP, LAST_STEP = 1.0, 0.1
 )
 @dataclass(frozen=True)
 class SigmaZero(Solver):
-    """Sigma-zero (algorithm 1): the wrong answer with the fewest pixels changed, whatever eps is.
+    """The wrong answer with the fewest pixels changed, whatever eps is (algorithm 1).
 
     It ascends in the margin loss as long as an answer is right, and descends in the sum over pixels of
     m / (m + WIDTH), where m is the squared size of a pixel's move. Moves below a threshold are taken back;

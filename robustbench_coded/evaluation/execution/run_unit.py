@@ -200,7 +200,7 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
-        if case.sees_queries:
+        if cases.sees_queries(case.subject, case.made_by):
             run = run._replace(session=Session(context.defence(case.subject)))  # type: ignore[arg-type]
         for draw in known:
             if sources is not None:

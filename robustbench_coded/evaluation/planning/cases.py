@@ -162,11 +162,6 @@ class PlannedCase:
         """The attack; None of controls."""
         return None if self.attack in CONTROLS else read_attack(self.attack)
 
-    @property
-    def sees_queries(self) -> bool:
-        """True if the defence remembers what the attack asks: not where a network stands for it."""
-        return self.submission is None and sees_queries(self.subject, self.made_by)
-
     def of_attack(
         self, attack: str, step_size: float | None = None, submission: Submission | None = None
     ) -> PlannedCase:
@@ -181,23 +176,17 @@ def sees_queries(subject: ProbedSubject, attack: AnyAttack | None) -> bool:
     return attack.knows == "surrogate" or (attack.declared.asks_answers_alone and not attack.uses_base)
 
 
-def planned_attack(
-    subject: ProbedSubject, threat: ThreatModel, attack: Runnable, perturbation: Perturbation
-) -> PlannedCase:
-    """An attack on a subject."""
-    step_size = attack.step_size_at(perturbation.eps)
-    return planned_case(subject, threat, str(attack), perturbation, step_size)
-
-
 def planned_case(
     subject: ProbedSubject,
     threat: ThreatModel,
-    attack: str,
+    attack: Runnable | str,
     perturbation: Perturbation,
     step_size: float | None = None,
 ) -> PlannedCase:
-    """One attack, or control, on a subject."""
-    return PlannedCase(Case(subject.subject, threat, perturbation, attack, step_size), subject)
+    """One attack, in steps of its own size, or what the name of an attack or control says, on a subject."""
+    if not isinstance(attack, str):
+        step_size = attack.step_size_at(perturbation.eps)
+    return PlannedCase(Case(subject.subject, threat, perturbation, str(attack), step_size), subject)
 
 
 @dataclass(frozen=True)

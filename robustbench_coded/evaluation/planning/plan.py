@@ -54,7 +54,7 @@ def cases_for(
         named = (*requested.attacks, *requested.victim_attacks, *_in_their_place(requested, subject, notes))
         for attack in map(read_runnable, dict.fromkeys(named)):
             attacks += [
-                cases.planned_attack(subject, threat, attack, perturbation)
+                cases.planned_case(subject, threat, attack, perturbation)
                 for threat in _threats(requested, subject, attack, notes)
                 for perturbation in requested.perturbations
             ]

@@ -15,7 +15,7 @@ from msgspec import structs
 from attacks.attack import AnyAttack, Attack, Package, Runnable, Submitted
 from attacks.naming import read_attack
 from attacks.presets import RECOMBINED
-from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_attack
+from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
@@ -133,7 +133,7 @@ def follow_ups_of(
         attack = None if text in CONTROLS else _suited(read_attack(text), check, like, cases)
         if attack is not None:
             threat = ThreatModel(like.threat.inputs, "known" if attack.knows == "aware" else "unknown")
-            case = planned_attack(like.subject, threat, attack, like.case.at_eps(eps).perturbation)
+            case = planned_case(like.subject, threat, attack, like.case.at_eps(eps).perturbation)
             attacks[case.attack] = replace(case, for_check=eps != like.perturbation.eps)
     return list(attacks.values())
 

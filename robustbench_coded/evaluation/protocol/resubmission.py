@@ -15,6 +15,7 @@ from robustbench_coded.evaluation.planning.cases import (
     ProbedSubject,
     Submission,
     planned_case,
+    sees_queries,
 )
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
 from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Outcome, size_of
@@ -102,7 +103,7 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     for case in evidence.sizes:
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
-        if case.sees_queries:
+        if sees_queries(case.subject, case.made_by):
             continue  # its inputs follow its queries, which no other attack makes
         if evidence.sizes[case] >= size and case in evidence.outcomes:
             at = measured.setdefault((case.subject, case.perturbation), [])

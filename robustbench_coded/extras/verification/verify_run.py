@@ -22,7 +22,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.options.config import VICTIMS
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.plain_table import PlainTable
 from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
@@ -263,7 +263,7 @@ def _verify_unit(
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
         _measure(context, row, group, clean, x, tally)
-        if row.sees_queries:
+        if sees_queries(row.subject, row.made_by):
             continue  # its answers followed queries that are not stored
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
