@@ -126,7 +126,7 @@ class Algorithm:
 
     @property
     def facts(self) -> tuple[str, str, str]:
-        """What lists say beside its sentences: its cost, norms and paper."""
+        """Its cost, its norms and its paper, as lists have them."""
         cost = self.costs or f"a {'query' if self.asks_answers_alone else 'gradient'} a step"
         return cost, ", ".join(self.norms), f"arXiv {self.paper}" if self.paper else "csrobust"
 

@@ -68,7 +68,7 @@ class Attack(Struct, frozen=True):
 
     @property
     def options(self) -> Options:
-        """What its name says after plus signs, as ``(option, text)``."""
+        """``(option, text)`` of all that its name says after plus signs."""
         given = ((option, getattr(self, option)) for option in OPTIONS)
         return tuple((option, _spelled(value)) for option, value in given if value is not None)
 
@@ -129,7 +129,7 @@ AUTOATTACK = (
 
 
 class _Elsewhere(Struct, frozen=True):
-    """What only attacks of this package say."""
+    """Facts of attacks that are not of this package."""
 
     draws: ClassVar[int] = 1
     relaxed: ClassVar[bool] = False

@@ -148,7 +148,7 @@ DEFAULT, IN_L0 = ("paper", "adaptive"), ("sparse",)
 
 
 class Requested(NamedTuple):
-    """What names and presets stand for.
+    """Names and presets, expanded.
 
     Attributes:
         attacks: names, presets expanded.
@@ -215,7 +215,7 @@ def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
 
 
 def reference() -> dict[str, str]:
-    """What can be asked for, by an example of its name: algorithms, what goes around them, and presets."""
+    """Algorithms, what goes around them, and presets, by an example of the name of each."""
     algorithms = {
         name: "; ".join([f"{each.sentence}. {each.about}", *each.facts]) for name, each in examples().items()
     }

@@ -77,6 +77,7 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Te
     "Random",
     "random search",
     example=1000,
+    paper="1902.06705",
     takes=("steps", "apart"),
     norms=("linf", "l2", "l1", "l0"),
     family="search",

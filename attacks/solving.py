@@ -18,7 +18,7 @@ from attacks.surrogate import Surrogate, SurrogateTarget
 
 
 def solver_for(attack: Attack, *, early_stop: bool = False) -> Solver:
-    """What solves an attack's problems; the caller runs its ``init`` and passes the result as ``start``.
+    """The solver of an attack's problems; the caller runs its ``init`` and passes the result as ``start``.
 
     Args:
         early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
