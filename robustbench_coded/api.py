@@ -3,9 +3,9 @@
 All of it can be imported from ``robustbench_coded`` itself. Everything else may change between versions.
 """
 
-from attacks.attack import Attack
 from attacks.estimators import FreshDraws, Transfer
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import Solver
 from robustbench_coded.assertion import assert_accuracy_under_attack
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
@@ -22,7 +22,6 @@ from robustbench_coded.reports.write import write_reports
 
 __all__ = [
     "RCI",
-    "Attack",
     "Defence",
     "FreshDraws",
     "IncompleteRun",
@@ -30,6 +29,7 @@ __all__ = [
     "Listener",
     "PerturbationBudget",
     "Run",
+    "Solver",
     "Target",
     "Transfer",
     "assert_accuracy_under_attack",

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from msgspec import to_builtins
 
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult
@@ -55,7 +55,7 @@ def load_manifest(path: Path) -> RunManifest:
 
 def _check_attack(name: str, where: str) -> None:
     try:
-        parse(name)
+        read_attack(name)
     except ValueError as error:
         raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
 

@@ -14,7 +14,6 @@ import typer
 from rich.console import Console
 
 from attacks import presets
-from attacks.naming import suited
 from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, option, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import require_checkpoints, run_evaluation
@@ -153,11 +152,11 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
     norm = named_norm(options["norm"], "--norm")
-    config = config_from(**options, attacks=[suited(name, norm) for name in presets.SCREENED], inputs=[])
+    config = config_from(**options, attacks=[*presets.in_norm(presets.SCREENED, norm)], inputs=[])
     config = replace(
         config,
-        victim_attacks=(suited(presets.TRANSFER, norm),),
-        relaxed_attacks=(suited(presets.RELAXED[0], norm),),
+        victim_attacks=presets.in_norm([presets.TRANSFER], norm),
+        relaxed_attacks=presets.in_norm(presets.RELAXED[:1], norm),
         until="settled",
         time=seconds,
     )

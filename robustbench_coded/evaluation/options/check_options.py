@@ -5,9 +5,10 @@ everything else.
 import importlib.util
 from collections.abc import Iterable, Sequence
 
-from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
+from attacks.attack import Package
+from attacks.naming import read_attack, refuse_norm
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options import option
@@ -124,24 +125,22 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
-    for name in map(naming.parse, config.attacks):
+    for attack in map(read_attack, config.attacks):
         try:
-            catalogue.refuse_norm(name, config.norm)
+            refuse_norm(attack, config.norm)
         except ValueError as error:
             raise InputError(f"--norm {config.norm}: {error}") from error
-        if name.third_party is None:
+        if not isinstance(attack, Package):
             continue
-        if name.third_party == "plugin":
+        if attack.package == "plugin":
             try:
-                plugin.load(name)
+                plugin.load(attack)
             except ValueError as error:
                 raise InputError(f"--attacks {error}{where_raised(error.__cause__)}") from error
-        if not installed(name.third_party):
-            raise InputError(f"{name.text} needs its package; {install_line('peers')}")
+        if not installed(attack.package):
+            raise InputError(f"{attack} needs its package; {install_line('peers')}")
         if config.eps_space != "pixel":
-            raise InputError(
-                f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
-            )
+            raise InputError(f"{attack} knows eps in pixel units alone; leave --eps-space out or the attack")
     for spec in config.defences:
         for k in config.batch_size:
             parse_defence(spec).resolve_n(k)

@@ -14,9 +14,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from attacks.naming import expand, parse, suited
+from attacks.naming import read_runnable
 from attacks.norms import NORMS
-from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SCREENED, SECOND_STAGE
+from attacks.presets import DEFAULT, IN_L0, PRESETS, SCREENED, in_norm, requested
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -185,7 +185,7 @@ class EvalConfig:
     @property
     def screens(self) -> bool:
         """True for the attacks of `screen`, which runs the first rungs of the protocol alone."""
-        return self.until == "settled" and set(self.attacks) == {suited(n, self.norm) for n in SCREENED}
+        return self.until == "settled" and set(self.attacks) == {*in_norm(SCREENED, self.norm)}
 
     @property
     def batches_kept(self) -> int:
@@ -257,10 +257,6 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     )
 
 
-DEFAULT = ("paper", "adaptive")
-IN_L0 = ("sparse",)
-
-
 def attack_options(
     texts: Sequence[str] = (), *, norm: str = "linf", claimed: str | None = None
 ) -> dict[str, Any]:
@@ -282,33 +278,15 @@ def attack_options(
         )
     if not (parts := [part for part in parts if part not in CONTROLS]):
         raise InputError(f"--attacks {','.join(texts)}: this always runs; name an attack besides, as fgsm")
-    try:
-        names = tuple(name.text for name in expand(",".join(parts)))
-    except ValueError as error:
-        raise InputError(f"--attacks: {error}") from error
-    # What a person names, or another preset has, runs whatever the defence is like.
-    always = {"adaptive": (), "full": LAST_RESORT}
-    written = {name for part in parts for name in always.get(part, PRESETS.get(part, (part,)))}
     if claimed is not None:
         try:
-            name = parse(claimed).text
+            claimed = str(read_runnable(claimed))
         except ValueError as error:
             raise InputError(f"--claim-attack: {error}") from error
-        names = tuple(dict.fromkeys((*names, name)))
-        written.add(name)
-    adaptive = any(part in PRESETS and part != "paper" for part in parts)
-    return {
-        "attacks": names,
-        "relaxed_attacks": tuple(
-            name for name in (*RELAXED, *LAST_RESORT) if name in names and name not in written
-        ),
-        # `full` means all of it.
-        "second_attacks": tuple(
-            name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
-        ),
-        "victim_attacks": tuple(suited(name, norm) for name in ON_VICTIMS) if adaptive else (),
-        "checks": adaptive,
-    }
+    try:
+        return requested(parts, norm, claimed)._asdict()
+    except ValueError as error:
+        raise InputError(f"--attacks: {error}") from error
 
 
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The

@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import structs
 
-from attacks import attack_name, naming, presets
+from attacks import presets
+from attacks.attack import Runnable, Submitted
+from attacks.naming import read_runnable
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
@@ -19,10 +21,9 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_batch,
 )
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, STANDARD
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,10 @@ def cases_for(
         rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in requested.perturbations]
         attacks: list[PlannedCase] = []
         named = (*requested.attacks, *requested.victim_attacks, *_in_their_place(requested, subject, notes))
-        for text in dict.fromkeys(named):
-            name = naming.parse(text)
+        for attack in map(read_runnable, dict.fromkeys(named)):
             attacks += [
-                cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
-                for threat in _threats(requested, subject, name, notes)
+                cases.planned_case(subject, threat, attack, perturbation)
+                for threat in _threats(requested, subject, attack, notes)
                 for perturbation in requested.perturbations
             ]
         # A victim sits in a batch of its own, clean and perturbed.
@@ -69,13 +69,13 @@ def _in_their_place(
     requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """Attacks for a subject if all requested ones follow a gradient that it does not have."""
-    names = [naming.parse(text) for text in requested.attacks]
-    if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
+    attacks = [*map(read_runnable, requested.attacks)]
+    if not attacks or any(not each.differentiates or subject.has_gradient_for(each) for each in attacks):
         return []
     instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(presets.TRANSFER)
-    instead = [naming.suited(name, requested.norm) for name in instead]
+    instead = [*presets.in_norm(instead, requested.norm)]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
@@ -83,46 +83,47 @@ def _in_their_place(
 def _threats(
     requested: RequestedAttacks,
     subject: cases.ProbedSubject,
-    name: attack_name.AttackName,
+    attack: Runnable,
     notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
     named = not requested.victim_attacks
-    if name.uses_base and not subject.has_base:
+    name = str(attack)
+    if attack.uses_base and not subject.has_base:
         why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
         if subject.spec != STANDARD or named:
-            notes[NotRun(name.text, subject.label, "", why)] = None
+            notes[NotRun(name, subject.label, "", why)] = None
         return []
-    if name.text in requested.relaxed_attacks and (
+    if name in requested.relaxed_attacks and (
         not subject.hides_gradient  # torch's own gradients are what they would be
-        or (name.text in presets.LAST_RESORT and subject.relaxable)
+        or (name in presets.LAST_RESORT and subject.relaxable)
     ):
         return []
-    if name.text in requested.second_attacks and not _suits(name.text, subject):
+    if name in requested.second_attacks and not _suits(name, subject):
         return []
     # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
-    if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
-        notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
+    if attack.differentiates and attack.package is None and not subject.has_gradient_for(attack):
+        notes[NotRun(name, subject.label, "", "it has no gradient")] = None
         return []
-    on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
+    on_victims_alone = name in requested.victim_attacks and name not in requested.attacks
     all_inputs = [] if on_victims_alone else ["batch"]
     if all_inputs and subject.batch_dependent:
         all_inputs = list(dict.fromkeys(requested.inputs))
-    randomness = "known" if name.estimator == "aware" else "unknown"
+    randomness = "known" if attack.knows == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
-            notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
+            notes[NotRun(name, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in all_inputs:
+    if subject.batch_dependent and name in requested.victim_attacks and "victim" not in all_inputs:
         all_inputs.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
-        if note := _no_sense(subject, name, threat):
+        if note := _no_sense(subject, attack, threat):
             notes[note] = None
         else:
             threats.append(threat)
-    if not threats and name.third_party is not None:
+    if not threats and attack.package is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
 
@@ -134,12 +135,12 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _no_sense(subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel) -> str | None:
+def _no_sense(subject: cases.ProbedSubject, attack: Runnable, threat: ThreatModel) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
-    if threat.inputs != "batch" and name.third_party is not None:
-        return f"{name.text} knows no threat model but batch, so it was run under that alone."
-    if threat.inputs != "batch" and cases.sees_queries(subject, name):
-        return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
+    if threat.inputs != "batch" and attack.package is not None:
+        return f"{attack} knows no threat model but batch, so it was run under that alone."
+    if threat.inputs != "batch" and cases.sees_queries(subject, attack):
+        return f"{attack} on {subject.label} was run under batch alone: every query is remembered."
     return None
 
 
@@ -223,11 +224,10 @@ class UnitMaker:
         images = subject.images * draws // 3
         if case.submission is not None:
             images += subject.images * case.submission.questions // 3
-        elif case.attack not in CONTROLS:
-            name = naming.parse(case.attack)
-            forwards, backwards = queries_of(name, randomised=subject.randomised)
+        elif (attack := case.made_by) is not None and not isinstance(attack, Submitted):
+            forwards, backwards = attack.queries(randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
-            per_query = inputs if name.estimator == "transfer" else case.images_per_query
+            per_query = inputs if attack.knows == "transfer" else case.images_per_query
             images += separate * per_query * (forwards + 2 * backwards) // 3
         return max(images, 1)
 
