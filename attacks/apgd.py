@@ -9,14 +9,43 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attacks.algorithm import Algorithm, Cost
 from attacks.apgd_search import search_for
-from attacks.attack import Attack, Problem
+from attacks.attack import Attack
 from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
+from attacks.solver import Problem, Solver
+
+TARGETS, MT_TARGETS = 9, 3  # of a targeted attack whose name does not say, on as many classes or more
 
 
+def _runs(attack: Attack, runs: int) -> Cost:
+    steps = (attack.steps or 1) * runs
+    return Cost(steps, steps)
+
+
+@Algorithm(
+    "APGD-CE",
+    "Auto-PGD on cross-entropy",
+    example=100,
+    paper="2003.01690",
+    takes=("steps", "restarts"),
+    loss="ce",
+    kind="auto-pgd",
+)
+@Algorithm(
+    "APGD-DLR",
+    "Auto-PGD on the difference of logits ratio",
+    example=100,
+    paper="2003.01690",
+    takes=("steps", "restarts"),
+    loss="dlr",
+    kind="auto-pgd",
+)
 @dataclass(frozen=True)
-class Apgd(Attack):
-    """Maximises one loss from the given start or a random one; further restarts begin at random.
+class Apgd(Solver):
+    """Momentum, and a step size that is halved per example; further restarts begin at random.
+
+    It maximises one loss, from the given start or a random one.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
     per-example, the largest loss is partly luck. Points are then compared at checkpoints alone, under the
@@ -33,7 +62,7 @@ class Apgd(Attack):
     restarts: int = 1
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is the first run's."""
+        """See ``attacks.solver.Solver``; ``start`` is the first run's."""
         x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         for run in range(self.restarts):
@@ -42,9 +71,20 @@ class Apgd(Attack):
         return search.result()
 
 
+@Algorithm(
+    "APGD-T",
+    "targeted Auto-PGD",
+    example=100,
+    paper="2003.01690",
+    takes=("steps", "targets"),
+    loss="dlr",
+    kind="auto-pgd",
+    cost=lambda attack, randomised: _runs(attack, attack.targets or TARGETS),
+    costs="9 gradients a step",
+)
 @dataclass(frozen=True)
-class ApgdTargeted(Attack):
-    """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
+class ApgdTargeted(Solver):
+    """One run of Auto-PGD on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
         steps: steps of every run.
@@ -53,10 +93,10 @@ class ApgdTargeted(Attack):
     """
 
     steps: int
-    targets: int = 9
+    targets: int = TARGETS
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
+        """See ``attacks.solver.Solver``; every target's run begins at ``start`` where there is one."""
         x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         logits = estimator.value(search.x0, search.y, margin_loss).logits
@@ -72,9 +112,19 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
     yield from wrong.topk(min(count, logits.shape[-1] - 1), dim=-1).indices.unbind(-1)
 
 
+@Algorithm(
+    "APGD-MT",
+    "Auto-PGD on the margin, then multi-targeted",
+    example=20,
+    paper="1910.09338",
+    takes=("steps", "targets"),
+    kind="auto-pgd",
+    cost=lambda attack, randomised: _runs(attack, 1 + (attack.targets or MT_TARGETS)),
+    costs="4 gradients a step",
+)
 @dataclass(frozen=True)
-class ApgdMultiTargeted(Attack):
-    """The most effective part comes first, and each run continues from the best point so far.
+class ApgdMultiTargeted(Solver):
+    """Each run continues from the best point so far, towards the next classes there.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
     that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.
@@ -88,10 +138,10 @@ class ApgdMultiTargeted(Attack):
     """
 
     steps: int
-    targets: int = 3
+    targets: int = MT_TARGETS
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
+        """See ``attacks.solver.Solver``; the run on the margin begins at ``start`` where there is one."""
         x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)

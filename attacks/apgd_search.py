@@ -11,11 +11,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from attacks.attack import better_of, larger, wide
 from attacks.balls import Ball, L1Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import better_of, larger, wide
 
 # The paper's constants: the weight of the newest step; a step size is kept while more than a share RHO of
 # its steps raised the loss; the checkpoints, as shares of all steps.
@@ -54,7 +54,7 @@ class Examples:
 class Search:
     """Runs of Auto-PGD, each from its own start and towards its own goal, and the best points so far.
 
-    Runs may raise different losses, so their results are compared by their margins (``attacks.attack``).
+    Runs may raise different losses, so their results are compared by their margins (``attacks.solver``).
 
     Args:
         steps: moves of every run.

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attacks.algorithm import Algorithm
 from attacks.apgd import likeliest_wrong
-from attacks.attack import Attack, Problem, wide
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss, targeted_margin
 from attacks.minimum_norm import Nearest, annealed, to_boundary
+from attacks.solver import Problem, Solver, wide
 
 # Of the paper: the largest share of the step from the clean point, and what is left of a wrong answer's move.
 CLEAN_SHARE, BACK = 0.1, 0.9
@@ -19,8 +20,9 @@ BEYOND, LAST_BEYOND = 1.05, 1.005
 TARGETS, STEPS_EACH = 9, 5
 
 
+@Algorithm("FAB", "FAB, the nearest wrong answer", example=100, paper="1907.02044", family="nearest")
 @dataclass(frozen=True)
-class Fab(Attack):
+class Fab(Solver):
     """Steps to the plane on which a linear model of the network would be undecided between two classes.
 
     Each is a mean of the steps there from the current point and from the clean one, which keeps the walk
@@ -35,7 +37,7 @@ class Fab(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        """See ``attacks.solver.Solver``; from x, or from ``start``."""
         x, y, estimator, budget, _, start = problem
         nearest = Nearest(x, budget.around(x))
         point = x if start is None else start

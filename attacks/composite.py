@@ -8,29 +8,42 @@ nearly always among those.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from attacks.algorithm import Algorithm, Cost
 from attacks.apgd import Apgd, ApgdMultiTargeted
-from attacks.attack import Attack, Problem, better_of, wide
-from attacks.attack_name import AttackName
-from attacks.catalogue import Cost
+from attacks.attack import Attack
 from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.pgd import Pgd
+from attacks.pgd import Pgd, default_step_size
 from attacks.score_based import Square
+from attacks.solver import Problem, Solver, better_of, wide
 
 
+@Algorithm(
+    "PGD",
+    "PGD",
+    example=10,
+    paper="1706.06083",
+    takes=("steps", "step_size", "start", "loss", "momentum", "restarts"),
+    loss="ce",
+    step_size=default_step_size,
+    plain=True,
+)
 def restarted_pgd(
     steps: int,
-    step_size: float | None,
-    loss: Loss,
-    momentum: float,
-    restarts: int,
-    early_stop: bool,
-) -> Attack:
-    """PGD from one random start, or the best of several, later ones on what is left."""
-    pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
+    step_size: float | None = None,
+    start: Literal["clean"] | None = None,
+    loss: Loss = cross_entropy,
+    momentum: float = 0.0,
+    restarts: int = 1,
+    early_stop: bool = False,
+) -> Solver:
+    """Ascent from one random start, or the best of several, later ones on what is left; the last iterate."""
+    begins_clean = start == "clean"
+    pgd = Pgd(steps, step_size, loss, momentum=momentum, begins_clean=begins_clean, early_stop=early_stop)
     return AttackSequence((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 
@@ -48,7 +61,7 @@ COMPARISONS = 8  # under draws of their own, between results of its attacks on r
 
 
 @dataclass(frozen=True)
-class AttackSequence(Attack):
+class AttackSequence(Solver):
     """Runs each attack on the examples that those before it left.
 
     Attributes:
@@ -61,13 +74,13 @@ class AttackSequence(Attack):
         comparisons: how many times two results are compared there.
     """
 
-    attacks: Sequence[Attack]
-    closest: Sequence[Attack] = ()
+    attacks: Sequence[Solver]
+    closest: Sequence[Solver] = ()
     early_stop: bool = field(default=True, kw_only=True)
     comparisons: int = 1
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is the first attack's. Later ones choose their own.
+        """See ``attacks.solver.Solver``; ``start`` is the first attack's. Later ones choose their own.
 
         Raises:
             ValueError: the budget differs between slots, and attacks stop early.
@@ -125,7 +138,23 @@ def live_rows(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def aa(steps: int, early_stop: bool) -> Attack:
+def queries(attack: Attack, randomised: bool) -> Cost:
+    """Approximate cost (``Algorithm.cost``)."""
+    steps, share = attack.steps or 1, 0 if randomised else 1 / SHARE
+    # Rounded up: twice the steps cost no more than twice as much.
+    backwards = ceil(steps * (2 + TARGETS + share * MORE_RUNS * (1 + ALL_TARGETS)))
+    return Cost(backwards + ceil(steps * QUERIES * (1 + share * MORE_QUERIES)), backwards)
+
+
+@Algorithm(
+    "AA",
+    "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left",
+    example=100,
+    kind="auto-pgd",
+    cost=queries,
+    costs="about 6 gradients and 10 queries a step",
+)
+def aa(steps: int, early_stop: bool) -> Solver:
     """Auto-PGD on cross-entropy, multi-targeted Auto-PGD, Square; then more of the last two.
 
     On random or coupled targets PGD with momentum instead of more: Auto-PGD keeps what a draw favoured, and
@@ -144,13 +173,5 @@ def aa(steps: int, early_stop: bool) -> Attack:
     return AttackSequence(attacks, (*further, Square(MORE_QUERIES * queries, early_stop=True)))
 
 
-def aa_queries(attack: AttackName, randomised: bool) -> Cost:
-    """Approximate cost (``Algorithm.cost``)."""
-    steps, share = attack.steps or 1, 0 if randomised else 1 / SHARE
-    # Rounded up: twice the steps cost no more than twice as much.
-    backwards = ceil(steps * (2 + TARGETS + share * MORE_RUNS * (1 + ALL_TARGETS)))
-    return Cost(backwards + ceil(steps * QUERIES * (1 + share * MORE_QUERIES)), backwards)
-
-
-def _more_targets(steps: int, targets: int) -> Attack:
+def _more_targets(steps: int, targets: int) -> Solver:
     return ApgdMultiTargeted(steps, max(targets, ALL_TARGETS), early_stop=True)

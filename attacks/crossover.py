@@ -18,14 +18,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from attacks.algorithm import Algorithm, Cost
 from attacks.apgd import likeliest_wrong
-from attacks.attack import Attack, Problem, wide
-from attacks.attack_name import AttackName
+from attacks.attack import Attack
 from attacks.balls import Ball
-from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import Problem, Solver, wide
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
 ELITE, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population
@@ -49,7 +49,7 @@ def most_gradients(generations: int) -> int:
 RECOMBINED = 1 / 20  # of what an example may cost after its first runs: most are given up early
 
 
-def queries(attack: AttackName, randomised: bool) -> Cost:
+def queries(attack: Attack, randomised: bool) -> Cost:
     """Approximate cost (``Algorithm.cost``)."""
     if randomised:
         return Cost(LONG, LONG)
@@ -58,9 +58,12 @@ def queries(attack: AttackName, randomised: bool) -> Cost:
     return Cost(gradients, gradients)
 
 
+@Algorithm(
+    "Crossover", "results of PGD, recombined", example=160, cost=queries, costs="2,401 to 207,601 gradients"
+)
 @dataclass(frozen=True)
-class Crossover(Attack):
-    """Returns the best point of the population.
+class Crossover(Solver):
+    """Results of PGD close to the boundary, recombined in generations; returns the best point of all.
 
     An example costs ``1 + RUNS * LONG`` gradients, and at most ``most_gradients(steps)``: it is given up if
     its first runs end alike and far from the boundary. Where progress is too slow to reach the boundary, new
@@ -75,7 +78,7 @@ class Crossover(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is where an example's first run begins."""
+        """See ``attacks.solver.Solver``; ``start`` is where an example's first run begins."""
         x, y, estimator, budget, generators, start = problem
         if not estimator.per_example:
             ball = budget.around(x)

@@ -7,10 +7,10 @@ from itertools import chain, islice
 import torch
 from torch import Tensor
 
-from attacks.attack import wide
 from attacks.balls import Ball
 from attacks.estimators import Estimator
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import wide
 
 
 def mistaken(logits: Tensor, y: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.decisions import Decisions, begin, inside, length, room, start_images
+from attacks.solver import Problem, Solver, wide
 
 # Probes for the first direction; the t-th one takes sqrt(t) times as many (section IV.B of the paper). In a
 # short search no direction takes more than a tenth of the queries at first.
@@ -20,8 +21,17 @@ PROBE, NOISY_PROBE = 0.01, 0.3
 HALVINGS = 10
 
 
+@Algorithm(
+    "HopSkipJump",
+    "HopSkipJump (labels only)",
+    example=1000,
+    paper="1904.02144",
+    norms=("linf", "l2"),
+    family="decision",
+    loss=None,
+)
 @dataclass(frozen=True)
-class HopSkipJump(Attack):
+class HopSkipJump(Solver):
     """The nearest wrong answer on a walk along the boundary, each move in a direction estimated from labels.
 
     A move: bisect between x and the point (eps first, for that decides), estimate the boundary's normal from
@@ -37,7 +47,7 @@ class HopSkipJump(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the walk begins at ``start`` where that is answered wrongly."""
+        """See ``attacks.solver.Solver``; the walk begins at ``start`` where that is answered wrongly."""
         x, y, estimator, budget, generators, start = problem
         # Where the result is to be chosen in the end, that takes two queries.
         decisions = Decisions(estimator, y, self.steps if estimator.per_example else self.steps - 2)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attacks.algorithm import Algorithm, Cost
 from attacks.apgd import likeliest_wrong
-from attacks.attack import Attack, Problem, larger, wide
-from attacks.attack_name import AttackName
+from attacks.attack import Attack
 from attacks.balls import DUAL, norm_of
-from attacks.catalogue import Cost
 from attacks.estimators import Estimate
 from attacks.losses import margin_loss, targeted_margin
+from attacks.solver import Problem, Solver, larger, wide
 
 DRAWS = 16  # that are held
 TARGETS = 3  # classes of which each draw aims at the nearest: the likeliest may be far away
@@ -28,7 +28,7 @@ FAR = 1e6  # a distance that no gradient tells from larger ones
 BEYOND = 0.1  # of eps: how far behind the boundary an answer is pushed, as far as gradients tell
 
 
-def queries(attack: AttackName, randomised: bool) -> Cost:
+def queries(attack: Attack, randomised: bool) -> Cost:
     """Largest cost (``Algorithm.cost``)."""
     gradients = (attack.steps or 1) * (DRAWS if randomised else 1)
     return Cost(gradients, gradients)
@@ -60,17 +60,29 @@ class _Point(NamedTuple):
         )
 
 
+@Algorithm(
+    "Joint",
+    "the draws that can be fooled together",
+    example=33,
+    cost=queries,
+    costs="a gradient of 16 draws a step",
+    fewest_steps=9,
+    stops_early=False,
+    chooses_draws=True,
+)
 @dataclass(frozen=True)
-class JointDraws(Attack):
-    """Attributes:
-    steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for each
-        draw that joins the set.
+class JointDraws(Solver):
+    """Holds draws of the defence, and fools as many of them together as it can.
+
+    Attributes:
+        steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for
+            each draw that joins the set.
     """
 
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers of its own."""
+        """See ``attacks.solver.Solver``; draws no random numbers of its own."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         held = estimator.held(DRAWS)

@@ -10,9 +10,10 @@ from math import cos, inf, log, pi
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import DUAL, Ball, most, pixels_apart
 from attacks.losses import margin_loss
+from attacks.solver import Problem, Solver, wide
 
 
 class Nearest:
@@ -101,8 +102,16 @@ FMN_STEP, FMN_LAST_STEP = 1.0, 0.01
 FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 
+@Algorithm(
+    "FMN",
+    "FMN, the nearest wrong answer",
+    example=100,
+    paper="2102.12827",
+    norms=("linf", "l2", "l1", "l0"),
+    family="nearest",
+)
 @dataclass(frozen=True)
-class Fmn(Attack):
+class Fmn(Solver):
     """Fast minimum-norm attack (algorithm 1) in the budget's norm.
 
     Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
@@ -115,7 +124,7 @@ class Fmn(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        """See ``attacks.solver.Solver``; from x, or from ``start``."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
@@ -197,8 +206,9 @@ class Adam:
         return u - size * self._mean / (1 - self.FIRST**self._steps) / self.metric
 
 
+@Algorithm("PDPGD", "PDPGD, the nearest wrong answer", example=300, paper="2106.01538", family="nearest")
 @dataclass(frozen=True)
-class Pdpgd(Attack):
+class Pdpgd(Solver):
     """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
 
     Attributes:
@@ -208,7 +218,7 @@ class Pdpgd(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        """See ``attacks.solver.Solver``; from x, or from ``start``."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)

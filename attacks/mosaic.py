@@ -15,35 +15,46 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, better_of, wide
-from attacks.attack_name import AttackName
-from attacks.catalogue import Cost
+from attacks.algorithm import Algorithm, Cost
+from attacks.attack import Attack
 from attacks.composite import live_rows
 from attacks.losses import margin_loss
 from attacks.pgd import Pgd
 from attacks.score_based import each_batch, search
+from attacks.solver import Problem, Solver, better_of, wide
 
 STEPS = 25  # of PGD, from each start
 MIXTURES = 25  # of a new result and the best one; each is compared with the best one
 MOST, FEWEST = 0.5, 1 / 64  # shares of the pixels that a mixture takes from the new result
 
 
-def queries(attack: AttackName, randomised: bool) -> Cost:
+def queries(attack: Attack, randomised: bool) -> Cost:
     """Largest cost (``Algorithm.cost``)."""
     starts = attack.steps or 1
     return Cost(starts * STEPS + (starts - 1) * (2 * MIXTURES + 2), starts * STEPS)
 
 
+@Algorithm(
+    "Mosaic",
+    "PGD from several starts, whose pixels are mixed",
+    example=8,
+    cost=queries,
+    costs="25 gradients and 52 queries a start",
+    fewest_steps=2,
+    counts_starts=True,
+)
 @dataclass(frozen=True)
-class Mosaic(Attack):
-    """Attributes:
-    steps: starts of PGD on the margin, with momentum.
+class Mosaic(Solver):
+    """Each example takes the best pixels of the results from all starts.
+
+    Attributes:
+        steps: starts of PGD on the margin, with momentum.
     """
 
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is where the first run begins."""
+        """See ``attacks.solver.Solver``; ``start`` is where the first run begins."""
         x, y, estimator, budget, generators, start = problem
         pgd = Pgd(STEPS, loss=margin_loss, momentum=1.0, early_stop=self.early_stop)
         best = pgd.perturb(x, y, estimator, budget, generators, start)

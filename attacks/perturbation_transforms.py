@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attacks.accelerator import double
-from attacks.attack import wide
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import wide
 
 LEVELS = 255
 # Part of a level by which a bound may miss one: a pixel in float32 is a multiple of 1/255 only nearly.

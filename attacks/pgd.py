@@ -11,23 +11,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem
+from attacks.algorithm import Algorithm
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import Problem, Solver
 
 
+@Algorithm(
+    "FGSM",
+    "FGSM",
+    paper="1412.6572",
+    takes=("step_size",),
+    loss="ce",
+    costs="a gradient",
+    step_size=lambda eps, steps: eps,
+    stops_early=False,
+    informative=False,
+)
 @dataclass(frozen=True)
-class Fgsm(Attack):
-    """Attributes:
-    step_size: in units of eps's space; None for eps itself.
-    loss: what the step increases.
+class Fgsm(Solver):
+    """One step of eps from the clean input.
+
+    Attributes:
+        step_size: in units of eps's space; None for eps itself.
+        loss: what the step increases.
     """
 
     step_size: float | None = None
     loss: Loss = cross_entropy
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers."""
+        """See ``attacks.solver.Solver``; draws no random numbers."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
@@ -42,7 +56,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd(Attack):
+class Pgd(Solver):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
@@ -53,21 +67,24 @@ class Pgd(Attack):
             one smaller batch. Only for targets that answer inputs one by one and without
             randomness.
         momentum: the decay factor of the accumulated gradients, in [0, 1].
+        begins_clean: whether it begins at the clean input instead of a random one.
     """
 
     steps: int
     step_size: float | None = None
     loss: Loss = cross_entropy
     momentum: float = 0.0
+    begins_clean: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``.
+        """See ``attacks.solver.Solver``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
+        start = x if start is None and self.begins_clean else start
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
         shape = x.shape

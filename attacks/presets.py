@@ -1,10 +1,15 @@
 """Attacks that are run together, by the name of the set, and those that plans and checks ask for.
 
-The product names attacks here and nowhere else; ``{}`` stands for a number. ``LISTED`` has the names that
-``csrobust list attacks`` prints.
+The product names attacks here and nowhere else; ``{}`` stands for a number.
 """
 
-from attacks.catalogue import AUTOATTACK
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from itertools import chain
+from typing import NamedTuple
+
+from attacks.attack import Runnable, suited
+from attacks.naming import GRAMMAR, examples, read_attack, read_runnable
 
 ONE_STEP = "fgsm"
 USUAL = "pgd-20"
@@ -139,65 +144,80 @@ PRESETS["full"] = tuple(
     )
 )
 
+DEFAULT, IN_L0 = ("paper", "adaptive"), ("sparse",)
 
-LISTED: dict[str, str] = {
-    "fgsm": "one step of eps from the clean input (arXiv 1412.6572)",
-    "pgd-10": "10 steps of eps/4 from a random start, last iterate (arXiv 1706.06083)",
-    "pgd-100": "100 steps of eps/8",
-    "pgd-100@1/255": "100 steps of a stated size",
-    "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
-    "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
-    "pgd-10+target=3": "towards class 3; every attack of this package takes a target",
-    "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
-    "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
-    "fixed-pgd-10": "one surrogate draw for the whole attack",
-    "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
-    "transfer-pgd-20": "gradients of the base model",
-    "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
-    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
-    "relaxed-pgd-20+momentum=1": "the defence as it is, operators that hide its gradient smooth backwards",
-    "relaxed-eot4-apgd-ce-50": "the same for Auto-PGD on 4 draws; relaxed- goes before any of these",
-    "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
-    "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
-    "joint-33": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
-    "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
-    "mosaic-8": "PGD from 8 starts, the best pixels of all their results for each example",
-    "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",
-    "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
-    "on random targets all of them on everything, and PGD with momentum",
-    "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",
-    "apgd-dlr-100": "Auto-PGD on the difference of logits ratio",
-    "apgd-t-100": "Auto-PGD on the targeted ratio, 100 steps for each of up to 9 targets",
-    "apgd-mt-20": "Auto-PGD on the margin, then towards 3 more classes, each run from the best point so far",
-    "eot2-apgd-mt-20": "the same on the mean loss of 2 draws",
-    "eot20-apgd-ce-100": "Auto-PGD whose step control and best point use the mean loss of 20 draws",
-    "transfer-apgd-ce-100": "Auto-PGD on the base model",
-    "aware-apgd-ce-50": "Auto-PGD that knows the scored draw",
-    "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
-    "square-1000": "random squares, 1000 queries, no gradients (arXiv 1912.00049)",
-    "random-1000": "1000 random points of the ball, the best one kept",
-    "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
-    "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
-    "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
-    "fmn-100": "fast minimum norm: the nearest wrong answer in any norm (arXiv 2102.12827)",
-    "fab-100": "fast adaptive boundary: the nearest wrong answer in linf, l2 or l1 (arXiv 1907.02044)",
-    "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
-    "spgd-u-100": "sparse PGD in l0, a mask and colours; colours of all pixels move (arXiv 2405.05075)",
-    "spgd-p-100": "the same, colours of the chosen pixels move",
-    "sigma-zero-100": "the fewest pixels that give a wrong answer (arXiv 2402.01879)",
-    "sparse-rs-1000": "random pixels in l0, 1000 queries, no gradients (arXiv 2006.12834)",
-    "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
-    "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
-    "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
-}
 
-# Algorithms as papers write them; others with a capital.
-AUTHORS_WRITE = {
-    **{name: name.upper() for name in ("fgsm", "pgd", "spsa", "fmn", "fab", "pdpgd", "aa", "apgd-ce")},
-    **{name: name.upper() for name in ("apgd-dlr", "apgd-t", "apgd-mt")},
-    "sparse-rs": "Sparse-RS",
-    "rays": "RayS",
-    "hopskipjump": "HopSkipJump",
-    "spgd-u": "sPGD-u",
-    "spgd-p": "sPGD-p",
-}
+class Requested(NamedTuple):
+    """Names and presets, expanded.
+
+    Attributes:
+        attacks: names, presets expanded.
+        victim_attacks: also run against one victim among clean co-batched inputs.
+        relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
+        second_attacks: those of ``attacks`` that run only where the others leave something.
+        checks: whether the attacks that checks of verdicts require run, too.
+    """
+
+    attacks: tuple[str, ...]
+    victim_attacks: tuple[str, ...]
+    relaxed_attacks: tuple[str, ...]
+    second_attacks: tuple[str, ...]
+    checks: bool
+
+
+def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None) -> Requested:
+    """Expands names and presets, of which none stand for the default of the norm.
+
+    Args:
+        also: the attack that a claim is about, which always runs.
+
+    Raises:
+        ValueError: a name that is unknown.
+    """
+    texts = texts or (IN_L0 if norm == "l0" else DEFAULT)
+    named = {text: PRESETS.get(text) or (str(_runnable(text)),) for text in texts}
+    besides = () if also is None else (str(read_runnable(also)),)
+    attacks = dict.fromkeys([*chain(*named.values()), *besides])
+    # What a person names, or another preset has, runs whatever the defence is like.
+    always = {"adaptive": (), "full": LAST_RESORT}
+    written = {*chain(*(always.get(text, names) for text, names in named.items())), *besides}
+    adaptive = any(text in PRESETS and text != "paper" for text in texts)
+    second = () if "full" in texts else SECOND_STAGE  # `full` means all of it
+    return Requested(
+        tuple(attacks),
+        in_norm(ON_VICTIMS, norm) if adaptive else (),
+        tuple(name for name in ADAPTIVE_HIDDEN if name in attacks and name not in written),
+        tuple(name for name in second if name in attacks and name not in written),
+        adaptive,
+    )
+
+
+def _runnable(text: str) -> Runnable:
+    try:
+        return read_runnable(text)
+    except ValueError as error:
+        if preset := get_close_matches(text.lower(), PRESETS, n=1, cutoff=0.7):
+            hint = f"did you mean {preset[0]}?"
+            raise ValueError(f"expected an attack's name, got {text!r}; {hint}") from None
+        if text.isalpha():
+            raise ValueError(f"{error}; presets: {', '.join(PRESETS)}") from None
+        raise
+
+
+def in_norm(names: Iterable[str], norm: str) -> tuple[str, ...]:
+    """These attacks; in l0, in the place of those that do not know it, others of the same kind."""
+    return tuple(str(suited(read_attack(name), norm)) for name in names)
+
+
+def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
+    """Those that a defence can meet, which names a base model or none."""
+    return tuple(name for name in names if has_base or not read_attack(name).uses_base)
+
+
+def reference() -> dict[str, str]:
+    """Algorithms, what goes around them, and presets, by an example of the name of each."""
+    algorithms = {
+        name: "; ".join([f"{each.sentence}. {each.about}", *each.facts]) for name, each in examples().items()
+    }
+    presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
+    return {**algorithms, **GRAMMAR, **presets}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.decisions import Decisions, begin, room, start_images
+from attacks.solver import Problem, Solver, wide
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512
@@ -17,8 +18,17 @@ PRECISION = 1 / 512
 HALVINGS, DRIFT = 6, 1.03
 
 
+@Algorithm(
+    "RayS",
+    "RayS (labels only)",
+    example=1000,
+    paper="2006.12792",
+    norms=("linf", "l2"),
+    family="decision",
+    loss=None,
+)
 @dataclass(frozen=True)
-class Rays(Attack):
+class Rays(Solver):
     """The distance at which a ray leaves the right class, made smaller by flipping blocks of signs.
 
     Blocks are half as long at every level (algorithms 1 and 3 of the paper). Each example is at its own place
@@ -33,7 +43,7 @@ class Rays(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the first ray is that of ``start``, else one sign a channel."""
+        """See ``attacks.solver.Solver``; the first ray is that of ``start``, else one sign a channel."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         decisions = Decisions(estimator, y, self.steps)

@@ -12,11 +12,12 @@ from math import inf, prod, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.pgd import default_step_size
+from attacks.solver import Problem, Solver, wide
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, best points -> candidates like them
 
@@ -35,7 +36,7 @@ def search(
         first: the first candidates.
         steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
-        early_stop: see ``attacks.attack.Attack``.
+        early_stop: see ``attacks.solver.Solver``.
     """
     best = first
     if not estimator.per_example:
@@ -72,8 +73,17 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Te
     return loss, wrong
 
 
+@Algorithm(
+    "Random",
+    "random search",
+    example=1000,
+    paper="1902.06705",
+    takes=("steps", "apart"),
+    norms=("linf", "l2", "l1", "l0"),
+    family="search",
+)
 @dataclass(frozen=True)
-class RandomSearch(Attack):
+class RandomSearch(Solver):
     """Alternates corners of the ball (random signs) and uniform points inside; returns the best one.
 
     Attributes:
@@ -87,7 +97,7 @@ class RandomSearch(Attack):
     apart: float = 0
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
+        """See ``attacks.solver.Solver``; ``start`` replaces the first point."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         corner = True
@@ -109,9 +119,10 @@ FIRST_SHARE = 0.8
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
+@Algorithm("Square", "Square attack", example=1000, paper="1912.00049", family="search", loss="margin")
 @dataclass(frozen=True)
-class Square(Attack):
-    """Keeps a square if it raises the margin loss (``attacks.score_based``); returns the best point.
+class Square(Solver):
+    """Keeps a random square if it raises the margin loss; returns the best point.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
@@ -120,7 +131,7 @@ class Square(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""
+        """See ``attacks.solver.Solver``; ``start`` replaces the stripes or tiles."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         candidate = _linf_candidate if ball.order == inf else _l2_candidate
@@ -249,8 +260,18 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
     return (inside_rows & inside_columns).to(x.device)
 
 
+@Algorithm(
+    "SPSA",
+    "SPSA",
+    example=1000,
+    paper="1802.05666",
+    takes=("steps", "step_size"),
+    family="estimate",
+    fewest_steps=32,  # two queries for each of 16 directions
+    stops_early=False,
+)
 @dataclass(frozen=True)
-class Spsa(Attack):
+class Spsa(Solver):
     """PGD on gradients that are estimated from losses; the target need not be differentiable.
 
     A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
@@ -275,7 +296,7 @@ class Spsa(Attack):
     memory: float = 0.75
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``."""
+        """See ``attacks.solver.Solver``."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())

@@ -12,12 +12,13 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import drawn, most
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.minimum_norm import MARGIN_SPREAD, Adam, Nearest, annealed, level, unit_length
 from attacks.score_based import search
+from attacks.solver import Problem, Solver, wide
 
 # Steps between two comparisons where one answer says little, because of chance or of co-batched inputs.
 COMPARED = 10
@@ -61,9 +62,31 @@ class Best:
 COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 
 
+@Algorithm(
+    "sPGD-u",
+    "sparse PGD, unprojected gradients",
+    example=100,
+    paper="2405.05075",
+    takes=("steps", "loss"),
+    fixed={"projected": False},
+    norms=("l0",),
+    loss="ce",
+)
+@Algorithm(
+    "sPGD-p",
+    "sparse PGD, projected gradients",
+    example=100,
+    paper="2405.05075",
+    takes=("steps", "loss"),
+    fixed={"projected": True},
+    norms=("l0",),
+    loss="ce",
+)
 @dataclass(frozen=True)
-class SparsePgd(Attack):
-    """Sparse PGD (algorithm 1). The point is x with the colours of the eps pixels whose mask is largest.
+class SparsePgd(Solver):
+    """Ascent in a mask, whose largest entries choose the pixels, and in their colours (algorithm 1).
+
+    The point is x with the colours of the eps pixels whose mask is largest.
 
     Attributes:
         steps: gradients.
@@ -76,7 +99,7 @@ class SparsePgd(Attack):
     loss: Loss = cross_entropy
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; pixels that ``start`` changes are the first choice."""
+        """See ``attacks.solver.Solver``; pixels that ``start`` changes are the first choice."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         colours, mask = drawn(torch.rand, x, generators), drawn(torch.randn, x[:, :, :1], generators)
@@ -138,9 +161,17 @@ WIDTH, THRESHOLD, CHANGE = 1e-3, 0.3, 0.01
 STEP, LAST_STEP = 1.0, 0.1
 
 
+@Algorithm(
+    "Sigma-zero",
+    "sigma-zero, the fewest pixels",
+    example=100,
+    paper="2402.01879",
+    norms=("l0",),
+    family="nearest",
+)
 @dataclass(frozen=True)
-class SigmaZero(Attack):
-    """Sigma-zero (algorithm 1): the wrong answer with the fewest pixels changed, whatever eps is.
+class SigmaZero(Solver):
+    """The wrong answer with the fewest pixels changed, whatever eps is (algorithm 1).
 
     It ascends in the margin loss as long as an answer is right, and descends in the sum over pixels of
     m / (m + WIDTH), where m is the squared size of a pixel's move. Moves below a threshold are taken back;
@@ -154,7 +185,7 @@ class SigmaZero(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        """See ``attacks.solver.Solver``; from x, or from ``start``."""
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
@@ -193,9 +224,12 @@ EXCHANGED = 0.3
 DIVIDED = {50: 2, 200: 4, 500: 5, 1000: 6, 2000: 8, 4000: 10, 6000: 12, 8000: 15}
 
 
+@Algorithm(
+    "Sparse-RS", "Sparse-RS, random pixels", example=1000, paper="2006.12834", norms=("l0",), family="search"
+)
 @dataclass(frozen=True)
-class SparseRs(Attack):
-    """Sparse-RS: some of the changed pixels are exchanged for others, each channel black or white at random.
+class SparseRs(Solver):
+    """Some of the changed pixels are exchanged for others, each channel black or white at random.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
@@ -204,7 +238,7 @@ class SparseRs(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` replaces the first pixels."""
+        """See ``attacks.solver.Solver``; ``start`` replaces the first pixels."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
 

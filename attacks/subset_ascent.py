@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, larger, wide
+from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.solver import Problem, Solver, larger, wide
 
 MOMENTUM = 0.75
 FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
@@ -110,17 +111,17 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class _SubsetAscent(Attack):
+class _SubsetAscent(Solver):
     """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:
-        steps: gradients; the catalogue says how many it takes at least.
+        steps: gradients.
     """
 
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``.
+        """See ``attacks.solver.Solver``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
@@ -175,6 +176,7 @@ PARTS = (
 )
 
 
+@Algorithm("Parts", "ascent in parts of the ball", example=60, loss="margin", fewest_steps=24, partial=True)
 class Parts(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.
 
@@ -199,6 +201,7 @@ STAGES = 8
 RISE = 0.25  # of eps by which a ball grows at first; halved where the larger one holds nothing better
 
 
+@Algorithm("Growing", "ascent in growing balls", example=48, loss="margin", fewest_steps=16, partial=True)
 class Growing(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in one ball after another.
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from attacks.attack import Attack, Problem, better_of
 from attacks.balls import Ball
 from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
+from attacks.solver import Problem, Solver, better_of
 
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
 QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare a round's result with the best so far
@@ -34,20 +34,20 @@ class SurrogateTarget(FreshDraws):
 
 
 @dataclass(frozen=True)
-class Surrogate(Attack):
+class Surrogate(Solver):
     """Runs an attack on a network that is taught the target's mean answers, ``ROUNDS`` times over.
 
     Each round goes on from the best points so far; what it finds is kept where the target's own margin loss
-    is larger (``attacks.attack``).
+    is larger (``attacks.solver``).
 
     Attributes:
         inner: the attack on the network, which must not stop early.
     """
 
-    inner: Attack
+    inner: Solver
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the network starts from a ``SurrogateTarget``'s base."""
+        """See ``attacks.solver.Solver``; the network starts from a ``SurrogateTarget``'s base."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x if start is None else ball.project_(start.clone())

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem, larger, wide
-from attacks.attack_name import AttackName
+from attacks.algorithm import Algorithm, Cost
+from attacks.attack import Attack
 from attacks.balls import Ball
-from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
+from attacks.solver import Problem, Solver, larger, wide
 
 FRACTIONS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the ball's radius
 HALF = (-0.5, 0.0, 0.5)  # on top of an ascent in half the ball
@@ -29,7 +29,7 @@ JUMP = 0.5  # of the change over the whole interval that remains in a 64th of it
 SCAN = 220  # forwards of smooth moves and bisections, about
 
 
-def queries(attack: AttackName, randomised: bool) -> Cost:
+def queries(attack: Attack, randomised: bool) -> Cost:
     """Approximate cost (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
     return Cost(SCAN, UPHILL + 1)
 
@@ -39,9 +39,17 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
 
 
+@Algorithm(
+    "Switch",
+    "smooth moves to jumps of the answer, then ascent",
+    example=20,
+    cost=queries,
+    costs="220 queries, 5 gradients and more behind a jump",
+    informative=False,
+)
 @dataclass(frozen=True)
-class Switch(Attack):
-    """Returns the best point seen.
+class Switch(Solver):
+    """Smooth moves to where the answer jumps, then steps behind the jump; returns the best point seen.
 
     An input costs about 260 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
     attacked with it has a jump.
@@ -54,7 +62,7 @@ class Switch(Attack):
     steps: int
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is one of the points compared."""
+        """See ``attacks.solver.Solver``; ``start`` is one of the points compared."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x.clone() if start is None else ball.project_(start.clone())

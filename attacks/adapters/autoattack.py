@@ -11,7 +11,7 @@ from pyautoattack import AutoAttack
 from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
-from attacks.attack_name import AttackName
+from attacks.attack import Package
 from attacks.perturbation_budget import PerturbationBudget
 
 DLR_CLASSES = 4
@@ -22,7 +22,7 @@ OPTIONS = ("eot_iter", "n_iter", "n_queries", "n_restarts", "n_target_classes")
 
 
 def run(
-    name: AttackName,
+    name: Package,
     view: torch.nn.Module,
     x: Tensor,
     y: Tensor,
@@ -40,7 +40,7 @@ def run(
     """
     norms = {"linf": "Linf", "l2": "L2", "l1": "L1"}
     if budget.norm not in norms:
-        raise ValueError(f"expected norm linf, l2 or l1 for autoattack, got {budget.norm} for {name.text}")
+        raise ValueError(f"expected norm linf, l2 or l1 for autoattack, got {budget.norm} for {name}")
     norm = norms[budget.norm]
     with seeded_from(generator) as seed, _contained(), torch.no_grad():
         classes = view(x).shape[1]
@@ -55,7 +55,7 @@ def run(
         suite.apgd_targeted.n_target_classes = min(suite.apgd_targeted.n_target_classes, classes - 1)
         suite.fab.n_target_classes = min(suite.fab.n_target_classes, classes - 1)
         for option, value in name.options:
-            _set(suite, option, value, name.text)
+            _set(suite, option, value, name)
         x_adv, _ = suite.run_standard_evaluation(x.clone(), y, batch_size=len(x))
     return x_adv
 
@@ -76,7 +76,7 @@ class PaddedLogits(torch.nn.Module):
         return torch.cat([logits, below.expand(-1, DLR_CLASSES - logits.shape[1])], dim=1)
 
 
-def _set(suite: AutoAttack, option: str, value: str, text: str) -> None:
+def _set(suite: AutoAttack, option: str, value: str, text: Package) -> None:
     if option not in OPTIONS or not value.isdecimal() or int(value) < 1:
         raise ValueError(f"expected whole numbers for {', '.join(OPTIONS)}, got {option}={value} in {text}")
     inside = {

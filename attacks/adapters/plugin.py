@@ -16,16 +16,16 @@ from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
 from attacks.adapters.user_modules import object_named, takes
-from attacks.attack_name import AttackName
+from attacks.attack import Package, number_in
 from attacks.perturbation_budget import PerturbationBudget
 
 _PERTURB = "perturb(x, y, estimator, budget, generators, start)"
 
 
-def load(name: AttackName) -> Any:
+def load(name: Package) -> Any:
     """Imports what the name means; this runs the user's code.
 
-    A class is called with the name's options, and what it builds has ``perturb`` as ``attacks.attack.Attack``
+    A class is called with the name's options, and what it builds has ``perturb`` as ``attacks.solver.Solver``
     has. Anything else that can be called is a function ``(model, x, y, eps=...)`` that returns the perturbed
     inputs of one batch, the options being further keyword arguments.
 
@@ -36,7 +36,7 @@ def load(name: AttackName) -> Any:
     try:
         factory = object_named(name.algorithm)
     except ValueError as error:
-        raise ValueError(f"{name.text}: {error}") from error.__cause__  # where the user's code failed
+        raise ValueError(f"{name}: {error}") from error.__cause__  # where the user's code failed
     options = {option: _value(text) for option, text in name.options}
     if inspect.isclass(factory):
         try:
@@ -44,16 +44,16 @@ def load(name: AttackName) -> Any:
         except Exception as error:  # the user's class can fail in any way
             given = ", ".join(f"{option}={value!r}" for option, value in options.items())
             raise ValueError(
-                f"{name.text}: {object_name}({given}) raised {type(error).__name__}: {error}"
+                f"{name}: {object_name}({given}) raised {type(error).__name__}: {error}"
             ) from error
         if not callable(getattr(attack, "perturb", None)):
-            raise ValueError(f"{name.text}: {object_name} has no method {_PERTURB}")
+            raise ValueError(f"{name}: {object_name} has no method {_PERTURB}")
         if not takes(attack.perturb, 6, {}):
-            raise ValueError(f"{name.text}: {object_name}.perturb does not take {_PERTURB[7:]}")
+            raise ValueError(f"{name}: {object_name}.perturb does not take {_PERTURB[7:]}")
         return attack
     if not takes(factory, 3, {"eps": 0.0, **options}):
         wanted = ", ".join(["model", "x", "y", "eps", *options])
-        raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")
+        raise ValueError(f"{name}: {object_name} does not take ({wanted})")
     return partial(factory, **options)
 
 
@@ -83,7 +83,7 @@ def keep(attacks: Sequence[str | Callable[..., Any]]) -> list[str]:
 
 
 def run(
-    name: AttackName,
+    name: Package,
     view: torch.nn.Module,
     x: Tensor,
     y: Tensor,
@@ -101,8 +101,7 @@ def _value(text: str) -> int | float | bool | str:
     """An option as Python would write it: 10, 0.5, 1/255, true, or else as text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    over, _, under = text.partition("/")
     try:
-        return int(text) if text.lstrip("-").isdecimal() else float(over) / float(under or 1)
+        return int(text) if text.lstrip("-").isdecimal() else number_in(text)
     except (ValueError, ZeroDivisionError):
         return text

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.accelerator import random_states_kept
-from attacks.attack_name import AttackName
+from attacks.attack import Package
 from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import projected
@@ -148,7 +148,7 @@ def installed(third_party: str) -> bool:
 
 
 def run_third_party(
-    name: AttackName,
+    name: Package,
     view: torch.nn.Module,
     x: Tensor,
     y: Tensor,
@@ -160,7 +160,7 @@ def run_third_party(
     The process's random generators are seeded from ``generator`` for the call and restored after it.
 
     Args:
-        name: with ``third_party`` set.
+        name: of ``torchattacks`` or ``autoattack``, or a user's function.
         view: ``[B, C, H, W]`` -> ``[B, classes]`` with a parameter on x's device: a `ThirdPartyView`, or any
             other module to run the attack as it comes.
         x: clean inputs ``[K, C, H, W]`` in [0, 1].
@@ -176,24 +176,20 @@ def run_third_party(
         ValueError: a budget or an option that the package does not support; the package is not installed; the
             result is not a tensor like ``x``.
     """
-    if name.third_party is None:
-        raise ValueError(f"expected an attack of another package, got {name.text}")
-    if not installed(name.third_party):
-        package = DISTRIBUTION.get(name.third_party, name.third_party)
-        raise ValueError(f"expected {package} to be installed for {name.text} (pip install {package})")
+    if not installed(name.package):
+        package = DISTRIBUTION.get(name.package, name.package)
+        raise ValueError(f"expected {package} to be installed for {name} (pip install {package})")
     if budget.eps_space != "pixel" or budget.eps_scale is not None:
-        raise ValueError(
-            f"expected eps in pixel units for all inputs, which is what {name.third_party} knows"
-        )
+        raise ValueError(f"expected eps in pixel units for all inputs, which is what {name.package} knows")
     x = x.contiguous()  # packages take views that images stored channels-last do not allow
-    adapter: Any = import_module(f"attacks.adapters.{name.third_party}")
+    adapter: Any = import_module(f"attacks.adapters.{name.package}")
     if budget.eps == 0:
         return x.clone()
     x_adv = adapter.run(name, view, x, y, budget, generator)
     return projected(like(name, x_adv, x)[None], x[None], budget)[0]
 
 
-def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
+def like(name: Package, result: Any, x: Tensor) -> Tensor:
     """The result of another's attack, in the shape and type of ``x`` and on its device.
 
     Raises:
@@ -201,5 +197,5 @@ def like(name: AttackName, result: Any, x: Tensor) -> Tensor:
     """
     if not isinstance(result, Tensor) or result.shape != x.shape:
         shape = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
-        raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {shape}")
+        raise ValueError(f"{name}: expected perturbed inputs {tuple(x.shape)}, got {shape}")
     return result.detach().to(x)

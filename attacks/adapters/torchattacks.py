@@ -10,13 +10,12 @@ import torchattacks
 from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
-from attacks.attack_name import AttackName
-from attacks.catalogue import TORCHATTACKS_L2, TORCHATTACKS_LINF
+from attacks.attack import TORCHATTACKS_L2, TORCHATTACKS_LINF, Package, number_in
 from attacks.perturbation_budget import PerturbationBudget
 
 
 def run(
-    name: AttackName,
+    name: Package,
     view: torch.nn.Module,
     x: Tensor,
     y: Tensor,
@@ -33,9 +32,9 @@ def run(
     """
     known = {"linf": TORCHATTACKS_LINF, "l2": TORCHATTACKS_L2}.get(budget.norm, ())
     if not known:
-        raise ValueError(f"expected norm linf or l2 for torchattacks, got {budget.norm} for {name.text}")
+        raise ValueError(f"expected norm linf or l2 for torchattacks, got {budget.norm} for {name}")
     if name.algorithm not in known:
-        raise ValueError(f"expected one of {', '.join(known)} for {budget.norm}, got {name.text}")
+        raise ValueError(f"expected one of {', '.join(known)} for {budget.norm}, got {name}")
     attack_class = getattr(torchattacks, name.algorithm)
     parameters = dict(inspect.signature(attack_class.__init__).parameters)
     for fixed in ("self", "model"):
@@ -53,7 +52,7 @@ def run(
 
 
 def _settings(
-    name: AttackName, parameters: dict[str, inspect.Parameter], budget: PerturbationBudget
+    name: Package, parameters: dict[str, inspect.Parameter], budget: PerturbationBudget
 ) -> dict[str, Any]:
     eps_name = "eps" if "eps" in parameters else "max_epsilon"
     settings: dict[str, Any] = {eps_name: budget.eps}
@@ -66,12 +65,12 @@ def _settings(
     ]
     for option, value in name.options:
         if option not in free:
-            raise ValueError(f"expected an option out of {', '.join(free)}, got {option} in {name.text}")
-        settings[option] = _typed(value, parameters[option].default, name.text)
+            raise ValueError(f"expected an option out of {', '.join(free)}, got {option} in {name}")
+        settings[option] = _typed(value, parameters[option].default, name)
     return settings
 
 
-def _typed(value: str, default: Any, text: str) -> Any:
+def _typed(value: str, default: Any, text: Package) -> Any:
     """``value`` converted to the type of the constructor's default."""
     try:
         if isinstance(default, bool):
@@ -79,8 +78,7 @@ def _typed(value: str, default: Any, text: str) -> Any:
         if isinstance(default, int):
             return int(value)
         if isinstance(default, float):
-            over, _, under = value.partition("/")
-            return float(over) / float(under or 1)
+            return number_in(value)
     except (ValueError, KeyError, ZeroDivisionError):
         raise ValueError(f"expected a {type(default).__name__}, got {value!r} in {text}") from None
     return value

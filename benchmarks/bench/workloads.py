@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.naming import parse
+from attacks.attack import Attack
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
-from attacks.registry import attack_for, estimator_for
+from attacks.solving import estimator_for, solver_for
 from benchmarks.bench.timing import TimedContender
 from robustbench_coded.coding.sizes import coded_size
 from robustbench_coded.defences.inferences import Standard
@@ -62,14 +63,15 @@ def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callab
     """An attack as an evaluation runs it on G batches ``x`` [G, K, C, H, W], without early stops."""
     groups, k = x.shape[:2]
     y = workload.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
-    parsed, budget = parse(name), PerturbationBudget("linf", EPS)
+    parsed, budget = read_attack(name), PerturbationBudget("linf", EPS)
+    assert isinstance(parsed, Attack)
 
     def run() -> Tensor:
         target = Target(defence, k, 0, range(groups))
         with tf32(True):
             estimator = estimator_for(parsed, target, max_images=target.images(x))
             generators = [stream(0, batch, "start") for batch in range(groups)]
-            return attack_for(parsed).perturb(x, y, estimator, budget, generators)
+            return solver_for(parsed).perturb(x, y, estimator, budget, generators)
 
     return run
 

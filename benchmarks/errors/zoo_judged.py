@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from attacks.presets import DEFAULT
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.requested import DEFAULT
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.judgements import Judgement

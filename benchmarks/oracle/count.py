@@ -16,8 +16,8 @@ from unittest import mock
 
 from msgspec import structs
 
-from attacks.attack_name import SEVERAL, SUBMITTED, split_submitted
-from attacks.naming import parse
+from attacks.attack import Submitted
+from attacks.naming import read_attack
 from benchmarks.oracle import suites
 from robustbench_coded.judge import judge, judgements, rules
 from robustbench_coded.judge.run import Run, load_run
@@ -54,18 +54,21 @@ def traits_of(attack: str) -> set[tuple[str, str]]:
     """What a row's attack is made of: its algorithm, what it knows, and how it was transformed."""
     if attack in CONTROLS:
         return set()
-    name = parse(attack)
-    if name.estimator != SUBMITTED:
-        own = {("attack", name.third_party or name.algorithm)}
-        if name.estimator != "fresh":
-            own.add(("estimator", f"{name.estimator}-"))
-        if name.draws > 1:
-            own.add(("estimator", "eot-"))
-        return own | ({("estimator", "relaxed-")} if name.relaxed else set())
-    _, source, transforms = split_submitted(attack)
-    made = set() if source == SEVERAL else {trait for trait in traits_of(source) if trait[0] == "attack"}
-    done = {("transform", option) for option, _ in transforms} or {("transform", "none (resubmission alone)")}
-    return made | done
+    named = read_attack(attack)
+    if isinstance(named, Submitted):
+        made = (
+            {trait for trait in traits_of(str(named.attack)) if trait[0] == "attack"}
+            if named.attack
+            else set()
+        )
+        done = {("transform", option) for option, _ in named.options}
+        return made | (done or {("transform", "none (resubmission alone)")})
+    own = {("attack", named.package or named.algorithm)}
+    if named.knows != "fresh":
+        own.add(("estimator", f"{named.knows}-"))
+    if named.draws > 1:
+        own.add(("estimator", "eot-"))
+    return own | ({("estimator", "relaxed-")} if named.relaxed else set())
 
 
 def said(run: Run) -> Said:

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from attacks.adapters.third_party import installed
-from attacks.naming import parse
+from attacks.naming import read_runnable
 from attacks.presets import PRESETS
 from benchmarks.bench.table import pipes
 from robustbench_coded import evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
-from robustbench_coded.evaluation.planning.costs import queries_of
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import Interval
@@ -211,9 +210,9 @@ def ours_affordable() -> list[str]:
     """The attacks of ours that cost no more than the budget, by their names."""
 
     def cost(text: str) -> float:
-        name = parse(text)
-        rate = 1.0 if name.estimator == "transfer" else RATE
-        return rate * sum(queries_of(name, randomised=True))
+        attack = read_runnable(text)
+        rate = 1.0 if attack.knows == "transfer" else RATE
+        return rate * sum(attack.queries(randomised=True))
 
     return [text for text in dict.fromkeys(OURS) if cost(text) <= BUDGET]
 

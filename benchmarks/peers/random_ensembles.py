@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.attack import wide
 from attacks.losses import margin_loss
+from attacks.solver import wide
 from robustbench_coded import FreshDraws, PerturbationBudget, attack, evaluate
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.named_sets import load_digits

@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from attacks.attack_name import AttackName
-from attacks.catalogue import refuse_norm
+from attacks.attack import Package, Runnable
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.naming import parse, with_options
+from attacks.naming import read_changed, refuse_norm
 from attacks.norms import Norm
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
@@ -99,11 +98,14 @@ def attack(
     rules = {"steps": count(), "eot": count(), "step_size": number(0, above=True)}
     stated = {"steps": steps, "eot": eot, "step_size": step_size}
     parts = {part: read_number(n, part, rules[part]) for part, n in stated.items() if n is not None}
-    text = with_options(name, **parts, loss=loss)
+    try:
+        named = read_changed(name, **parts, **({} if loss is None else {"loss": loss}))
+    except ValueError as error:
+        raise InputError(str(error)) from None
     if type(early_stop) is not bool:
         raise InputError(f"early_stop: expected True or False, got {early_stop!r}")
     radius = read_number(eps, "eps", number(0))
-    return _perturbed(model, x, y, text, radius, norm, seed, target, base=base, early_stop=early_stop)
+    return _perturbed(model, x, y, named, radius, norm, seed, target, base=base, early_stop=early_stop)
 
 
 def attack_batches(
@@ -163,7 +165,7 @@ def _perturbed(
     model: Any,
     x: Images,
     y: Any,
-    text: str,
+    attack: Runnable,
     eps: float,
     norm: Any,
     seed: int,
@@ -175,21 +177,21 @@ def _perturbed(
         images = _images(x, model)
         classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
         try:
-            attack_name, budget = parse(text), PerturbationBudget(named_norm(norm, "norm"), eps)
-            refuse_norm(attack_name, budget.norm)
+            budget = PerturbationBudget(named_norm(norm, "norm"), eps)
+            refuse_norm(attack, budget.norm)
         except ValueError as error:
             raise InputError(str(error)) from None
         defence = _as_defence(model, images, int(classes.max()))
         if base is not None:
             defence = copy(defence)
             defence.base = base
-        if attack_name.uses_base and defence.base is None:
-            raise InputError(f"{attack_name.text} asks the base model; give it: base=network")
+        if attack.uses_base and defence.base is None:
+            raise InputError(f"{attack} asks the base model; give it: base=network")
         wanted = None if target is None else _targets(target, defence, images, seed)
         if wanted is None:
-            perturbed = _attacked(defence, images, classes, attack_name, budget, seed, early_stop)
+            perturbed = _attacked(defence, images, classes, attack, budget, seed, early_stop)
         else:
-            perturbed = _targeted(defence, images, attack_name, budget, seed, early_stop, wanted)
+            perturbed = _targeted(defence, images, attack, budget, seed, early_stop, wanted)
     return _like(x, perturbed.detach())
 
 
@@ -260,7 +262,7 @@ def _like(x: Any, perturbed: Tensor) -> Any:
 def _targeted(
     defence: Defence,
     x: Tensor,
-    name: AttackName,
+    attack: Runnable,
     budget: PerturbationBudget,
     seed: int,
     early_stop: bool,
@@ -275,7 +277,7 @@ def _targeted(
     if len(classes) > 1 and defence.batch_dependent:
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
     points, answers = x.clone(), None
-    if len(classes) > 1 and name.traits.family == "decision":
+    if len(classes) > 1 and attack.declared.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
         rows = wanted == each
@@ -285,7 +287,7 @@ def _targeted(
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
         towards = TargetedDefence(defence, each)
-        points[rows] = _attacked(towards, x[rows], others, name, budget, seed, early_stop, start)
+        points[rows] = _attacked(towards, x[rows], others, attack, budget, seed, early_stop, start)
     return points
 
 
@@ -293,7 +295,7 @@ def _attacked(
     defence: Defence,
     x: Tensor,
     y: Tensor,
-    attack_name: AttackName,
+    attack: Runnable,
     budget: PerturbationBudget,
     seed: int,
     early_stop: bool,
@@ -312,34 +314,32 @@ def _attacked(
         early_stop=early_stop,
         start=None if start is None else start[None],
     )
-    if attack_name.third_party is not None and attack_name.differentiates:
-        _require_gradient(attack_name, inputs)
-    result = perturb(attack_name, inputs)
+    if isinstance(attack, Package) and attack.differentiates:
+        _require_gradient(attack, inputs)
+    result = perturb(attack, inputs)
     if result.counts["without_gradient"]:
-        _require_gradient(attack_name, inputs)
+        _require_gradient(attack, inputs)
     if faulty := result.counts["faulty"]:
-        raise InputError(
-            f"{attack_name.text}: {faulty} of {len(x)} results are not finite or outside eps or the box"
-        )
+        raise InputError(f"{attack}: {faulty} of {len(x)} results are not finite or outside eps or the box")
     return result.x[0]
 
 
-def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
+def _require_gradient(attack: Runnable, inputs: AttackInputs) -> None:
     """Raises InputError where there is no gradient; attacks of ours also follow that of smooth operators."""
     estimator = FreshDraws(inputs.target)
     try:
         estimator.gradient(inputs.x, inputs.y, margin_loss)
     except NoGradient as error:
-        if name.third_party is not None:
+        if isinstance(attack, Package):
             raise InputError(
-                f"{name.text} needs a gradient, and {error.why}; use {RELAXED[0]}, which smooths the "
+                f"{attack} needs a gradient, and {error.why}; use {RELAXED[0]}, which smooths the "
                 f"model's operators, or {LAST_RESORT[0]}, which needs none"
             ) from None
         estimator.relaxation = Relaxation()
         gradient = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
         if gradient is None or not bool((gradient != 0).any()):
             raise InputError(
-                f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
+                f"{attack} needs a gradient: {error.why}, and with smooth operators there is none either; "
                 f"use {LAST_RESORT[0]}, which needs none"
             ) from None
 

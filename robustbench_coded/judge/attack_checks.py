@@ -15,15 +15,15 @@ which one has twice as many as the other: of attacks that have come to their end
 strongest by chance each time.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
+from msgspec import structs
+
 from attacks import presets
-from attacks.attack_name import split_submitted
-from attacks.naming import parse
+from attacks.attack import AnyAttack, Attack, Submitted
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
@@ -35,7 +35,6 @@ from robustbench_coded.judge.checks import (
     is_adaptive,
     is_black_box,
     lowest,
-    name_of,
     not_run,
     on_another_loss,
     passed,
@@ -61,40 +60,39 @@ def converged(results: Sequence[CaseResult], ensemble: CaseResult) -> list[Check
     with_steps = [
         result
         for result in usable
-        if name_of(result).steps is not None
-        and not name_of(result).traits.restarts  # asked by `twice_the_restarts`
+        if result.made_by.steps is not None
+        and not result.made_by.declared.counts_starts  # asked by `twice_the_restarts`
         and result.case.attack != presets.RECOMBINED  # ends by itself
     ]
     averaging = [
         result
         for result in usable
-        if (name := name_of(result)).estimator == "fresh"
-        and not (name.third_party or is_black_box(name) or name.traits.restarts)
+        if isinstance(attack := result.made_by, Attack)
+        and attack.knows == "fresh"
+        and not (is_black_box(attack) or attack.declared.counts_starts)
     ]
     steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps)
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
         return [steps, passed(draws, "Nothing is random to the attacker: there are no draws to average.")]
-    if not any(is_adaptive(name_of(result)) for result in usable):
+    if not any(is_adaptive(result.made_by) for result in usable):
         return [steps, passed(draws, "No attack had its gradients, to average.")]
     return [steps, _at_its_end(draws, averaging, "draws", doubled_draws)]
 
 
 def doubled_steps(result: CaseResult) -> str:
     """The name of an attack with twice the steps."""
-    name = name_of(result)
-    if name.steps is None:
+    attack = result.made_by
+    if attack.steps is None or isinstance(attack, Submitted):
         return presets.USUAL
-    if name.third_party is not None:
-        return name.text.replace(f"steps={name.steps}", f"steps={2 * name.steps}")
-    return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
+    return str(attack.with_steps(2 * attack.steps))
 
 
 def doubled_draws(result: CaseResult) -> str:
     """The name of an attack that averages twice the draws."""
-    name = name_of(result)
-    plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
-    return f"{'relaxed-' if name.relaxed else ''}eot{2 * name.draws}-{plain}"
+    attack = result.made_by
+    assert isinstance(attack, Attack)
+    return str(structs.replace(attack, eot=2 * attack.draws))
 
 
 def _at_its_end(
@@ -112,22 +110,23 @@ def _at_its_end(
     best = lowest(attacks)
     if check := passed_at_zero(name, best):
         return check
-    if number == "draws" and name_of(best).traits.chooses_draws:
+    if number == "draws" and best.made_by.declared.chooses_draws:
         return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
 
     def count(result: CaseResult) -> int:
-        amount: int = getattr(name_of(result), number)
+        amount: int = getattr(result.made_by, number)
         return amount
 
+    field: Literal["steps", "eot"] = "steps" if number == "steps" else "eot"
     as_strong = [result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH]
     for attack in sorted(as_strong, key=accuracy_of):
         for other in sorted(attacks, key=count, reverse=True):
             fewer, more = sorted((attack, other), key=count)
-            if count(more) == 2 * count(fewer) and differs_only_in(name_of(more), name_of(fewer), number):
+            if count(more) == 2 * count(fewer) and differs_only_in(more.made_by, fewer.made_by, field):
                 check = compared(name, fewer, more, f"more {number} find more", doubled(more))
                 if check is not None:
                     return check
-    alike = [result for result in as_strong if name_of(result).traits.family == name_of(best).traits.family]
+    alike = [result for result in as_strong if result.made_by.declared.family == best.made_by.declared.family]
     fewer, more = min(alike, key=count), max(alike, key=count)
     if count(more) < 2 * count(fewer):
         return not_run(
@@ -169,14 +168,14 @@ def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """
     name = CheckName.ANOTHER_LOSS
     adaptive = [
-        result for result in usable_by(results, ensemble) if result.complete and is_adaptive(name_of(result))
+        result for result in usable_by(results, ensemble) if result.complete and is_adaptive(result.made_by)
     ]
     if not adaptive:
         return passed(name, "No attack had its gradients, to follow on any loss.")
-    relaxed = [result for result in adaptive if name_of(result).relaxed]
-    shown = [result for result in adaptive if not name_of(result).relaxed]
+    relaxed = [result for result in adaptive if result.made_by.relaxed]
+    shown = [result for result in adaptive if not result.made_by.relaxed]
     hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
-    candidates = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
+    candidates = [result for result in (relaxed if hidden else adaptive) if on_another_loss(result.made_by)]
     if candidates:
         best, accuracy = lowest(candidates).case.attack, accuracy_of(lowest(candidates))
         return passed(name, f"{best} leaves {accuracy:.1%}.", best)
@@ -193,11 +192,11 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     """
     name = CheckName.TRANSFER_OR_BLACK_BOX
     usable = usable_by(results, ensemble)
-    adaptive = [result for result in usable if is_adaptive(name_of(result))]
+    adaptive = [result for result in usable if is_adaptive(result.made_by)]
     others = [result for result in usable if result not in adaptive]
     if not adaptive:
         # Where queries ran instead, there are no gradients to ask for.
-        queries = [result for result in others if name_of(result).estimator != "submitted"]
+        queries = [result for result in others if result.made_by.knows != "submitted"]
         wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
         return not_run(
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
@@ -206,7 +205,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     if check := passed_at_zero(name, best):
         return check
     signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
-    made_here = [result for result in others if name_of(result).estimator != "submitted"]
+    made_here = [result for result in others if result.made_by.knows != "submitted"]
     estimator = "aware" if ensemble.case.threat.draw_known else "eot10"
     check = None
     # Submitted inputs may show that the gradients mislead; a search of its own they do not replace.
@@ -215,7 +214,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
             rival = lowest(rivals)
             more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
             if rival in signs or _is_search(rival) or not ensemble.has_base:
-                roundabout = (at for at in presets.ROUNDABOUT if ensemble.has_base or not parse(at).uses_base)
+                roundabout = presets.possible(presets.ROUNDABOUT, has_base=ensemble.has_base)
                 more += [*roundabout, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients is stronger"
             check = compared(name, best, rival, fault, *more)
@@ -236,7 +235,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.combination.strongest_attack)
     usable = usable_by(results, ensemble)
-    parts = [result for result in usable if name_of(result).traits.partial]
+    parts = [result for result in usable if result.made_by.declared.partial]
     curves = [_curve(results, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
         fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
@@ -249,13 +248,13 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     ends = [
         end
         for end in (usable_by(results, there) if there else ())
-        if any(differs_only_in(name_of(end), name_of(result), "steps") for result in usable)
+        if any(differs_only_in(end.made_by, result.made_by, "steps") for result in usable)
     ]
     if not ends:
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.
         made_here = [
-            result for result in usable if name_of(result).estimator != "submitted" and result not in parts
+            result for result in usable if result.made_by.knows != "submitted" and result not in parts
         ]
         wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
@@ -297,7 +296,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
         restarts: `twice_the_restarts`.
     """
     name = CheckName.ATTACKS_AGREE
-    own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
+    own = [result for result in usable_by(results, ensemble) if result.made_by.knows != "submitted"]
     if not own:
         return passed(name, "No attack ran that could disagree.")
     best = lowest(own)
@@ -305,13 +304,13 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     finding = f"{best.case.attack} leaves {accuracy:.1%}, all attacks together {together:.1%}"
     check = passed(name, f"{finding}.", best.case.attack)
     far = accuracy - together >= FAR
-    if accuracy - together < DISAGREE or not (far or is_adaptive(name_of(best))):
+    if accuracy - together < DISAGREE or not (far or is_adaptive(best.made_by)):
         return check
     one_by_one = not (ensemble.randomised or ensemble.batch_dependent or ensemble.case.threat.one_victim)
     if restarts.passed and not (far or one_by_one):
         return replace(check, finding=f"{finding}; mixing more starts finds no more.")
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
-    recombined = (presets.RECOMBINED,) if one_by_one and is_adaptive(name_of(best)) else ()
+    recombined = (presets.RECOMBINED,) if one_by_one and is_adaptive(best.made_by) else ()
     step = run_attacks(*restarts.run_next, *recombined)
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
@@ -323,17 +322,17 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
     few starts are held against every other attack, and twice as many against them.
     """
     name = CheckName.TWICE_THE_RESTARTS
-    own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
+    own = [result for result in usable_by(results, ensemble) if result.made_by.knows != "submitted"]
     if ensemble.case.threat.inputs != "batch" or ensemble.case.perturbation.norm == "l0":
         return passed(name, "Asked where whole batches are attacked, and in norms that PGD knows.")
-    if not any(is_adaptive(name_of(result)) for result in own):
+    if not any(is_adaptive(result.made_by) for result in own):
         return passed(name, "No attack had its gradients, to follow from other starts.")
     if check := passed_at_zero(name, lowest(own)):
         return check
-    restarted = [result for result in own if name_of(result).traits.restarts and result.complete]
+    restarted = [result for result in own if result.made_by.declared.counts_starts and result.complete]
     if not restarted:
         return not_run(name, "No results of several starts were mixed.", presets.RESTARTED)
-    most = max(restarted, key=lambda result: name_of(result).steps or 0)
+    most = max(restarted, key=lambda result: result.made_by.steps or 0)
     rivals = [result for result in own if result is not most]
     fault = "more starts find more, and still more may find still more"
     check = compared(name, lowest(rivals), most, fault, doubled_steps(most)) if rivals else None
@@ -358,7 +357,7 @@ def _is_search(result: CaseResult) -> bool:
     """True for a random search; of victims, whose queries would cost a batch each, also for one that was made
     on whole batches and submitted.
     """
-    name = name_of(result)
-    if result.case.threat.one_victim and name.estimator == "submitted":
-        name = parse(split_submitted(name.text)[1])
-    return name.traits.family == "search"
+    attack: AnyAttack | None = result.made_by
+    if result.case.threat.one_victim and isinstance(attack, Submitted):
+        attack = attack.attack
+    return attack is not None and attack.declared.family == "search"

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attacks.attack import AnyAttack
+from attacks.naming import read_attack
 from robustbench_coded.judge.anytime import RandomBatches, mixture_interval
 from robustbench_coded.judge.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.judge.intervals import (
@@ -78,6 +80,11 @@ class CaseResult:
     # Results of its attacks that were no perturbed inputs: the clean ones were scored in their place.
     faulty: int = 0
     combination: Combination = NOT_COMBINED  # of a row that is made of several attacks
+
+    @property
+    def made_by(self) -> AnyAttack:
+        """The attack; not of controls and combined rows."""
+        return read_attack(self.case.attack)
 
     @property
     def unattacked(self) -> "CaseResult":

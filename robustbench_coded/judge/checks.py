@@ -5,11 +5,13 @@ Names of attacks say which of them can be compared; a comparison of two says whe
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from msgspec import structs
 
-from attacks.attack_name import AttackName
-from attacks.naming import parse, suited
+from attacks.attack import AnyAttack, Attack, suited
+from attacks.naming import read_attack
 from robustbench_coded.judge.case_results import CaseResult, inherited
 from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
@@ -40,59 +42,50 @@ def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) ->
 
 
 def _is_attack(result: CaseResult) -> bool:
-    """True if it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
-    if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
-        return False
-    try:
-        parse(result.case.attack)
-    except ValueError:
-        return False
-    return True
+    """True if it is one attack, with outcomes."""
+    return result.cell is not None and result.case.attack not in (*CONTROLS, *COMBINED)
 
 
-def name_of(result: CaseResult) -> AttackName:
-    """The attack's name, read."""
-    return parse(result.case.attack)
-
-
-def is_black_box(name: AttackName) -> bool:
+def is_black_box(attack: AnyAttack) -> bool:
     """True if it uses no gradients of the defence."""
-    return name.estimator in ("submitted", "surrogate") or name.asks_answers_alone
+    return attack.knows in ("submitted", "surrogate") or attack.declared.asks_answers_alone
 
 
-def is_adaptive(name: AttackName) -> bool:
+def is_adaptive(attack: AnyAttack) -> bool:
     """True if its gradients come through the defence itself."""
-    return name.estimator != "transfer" and not is_black_box(name)
+    return attack.knows != "transfer" and not is_black_box(attack)
 
 
-def informative(name: AttackName) -> bool:
+def informative(attack: AnyAttack) -> bool:
     """True if an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
     An attack towards a single target, or in a part of the ball, does not either.
     """
-    if is_black_box(name) or not name.traits.informative or name.target is not None or name.traits.partial:
+    elsewhere = is_black_box(attack) or attack.target is not None
+    if elsewhere or not attack.declared.informative or attack.declared.partial:
         return False
-    return name.steps is None or name.steps >= FEWEST_STEPS
+    return attack.steps is None or attack.steps >= FEWEST_STEPS
 
 
-def on_cross_entropy(name: AttackName) -> bool:
+def on_cross_entropy(attack: AnyAttack) -> bool:
     """True if the attack raises the cross-entropy, by gradients."""
-    return _loss(name) == "ce" and not is_black_box(name)
+    return _loss(attack) == "ce" and not is_black_box(attack)
 
 
-def on_another_loss(name: AttackName) -> bool:
+def on_another_loss(attack: AnyAttack) -> bool:
     """True if the attack is informative and raises a margin; what one of the user's own raises is unknown."""
-    return informative(name) and _loss(name) not in (None, "ce")
+    return informative(attack) and _loss(attack) not in (None, "ce")
 
 
-def _loss(name: AttackName) -> str | None:
-    return dict(name.options).get("loss", name.traits.loss)
+def _loss(attack: AnyAttack) -> str | None:
+    return dict(attack.options).get("loss", attack.declared.loss)
 
 
-def differs_only_in(first: AttackName, other: AttackName, *fields: str) -> bool:
-    """True if two attacks are the same but for the named fields."""
-    same = {field: getattr(other, field) for field in (*fields, "text")}
-    return replace(first, **same) == other
+def differs_only_in(first: AnyAttack, other: AnyAttack, field: Literal["steps", "eot"]) -> bool:
+    """True if two attacks are the same but for a field that those of this package have."""
+    if isinstance(first, Attack) and isinstance(other, Attack):
+        first = structs.replace(first, **{field: getattr(other, field)})
+    return first == other
 
 
 def guesses_draw(ensemble: CaseResult) -> bool:
@@ -212,7 +205,8 @@ def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tu
     def step(check: Check) -> NextStep | None:
         if check.next_step is None or not check.run_next:
             return check.next_step
-        known = (name if name in CONTROLS else suited(name, norm) for name in check.run_next)
+        attacks = {name: suited(read_attack(name), norm) for name in check.run_next if name not in CONTROLS}
+        known = (str(attacks.get(name, name)) for name in check.run_next)
         fresh = [
             name
             for name in dict.fromkeys(known)

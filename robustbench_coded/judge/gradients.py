@@ -26,8 +26,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from attacks import presets
-from attacks.attack_name import PREFIX, split_submitted
-from attacks.naming import parse
+from attacks.attack import Submitted
 from robustbench_coded.judge.attack_checks import doubled_steps
 from robustbench_coded.judge.case_results import CLOSE, CaseResult
 from robustbench_coded.judge.checks import (
@@ -40,7 +39,6 @@ from robustbench_coded.judge.checks import (
     is_adaptive,
     is_black_box,
     lowest,
-    name_of,
     run_attacks,
     usable_by,
 )
@@ -83,7 +81,7 @@ def answered(
             return replace(check, outcome=CheckOutcome.PASSED, finding=finding, next_step=None)
         ran = {result.case.attack for result in usable}
         names = (*check.run_next, *wanted)
-        possible = (name for name in names if ensemble.has_base or not parse(name).uses_base)
+        possible = presets.possible(names, has_base=ensemble.has_base)
         step = run_attacks(*(name for name in possible if name not in ran))
         return replace(check, finding=finding, next_step=step)
 
@@ -92,7 +90,7 @@ def answered(
 
 def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     """What relaxed attacks and the others say, a clause; '' where they answer nothing."""
-    relaxed = [result for result in usable if is_adaptive(name_of(result)) and name_of(result).relaxed]
+    relaxed = [result for result in usable if is_adaptive(result.made_by) and result.made_by.relaxed]
     others = [result for result in usable if result not in relaxed and not _made_of_its_own(result, ensemble)]
     gained = _gained_by_length(others)
     if not relaxed or not others or (gained is None and not ensemble.randomised):
@@ -110,12 +108,10 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     """What attacks without gradients say, a clause; and what to run next, () where they answer."""
     # They search this defence by its answers, as inputs made elsewhere and submitted do not.
     blind = [
-        result
-        for result in usable
-        if is_black_box(name_of(result)) and name_of(result).estimator != "submitted"
+        result for result in usable if is_black_box(result.made_by) and result.made_by.knows != "submitted"
     ]
     seeing = [result for result in usable if result not in blind]
-    decisions = [result for result in blind if name_of(result).traits.family == "decision"]
+    decisions = [result for result in blind if result.made_by.declared.family == "decision"]
     if not decisions:
         return "without gradients: no attack by labels alone ran", presets.BY_LABELS
     best, accuracy = lowest(blind), accuracy_of(ensemble)
@@ -131,7 +127,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
         reason += ", but no attack with gradients comes close to it"
-        wanted.append(doubled_steps(max(decisions, key=lambda result: name_of(result).steps or 0)))
+        wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
     if accuracy_of(best) - accuracy > CLOSE:
         reason += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.BY_LABELS_STRONGER
@@ -140,7 +136,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
 
 def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     """That a defence without gradients keeps no more than its checkpoint, a clause; '' where it is not so."""
-    if any(is_adaptive(name_of(result)) for result in usable):
+    if any(is_adaptive(result.made_by) for result in usable):
         return ""
     checkpoint = checkpoints_ensemble(results, ensemble)
     gained = None if checkpoint is None else difference_of(ensemble, checkpoint)
@@ -154,12 +150,12 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     a network that it stands around could be compared.
     """
     compared = checkpoints_ensemble(results, ensemble) is not None
-    if compared or any(is_adaptive(name_of(result)) for result in usable):
+    if compared or any(is_adaptive(result.made_by) for result in usable):
         return ""
-    made_here = [result for result in usable if name_of(result).estimator != "submitted"]
+    made_here = [result for result in usable if result.made_by.knows != "submitted"]
     best: dict[str, CaseResult] = {}
     for result in sorted(made_here, key=accuracy_of):
-        best.setdefault(name_of(result).traits.family, result)
+        best.setdefault(result.made_by.declared.family, result)
     own, other, *_ = [*best.values(), None, None]
     if own is None or other is None or accuracy_of(other) - accuracy_of(own) > CLOSE:
         return ""
@@ -176,17 +172,17 @@ class _ByLength(NamedTuple):
 
 
 def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
-    decisions = [result for result in results if name_of(result).traits.family == "decision"]
+    decisions = [result for result in results if result.made_by.declared.family == "decision"]
     pairs = [
         (fewer, more)
         for fewer in decisions
         for more in decisions
-        if name_of(more).steps == 2 * (name_of(fewer).steps or 0)
-        and differs_only_in(name_of(fewer), name_of(more), "steps")
+        if more.made_by.steps == 2 * (fewer.made_by.steps or 0)
+        and differs_only_in(fewer.made_by, more.made_by, "steps")
     ]
     if not pairs:
         return None
-    longest = max(pairs, key=lambda pair: name_of(pair[1]).steps or 0)
+    longest = max(pairs, key=lambda pair: pair[1].made_by.steps or 0)
     gained = difference_of(*longest)
     if gained is None:
         return None
@@ -196,5 +192,5 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:
     """True if it submits what this defence's own attacks found, shrunk or rounded."""
-    attack = result.case.attack
-    return attack.startswith(PREFIX) and split_submitted(attack)[0] == ensemble.case.subject.defence
+    attack = result.made_by
+    return isinstance(attack, Submitted) and attack.subject == ensemble.case.subject.defence

@@ -21,8 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from attacks import presets
-from attacks.attack_name import PREFIX, SEVERAL, SUBMITTED, AttackName, split_submitted
-from attacks.naming import parse, suited
+from attacks.attack import AnyAttack, Submitted
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
@@ -46,12 +45,12 @@ def what_broke_the_base(
         margin: the gain that counts, a fraction.
     """
     name, on_base = CheckName.WHAT_BROKE_THE_BASE, _attacks_on(results, base)
-    ran = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
-    on_defence = [name for name in ran if name.estimator not in ("transfer", SUBMITTED)]
+    ran = [result.made_by for result in checks.usable_by(results, ensemble) if result.complete]
+    on_defence = [name for name in ran if name.knows not in ("transfer", "submitted")]
     lacking = [
         result.case.attack
         for result in on_base
-        if not any(_at_least(name, checks.name_of(result)) for name in on_defence)
+        if not any(_at_least(name, result.made_by) for name in on_defence)
     ]
     common = [result for result in on_base if result.case.attack not in lacking]
     if not common:
@@ -59,7 +58,7 @@ def what_broke_the_base(
         return checks.not_run(name, "No attack on the base model ran on the defence, too.", *wanted)
     together = _under_all(base, common)
     for result in (together, *on_base):
-        if result is not together and not checks.informative(checks.name_of(result)):
+        if result is not together and not checks.informative(result.made_by):
             continue
         gain = checks.difference_of(ensemble, result)
         if gain is not None and (gain.low <= margin if result is together else gain.high < margin):
@@ -79,22 +78,21 @@ def unmatched_attacks(
     """The attacks that should run on the base model, too, and why, as a clause; none where enough did."""
     if checks.accuracy_of(base) <= checks.WORTH:
         return (), ""
-    on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
+    on_base = [result.made_by for result in _attacks_on(results, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm)
+        (wanted,) = presets.in_norm([presets.ANOTHER_LOSS], ensemble.case.perturbation.norm)
         what_to_do = checks.run_attacks(wanted)
         return (wanted,), f"no attack on a margin or on targets ran on the base model: {what_to_do}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for result in checks.usable_by(results, ensemble):
         # What is submitted counts as the attack that made it, on whatever it was made.
-        text = result.case.attack
-        made_by = split_submitted(text)[1] if text.startswith(PREFIX) else text
-        if made_by == SEVERAL or not result.complete:
+        attack = result.made_by
+        made_by = attack.attack if isinstance(attack, Submitted) else attack
+        if made_by is None or not result.complete:
             continue
-        name = parse(made_by)
-        if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
-            alone.setdefault(name.algorithm.lower(), made_by)
+        if made_by.algorithm.lower() not in algorithms and not checks.on_cross_entropy(made_by):
+            alone.setdefault(made_by.algorithm.lower(), str(made_by))
     names = tuple(alone.values())
     if not names:
         return (), ""
@@ -109,12 +107,12 @@ def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseRes
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     usable = checks.usable_by(results, base)
     ran = (result for result in usable if result.complete and not result.faulty)
-    return [result for result in ran if not result.case.attack.startswith(PREFIX)]
+    return [result for result in ran if not isinstance(result.made_by, Submitted)]
 
 
-def _at_least(own: AttackName, wanted: AttackName) -> bool:
+def _at_least(own: AnyAttack, wanted: AnyAttack) -> bool:
     """True if it is the same algorithm with as many gradients or queries."""
-    if own.algorithm.lower() != wanted.algorithm.lower() or own.third_party != wanted.third_party:
+    if own.algorithm.lower() != wanted.algorithm.lower() or own.package != wanted.package:
         return False
     return wanted.steps is None or (own.steps or 0) * own.draws >= wanted.steps
 

@@ -18,7 +18,6 @@ from robustbench_coded.judge.checks import (
     Check,
     NextStep,
     accuracy_of,
-    name_of,
     run_attacks,
     usable_by,
 )
@@ -195,12 +194,9 @@ def _deciding(results: Sequence[case_results.CaseResult], ensemble: case_results
     """
     usable = [result for result in usable_by(results, ensemble) if result.complete]
     least = min(map(accuracy_of, usable), default=0.0)
-    names = [name_of(result) for result in usable if accuracy_of(result) <= least + WORTH]
-    costs = [
-        (name.estimator == "submitted", name.third_party is not None, (name.steps or 1) * name.draws)
-        for name in names
-    ]
-    return min(zip(costs, names, strict=True), key=lambda pair: pair[0])[1].text if names else ""
+    attacks = [result.made_by for result in usable if accuracy_of(result) <= least + WORTH]
+    costs = [(a.knows == "submitted", a.package is not None, (a.steps or 1) * a.draws) for a in attacks]
+    return str(attacks[costs.index(min(costs))]) if attacks else ""
 
 
 def _checks(

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from msgspec import to_builtins
 
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult
@@ -55,7 +55,7 @@ def load_manifest(path: Path) -> RunManifest:
 
 def _check_attack(name: str, where: str) -> None:
     try:
-        parse(name)
+        read_attack(name)
     except ValueError as error:
         raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
 
@@ -334,15 +334,11 @@ class Run:
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    """Its columns, and all that its verdict says."""
-    columns = judgement.case.as_columns().items()
-    return {
-        **{name: value for name, value in columns if name not in ("attack", "step_size")},
-        **to_builtins(judgement.verdict),
-        "verdict": judgement.verdict.name,
-        "attack": judgement.attack,
-        "examples": judgement.examples,
-    }
+    """Its line of verdicts.csv, None where that is empty, and what no cell holds."""
+    line = {name: None if value != value else value for name, value in _line(judgement).items()}
+    verdict = judgement.verdict
+    more = {"rule": verdict.rule, "examples": judgement.examples, "attack": judgement.attack}
+    return line | more | {"checks": to_builtins(verdict.checks)}
 
 
 def _amount(value: Any) -> float:

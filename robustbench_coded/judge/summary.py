@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from attacks.naming import parse
 from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import Interval, accuracy_interval
@@ -23,7 +22,7 @@ def reached(result: CaseResult) -> Interval | None:
     """
     if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
         return None
-    target, cell = parse(result.case.attack).target, result.cell
+    target, cell = result.made_by.target, result.cell
     others = np.flatnonzero(cell.label != target)
     if target is None or not len(others):
         return None

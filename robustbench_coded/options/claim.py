@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attacks.naming import parse
+from attacks.naming import read_runnable
 from robustbench_coded.errors import InputError
 from robustbench_coded.options.option import check_value, count
 from robustbench_coded.options.values import as_fraction, fraction, radius
@@ -28,7 +28,7 @@ def read_claim(text: object, flag: str) -> StatedClaim:
             said["threat"] = _threat(part, flag)
         else:
             try:
-                said["attack"] = parse(part).text
+                said["attack"] = str(read_runnable(part))
             except ValueError as error:
                 raise InputError(f"{flag}: {error}") from error
     return StatedClaim(**said)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from imitation_accelerator import State
 
+from attacks.algorithm import ALGORITHMS
 from attacks.balls import Ball
-from attacks.catalogue import CATALOGUE
 from robustbench_coded import attack
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -88,12 +88,12 @@ def test_training_gives_the_weights_of_the_cpu(device, tmp_path):
     assert made["cpu"] == made[device]
 
 
-@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.module])
+@pytest.mark.parametrize("name", [name for name, entry in ALGORITHMS.items() if entry.module])
 def test_an_attack_perturbs_as_on_the_cpu(device, name):
     network, x, y = tiny()
-    steps = max(4, CATALOGUE[name].fewest_steps)
+    steps = max(4, ALGORITHMS[name].fewest_steps)
     asked = name if name == "fgsm" else f"{name}-{steps}"
-    eps, norm = (3, "l0") if CATALOGUE[name].norms == ("l0",) else (0.1, "linf")
+    eps, norm = (3, "l0") if ALGORITHMS[name].norms == ("l0",) else (0.1, "linf")
     on_cpu = attack(network, x, y, asked, eps, norm=norm, seed=0)
     on_device = attack(network.to(device), x.to(device), y.to(device), asked, eps, norm=norm, seed=0)
     assert str(on_device.device) == device

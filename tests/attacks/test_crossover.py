@@ -5,10 +5,9 @@ import torch
 
 from attacks.crossover import LONG, RUNS, Crossover, SmoothedReLU, most_gradients
 from attacks.estimators import FreshDraws
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.registry import attack_for
-from robustbench_coded.evaluation.planning.costs import queries_of
+from attacks.solving import solver_for
 from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4
@@ -47,7 +46,7 @@ def attacked(oracle, attack, k=1, start=None):
 @pytest.mark.long
 def test_it_finds_the_best_of_many_optima_where_hundreds_of_starts_find_none_as_good():
     oracle = Rugged(BEST - 1)
-    pgd = attack_for(parse("pgd-40+loss=margin+restarts=200"))
+    pgd = solver_for(read_attack("pgd-40+loss=margin+restarts=200"))
     assert attacked(oracle, pgd)[0] < -1
     lead, estimator = attacked(oracle, Crossover(20))
     assert lead == pytest.approx(1)
@@ -63,7 +62,7 @@ class Dormant(Rugged):
 
 
 def test_a_relu_that_is_off_is_switched_on_where_no_gradient_leads_there():
-    pgd = attack_for(parse("pgd-40+loss=margin+restarts=200"))
+    pgd = solver_for(read_attack("pgd-40+loss=margin+restarts=200"))
     assert attacked(Dormant(0), pgd)[0] == pytest.approx(-0.5)
     assert attacked(Dormant(0), Crossover(1))[0] == pytest.approx(0.5)
 
@@ -115,6 +114,6 @@ def test_it_begins_where_another_attack_ended():
 
 
 def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():
-    name = parse("crossover-160")
-    assert RUNS * LONG < queries_of(name, randomised=False)[1] < most_gradients(80)
-    assert queries_of(name, randomised=True) == (LONG, LONG)
+    name = read_attack("crossover-160")
+    assert RUNS * LONG < name.queries(randomised=False)[1] < most_gradients(80)
+    assert name.queries(randomised=True) == (LONG, LONG)

@@ -7,12 +7,11 @@ which differ between images; by ReLUs that are dead or nearly; by a softmax that
 import pytest
 import torch
 
-from attacks.catalogue import CATALOGUE
 from attacks.minimum_norm import level
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import inside, outside, projected
-from attacks.registry import attack_for, estimator_for
+from attacks.solving import estimator_for, solver_for
 from tests.attacks.conftest import Deterministic
 from tests.attacks.test_every_attack import OURS, budget_of, short
 
@@ -41,17 +40,17 @@ class Degenerate(Deterministic):
 
 
 def perturbed(text, budget):
-    name, oracle = parse(text), Degenerate()
-    start = None if name.init is None else perturbed(name.init.text, budget)
+    name, oracle = read_attack(text), Degenerate()
+    start = None if name.init is None else perturbed(str(name.init), budget)
     estimator = estimator_for(name, oracle, base=oracle.network, known=[None], max_images=2048)
-    attack = attack_for(name, early_stop=True)
+    attack = solver_for(name, early_stop=True)
     return attack.perturb(X, Y, estimator, budget, [torch.Generator().manual_seed(0)], start)
 
 
 Y = Degenerate().logits(X, [None]).argmax(-1)  # what is answered wrongly anyway is left alone
 NAMES = dict.fromkeys(short(name) for name in OURS)
 OF_MORE_NORMS = [
-    name for name in NAMES if CATALOGUE[parse(name).algorithm].family == "nearest" and "sigma" not in name
+    name for name in NAMES if read_attack(name).declared.family == "nearest" and "sigma" not in name
 ]
 
 

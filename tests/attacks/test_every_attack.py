@@ -4,21 +4,19 @@ On the smallest and the largest batches, for two classes, for images that are no
 under chance and coupling and without.
 """
 
-import re
-
 import pytest
 import torch
+from msgspec import structs
 
-from attacks.catalogue import CATALOGUE
-from attacks.naming import parse
+from attacks.naming import GRAMMAR, examples, read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.presets import LISTED, PRESETS
-from attacks.registry import attack_for, estimator_for
+from attacks.presets import PRESETS
+from attacks.solving import estimator_for, solver_for
 from robustbench_coded import attack
 
 OURS = dict.fromkeys(
     [
-        *(name for name in LISTED if parse(name).third_party is None),
+        *(name for name in (*examples(), *GRAMMAR) if read_attack(name).package is None),
         *(name for names in PRESETS.values() for name in names),
         "apgd-ce-10+restarts=2",
         "transfer-square-100",
@@ -28,9 +26,6 @@ OURS = dict.fromkeys(
 )
 pytestmark = pytest.mark.usefixtures("barely_taught")
 
-NEAREST = [name for name, algorithm in CATALOGUE.items() if algorithm.family == "nearest"]
-# These begin at the clean input and draw no directions; switch draws a few of many that it compares.
-FROM_X = re.compile("(aware-)?(fgsm|joint)|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
@@ -43,33 +38,37 @@ TARGETS = [
 
 def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
-    searches = dict.fromkeys(("square", "random", "rays", "sparse-rs"), 12)
-    most = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20, "joint": 9, **searches}
-    return re.sub(
-        rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fab|fmn|{'|'.join(most)})-(\d+)",
-        lambda m: f"{m[1]}-{most.get(m[1], 4)}",
-        text,
-    )
+    attack = read_attack(text)
+    if attack.steps is None:
+        return text
+    few = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20}.get(attack.algorithm)
+    least = max(attack.declared.fewest_steps, 12 if attack.declared.asks_answers_alone else 4)
+    init = attack.init and read_attack(short(str(attack.init)))
+    return str(structs.replace(attack, steps=few or least, init=init))
 
 
 def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
     """In the norm, or in l0 where the attack knows that alone: a pixel for each tenth of eps."""
-    known = CATALOGUE[parse(text).algorithm].norms
+    known = read_attack(text).declared.norms
     return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 
 def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0, *, early_stop: bool = False):
-    name = parse(text)
+    generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
+    return solved(problem, read_attack(text), budget, generators, early_stop=early_stop)
+
+
+def solved(problem, attack, budget: PerturbationBudget, generators, *, early_stop: bool = False):
     weights = problem.oracle.weights
 
     def base(x):
         return x.flatten(1) @ weights.T
 
-    generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
-    start = None if name.init is None else perturbed(problem, name.init.text, budget, seed)
-    estimator = estimator_for(name, problem.oracle, base=base, known=problem.oracle.draws(9), max_images=2048)
-    attack = attack_for(name, early_stop=early_stop)
-    return attack.perturb(problem.x, problem.y, estimator, budget, generators, start)
+    start = None if attack.init is None else solved(problem, attack.init, budget, generators)
+    known = problem.oracle.draws(9)
+    estimator = estimator_for(attack, problem.oracle, base=base, known=known, max_images=2048)
+    solver = solver_for(attack, early_stop=early_stop)
+    return solver.perturb(problem.x, problem.y, estimator, budget, generators, start)
 
 
 @pytest.mark.parametrize("text", OURS)
@@ -91,11 +90,14 @@ def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(
         assert torch.equal(problem.x, clean) and torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("text", [name for name in OURS if not FROM_X.match(name)])
+@pytest.mark.parametrize("text", OURS)
 def test_another_seed_is_another_attack(linear, text):
-    problem = linear(k=4, classes=5, noise=0.3)
-    one, other = (perturbed(problem, short(text), budget_of(text, "l2", 0.1), seed) for seed in (0, 1))
-    assert not torch.equal(one, other)
+    """Where it draws random numbers; switch draws a few of many moves that it compares."""
+    problem, attack = linear(k=4, classes=5, noise=0.3), read_attack(short(text))
+    own, other, unused = (torch.Generator().manual_seed(seed) for seed in (0, 1, 0))
+    results = [solved(problem, attack, budget_of(text, "l2", 0.1), [each]) for each in (own, other)]
+    drew = not torch.equal(own.get_state(), unused.get_state())
+    assert drew != torch.equal(*results) or attack.algorithm == "switch"
 
 
 # surrogate- teaches one network by all batches; hopskipjump asks as often as its slowest example needs.
@@ -148,7 +150,7 @@ def test_the_scale_of_logits_and_the_layout_of_inputs_may_be_any(linear, text, s
 
 @pytest.mark.parametrize("text", OURS)
 def test_each_image_may_have_a_target_of_its_own_and_the_memory_of_a_channels_last_tensor(text):
-    norm, eps = ("l0", 6) if CATALOGUE[parse(text).algorithm].norms == ("l0",) else ("linf", 0.3)
+    norm, eps = ("l0", 6) if read_attack(text).declared.norms == ("l0",) else ("linf", 0.3)
     generator = torch.Generator().manual_seed(2)
     weights = torch.randn(5, 60, generator=generator)
     x = torch.rand(8, 3, 4, 5, generator=generator).contiguous(memory_format=torch.channels_last)

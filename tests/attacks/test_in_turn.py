@@ -8,11 +8,10 @@ import torch
 from attacks.composite import COMPARISONS, AttackSequence
 from attacks.estimators import FreshDraws
 from attacks.losses import margin, margin_loss
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.registry import attack_for
-from robustbench_coded.evaluation.planning.costs import queries_of
+from attacks.solving import solver_for
 
 BUDGET = PerturbationBudget("linf", 0.05)
 
@@ -79,19 +78,19 @@ TEXTS = "square-160 aa-16 apgd-t-16 apgd-t-16+targets=2 apgd-mt-16+targets=5"
 def test_what_it_costs_is_forecast(linear, text):
     """On a linear target that no input of the ball breaks, all are attacked to the end."""
     problem = linear(batches=2, k=16, classes=12)
-    name = parse(text)
+    name = read_attack(text)
     estimator = FreshDraws(problem.oracle)
     tiny = PerturbationBudget("linf", 1e-9)
     right = problem.oracle.logits(problem.x, [None]).argmax(-1)
-    attack_for(name, early_stop=True).perturb(problem.x, right, estimator, tiny, problem.generators)
+    solver_for(name, early_stop=True).perturb(problem.x, right, estimator, tiny, problem.generators)
     spent = (estimator.forwards + estimator.backwards) / right.numel()
-    assert spent == pytest.approx(sum(queries_of(name, randomised=False)), rel=0.1)
+    assert spent == pytest.approx(sum(name.queries(randomised=False)), rel=0.1)
 
 
 @pytest.mark.parametrize("steps", range(1, 40))
 def test_twice_the_steps_of_aa_are_within_twice_its_cost(steps):
     """Else an evaluation would leave them to the user, and could not finish a check of its own preset."""
-    once, twice = (queries_of(parse(f"aa-{number}"), randomised=False) for number in (steps, 2 * steps))
+    once, twice = (read_attack(f"aa-{number}").queries(randomised=False) for number in (steps, 2 * steps))
     assert all(more <= 2 * cost for more, cost in zip(twice, once, strict=True))
 
 
@@ -128,7 +127,7 @@ def test_on_random_targets_results_are_compared_under_several_draws(linear):
 
 
 def test_aa_averages_over_draws_on_random_targets_and_stops_early_on_others():
-    random, deterministic = attack_for(parse("aa-8")), attack_for(parse("aa-8"), early_stop=True)
+    random, deterministic = solver_for(read_attack("aa-8")), solver_for(read_attack("aa-8"), early_stop=True)
     *same, averaging = random.attacks
     assert [type(attack) for attack in same] == [type(attack) for attack in deterministic.attacks]
     assert averaging == Pgd(8, loss=margin_loss, momentum=1.0)

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.naming import expand, suited
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import rounded
-from attacks.registry import attack_for, estimator_for
+from attacks.presets import in_norm
+from attacks.solving import estimator_for, solver_for
 from robustbench_coded import attack, evaluate
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.extras.verification.verify_run import verify_run
@@ -122,8 +123,8 @@ def test_sigma_zero_changes_as_few_pixels_as_are_needed():
 def test_no_attack_changes_more_pixels(linear, name, target):
     problem = linear(batches=2, k=4, classes=5, shape=(3, 4, 5), **target)
     budget = PerturbationBudget("l0", PIXELS)
-    estimator = estimator_for(expand(name)[0], problem.oracle)
-    found = attack_for(expand(name)[0]).perturb(problem.x, problem.y, estimator, budget, generators())
+    estimator = estimator_for(read_attack(name), problem.oracle)
+    found = solver_for(read_attack(name)).perturb(problem.x, problem.y, estimator, budget, generators())
     assert (moved(found, problem.x) <= PIXELS).all() and found.min() >= 0 and found.max() <= 1
     right = problem.oracle.logits(found, problem.oracle.draws(9)).argmax(-1) == problem.y
     assert right.double().mean() < 0.8
@@ -152,7 +153,7 @@ def test_a_planted_pixel_is_found(name):
         ("pgd-20", "spgd-u-20"),
         ("eot10-pgd-20+loss=margin", "eot10-spgd-u-20+loss=margin"),
         ("aware-pgd-20+init=transfer-pgd-10", "aware-spgd-u-20+init=transfer-spgd-u-10"),
-        ("apgd-mt-20+target=2", "spgd-u-20+target=2+loss=margin"),
+        ("apgd-mt-20+target=2", "spgd-u-20+loss=margin+target=2"),
         ("square-1000", "sparse-rs-1000"),
         ("random-100", "random-100"),
         ("fgsm", "spgd-u-20"),
@@ -160,7 +161,7 @@ def test_a_planted_pixel_is_found(name):
     ],
 )
 def test_other_attacks_have_one_of_their_kind(given, wanted):
-    assert suited(given, "l0") == wanted and expand(wanted) and suited(given, "l1") == given
+    assert in_norm([given], "l0") == (wanted,) and in_norm([given], "l1") == (given,)
 
 
 @pytest.mark.parametrize(

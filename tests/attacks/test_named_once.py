@@ -1,21 +1,23 @@
-"""An algorithm is named in its own file and in the catalogue, attacks in the presets; all else asks."""
+"""An algorithm is named in its own file, attacks in the presets and in examples of names; all else asks."""
 
 import ast
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from attacks.catalogue import CATALOGUE
-from attacks.naming import parse
+from attacks.algorithm import ALGORITHMS
+from attacks.attack import AUTOATTACK, Attack
+from attacks.naming import read_attack
 
 ROOT = Path(__file__).parents[2]
-NAMING = ("attacks/catalogue.py", "attacks/presets.py")
+NAMING = ("attacks/algorithm.py", "attacks/naming.py", "attacks/presets.py")
 # Words and names of other packages that mean something else there.
 ANOTHER_MEANING = {
     # pyautoattack's own
-    "attacks/adapters/autoattack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"},
+    "attacks/adapters/autoattack.py": {*AUTOATTACK},
+    "attacks/attack.py": {*AUTOATTACK},
     "robustbench_coded/extras/board/entry.py": {"random"},
     "robustbench_coded/evaluation/execution/attack_group.py": {"random"},
     "robustbench_coded/models/architectures/layers.py": {"square"},
@@ -27,36 +29,25 @@ ANOTHER_MEANING = {
 
 def names_of_attacks(text: str) -> bool:
     """Whether a text is the name of an algorithm, or of an attack of ours, whole or as a form to fill."""
-    if text in CATALOGUE:
-        return True
     filled = re.sub(r"\{[a-z]*\}", "20", text)
     for attack in (filled, f"{filled}20"):
-        try:
-            if parse(attack).algorithm in CATALOGUE:
-                return True
-        except ValueError:
-            continue
-    return False
-
-
-def texts(source: str) -> Iterator[tuple[int, str]]:
-    """Line and text of each string, docstrings aside; a list of names divided by commas gives each."""
-    tree = ast.parse(source)
-    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
-            for text in [node.value] if " " in node.value else node.value.split(","):
-                yield node.lineno, text
+        with suppress(ValueError):
+            return isinstance(read_attack(attack), Attack)
+    return text in ALGORITHMS
 
 
 def named(path: str, source: str) -> list[str]:
-    """Where a file names algorithms that are not its own."""
-    own = {name for name, entry in CATALOGUE.items() if path == f"attacks/{entry.module}.py"}
+    """Where a file names algorithms that are not its own, alone or in a list with commas; not docstrings."""
+    own = {name for name, each in ALGORITHMS.items() if path == f"{each.module.replace('.', '/')}.py"}
     elsewhere = own | ANOTHER_MEANING.get(path, set())
+    nodes = [*ast.walk(ast.parse(source))]
+    prose = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return [
-        f"{path}:{line}: {text}"
-        for line, text in texts(source)
-        if text not in elsewhere and names_of_attacks(text)
+        f"{path}:{node.lineno}: {text}"
+        for node in strings
+        for text in ([node.value] if " " in node.value else node.value.split(","))
+        if id(node) not in prose and text not in elsewhere and names_of_attacks(text)
     ]
 
 

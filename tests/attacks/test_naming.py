@@ -2,53 +2,43 @@ import contextlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from attacks import presets
-from attacks.catalogue import SEARCH_DRAWS
-from attacks.naming import expand, parse
+from attacks.algorithm import ALGORITHMS, SEARCH_DRAWS
+from attacks.attack import AUTOATTACK, SURROGATE_DRAWS, TORCHATTACKS_LINF, Attack, Package, Submitted
+from attacks.naming import GRAMMAR, LOSSES, read_attack, read_changed
+from attacks.presets import requested
 from robustbench_coded.schema.words import COMBINED, CONTROLS
 
-NAMES = {
-    "fgsm": ("fresh", 1, "fgsm", None, None),
-    "pgd-10": ("fresh", 1, "pgd", 10, None),
-    "pgd-100@1/255": ("fresh", 1, "pgd", 100, 1 / 255),
-    "eot10-pgd-20": ("fresh", 10, "pgd", 20, None),
-    "fixed-pgd-10": ("fixed", 1, "pgd", 10, None),
-    "aware-pgd-10": ("aware", 1, "pgd", 10, None),
-    "transfer-pgd-20": ("transfer", 1, "pgd", 20, None),
-    "bpda-pgd-20": ("bpda", 1, "pgd", 20, None),
-    "apgd-ce-100": ("fresh", 1, "apgd-ce", 100, None),
-    "transfer-fgsm@1/255": ("transfer", 1, "fgsm", None, 1 / 255),
-    "square-1000": ("fresh", SEARCH_DRAWS, "square", 1000, None),
-    "eot5-square-1000": ("fresh", 5, "square", 1000, None),
-}
 
-
-@pytest.mark.parametrize("text", NAMES)
-def test_names_mean_what_they_say(text):
-    name = parse(text)
-    assert (name.estimator, name.draws, name.algorithm, name.steps, name.step_size) == NAMES[text]
-    assert name.text == text and name.third_party is None and name.options == ()
-
-
-def test_options_and_peers():
-    name = parse("aware-apgd-ce-50+init=transfer-pgd-20+restarts=3")
-    assert dict(name.options) == {"init": "transfer-pgd-20", "restarts": "3"}
-    assert name.init == parse("transfer-pgd-20") and name.uses_base
-    assert not parse("aware-apgd-ce-50").uses_base and parse("bpda-fgsm").uses_base
-    name = parse("torchattacks:PGD+steps=10+alpha=0.01")
-    assert (name.third_party, name.algorithm, name.steps) == ("torchattacks", "PGD", 10)
-    assert dict(name.options) == {"steps": "10", "alpha": "0.01"}
-    assert (parse("autoattack:rand").third_party, parse("autoattack:rand").algorithm) == (
-        "autoattack",
-        "rand",
-    )
+@pytest.mark.parametrize(
+    ("text", "attack", "draws"),
+    [
+        ("fgsm", Attack("fgsm"), 1),
+        ("eot10-pgd-20@1/255", Attack("pgd", 20, eot=10, step_size=1 / 255), 10),
+        ("aware-pgd-10", Attack("pgd", 10, "aware"), 1),
+        ("square-1000", Attack("square", 1000), SEARCH_DRAWS),
+        ("eot1-square-1000", Attack("square", 1000, eot=1), 1),
+        ("surrogate-pgd-20", Attack("pgd", 20, "surrogate"), SURROGATE_DRAWS),
+        ("relaxed-eot4-apgd-ce-50", Attack("apgd-ce", 50, eot=4, relaxed=True), 4),
+        (
+            "aware-apgd-ce-50+init=transfer-pgd-20+restarts=3",
+            Attack("apgd-ce", 50, "aware", init=Attack("pgd", 20, "transfer"), restarts=3),
+            1,
+        ),
+        ("torchattacks:PGD+alpha=0.01", Package("torchattacks", "PGD", (("alpha", "0.01"),)), 1),
+        ("autoattack:rand", Package("autoattack", "rand"), 1),
+    ],
+)
+def test_names_mean_what_they_say(text, attack, draws):
+    assert read_attack(text) == attack and attack.draws == draws
+    assert attack.uses_base == ("transfer" in text)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +55,10 @@ def test_options_and_peers():
         ("bpda-square-100", "expected an attack with gradients after bpda-"),
         ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; did you mean PGD"),
         ("autoattack:standart", "expected an attack of autoattack, got 'standart'; did you mean standard"),
-        ("pgd-10+targets=2", "expected init or loss or momentum or restarts or target as an option"),
+        ("pgd-10+targets=2", "expected init or start or loss or momentum or restarts or target as an option"),
         ("pgd-10+target=-1", "expected the number of a class, from 0, for target, got 'pgd-10+target=-1'"),
+        ("pgd-10+start=0", "expected clean as start, got 'pgd-10+start=0'"),
+        ("pgd-10+start=clean+restarts=2", "expected start=clean, which is one start, or init or restarts"),
         ("pgd-10+loss=hinge", "expected a loss out of ce, margin, dlr, got 'pgd-10+loss=hinge'"),
         ("random-10+apart=2", "expected a number from 0 to 1 for apart, got 'random-10+apart=2'"),
         ("pgd-10+momentum=2", "expected a number from 0 to 1 for momentum, got 'pgd-10+momentum=2'"),
@@ -79,7 +71,7 @@ def test_options_and_peers():
 )
 def test_wrong_names_are_refused_in_one_line(text, message):
     with pytest.raises(ValueError) as error:
-        parse(text)
+        read_attack(text)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -95,34 +87,129 @@ def test_names_in_committed_runs_stay_names(path):
         for option in ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks"):
             names.update(call["options"].get(option) or ())
     for name in names:
-        assert parse(name).text == name
+        assert str(read_attack(name)) == name
 
 
 @settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_parsed_or_refused(text):
     with contextlib.suppress(ValueError):
-        assert parse(text).text == text.strip()
+        attack = read_attack(text)
+        assert read_attack(str(attack)) == attack
+
+
+WHOLE, NUMBER = st.integers(1, 9999), st.floats(0, 1, exclude_min=True)
+WORD = st.text("abcXYZ_", min_size=1, max_size=6)
+FIELDS = {
+    "step_size": st.floats(0, exclude_min=True, allow_infinity=False),
+    "start": st.just("clean"),
+    "loss": st.sampled_from(LOSSES),
+    **dict.fromkeys(("momentum", "apart"), NUMBER),
+    **dict.fromkeys(("eot", "restarts", "targets", "target"), WHOLE),
+}
+
+
+@st.composite
+def ours(draw, *, inner=False):
+    """Any attack of this package that makes sense; what another starts from has no options."""
+    declared = draw(st.sampled_from([*ALGORITHMS.values()]))
+    blind = declared.asks_answers_alone
+    knows = draw(
+        st.sampled_from(["fresh", "fixed", "aware", "transfer", *([] if blind else ["bpda", "surrogate"])])
+    )
+    fields = {part: FIELDS[part] for part in declared.takes if part != "steps"} | {"target": WHOLE}
+    fields |= {"init": ours(inner=True)} if not inner else {}
+    stated = {
+        part: draw(values)
+        for part, values in fields.items()
+        if (part == "step_size" or not inner) and draw(st.booleans())
+    }
+    if "start" in stated:
+        stated = {part: value for part, value in stated.items() if part not in ("init", "restarts")}
+    if "steps" in declared.takes:
+        stated["steps"] = draw(st.integers(declared.fewest_steps, 1_000_000))
+    attack = Attack(
+        declared.name, knows=knows, eot=draw(st.none() | WHOLE) if knows == "fresh" else None, **stated
+    )
+    return structs.replace(attack, relaxed=attack.differentiates and draw(st.booleans()))
+
+
+OPTIONS = st.lists(st.tuples(WORD, WORD), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
+NAMES = {
+    "torchattacks": st.sampled_from(TORCHATTACKS_LINF),
+    "autoattack": st.sampled_from(AUTOATTACK),
+    "plugin": st.builds("{}.{}:{}".format, WORD, WORD, WORD),
+}
+PACKAGES = st.one_of(st.builds(Package, st.just(each), names, OPTIONS) for each, names in NAMES.items())
+TRANSFORMS = st.lists(st.sampled_from([("shrunk", "0.9"), ("slots", "0.5"), ("levels", "16"), ("bits", "8")]))
+SUBMITTED = st.builds(
+    Submitted, st.text("rci:N=4[]@ ", min_size=1), st.none() | ours() | PACKAGES, TRANSFORMS.map(tuple)
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(ours(), PACKAGES, SUBMITTED))
+def test_every_attack_is_read_back_from_its_name(attack):
+    assert read_attack(str(attack)) == attack
+
+
+def test_every_name_in_documents_is_read_and_printed_as_it_is():
+    words = {
+        word
+        for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("reports/**/*.md")]
+        for word in path.read_text().replace("`", " ").replace("|", " ").split()
+    }
+    found = 0
+    for name in {word.strip(".,;:()") for word in words}:
+        with contextlib.suppress(ValueError):
+            assert str(read_attack(name)) == name
+            found += 1
+    assert found > 300
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "wanted"),
+    [
+        ("pgd", {"steps": 10, "eot": 4, "step_size": 0.05}, "eot4-pgd-10@0.05"),
+        ("relaxed-eot2-pgd-7+loss=dlr", {"eot": 3, "loss": "margin"}, "relaxed-eot3-pgd-7+loss=margin"),
+        ("fgsm", {}, "fgsm"),
+        ("fgsm", {"steps": 3}, "expected no number of steps after fgsm, got 'fgsm-3'"),
+        ("aware-pgd-7", {"eot": 3}, "expected an attack's name, got 'eot3-aware-pgd-7'"),
+        ("pgd", {"loss": "margin"}, "expected a number of steps after pgd, got 'pgd+loss=margin'"),
+    ],
+)
+def test_parts_take_the_place_of_what_a_name_says(name, changes, wanted):
+    try:
+        assert str(read_changed(name, **changes)) == wanted
+    except ValueError as error:
+        assert str(error).startswith(wanted)
 
 
 def test_presets_expand_in_order_without_duplicates():
-    assert [n.text for n in expand("paper,pgd-7,pgd-10, fgsm")] == ["fgsm", "pgd-10", "pgd-100", "pgd-7"]
-    adaptive = {n.text for n in expand("adaptive")}
+    wanted = ("fgsm", "pgd-10", "pgd-100", "pgd-7")
+    assert requested(["paper", "pgd-7", "pgd-10", " fgsm"]).attacks == wanted
+    adaptive = {*requested(["adaptive"]).attacks}
     assert adaptive >= {"eot10-pgd-20", "fixed-pgd-10", "aware-pgd-10", "transfer-pgd-20"}
     for preset in presets.PRESETS:
-        texts = [n.text for n in expand(preset)]
-        assert len(texts) == len(set(texts))
+        assert requested([preset]).attacks == tuple(dict.fromkeys(presets.PRESETS[preset]))
     with pytest.raises(ValueError, match="got 'papers'; did you mean paper"):
-        expand("papers")
+        requested(["papers"])
     with pytest.raises(ValueError, match="presets: paper, adaptive"):
-        expand("everything")
-    with pytest.raises(ValueError, match="expected names of attacks"):
-        expand(" , ")
+        requested(["everything"])
+
+
+def test_what_a_person_names_is_no_reserve():
+    assert "square-1000" in requested(["adaptive"]).relaxed_attacks
+    assert "square-1000" not in requested(["adaptive", "square-1000"]).relaxed_attacks
+    assert "square-1000" not in requested(["adaptive"], also="square-1000").relaxed_attacks
+    assert requested(["adaptive"], also="pgd-7").attacks[-1] == "pgd-7"
+    assert not requested(["full"]).second_attacks and requested(["full"]).checks
+    assert not requested(["paper"]).checks and requested([], "l0") == requested(["sparse"], "l0")
 
 
 def test_every_listed_name_is_a_name():
-    for text in presets.LISTED:
-        assert parse(text).text == text
+    for text in [*GRAMMAR, *presets.reference()]:
+        assert text in presets.PRESETS or str(read_attack(text)) == text
 
 
 def test_names_are_checked_without_torch():
@@ -130,17 +217,10 @@ def test_names_are_checked_without_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["relaxed-pgd-20", "relaxed-eot4-apgd-ce-50", "relaxed-aware-pgd-10"])
-def test_relaxed_goes_before_any_attack_with_gradients_of_the_defence(text):
-    name, plain = parse(text), parse(text.removeprefix("relaxed-"))
-    assert name.relaxed and not plain.relaxed
-    assert replace(name, relaxed=False, text=plain.text) == plain
-
-
 @pytest.mark.parametrize("text", ["relaxed-square-10", "relaxed-transfer-pgd-20", "relaxed-bpda-pgd-20"])
 def test_relaxed_is_refused_before_attacks_without_them(text):
     with pytest.raises(ValueError, match="gradients after relaxed-"):
-        parse(text)
+        read_attack(text)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +228,4 @@ def test_relaxed_is_refused_before_attacks_without_them(text):
 )
 def test_a_missing_dash_is_the_first_thing_that_may_be_meant(typed, meant):
     with pytest.raises(ValueError, match=rf"did you mean {meant}\?$"):
-        parse(typed)
+        read_attack(typed)

@@ -7,7 +7,7 @@ import torch
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import run_third_party
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 
 MODULE = """
@@ -70,12 +70,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def name(text):
-    return parse(f"my_attacks_under_test:{text}")
+    return read_attack(f"my_attacks_under_test:{text}")
 
 
 def test_a_name_is_read_without_importing_anything():
-    parsed = parse("no.such_module:Attack+steps=10+lr=1/255")
-    assert parsed.third_party == "plugin" and parsed.algorithm == "no.such_module:Attack"
+    parsed = read_attack("no.such_module:Attack+steps=10+lr=1/255")
+    assert parsed.package == "plugin" and parsed.algorithm == "no.such_module:Attack"
     assert parsed.steps == 10 and dict(parsed.options) == {"steps": "10", "lr": "1/255"}
 
 
@@ -84,16 +84,16 @@ def test_a_file_is_named_in_place_of_a_module(folder, monkeypatch, place):
     (folder / "elsewhere").mkdir()
     if place.startswith("{"):
         monkeypatch.chdir(folder / "elsewhere")
-    named = parse(f"{place.format(folder=folder)}:Corner+steps=3")
-    assert named.third_party == "plugin" and named.steps == 3
+    named = read_attack(f"{place.format(folder=folder)}:Corner+steps=3")
+    assert named.package == "plugin" and named.steps == 3
     assert plugin.load(named).steps == 3
-    submitted = parse(f"from:standard/{named.text}+bits=8")
-    assert submitted.estimator == "submitted" and submitted.options == (("bits", "8"),)
+    submitted = read_attack(f"from:standard/{named}+bits=8")
+    assert submitted.knows == "submitted" and submitted.options == (("bits", "8"),)
 
 
 def test_a_file_that_is_not_there_is_said(folder):
     with pytest.raises(ValueError, match=r"there is no file no/such/attack\.py"):
-        plugin.load(parse("no/such/attack.py:Corner"))
+        plugin.load(read_attack("no/such/attack.py:Corner"))
 
 
 def test_options_reach_a_class_and_a_function_as_values(folder):
@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_said_in_one_line(folder, text, message):
 
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ValueError, match=r"importing no\.such_module failed .*ModuleNotFoundError"):
-        plugin.load(parse("no.such_module:Attack"))
+        plugin.load(read_attack("no.such_module:Attack"))
 
 
 def test_a_result_of_another_shape_is_refused_and_what_is_not_finite_is_left_to_the_check(folder):

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
+from attacks.algorithm import SEARCH_DRAWS
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
-from attacks.catalogue import SEARCH_DRAWS
 from attacks.composite import AttackSequence
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.pgd import Fgsm, Pgd
-from attacks.registry import attack_for, estimator_for
 from attacks.score_based import Spsa
+from attacks.solving import estimator_for, solver_for
 
 ATTACKS = {
     "fgsm@1/255": Fgsm(1 / 255),
@@ -28,14 +28,14 @@ ATTACKS = {
 
 @pytest.mark.parametrize("text", ATTACKS)
 def test_a_name_gives_its_attack(text):
-    assert attack_for(parse(text)) == ATTACKS[text]
+    assert solver_for(read_attack(text)) == ATTACKS[text]
 
 
 def test_early_stops_reach_every_run_but_not_a_transfer():
     stopping = AttackSequence((Pgd(5, early_stop=True),) * 2, early_stop=True)
-    assert attack_for(parse("pgd-5+restarts=2"), early_stop=True) == stopping
+    assert solver_for(read_attack("pgd-5+restarts=2"), early_stop=True) == stopping
     # Right or wrong in the base model's eyes is not right or wrong in the target's.
-    assert attack_for(parse("transfer-pgd-5"), early_stop=True) == Pgd(5)
+    assert solver_for(read_attack("transfer-pgd-5"), early_stop=True) == Pgd(5)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
     known = [(0, 9), (1, 9)]
     weights = torch.eye(4)[:2]
     estimator = estimator_for(
-        parse(text), problem.oracle, base=model, known=known, weights=weights, max_images=77
+        read_attack(text), problem.oracle, base=model, known=known, weights=weights, max_images=77
     )
     assert type(estimator) is kind and estimator.max_images == 77
     assert estimator.objective.weights is weights
@@ -68,16 +68,14 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
 
 def test_draws_come_from_the_name(linear):
     problem = linear(noise=0.5)
-    assert estimator_for(parse("eot7-pgd-5"), problem.oracle).draws == 7
-    assert estimator_for(parse("square-50"), problem.oracle).draws == SEARCH_DRAWS
+    assert estimator_for(read_attack("eot7-pgd-5"), problem.oracle).draws == 7
+    assert estimator_for(read_attack("square-50"), problem.oracle).draws == SEARCH_DRAWS
 
 
 def test_missing_knowledge_is_refused(linear):
     oracle = linear().oracle
     for text in ("transfer-pgd-5", "bpda-pgd-5", "aware-pgd-5+init=transfer-pgd-5"):
         with pytest.raises(ValueError, match=r"expected a base model for .*, got None"):
-            estimator_for(parse(text), oracle, known=[None])
+            estimator_for(read_attack(text), oracle, known=[None])
     with pytest.raises(ValueError, match="expected the scored draws for aware-pgd-5, got None"):
-        estimator_for(parse("aware-pgd-5"), oracle)
-    with pytest.raises(ValueError, match="expected an attack of this package, got autoattack:rand"):
-        attack_for(parse("autoattack:rand"))
+        estimator_for(read_attack("aware-pgd-5"), oracle)

@@ -5,10 +5,10 @@ import torch
 
 from attacks.estimators import Bpda, FreshDraws
 from attacks.losses import margin_loss
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.oracle import fold_rejection
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.registry import attack_for, estimator_for
+from attacks.solving import estimator_for, solver_for
 from tests.attacks.conftest import Deterministic
 
 
@@ -37,9 +37,9 @@ def test_the_goals_of_a_targeted_attack_begin_with_the_true_class():
 def test_every_kind_of_attack_takes_a_target_that_rejects(name):
     x, y = torch.full((1, 2, 1, 1, 1), 0.45), torch.zeros(1, 2, dtype=torch.int64)
     generators = [torch.Generator().manual_seed(0)]
-    parsed = parse(name)
+    parsed = read_attack(name)
     estimator = estimator_for(parsed, Rejecting())
-    attack = attack_for(parsed, early_stop=False)
+    attack = solver_for(parsed, early_stop=False)
     found = attack.perturb(x, y, estimator, PerturbationBudget("linf", 0.3), generators, None)
     assert (found > 0.6).all()  # past the band from 0.4 to 0.6, where the answer is a rejection
 

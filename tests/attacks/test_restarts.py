@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from attacks.attack import better_of
 from attacks.composite import AttackSequence, restarted_pgd
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from attacks.solver import better_of
 
 BUDGET = PerturbationBudget("linf", 0.1)
 

@@ -2,22 +2,18 @@
 
 import pytest
 
-from attacks.attack_name import name_of_submitted, split_submitted
-from attacks.naming import expand, parse
-
-SHRUNK, BITS = ("shrunk", "0.5"), ("bits", "8")
-LEVELS, SLOTS = ("levels", "16"), ("slots", "0.75")
+from attacks.attack import Submitted
+from attacks.naming import read_attack
+from attacks.presets import requested
 
 
-@pytest.mark.parametrize("subject", ["standard", "rci:N=190", "rci[average=4]:N=48@mixup", "my defence"])
-@pytest.mark.parametrize("attack", ["pgd-100@1/255+momentum=1", "torchattacks:PGD+steps=10", "ensemble"])
-@pytest.mark.parametrize("transforms", [(), (SHRUNK,), (BITS,), (SLOTS, LEVELS), (SHRUNK, BITS)])
-def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
-    text = name_of_submitted(subject, attack, transforms)
-    assert split_submitted(text) == (subject, attack, transforms)
-    name = parse(text)
-    assert name.estimator == "submitted" and name.text == text and name.options == transforms
+def test_it_asks_nothing_of_the_defence_itself():
+    name = read_attack("from:rci:N=190/pgd-100@1/255+momentum=1+shrunk=0.5+bits=8")
+    assert name == Submitted(
+        "rci:N=190", read_attack("pgd-100@1/255+momentum=1"), (("shrunk", "0.5"), ("bits", "8"))
+    )
     assert not name.uses_base and not name.differentiates and name.steps is None
+    assert read_attack("from:standard/ensemble").attack is None
 
 
 @pytest.mark.parametrize(
@@ -34,9 +30,9 @@ def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
 )
 def test_what_is_none_is_refused_in_one_line(text, why):
     with pytest.raises(ValueError, match=why):
-        parse(text)
+        read_attack(text)
 
 
 def test_it_cannot_be_asked_for():
     with pytest.raises(ValueError, match="submitted by the evaluation itself"):
-        expand("pgd-10,from:standard/pgd-10")
+        requested(["pgd-10", "from:standard/pgd-10"])

@@ -7,10 +7,10 @@ from torch.nn import functional
 from attacks import surrogate
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.registry import attack_for, estimator_for
 from attacks.score_based import RandomSearch
+from attacks.solving import estimator_for, solver_for
 from attacks.surrogate import QUERIES, _Memory, _Network
 from tests.attacks.conftest import Deterministic
 
@@ -68,9 +68,9 @@ def generators():
 
 
 def attacked(oracle, data, *, base=None):
-    name = parse("surrogate-pgd-20")
+    name = read_attack("surrogate-pgd-20")
     estimator = estimator_for(name, oracle, base=base)
-    attack = attack_for(name, early_stop=True)
+    attack = solver_for(name, early_stop=True)
     return attack.perturb(*data, estimator, PerturbationBudget("linf", EPS), generators()), estimator
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.registry import attack_for
+from attacks.solving import solver_for
 from attacks.switch import Switch
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.evaluation.execution.target import Target
@@ -30,13 +30,13 @@ def left_by(name, attack, norm="linf", eps=0.1):
 def test_no_switch_of_the_zoo_stands(name):
     known = ZOO[name].load(32)
     assert known.clean.low == 1 and known.truth("batch/unknown").high == 0
-    assert left_by(name, attack_for(parse("pgd-40+loss=margin+restarts=4")))[0] > 0.9
-    assert left_by(name, attack_for(parse("switch-20")))[0] <= 1 / 32
+    assert left_by(name, solver_for(read_attack("pgd-40+loss=margin+restarts=4")))[0] > 0.9
+    assert left_by(name, solver_for(read_attack("switch-20")))[0] <= 1 / 32
 
 
 def test_a_switch_between_two_robust_models_is_no_weakness():
     assert ZOO["gate-wide"].load(32).truth("batch/unknown").low == 1
-    assert left_by("gate-wide", attack_for(parse("switch-20")))[0] == 1
+    assert left_by("gate-wide", solver_for(read_attack("switch-20")))[0] == 1
 
 
 def test_where_nothing_jumps_it_costs_a_scan_alone(linear):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.kept_memory import KeptMemory, Session
 from robustbench_coded.defences.per_batch import PerBatch
@@ -141,7 +141,7 @@ def test_a_search_that_stays_apart_is_seen_less_than_a_fine_one():
             Target(session, 32, 0, [0]), None, x[None], y[None], PerturbationBudget("linf", 0.1),
             [torch.Generator().manual_seed(0)],
         )  # fmt: skip
-        found = perturb(parse(name), inputs).x[0]
+        found = perturb(read_attack(name), inputs).x[0]
         answers = session.scored().logits(found, None).argmax(-1)
         asked = torch.stack(list(session._answered.values())).argmax(-1)
         return int(((answers == y) | (answers == 2)).sum()), float((asked == 2).float().mean())

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from attacks.adapters import torchattacks as adapter
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm
 from robustbench_coded import InputError, attack, evaluate
@@ -24,7 +24,7 @@ def result_of(name, norm="linf", eps=0.1):
     defence.settle(randomised=False, batch_dependent=False)
     target, budget = Target(defence, len(X), 0, [0]), PerturbationBudget(norm, eps)
     inputs = AttackInputs(target, None, X[None], Y[None], budget, [stream(0, 0, "start")])
-    return perturb(parse(name), inputs)
+    return perturb(read_attack(name), inputs)
 
 
 class DeadAbove(nn.Module):

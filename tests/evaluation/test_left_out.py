@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.naming import parse
+from attacks.naming import read_attack
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
@@ -122,7 +122,7 @@ def test_what_a_later_command_runs_is_no_longer_listed(tmp_path, monkeypatch):
 
 
 def test_names_of_other_peoples_attacks_are_read_without_their_packages():
-    assert parse("torchattacks:PGD").differentiates and parse("some.module:Mine").differentiates
+    assert read_attack("torchattacks:PGD").differentiates and read_attack("some.module:Mine").differentiates
 
 
 def test_subjects_that_lack_the_same_attacks_share_a_sentence():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from attacks.gradients import NoGradient, gradient, gradient_or_zero, recorded, slope
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.relaxation import Relaxation
 from robustbench_coded import attack, evaluate
@@ -201,7 +201,7 @@ def test_a_backward_pass_that_is_the_identity_is_named_and_relaxed_attacks_undo_
         target_of(model, x), None, x[None], y[None], PerturbationBudget("linf", 0.05), [stream(0, 0, "start")]
     )
     left = {
-        name: (model(perturb(parse(name), inputs).x[0]).argmax(1) == y).float().mean()
+        name: (model(perturb(read_attack(name), inputs).x[0]).argmax(1) == y).float().mean()
         for name in ("pgd-10", "relaxed-pgd-10")
     }
     assert left["relaxed-pgd-10"] < left["pgd-10"]
@@ -259,4 +259,4 @@ def target_of(module, x):
 def attacked(module, x, name):
     y, budget = linear(x).argmax(1), PerturbationBudget("linf", EPS)
     inputs = AttackInputs(target_of(module, x), None, x[None], y[None], budget, [stream(0, 0, "start")])
-    return perturb(parse(name), inputs)
+    return perturb(read_attack(name), inputs)

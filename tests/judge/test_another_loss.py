@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.checks import Check, on_another_loss
 from robustbench_coded.judge.combined import case_results
@@ -80,5 +80,5 @@ def test_the_question_is_not_asked_where_no_positive_verdict_is_possible(evaluat
 
 
 def test_the_default_attacks_have_one_and_those_of_the_paper_do_not():
-    assert any(on_another_loss(parse(name)) for name in PRESETS["adaptive"])
-    assert not any(on_another_loss(parse(name)) for name in PRESETS["paper"])
+    assert any(on_another_loss(read_attack(name)) for name in PRESETS["adaptive"])
+    assert not any(on_another_loss(read_attack(name)) for name in PRESETS["paper"])

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from attacks.losses import margin_loss
-from attacks.naming import parse
+from attacks.naming import read_attack
 from attacks.objective import co_batch, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.registry import estimator_for
+from attacks.solving import estimator_for
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.streams import stream
@@ -43,7 +43,7 @@ def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
     target = Target(defence, k, seed=5, batches=[0])
     draws = target.known_draws(0)
 
-    estimator = estimator_for(parse("aware-pgd-30"), target, known=draws)
+    estimator = estimator_for(read_attack("aware-pgd-30"), target, known=draws)
     attack = Pgd(30, EPS / 10, loss=margin_loss)
     adversarial = attack.perturb(x, y, estimator, PerturbationBudget("linf", EPS), [stream(5, 0, "start")])
 
@@ -73,7 +73,7 @@ def test_a_wrong_permutation_does_not_reach_it():
     target = Target(defence, k, seed=5, batches=[0])
     found = []
     for draw in (0, 1):
-        estimator = estimator_for(parse("aware-pgd-30"), target, known=target.known_draws(draw))
+        estimator = estimator_for(read_attack("aware-pgd-30"), target, known=target.known_draws(draw))
         attack = Pgd(30, EPS / 10, loss=margin_loss)
         found.append(
             attack.perturb(x, y, estimator, PerturbationBudget("linf", EPS), [stream(5, 0, "start")])
@@ -108,7 +108,7 @@ def test_a_victim_loses_as_much_as_can_be_with_clean_and_with_free_co_batched_in
     target = Target(defence, k, seed=5, batches=[0])
     draws = target.known_draws(0)
 
-    estimator = estimator_for(parse("aware-pgd-30"), target, known=draws, weights=roles.weights)
+    estimator = estimator_for(read_attack("aware-pgd-30"), target, known=draws, weights=roles.weights)
     attack = Pgd(30, EPS / 10, loss=margin_loss)
     budget = PerturbationBudget("linf", EPS, eps_scale=roles.eps_scale)
     adversarial = attack.perturb(x, y, estimator, budget, [stream(5, 0, "start")])

@@ -79,11 +79,16 @@ def plan_command(
     chosen = config_from(**options)
     require_checkpoints(chosen)
 
+    from robustbench_coded.evaluation.session.listener import ProgressListener
     from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import duration
 
-    with foreign_output():
-        plan = preview(chosen)
+    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
+    try:
+        with foreign_output():
+            plan = preview(chosen, say=listener.preparing)
+    finally:
+        listener.close()
     data = plan.as_data()
     if as_json:
         print(json.dumps(data))

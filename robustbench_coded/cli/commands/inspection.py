@@ -87,10 +87,9 @@ def names(kind: str) -> dict[str, str]:
         InputError: an unknown kind.
     """
     if kind == "attacks":
-        from attacks.presets import LISTED, PRESETS
+        from attacks.presets import reference
 
-        presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
-        return {**LISTED, **presets}
+        return reference()
     if kind == "models":
         from robustbench_coded.models.registry import MODELS
 

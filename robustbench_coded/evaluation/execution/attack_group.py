@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
-from attacks.naming import parse
+from attacks.attack import BITS, LEVELS, SHRUNK, SLOTS
+from attacks.naming import read_runnable
 from attacks.objective import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
@@ -178,15 +178,18 @@ def perturbed(
     """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
     context, case, seed = run.context, run.unit.case, run.context.setup.options.seed
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
-    name = parse(case.attack)
+    attack = read_runnable(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
     if run.session is not None:
         defence = scored = run.session
     # Standard inference is attacked through itself only for others, who get the steps of all examples.
     standard = isinstance(defence, Standard)
     base = defence.model if isinstance(defence, Standard) else defence.base
-    if name.target is not None:
-        defence, scored = TargetedDefence(defence, name.target, base), TargetedDefence(scored, name.target)
+    if attack.target is not None:
+        defence, scored = (
+            TargetedDefence(defence, attack.target, base),
+            TargetedDefence(scored, attack.target),
+        )
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
     theirs = is_user_defence(case.subject.spec)
@@ -205,14 +208,14 @@ def perturbed(
         weights=None if roles is None else roles.weights.to(x.device),
         scored=None if group.victims or run.session else scored,
         max_images=context.setup.group_images,
-        early_stop=STOPS_EARLY and not (standard and name.uses_base),
+        early_stop=STOPS_EARLY and not (standard and attack.uses_base),
     )
     network = context.model(case.subject.checkpoint)
     if not context.samples(network):
-        return perturb(name, inputs)
+        return perturb(attack, inputs)
     # A base model that samples is asked without a draw.
     with all_seeded(network, stream(seed, group.indices[0], "base").initial_seed()):
-        return perturb(name, inputs)
+        return perturb(attack, inputs)
 
 
 def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:

@@ -2,24 +2,24 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
-from attacks.attack import Attack, wide
-from attacks.attack_name import AttackName
-from attacks.catalogue import CATALOGUE
+from attacks.attack import Attack, Package, Runnable
 from attacks.estimators import Estimator, FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import outside, projected
-from attacks.registry import attack_for, estimator_for
+from attacks.solver import Solver, wide
+from attacks.solving import estimator_for, solver_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import Target, answers_or_nan
 from robustbench_coded.models.prepare import tf32
@@ -71,7 +71,7 @@ class AttackResult(NamedTuple):
 
 
 @tf32(True)
-def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
+def perturb(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     """Runs the named attack; one that continues from another attack runs that one first.
 
     Wherever the attack comes from, a result that is not finite, or outside ball or box, is counted as
@@ -82,7 +82,7 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
     Raises:
         NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
     """
-    adversarial, counts = _unchecked(name, inputs)
+    adversarial, counts = _unchecked(attack, inputs)
     faulty = outside(adversarial, inputs.x, inputs.budget)
     if count := int(faulty.sum()):
         counts["faulty"] += count
@@ -90,44 +90,42 @@ def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
     return AttackResult(adversarial, counts)
 
 
-def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
+def _unchecked(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     before = [generator.get_state() for generator in inputs.generators]
     try:
-        return _perturbed(name, inputs)
+        return _perturbed(attack, inputs)
     except NoGradient:
-        if name.relaxed or name.third_party is not None or not name.differentiates:
+        if isinstance(attack, Package) or attack.relaxed or not attack.differentiates:
             raise
     for generator, state in zip(inputs.generators, before, strict=True):
         generator.set_state(state)
-    result = _perturbed(replace(name, relaxed=True), inputs)
+    result = _perturbed(structs.replace(attack, relaxed=True), inputs)
     result.counts["without_gradient"] += inputs.y.numel()
     return result
 
 
-def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
-    if name.third_party == "plugin" and hasattr(own := plugin.load(name), "perturb"):
-        return _perturb_by_plugin(name, own, inputs)
-    if name.third_party is not None:
-        return _perturb_by_third_party(name, inputs)
+def _perturbed(attack: Runnable, inputs: AttackInputs) -> AttackResult:
+    if isinstance(attack, Package):
+        if attack.package == "plugin" and hasattr(own := plugin.load(attack), "perturb"):
+            return _perturb_by_plugin(attack, own, inputs)
+        return _perturb_by_third_party(attack, inputs)
     s, start, counts = inputs, inputs.start, Counter[str]()
-    if name.init is not None:
-        begun = perturb(name.init, s)
+    if attack.init is not None:
+        begun = perturb(attack.init, s)
         start, counts = begun.x, begun.counts
     estimator = estimator_for(
-        name, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
+        attack, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
     )
-    blind = name.estimator in ("transfer", "surrogate")  # these never stop early
-    algorithm = CATALOGUE.get(name.algorithm)
-    stops = algorithm is not None and algorithm.stops_early
-    early_stop = s.early_stop and s.target.independent and stops
+    blind = attack.knows in ("transfer", "surrogate")  # these never stop early
+    early_stop = s.early_stop and s.target.independent and attack.declared.may_stop
     before = [generator.get_state() for generator in s.generators]
-    adversarial = attack_for(name, early_stop=early_stop).perturb(
+    adversarial = solver_for(attack, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start
     )
     if early_stop and s.scored is not None and not blind:
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
-        adversarial = _confirmed(name, s, estimator, adversarial, start)
+        adversarial = _confirmed(attack, s, estimator, adversarial, start)
     estimator.check_losses()
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
@@ -137,7 +135,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
 
 
 def _confirmed(
-    name: AttackName, s: AttackInputs, estimator: Estimator, adversarial: Tensor, start: Tensor | None
+    attack: Attack, s: AttackInputs, estimator: Estimator, adversarial: Tensor, start: Tensor | None
 ) -> Tensor:
     """Attacks the examples that stopped too early once more, without early stops.
 
@@ -157,10 +155,10 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None and name.traits.family not in ("search", "decision"):  # these examples' start
+    if start is None and attack.declared.family not in ("search", "decision"):  # these examples' start
         start = s.budget.around(s.x).uniform(s.generators)
     begun = None if start is None else start[early][None]
-    second = attack_for(name, early_stop=False).perturb(
+    second = solver_for(attack, early_stop=False).perturb(
         s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], begun
     )
     adversarial = adversarial.clone()
@@ -175,23 +173,23 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
     return estimator.value(x[None], y[None], margin_loss).logits[0].argmax(-1) != y
 
 
-def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> AttackResult:
+def _perturb_by_plugin(attack: Package, solver: Solver, s: AttackInputs) -> AttackResult:
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
     estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
-    adversarial = like(name, attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
+    adversarial = like(attack, solver.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
     counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
     return AttackResult(projected(adversarial, s.x, s.budget), counts)
 
 
-def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
+def _perturb_by_third_party(attack: Package, s: AttackInputs) -> AttackResult:
     """Third-party attacks do not know groups: they attack one batch after the other."""
     tensors, counts = [], Counter[str]()
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
         view = ThirdPartyView(target, x, s.budget)
-        tensors.append(run_third_party(name, view, x, y, s.budget, generator))
+        tensors.append(run_third_party(attack, view, x, y, s.budget, generator))
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
     return AttackResult(torch.stack(tensors), counts)

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from attacks.accelerator import module_of
-from attacks.naming import parse
 from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.attack_group import (
@@ -195,14 +194,12 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     known = range(options.known_draws) if case.threat.draw_known else [None]
     groups = list(groups_of(run))
     # Victims attacked through the base model need no batch for that.
-    alone = sources is None and case.threat.one_victim and case.attack not in CONTROLS
-    alone = alone and parse(case.attack).estimator == "transfer"
-    seen = case.attack not in CONTROLS and case.submission is None
-    seen = seen and cases.sees_queries(case.subject, parse(case.attack))
+    through_base = case.made_by is not None and case.made_by.knows == "transfer"
+    alone = sources is None and case.threat.one_victim and through_base
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
-        if seen:
+        if cases.sees_queries(case.subject, case.made_by):
             run = run._replace(session=Session(context.defence(case.subject)))  # type: ignore[arg-type]
         for draw in known:
             if sources is not None:

@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from attacks.naming import expand, suited
-from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SCREENED, SECOND_STAGE, TRANSFER
+from attacks import presets
 from robustbench_coded.errors import InputError
 from robustbench_coded.schema.words import CONTROLS
 
-DEFAULT = ("paper", "adaptive")
-IN_L0 = ("sparse",)
 SCREEN = "screen"  # the attacks of `csrobust screen`, which runs the first rungs of the protocol alone
 
 
@@ -33,7 +30,7 @@ class Request(NamedTuple):
 def is_adaptive(texts: Sequence[str] | None, norm: str) -> bool:
     """True if a preset is named whose verdicts need the attacks that their checks ask for."""
     parts = _default(norm) if texts is None else texts
-    return any(part in PRESETS and part != "paper" for part in parts)
+    return any(part in presets.PRESETS and part != "paper" for part in parts)
 
 
 @lru_cache
@@ -56,37 +53,27 @@ def requested(texts: tuple[str, ...] | None, norm: str, claimed: str | None = No
             f"--attacks {','.join(typed)!r} has an empty name; write names divided by single commas"
         )
     parts = [part for part in typed if part not in CONTROLS]
-    if typed and not parts:
-        raise InputError(f"--attacks {','.join(typed)}: this always runs; name an attack besides, as fgsm")
+    if not parts:
+        if typed:
+            said = ",".join(typed)
+            raise InputError(f"--attacks {said}: this always runs; name an attack besides, as fgsm")
+        return {}
     try:
-        names = [name.text for name in expand(",".join(parts))] if parts else []
+        found = presets.requested(parts, norm, claimed)
     except ValueError as error:
         raise InputError(f"--attacks: {error}") from error
-    # What a person names, or another preset has, runs whatever the defence is like; `full` means all of it.
-    always = {"adaptive": (), "full": LAST_RESORT}
-    written = {name for part in parts for name in always.get(part, PRESETS.get(part, (part,)))}
-    if claimed is not None:
-        written.add(claimed)
-        names.append(claimed)
-    victims = [suited(name, norm) for name in ON_VICTIMS] if is_adaptive(texts, norm) else []
-    return {
-        name: Request(
-            on_batches=name in names,
-            on_victims=name in victims,
-            if_hidden=name in (*RELAXED, *LAST_RESORT) and name in names and name not in written,
-            if_open=name in SECOND_STAGE and name in names and name not in written and "full" not in parts,
-        )
-        for name in dict.fromkeys((*names, *victims))
-    }
+    where = (found.attacks, found.victim_attacks, found.relaxed_attacks, found.second_attacks)
+    every = dict.fromkeys((*found.attacks, *found.victim_attacks))
+    return {name: Request(*(name in names for names in where)) for name in every}
 
 
 def _default(norm: str) -> tuple[str, ...]:
-    return IN_L0 if norm == "l0" else DEFAULT
+    return presets.IN_L0 if norm == "l0" else presets.DEFAULT
 
 
 def _screened(norm: str) -> dict[str, Request]:
-    hidden = suited(RELAXED[0], norm)
+    transfer, hidden = presets.in_norm((presets.TRANSFER, presets.RELAXED[0]), norm)
     return {
-        name: Request(on_victims=name == suited(TRANSFER, norm), if_hidden=name == hidden)
-        for name in (suited(name, norm) for name in SCREENED)
+        name: Request(on_victims=name == transfer, if_hidden=name == hidden)
+        for name in presets.in_norm(presets.SCREENED, norm)
     }

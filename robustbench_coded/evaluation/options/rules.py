@@ -3,9 +3,10 @@
 import importlib.util
 from collections.abc import Callable, Sequence
 
-from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
+from attacks.attack import AnyAttack, Package
+from attacks.naming import read_attack, refuse_norm
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig, options
@@ -87,30 +88,29 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(sentence.format(value))
     if config.eps is not None:
         check_claimed_eps(config, config.eps)
-    for text in config.attack_names:
-        _check_attack(text, config)
+    for attack in map(read_attack, config.attack_names):
+        _check_attack(attack, config)
     for spec in config.defences:
         for k in config.batch_size:
             parse_defence(spec).resolve_n(k)
 
 
-def _check_attack(text: str, config: EvalConfig) -> None:
-    name = naming.parse(text)
+def _check_attack(attack: AnyAttack, config: EvalConfig) -> None:
     try:
-        catalogue.refuse_norm(name, config.norm)
+        refuse_norm(attack, config.norm)
     except ValueError as error:
         raise InputError(f"--norm {config.norm}: {error}") from error
-    if name.third_party is None:
+    if not isinstance(attack, Package):
         return
-    if name.third_party == "plugin":
+    if attack.package == "plugin":
         try:
-            plugin.load(name)
+            plugin.load(attack)
         except ValueError as error:
             raise InputError(f"--attacks {error}{where_raised(error.__cause__)}") from error
-    if not installed(name.third_party):
-        raise InputError(f"{name.text} needs its package; {install_line('peers')}")
+    if not installed(attack.package):
+        raise InputError(f"{attack} needs its package; {install_line('peers')}")
     if config.eps_space != "pixel":
-        raise InputError(f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack")
+        raise InputError(f"{attack} knows eps in pixel units alone; leave --eps-space out or the attack")
 
 
 def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:

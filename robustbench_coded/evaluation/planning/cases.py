@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
-from attacks.attack_name import AttackName, Transforms
+from attacks.attack import AnyAttack, Attack, Options, Runnable
+from attacks.naming import read_attack
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.words import CONTROLS
 
 if TYPE_CHECKING:
     from robustbench_coded.runs.adversarials import PerturbedBatch
@@ -95,9 +97,9 @@ class ProbedSubject:
         """The defence as tables name it."""
         return self.subject.defence
 
-    def has_gradient_for(self, name: AttackName) -> bool:
+    def has_gradient_for(self, attack: AnyAttack) -> bool:
         """True if an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
-        return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
+        return attack.package == "plugin" or (self.relaxable if attack.relaxed else self.differentiable)
 
     @property
     def independent(self) -> bool:
@@ -116,7 +118,7 @@ class Submission:
     """
 
     sources: tuple[PlannedCase, ...]
-    transforms: Transforms = ()
+    transforms: Options = ()
 
     @property
     def questions(self) -> int:
@@ -155,6 +157,11 @@ class PlannedCase:
     def attack(self) -> str:
         return self.case.attack
 
+    @property
+    def made_by(self) -> AnyAttack | None:
+        """The attack; None of controls."""
+        return None if self.attack in CONTROLS else read_attack(self.attack)
+
     def of_attack(
         self, attack: str, step_size: float | None = None, submission: Submission | None = None
     ) -> PlannedCase:
@@ -162,21 +169,24 @@ class PlannedCase:
         return replace(self, case=self.case.of_attack(attack, step_size), submission=submission)
 
 
-def sees_queries(subject: ProbedSubject, name: AttackName) -> bool:
+def sees_queries(subject: ProbedSubject, attack: AnyAttack | None) -> bool:
     """True if the defence remembers what the attack asks: not where a network stands for it."""
-    asks = name.estimator == "surrogate" or (name.asks_answers_alone and not name.uses_base)
-    return bool(subject.sequence) and asks and name.third_party is None
+    if not subject.sequence or not isinstance(attack, Attack):
+        return False
+    return attack.knows == "surrogate" or (attack.declared.asks_answers_alone and not attack.uses_base)
 
 
 def planned_case(
     subject: ProbedSubject,
     threat: ThreatModel,
-    attack: str,
+    attack: Runnable | str,
     perturbation: Perturbation,
     step_size: float | None = None,
 ) -> PlannedCase:
-    """One attack, or control, on a subject."""
-    return PlannedCase(Case(subject.subject, threat, perturbation, attack, step_size), subject)
+    """One attack, in steps of its own size, or what the name of an attack or control says, on a subject."""
+    if not isinstance(attack, str):
+        step_size = attack.step_size_at(perturbation.eps)
+    return PlannedCase(Case(subject.subject, threat, perturbation, str(attack), step_size), subject)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.words import CONTROLS, STANDARD
@@ -110,14 +109,13 @@ def on_whole_batches(case: PlannedCase) -> PlannedCase:
 
 def depends_on_batch(case: PlannedCase) -> bool:
     """True if an input's perturbation depends on the inputs that it was attacked together with."""
-    if case.attack in CONTROLS:
+    if (attack := case.made_by) is None:
         return False
     if case.submission is not None:
         sources = case.submission.sources
         # The worst of several is chosen for a batch.
         return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
-    name = parse(case.attack)
-    return name.estimator != "transfer" or name.third_party is not None or name.init is not None
+    return attack.knows != "transfer" or attack.init is not None
 
 
 def random_batch_images(case: PlannedCase) -> int:

@@ -7,7 +7,9 @@ from typing import Any
 
 from msgspec import structs
 
-from attacks import attack_name, naming, presets
+from attacks import presets
+from attacks.attack import Runnable, Submitted
+from attacks.naming import read_runnable
 from robustbench_coded.evaluation.options.config import AWARE_ATTACKS, IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.options.requested import Request
 from robustbench_coded.evaluation.planning import cases
@@ -19,10 +21,9 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_batch,
 )
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, STANDARD
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,11 @@ def cases_for(
         rows.append(cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved))
         rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in perturbations]
         attacks: list[PlannedCase] = []
-        instead = _in_their_place(config, subject, notes)
-        for text, request in {
-            **requests,
-            **{name: Request() for name in instead if name not in requests},
-        }.items():
-            name = naming.parse(text)
+        for text in dict.fromkeys((*requests, *_in_their_place(config, subject, notes))):
+            attack, request = read_runnable(text), requests.get(text, Request())
             attacks += [
-                cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
-                for threat in _threats(config, subject, name, request, notes)
+                cases.planned_case(subject, threat, attack, perturbation)
+                for threat in _threats(config, subject, attack, request, notes)
                 for perturbation in perturbations
             ]
         # A victim sits in a batch of its own, clean and perturbed.
@@ -73,13 +70,13 @@ def _in_their_place(
     config: EvalConfig, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """Attacks for a subject if all requested ones follow a gradient that it does not have."""
-    names = [naming.parse(text) for text in config.attack_names]
-    if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
+    attacks = [*map(read_runnable, config.attack_names)]
+    if not attacks or any(not each.differentiates or subject.has_gradient_for(each) for each in attacks):
         return []
     instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(presets.TRANSFER)
-    instead = [naming.suited(name, config.norm) for name in instead]
+    instead = [*presets.in_norm(instead, config.norm)]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
@@ -87,46 +84,47 @@ def _in_their_place(
 def _threats(
     config: EvalConfig,
     subject: cases.ProbedSubject,
-    name: attack_name.AttackName,
+    attack: Runnable,
     request: Request,
     notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
     named = not any(each.on_victims for each in config.requests.values())
-    if name.uses_base and not subject.has_base:
+    name = str(attack)
+    if attack.uses_base and not subject.has_base:
         why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
         if subject.spec != STANDARD or named:
-            notes[NotRun(name.text, subject.label, "", why)] = None
+            notes[NotRun(name, subject.label, "", why)] = None
         return []
     if request.if_hidden and (
         not subject.hides_gradient  # torch's own gradients are what they would be
-        or (name.text in presets.LAST_RESORT and subject.relaxable)
+        or (name in presets.LAST_RESORT and subject.relaxable)
     ):
         return []
-    if request.if_open and not _suits(name.text, subject):
+    if request.if_open and not _suits(name, subject):
         return []
     # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
-    if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
-        notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
+    if attack.differentiates and attack.package is None and not subject.has_gradient_for(attack):
+        notes[NotRun(name, subject.label, "", "it has no gradient")] = None
         return []
     all_inputs = ["batch"] if request.on_batches else []
     if all_inputs and subject.batch_dependent:
         all_inputs = list(dict.fromkeys(config.inputs))
-    randomness = "known" if name.estimator == "aware" else "unknown"
+    randomness = "known" if attack.knows == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
-            notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
+            notes[NotRun(name, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     if subject.batch_dependent and request.on_victims and "victim" not in all_inputs:
         all_inputs.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
-        if note := _no_sense(subject, name, threat):
+        if note := _no_sense(subject, attack, threat):
             notes[note] = None
         else:
             threats.append(threat)
-    if not threats and name.third_party is not None:
+    if not threats and attack.package is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
 
@@ -138,12 +136,12 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _no_sense(subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel) -> str | None:
+def _no_sense(subject: cases.ProbedSubject, attack: Runnable, threat: ThreatModel) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
-    if threat.inputs != "batch" and name.third_party is not None:
-        return f"{name.text} knows no threat model but batch, so it was run under that alone."
-    if threat.inputs != "batch" and cases.sees_queries(subject, name):
-        return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
+    if threat.inputs != "batch" and attack.package is not None:
+        return f"{attack} knows no threat model but batch, so it was run under that alone."
+    if threat.inputs != "batch" and cases.sees_queries(subject, attack):
+        return f"{attack} on {subject.label} was run under batch alone: every query is remembered."
     return None
 
 
@@ -227,11 +225,10 @@ class UnitMaker:
         images = subject.images * draws // 3
         if case.submission is not None:
             images += subject.images * case.submission.questions // 3
-        elif case.attack not in CONTROLS:
-            name = naming.parse(case.attack)
-            forwards, backwards = queries_of(name, randomised=subject.randomised)
+        elif (attack := case.made_by) is not None and not isinstance(attack, Submitted):
+            forwards, backwards = attack.queries(randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
-            per_query = inputs if name.estimator == "transfer" else case.images_per_query
+            per_query = inputs if attack.knows == "transfer" else case.images_per_query
             images += separate * per_query * (forwards + 2 * backwards) // 3
         return max(images, 1)
 

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from attacks.attack_name import AttackName
-from attacks.naming import parse
+from msgspec import structs
+
+from attacks.attack import AnyAttack, Attack, Package, Runnable, Submitted
+from attacks.naming import read_attack
 from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
@@ -110,7 +111,7 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     own = (other for other in plan.cases if other.subject == case.subject and other in evidence.sizes)
     planned = [plan.images(other, size) for other in own]
     most = DEAREST * max(planned)
-    if parse(case.attack).traits.family != "decision":
+    if case.made_by is None or case.made_by.declared.family != "decision":
         return most
     return max(most, sum(planned), MOST_DECISIONS * size * case.subject.copies)
 
@@ -129,38 +130,39 @@ def follow_ups_of(
     eps = unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.perturbation.eps
     attacks: dict[str, PlannedCase] = {}
     for text in check.attacks:
-        name = None if text in CONTROLS else _suited(parse(text), check, like, cases)
-        if name is not None:
-            threat = ThreatModel(like.threat.inputs, "known" if name.estimator == "aware" else "unknown")
-            perturbation, step_size = like.case.at_eps(eps).perturbation, step_size_of(name, eps)
-            case = planned_case(like.subject, threat, name.text, perturbation, step_size)
-            attacks[name.text] = replace(case, for_check=eps != like.perturbation.eps)
+        attack = None if text in CONTROLS else _suited(read_attack(text), check, like, cases)
+        if attack is not None:
+            threat = ThreatModel(like.threat.inputs, "known" if attack.knows == "aware" else "unknown")
+            case = planned_case(like.subject, threat, attack, like.case.at_eps(eps).perturbation)
+            attacks[case.attack] = replace(case, for_check=eps != like.perturbation.eps)
     return list(attacks.values())
 
 
 def _suited(
-    name: AttackName, check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]
-) -> AttackName | None:
+    attack: AnyAttack, check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]
+) -> Runnable | None:
     """The attack as this subject can meet it; None where it can't."""
-    subject = like.subject
-    if name.traits.family == "search" and check.name not in DOUBLING:
-        name = _as_long_as_gradients(name, like, cases)
-    if name.differentiates and not subject.has_gradient_for(name):
-        if name.relaxed or name.third_party is not None or not subject.relaxable:
+    subject, family = like.subject, attack.declared.family
+    if isinstance(attack, Submitted):
+        return None
+    if family == "search" and check.name not in DOUBLING:
+        attack = _as_long_as_gradients(attack, like, cases)
+    if attack.differentiates and not subject.has_gradient_for(attack):
+        if attack.relaxed or isinstance(attack, Package) or not subject.relaxable:
             return None
-        name = parse(f"relaxed-{name.text}")
+        attack = structs.replace(attack, relaxed=True)
     # Every query would be a batch of its own for each victim.
-    by_queries = like.threat.inputs != "batch" and name.traits.family in ("search", "decision")
-    lacks_base = name.uses_base and not subject.has_base
-    lacks_draw = name.estimator == "aware" and not subject.randomised
-    return None if by_queries or lacks_base or lacks_draw else name
+    by_queries = like.threat.inputs != "batch" and family in ("search", "decision")
+    lacks_base = attack.uses_base and not subject.has_base
+    lacks_draw = attack.knows == "aware" and not subject.randomised
+    return None if by_queries or lacks_base or lacks_draw else attack
 
 
-def _as_long_as_gradients(name: AttackName, like: PlannedCase, cases: list[PlannedCase]) -> AttackName:
+def _as_long_as_gradients(attack: Runnable, like: PlannedCase, cases: list[PlannedCase]) -> Attack:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
     randomised = like.subject.randomised
-    own = (parse(c.attack) for c in cases if c.subject == like.subject and c.attack not in CONTROLS)
-    passes = (sum(queries_of(name, randomised=randomised)) for name in own if name.traits.plain)
-    most = max(passes, default=FEWEST_SEARCH_STEPS)
-    steps = max(FEWEST_SEARCH_STEPS, most // (name.draws if randomised else 1))
-    return parse(f"{name.algorithm}-{steps}")
+    own = (case.made_by for case in cases if case.subject == like.subject)
+    plain = (each for each in own if isinstance(each, Attack) and each.declared.plain)
+    most = max((sum(each.queries(randomised=randomised)) for each in plain), default=FEWEST_SEARCH_STEPS)
+    steps = max(FEWEST_SEARCH_STEPS, most // (attack.draws if randomised else 1))
+    return Attack(attack.algorithm, steps)

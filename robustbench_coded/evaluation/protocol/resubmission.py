@@ -9,7 +9,7 @@ a defence that notices how much of a batch was perturbed meets batches in which 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attacks import attack_name, naming
+from attacks.attack import EIGHT_BITS, LEVELS, SHRUNK, SLOTS, AnyAttack, Options, Submitted
 from robustbench_coded.evaluation.planning.cases import (
     PlannedCase,
     ProbedSubject,
@@ -43,12 +43,12 @@ class MeasuredAttack:
         """The kind of search that found its perturbed inputs: attacks of one kind tend to find the same; the
         strongest of another kind may find something else.
         """
-        name = naming.parse(self.case.attack)
-        if name.estimator == "submitted":
+        attack = self.case.made_by
+        if attack is None or isinstance(attack, Submitted):
             return "submitted"
-        if name.uses_base:
+        if attack.uses_base:
             return "base"
-        return "answers" if name.asks_answers_alone else name.traits.kind
+        return "answers" if attack.declared.asks_answers_alone else attack.declared.kind
 
 
 Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]
@@ -84,7 +84,7 @@ def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[Pl
             continue
         for attack in _of_each_kind(measured.get((subject, perturbation), ())):
             if attack.kind != "base":  # victims meet the base model's gradients themselves
-                name = _name(subject, attack.case.attack, ())
+                name = _name(subject, attack.case.made_by, ())
                 case = planned_case(subject, ThreatModel("victim", "unknown"), name, perturbation)
                 rows.append(replace(case, submission=Submission((attack.case,))))
     return _not_run(evidence, rows)
@@ -103,7 +103,7 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     for case in evidence.sizes:
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
-        if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
+        if sees_queries(case.subject, case.made_by):
             continue  # its inputs follow its queries, which no other attack makes
         if evidence.sizes[case] >= size and case in evidence.outcomes:
             at = measured.setdefault((case.subject, case.perturbation), [])
@@ -130,7 +130,7 @@ def _offers(
     perturbation: Perturbation,
     measured: Measured,
     hidden: Sequence[PlannedCase],
-    kinds: Sequence[attack_name.Transforms],
+    kinds: Sequence[Options],
 ) -> Iterator[tuple[str, Submission]]:
     """Submissions to a subject, by name.
 
@@ -143,16 +143,16 @@ def _offers(
     # A forward pass for each of them is next to nothing where inputs are answered one by one.
     own = _distinct(attacks) if subject.independent else _of_each_kind(attacks)
 
-    def of_own(transforms: attack_name.Transforms) -> tuple[str, Submission]:
+    def of_own(transforms: Options) -> tuple[str, Submission]:
         """The worst of a subject's own perturbed inputs, transformed."""
-        attack = own[0].case.attack if len(own) == 1 else attack_name.SEVERAL
+        attack = own[0].case.made_by if len(own) == 1 else None
         return _name(subject, attack, transforms), Submission(tuple(a.case for a in own), transforms)
 
-    before, rounded = strongest.case.submission, (attack_name.EIGHT_BITS,)
+    before, rounded = strongest.case.submission, (EIGHT_BITS,)
     if before is None:
-        yield _name(subject, strongest.case.attack, rounded), Submission((strongest.case,), rounded)
-    elif attack_name.EIGHT_BITS not in before.transforms:
-        name = "{}+{}={}".format(strongest.case.attack, *attack_name.EIGHT_BITS)
+        yield _name(subject, strongest.case.made_by, rounded), Submission((strongest.case,), rounded)
+    elif EIGHT_BITS not in before.transforms:
+        name = "{}+{}={}".format(strongest.case.attack, *EIGHT_BITS)
         yield name, replace(before, transforms=(*before.transforms, *rounded))
     if not strongest.outcome.right or strongest.outcome.share <= NOTHING:
         return
@@ -169,34 +169,34 @@ def _offers(
         for attack in offered[: 2 if base else 1]:
             seen.add(attack.outcome.digest)
             for transforms in ((), *kinds) if base else ((),):
-                yield _name(other, attack.case.attack, transforms), Submission((attack.case,), transforms)
+                yield _name(other, attack.case.made_by, transforms), Submission((attack.case,), transforms)
     for case in hidden:
         for transforms in ((), *kinds):
-            yield _name(case.subject, case.attack, transforms), Submission((case,), transforms)
-    for transforms in (*(((attack_name.SHRUNK, length),) for length in LENGTHS), *kinds):
+            yield _name(case.subject, case.made_by, transforms), Submission((case,), transforms)
+    for transforms in (*(((SHRUNK, length),) for length in LENGTHS), *kinds):
         yield of_own(transforms)
 
 
-def _coarse(levels: int | None, perturbation: Perturbation) -> list[attack_name.Transforms]:
+def _coarse(levels: int | None, perturbation: Perturbation) -> list[Options]:
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
         return []
     in_pixels = (perturbation.norm, perturbation.eps_space) == ("linf", "pixel")
     if in_pixels and perturbation.eps * levels < 1 - NEAR:
         return []
-    return [((attack_name.LEVELS, str(levels)),)]
+    return [((LEVELS, str(levels)),)]
 
 
-def _in_some_slots(subject: ProbedSubject) -> list[attack_name.Transforms]:
+def _in_some_slots(subject: ProbedSubject) -> list[Options]:
     """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
     if not subject.batch_dependent or subject.subject.n is not None:
         return []
-    return [((attack_name.SLOTS, share),) for share in SHARES_OF_SLOTS]
+    return [((SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
-def _name(source: ProbedSubject, attack: str, transforms: attack_name.Transforms) -> str:
+def _name(source: ProbedSubject, attack: AnyAttack | None, transforms: Options) -> str:
     size = "" if source.subject.n is None else f":N={source.subject.n}"
-    return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
+    return str(Submitted(f"{source.label}{size}", attack, transforms))
 
 
 def _other_subjects(

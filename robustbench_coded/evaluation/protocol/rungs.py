@@ -8,7 +8,7 @@ been. Whole batches climb the rungs first, then single victims. docs/protocol.md
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from attacks import naming, presets
+from attacks import presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
@@ -240,12 +240,13 @@ SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)
 
 def _quickness(plan: EvaluationPlan, case: PlannedCase) -> tuple[bool | int, ...]:
     """The least comes first: the row's attacks in their order, then the cheapest of several steps."""
-    name, subject = naming.parse(case.attack), case.subject
+    attack, subject = case.made_by, case.subject
+    assert attack is not None
     rung = presets.QUICK_HIDDEN if subject.hides_gradient else presets.QUICK
-    through_base = name.estimator == "transfer" and (subject.batch_dependent or subject.hides_gradient)
+    through_base = attack.knows == "transfer" and (subject.batch_dependent or subject.hides_gradient)
     place = rung.index(case.attack) if case.attack in rung[not through_base :] else len(rung)
-    one_step = name.algorithm == presets.ONE_STEP
-    smoothed = name.relaxed and subject.hides_gradient
+    one_step = attack.algorithm == presets.ONE_STEP
+    smoothed = attack.relaxed and subject.hides_gradient
     return not through_base, not smoothed, place, one_step, plan.images(case, plan.start)
 
 

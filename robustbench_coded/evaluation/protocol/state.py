@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, looks
 from robustbench_coded.judge.intervals import TAIL
@@ -300,8 +299,7 @@ def waiting(
 
 def mixes_starts(case: PlannedCase) -> bool:
     """True for attacks that mix the results of several starts, which have a ceiling of their own."""
-    own = case.attack not in CONTROLS and not case.submission
-    return own and parse(case.attack).traits.restarts
+    return case.made_by is not None and not case.submission and case.made_by.declared.counts_starts
 
 
 def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, cost: int) -> bool:

@@ -11,8 +11,10 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from attacks.adapters import objects
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
@@ -92,11 +94,13 @@ def evaluate(
     """
     given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
-        run = _evaluate(**given, listener=listener or (Listener() if quiet else None), chosen=options)
+        run, images = _evaluate(**given, listener=listener or (Listener() if quiet else None), chosen=options)
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    base = given | {"listener": listener, "quiet": quiet, **options, "out": run.path, "overwrite": False}
+    read = {} if images is None else {"data": images, "labels": None}  # a stream is read once
+    told = {"listener": listener, "quiet": quiet}
+    base = given | read | told | {**options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
@@ -108,7 +112,8 @@ def _evaluate(
     attacks: Any,
     listener: Listener | None,
     chosen: Mapping[str, Any],
-) -> Run:
+) -> tuple[Run, Dataset | None]:
+    """The run, and the images that were given in memory."""
     chosen = _options(chosen)
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
@@ -116,6 +121,11 @@ def _evaluate(
     alone = not checkpoints and not networks
     if alone and not without_checkpoint(named):
         raise InputError("no model given; give a network, a checkpoint's path, or either by name")
+    several = () if attacks is None else _several(attacks)
+    for line in filter(None, map(objects.written, several)):
+        raise InputError(f"attacks: {line}")
+    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
+        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     plain = isinstance(data, str) and labels is None
     in_memory = InMemory(
         None if plain else dataset_in_memory(data if labels is None else (data, labels)),
@@ -124,9 +134,6 @@ def _evaluate(
         chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
-    several = () if attacks is None else _several(attacks)
-    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
-        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
@@ -144,7 +151,8 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
+        path = run_evaluation(config, listener, in_memory if in_hand else None, fresh=True)
+    return load_run(path), in_memory.data
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:

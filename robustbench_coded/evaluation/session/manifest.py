@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 import attacks
 from attacks.accelerator import device_name
-from attacks.attack_name import PREFIX, split_submitted
+from attacks.attack import PREFIX
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
@@ -259,7 +259,7 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
 def _submitter(record: CaseRecord) -> tuple[Case, str]:
     """The setting of a case, and of which subject the perturbed inputs are."""
     attack = record.case.attack
-    return record.case.setting, split_submitted(attack)[0] if attack.startswith(PREFIX) else ""
+    return record.case.setting, attack.partition("/")[0] if attack.startswith(PREFIX) else ""
 
 
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.

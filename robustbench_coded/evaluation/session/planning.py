@@ -11,8 +11,8 @@ from pathlib import Path
 
 from msgspec import structs
 
-from attacks import accelerator, crossover, naming, presets
-from attacks.attack_name import PREFIX, SUBMITTED
+from attacks import accelerator, crossover, presets
+from attacks.attack import PREFIX, Attack
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -165,7 +165,7 @@ def _plan(
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
-    deferred = {naming.suited(n, config.norm) for n in (*presets.DEFERRED, *presets.ON_VICTIMS[1:])}
+    deferred = presets.in_norm((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), config.norm)
     always, again = frozenset({*rows, *held}), {case.case.setting for case in held}
     return EvaluationPlan(
         cases=tuple(cases),
@@ -203,15 +203,10 @@ def _held(prepared: PreparedEvaluation, kept: Mapping[Case, CaseRecord]) -> list
         if case.attack == CLEAN or not asked:  # clean inputs are answered by every command
             continue
         planned = PlannedCase(case, subjects[case.subject])
-        ours = case.attack == RANDOM_SIGN or _is_ours(case.attack)
+        ours = case.attack == RANDOM_SIGN or isinstance(planned.made_by, Attack)
         if ours and not {unit.id for unit in first.units(planned)}.isdisjoint(record.units):
             held.append(planned)
     return held
-
-
-def _is_ours(attack: str) -> bool:
-    name = naming.parse(attack)
-    return name.third_party is None and name.estimator != SUBMITTED
 
 
 def _starts(
@@ -238,7 +233,7 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     """
     if case.attack in CONTROLS or case.attack == (config.claim and config.claim.attack):
         return True
-    named = case.attack in {naming.suited(name, config.norm) for name in presets.NAMED}
+    named = case.attack in presets.in_norm(presets.NAMED, config.norm)
     request = config.requests.get(case.attack, Request(on_batches=False))
     if case.threat.one_victim and not request.on_batches:  # before a positive verdict
         return False
@@ -283,9 +278,9 @@ def _hidden(
         own = (case for case in cases if case.subject == subject and case.attack not in CONTROLS)
         names = presets.OF_SAMPLING if standard.randomised else presets.THROUGH_CHECKPOINT
         hidden[subject] = tuple(
-            planned_case(standard, WHOLE_BATCH, naming.suited(name, budget.norm), budget)
+            planned_case(standard, WHOLE_BATCH, name, budget)
             for budget in dict.fromkeys(case.perturbation for case in own)
-            for name in names
+            for name in presets.in_norm(names, budget.norm)
         )
     return hidden
 

@@ -4,12 +4,11 @@ import time
 from collections.abc import Iterable
 from statistics import median
 
-from attacks import accelerator, gradients, naming
+from attacks import accelerator, gradients
 from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.threads import torch_threads
 
 TIMED_PIXELS = 64 * 32 * 32  # small images go through a network in larger pieces
@@ -37,7 +36,7 @@ class Rates:
     def of(self, case: PlannedCase) -> float:
         """For one image of a case: through its defence, or through the base model that its attack asks."""
         subject, context = case.subject, self._prepared.context
-        of_base = case.attack not in CONTROLS and naming.parse(case.attack).estimator == "transfer"
+        of_base = case.made_by is not None and case.made_by.knows == "transfer"
         if not of_base and not callable(getattr(context.defence(subject), "images", None)):
             return context.probe_seconds[subject] / subject.images
         if subject.checkpoint not in self._timed:

@@ -26,7 +26,7 @@ from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
-from robustbench_coded.user_code import TimeLimitExceeded, until
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
@@ -68,7 +68,6 @@ def selftest_subject(
     context: worker_context.WorkerContext,
     subject: cases.ProbedSubject,
     perturbation: Perturbation,
-    deadline: float = math.inf,
 ) -> dict[str, Any]:
     """Runs them on the first examples; the result is JSON data.
 
@@ -80,7 +79,7 @@ def selftest_subject(
     seed, defence = context.setup.options.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
-        with until(deadline, SECONDS):
+        with time_limit(SECONDS):
             results = run_all(scene)
             results += tried(
                 ANSWERS_ALIKE,
@@ -167,16 +166,14 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
     return replace(prepared, probes=tuple(probes))
 
 
-def run_selftests(
-    folder: RunFolder, prepared: PreparedEvaluation, listener: Listener, deadline: float = math.inf
-) -> None:
+def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
     """Tests the subjects whose results the folder does not hold yet, and commits one after the other.
 
     Args:
         prepared: with the ids of the self-tests.
 
     Raises:
-        TimeIsUp: at the deadline, on the monotonic clock.
+        TimeIsUp: at the run's deadline.
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
     missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
@@ -184,7 +181,7 @@ def run_selftests(
     with worker_context.own_threads(prepared.context):
         for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            results = selftest_subject(prepared.context, subject, perturbation, deadline)
+            results = selftest_subject(prepared.context, subject, perturbation)
             folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from attacks import naming
 from attacks.adapters.plugin import IN_MEMORY
 from attacks.adapters.third_party import DISTRIBUTION
 from attacks.adapters.user_modules import Code, digest_of, files_of, forget_changed
+from attacks.naming import read_attack
 from robustbench_coded.code_identity import code_in_memory, code_of_command
 from robustbench_coded.defences.options import DEFENCES, GIVEN, PIPED, installed, parse_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
@@ -27,12 +27,11 @@ def named_code(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     for spec in config.defences:
         code = _of_defence(spec)
         codes |= {code_names(checkpoint, spec)[1]: code for checkpoint in (*files, *in_memory.models)}
-    for attack in config.attack_names:
-        name = naming.parse(attack)
-        module = name.algorithm.rpartition(":")[0]
-        package = DISTRIBUTION.get(name.third_party or "", name.third_party)
+    for attack in map(read_attack, config.attack_names):
+        module = attack.algorithm.rpartition(":")[0]
+        package = DISTRIBUTION.get(attack.package or "", attack.package)
         if package and module != IN_MEMORY.__name__:
-            codes[code_names("", "", attack)[2]] = files_of(module or package)
+            codes[code_names("", "", str(attack))[2]] = files_of(module or package)
     for code in codes.values():
         forget_changed(code)
     return {name: code for name, code in codes.items() if code.parts or code.unknown}
@@ -61,10 +60,10 @@ def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
         code = code_in_memory(defence)
         for checkpoint in (*(name for name, _ in config.checkpoints), *in_memory.models):
             codes[code_names(checkpoint, GIVEN + name)[1]] = code
-    for attack in config.attack_names:
-        place, _, name = naming.parse(attack).algorithm.rpartition(":")
+    for attack in map(read_attack, config.attack_names):
+        place, _, name = attack.algorithm.rpartition(":")
         if place == IN_MEMORY.__name__:
-            codes[code_names("", "", attack)[2]] = code_in_memory(vars(IN_MEMORY)[name])
+            codes[code_names("", "", str(attack))[2]] = code_in_memory(vars(IN_MEMORY)[name])
     return codes
 
 

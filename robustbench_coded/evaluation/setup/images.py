@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from attacks import naming
+from attacks.naming import read_attack
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
@@ -43,9 +43,9 @@ def images_of(
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
-    for attack in map(naming.parse, config.attack_names):
+    for attack in map(read_attack, config.attack_names):
         if attack.target is not None and attack.target >= whole.classes:
-            raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
+            raise InputError(f"{attack}: the classes of {whole.name} are 0 to {whole.classes - 1}")
     return EvaluatedImages(name, whole, data)
 
 

@@ -262,6 +262,7 @@ def prepare(
         loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))
     eps = config.eps or (default_eps(config.norm, images.name, tuple(images.whole.image_shape)),)
     check_claimed_eps(config, eps)
+    say(f"preparing the gradients of {', '.join(c.name for c in loaded)}")
     context = _built(config, in_memory, images, loaded, device)
     notes += _notes_on(context, config, device)
     subjects, probes = _probed(config, context, say, refuse=refuse)

@@ -15,7 +15,6 @@ from msgspec import to_builtins
 from rich.console import Group
 from torch import Tensor
 
-from attacks.naming import parse
 from attacks.objective import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
@@ -258,7 +257,7 @@ def _verify_unit(
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
         _measure(context, row, group, clean, x, tally)
-        if sees_queries(row.subject, parse(row.attack)):
+        if sees_queries(row.subject, row.made_by):
             continue  # its answers followed queries that are not stored
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]

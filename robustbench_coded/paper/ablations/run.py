@@ -11,7 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks import naming, perturbation_budget, registry
+from attacks import perturbation_budget
+from attacks.attack import Attack
+from attacks.naming import read_attack
+from attacks.solving import estimator_for, solver_for
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
@@ -122,11 +125,12 @@ class Bench:
     def _perturbed(
         self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
-        name, indices = naming.parse(attack), [batch.index for batch in group]
+        named, indices = read_attack(attack), [batch.index for batch in group]
+        assert isinstance(named, Attack)
         target = Target(defence, self._k, SEED, indices)
-        estimator = registry.estimator_for(name, target, base=self.model, max_images=_IMAGES)
+        estimator = estimator_for(named, target, base=self.model, max_images=_IMAGES)
         generators = [streams.stream(SEED, index, "start") for index in indices]
-        return registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
+        return solver_for(named).perturb(x, y, estimator, self._budget, generators)
 
 
 def run_id(config: TrainConfig) -> str:

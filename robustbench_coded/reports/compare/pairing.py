@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from msgspec.structs import asdict
 
-from attacks.attack_name import PREFIX
+from attacks.attack import PREFIX
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.combined import case_results

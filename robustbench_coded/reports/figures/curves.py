@@ -293,18 +293,18 @@ def _rung(row: SummaryRow) -> str | None:
     if row.attack in CONTROLS:
         return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
     name = parsed_attack(row.attack)
-    if name is None or name.estimator == "submitted":
+    if name is None or name.knows == "submitted":
         return None
     if row.threat.inputs != "batch":
-        one_victim = row.threat.inputs == "victim" and name.estimator == "transfer"
+        one_victim = row.threat.inputs == "victim" and name.knows == "transfer"
         return "transfer, one victim" if one_victim else None
     papers = papers_attack(row.attack)
     if papers is not None:
         return papers.upper()
-    if name.third_party is not None:
+    if name.package is not None:
         return "other packages"
-    if name.asks_answers_alone:
+    if name.declared.asks_answers_alone:
         return "queries alone"
-    if name.draws > 1 and name.estimator == "fresh":
+    if name.draws > 1 and name.knows == "fresh":
         return _KINDS["averaged"]
-    return _KINDS.get(name.estimator, "other gradients")
+    return _KINDS.get(name.knows, "other gradients")

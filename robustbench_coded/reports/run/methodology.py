@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.attack_name import LEVELS, SLOTS
+from attacks.attack import LEVELS, SLOTS
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
@@ -62,9 +62,7 @@ def limits_of(run: Run) -> list[str]:
     """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
-    blind = any(
-        n.estimator == "transfer" or n.asks_answers_alone for n in names if n.estimator != "submitted"
-    )
+    blind = any(n.knows == "transfer" or n.declared.asks_answers_alone for n in names)
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
     unless = {

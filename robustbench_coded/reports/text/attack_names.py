@@ -1,10 +1,9 @@
 """Attacks as authors write them, for tables of papers and sentences."""
 
-from attacks.presets import AUTHORS_WRITE
+from attacks.attack import Package, Submitted
 from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack
 from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
 
-_WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
 # First words of names that are no proper names.
 _WORDS = ("Transfer ", "Aware ", "Fixed ", "Surrogate ", "Relaxed ", "Random ")
 _OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "started from {}"}
@@ -15,23 +14,23 @@ def paper_name(attack: str) -> str:
 
     Attacks of other packages and of users keep their names.
     """
-    name = parsed_attack(attack)
-    if name is None or name.estimator == "submitted":
-        return _WRITTEN.get(attack, attack[:1].upper() + attack[1:])
-    if name.third_party is not None:
+    named = parsed_attack(attack)
+    if named is None or isinstance(named, Submitted):
+        return "Random signs" if attack == RANDOM_SIGN else attack[:1].upper() + attack[1:]
+    if isinstance(named, Package):
         return attack
-    knowledge = {"fresh": "", "bpda": "BPDA "}.get(name.estimator, f"{name.estimator.capitalize()} ")
-    if name.text.removeprefix("relaxed-").startswith("eot"):
-        knowledge = f"EOT-{name.draws} "
-    algorithm = _WRITTEN.get(name.algorithm, name.algorithm.capitalize())
-    steps = f"-{name.steps}" if name.steps else ""
-    size = name.text.partition("+")[0].partition("@")[2]
+    knowledge = {"fresh": "", "bpda": "BPDA "}.get(named.knows, f"{named.knows.capitalize()} ")
+    if named.eot is not None:
+        knowledge = f"EOT-{named.eot} "
+    algorithm = named.declared.authors
+    steps = f"-{named.steps}" if named.steps else ""
+    size = attack.partition("+")[0].partition("@")[2]
     parts = [f"step {size}"] if size else []
-    for option, value in name.options:
+    for option, value in named.options:
         shown = attack_in_words(value) if option == "init" else value
         parts.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
     bracket = f" ({', '.join(parts)})" if parts else ""
-    return f"{'Relaxed ' if name.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"
+    return f"{'Relaxed ' if named.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"
 
 
 def attack_in_words(attack: str) -> str:

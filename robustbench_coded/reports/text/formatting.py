@@ -9,9 +9,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from attacks.attack_name import PREFIX, AttackName
-from attacks.catalogue import CATALOGUE
-from attacks.naming import parse
+from msgspec import structs
+
+from attacks.attack import AnyAttack, Attack, Package, Submitted
+from attacks.naming import read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
@@ -250,31 +251,34 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return "eps pixels at random, each channel of them black or white, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
-    parsed = parsed_attack(name)
-    if parsed is None:
+    attack = parsed_attack(name)
+    if attack is None:
         return "an attack unknown to this version"
-    if parsed.estimator == "submitted":
-        return "perturbed inputs of that attack on that subject, submitted again" + _options(parsed)
-    if parsed.third_party == "plugin":
-        return f"{parsed.algorithm}, a user-defined attack" + _options(parsed)
-    if parsed.third_party is not None:
-        return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
-    parts = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
-    if parsed.steps:
-        parts.append(f"{parsed.steps} {'queries' if parsed.asks_answers_alone else 'steps'}")
+    options = "".join(f"; {option} {value}" for option, value in attack.options)
+    if isinstance(attack, Submitted):
+        return "perturbed inputs of that attack on that subject, submitted again" + options
+    if isinstance(attack, Package):
+        plugin = attack.package == "plugin"
+        made_by = ", a user-defined attack" if plugin else f" of the package {attack.package}"
+        return f"{attack.algorithm}{made_by}{options}"
+    parts = [attack.declared.sentence]
+    if attack.steps:
+        parts.append(f"{attack.steps} {'queries' if attack.declared.asks_answers_alone else 'steps'}")
     if step_sizes:
         parts.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
-    if parsed.traits.plain and "init" not in dict(parsed.options):
+    if attack.declared.plain and attack.init is None:
         parts.append("random start")
-    smooth = "; smooth backward pass for operators that hide the gradient" if parsed.relaxed else ""
-    return ", ".join(parts) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
+    smooth = "; smooth backward pass for operators that hide the gradient" if attack.relaxed else ""
+    averaged = attack.draws > 1 and attack.knows != "surrogate"
+    draws = f"{attack.draws} fresh draws averaged at each step" if averaged else _ESTIMATORS[attack.knows]
+    return f"{', '.join(parts)}; {draws}{smooth}{options}"
 
 
 @lru_cache(maxsize=4096)
-def parsed_attack(name: str) -> AttackName | None:
+def parsed_attack(name: str) -> AnyAttack | None:
     """The parts of an attack's name, None for a name of another version or of a combined row."""
     try:
-        return parse(name)
+        return read_attack(name)
     except ValueError:
         return None
 
@@ -286,27 +290,16 @@ def papers_attack(attack: str) -> str | None:
     """
     if attack == "clean":
         return attack
-    name = parsed_attack(attack)
-    if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
+    named = parsed_attack(attack)
+    if not isinstance(named, Attack) or named.draws > 1:
         return None
-    plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
+    plain = str(structs.replace(named, step_size=None, eot=None, relaxed=False))
     return plain if plain in PRESETS["paper"] else None
 
 
 def is_submitted(attack: str) -> bool:
     """True if it is perturbed inputs that were made elsewhere, submitted again."""
-    name = parsed_attack(attack) if attack.startswith(PREFIX) else None
-    return name is not None and name.estimator == "submitted"
-
-
-def _estimator_text(name: AttackName) -> str:
-    if name.draws > 1 and name.estimator != "surrogate":
-        return f"{name.draws} fresh draws averaged at each step"
-    return _ESTIMATORS.get(name.estimator, name.estimator)
-
-
-def _options(name: AttackName) -> str:
-    return "".join(f"; {option} {value}" for option, value in name.options)
+    return isinstance(parsed_attack(attack), Submitted)
 
 
 def counted(count: int, noun: str) -> str:

@@ -4,12 +4,14 @@ import time
 
 import pytest
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine import run
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
+from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.user_code import TimeIsUp
+from robustbench_coded.user_code import TimeIsUp, until
 
 ENGINES = [{}, {"workers": 2}]
 
@@ -76,8 +78,16 @@ def test_a_unit_that_runs_when_the_time_is_up_is_dropped(config, faulty, tmp_pat
     prepared = prepare(config(defence=(faulty,), attacks=(), standard=False, **engine))
     units = make_plan(prepared).units
     (tmp_path / "fault").write_text("hang")
-    with Engine(prepared.context) as ours, pytest.raises(TimeIsUp):
-        list(ours.run(units, time.monotonic() + 0.5))
+    with Engine(prepared.context) as ours, until(time.monotonic() + 0.5), pytest.raises(TimeIsUp):
+        list(ours.run(units))
+
+
+def test_time_that_is_up_while_a_defence_is_probed_is_said_and_nothing_is_written(config, faulty, tmp_path):
+    (tmp_path / "fault").write_text("hang")
+    chosen = config(defences=(faulty,), time=2.0, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"--time 2s is over before every defence was probed"):
+        evaluate(chosen)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):

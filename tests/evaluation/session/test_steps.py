@@ -284,8 +284,8 @@ class Impatient(Listener):
 def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_path, monkeypatch, units):
     run = Engine.run
 
-    def backwards(engine, units, deadline):  # workers give units back in any order
-        yield from run(engine, units[::-1], deadline)
+    def backwards(engine, units):  # workers give units back in any order
+        yield from run(engine, units[::-1])
 
     monkeypatch.setattr(Engine, "run", backwards)
     with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,61 @@
+"""The decorator of its class is all that an algorithm needs: names, solvers, costs, lists and reports know it
+from there.
+"""
+
+import dataclasses
+
+import pytest
+
+from attacks import presets
+from attacks.algorithm import ALGORITHMS, declared_in
+from attacks.attack import Attack
+from attacks.naming import examples, read_attack
+from attacks.solving import solver_for
+from robustbench_coded.reports.text.attack_names import paper_name
+from robustbench_coded.reports.text.formatting import attack_text
+
+RUNNABLE = [each.name for each in examples().values()]
+IMPORTS = "from dataclasses import dataclass\nfrom attacks.algorithm import Algorithm, Cost\n"
+SOURCE = '''
+@Algorithm("StillX", "standing still", example=7, cost=lambda attack, randomised: Cost(2, 0), costs="nothing")
+@dataclass
+class Still:
+    """Leaves inputs where they are."""
+    steps: int
+    early_stop: bool
+'''
+
+
+def test_a_decorator_is_enough(monkeypatch, tmp_path):
+    (declared,) = declared_in(SOURCE, "still")
+    monkeypatch.setitem(ALGORITHMS, "stillx", declared)
+    (tmp_path / "still.py").write_text(IMPORTS + SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    attack = Attack("stillx", 7, eot=4)
+    assert dataclasses.asdict(solver_for(attack)) == {"steps": 7, "early_stop": False}
+    assert declared.cost is None and attack.queries(randomised=True) == (8, 0)
+    listed = "standing still. Leaves inputs where they are; nothing; linf, l2, l1; csrobust"
+    assert presets.reference()["stillx-7"] == listed
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_declaration_is_read_as_it_runs(name):
+    read, written = ALGORITHMS[name], ALGORITHMS[name].written
+    late = {"about": read.about, "cost": None, "step_size": None, "solver": None}
+    assert dataclasses.replace(written, **late) == read and written.solver is not None
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_declaration_builds_its_solver(name):
+    text = name if name == "fgsm" else f"{name}-64"
+    solver = solver_for(read_attack(text), early_stop=True)
+    assert getattr(solver, "steps", 64) == 64
+    assert getattr(solver, "early_stop", False) == ALGORITHMS[name].may_stop
+    assert ALGORITHMS[name].sentence in attack_text(text)
+    assert paper_name(text).startswith(ALGORITHMS[name].authors)
+
+
+def test_what_is_no_longer_run_is_read_and_refused():
+    assert "greedy ascent" in attack_text("greedy-20") and read_attack("greedy-20").declared.loss == "margin"
+    with pytest.raises(ValueError, match=r"got .*greedy-20.*, which no longer is"):
+        presets.requested(["pgd-5", "greedy-20"])
