@@ -43,7 +43,7 @@ class Algorithm:
     Attributes:
         authors: how they spell it; in names of attacks it has no capitals.
         sentence: as reports name it.
-        example: a number of steps for lists; 0 where its name takes none.
+        example: a number of steps for lists.
         about: the first sentence of its docstring.
         paper: its arXiv number.
         takes: what its name may say beside ``init`` and ``target``; all of it are arguments of the class.
@@ -70,7 +70,7 @@ class Algorithm:
     authors: str
     sentence: str
     _: KW_ONLY
-    example: int = 0
+    example: int = 100
     about: str = ""
     paper: str = ""
     takes: tuple[str, ...] = ("steps",)

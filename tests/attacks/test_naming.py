@@ -33,7 +33,8 @@ from robustbench_coded.schema.words import COMBINED, CONTROLS
             1,
         ),
         ("torchattacks:PGD+alpha=0.01", Package("torchattacks", "PGD", (("alpha", "0.01"),)), 1),
-        ("autoattack:rand", Package("autoattack", "rand"), 1),
+        ("from:rci:N=4/fgsm+bits=8", Submitted("rci:N=4", Attack("fgsm"), (("bits", "8"),)), 1),
+        ("from:standard/ensemble", Submitted("standard"), 1),
     ],
 )
 def test_names_mean_what_they_say(text, attack, draws):
@@ -65,6 +66,14 @@ def test_names_mean_what_they_say(text, attack, draws):
         (f"eot{'9' * 5000}-pgd-10", "expected at most 1,000,000 steps or draws"),
         ("apgd-ce-10+restarts=2+restarts=3", "expected each option once"),
         ("eotauto-pgd-20", "expected an attack's name, got 'eotauto-pgd-20'; did you mean eot10-pgd-20"),
+        ("aware-pgd-10+init=autoattack:rand", "expected an attack of this package to start from"),
+        ("from:standard", "expected from:SUBJECT/ATTACK"),
+        ("from:/pgd-10", "expected from:SUBJECT/ATTACK"),
+        ("from:standard/nonsense-3", "expected an attack's name"),
+        ("from:standard/pgd-10+bits=7", "expected shrunk=0.5"),
+        ("from:standard/pgd-10+shrunk=1.5", "expected shrunk=0.5"),
+        ("from:standard/pgd-10+slots=5", "slots=0.5, levels=16 or bits=8"),
+        ("from:standard/pgd-10+levels=0", "levels=16 or bits=8"),
     ],
 )
 def test_wrong_names_are_refused_in_one_line(text, message):
@@ -193,13 +202,12 @@ def test_presets_expand_in_order_without_duplicates():
         requested(["everything"])
 
 
-def test_what_a_person_names_is_no_reserve():
-    assert "square-1000" in requested(["adaptive"]).relaxed_attacks
-    assert "square-1000" not in requested(["adaptive", "square-1000"]).relaxed_attacks
+def test_what_a_claim_is_about_runs_and_is_no_reserve():
     assert "square-1000" not in requested(["adaptive"], also="square-1000").relaxed_attacks
     assert requested(["adaptive"], also="pgd-7").attacks[-1] == "pgd-7"
-    assert not requested(["full"]).second_attacks and requested(["full"]).checks
-    assert not requested(["paper"]).checks and requested([], "l0") == requested(["sparse"], "l0")
+    assert requested([], "l0") == requested(["sparse"], "l0")
+    with pytest.raises(ValueError, match="submitted by the evaluation itself"):
+        requested(["pgd-10", "from:standard/pgd-10"])
 
 
 def test_every_listed_name_is_a_name():
