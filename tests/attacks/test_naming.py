@@ -222,5 +222,5 @@ def test_every_listed_name_is_a_name():
 
 
 def test_names_are_checked_and_listed_without_torch():
-    code = "import sys, attacks.presets as p; p.reference(); sys.exit(len({'torch', 'numpy'} & {*sys.modules}))"
+    code = "import sys, attacks.presets as p; p.reference(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
