@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import NamedTuple
 
-from attacks.attack import Runnable, suited
+from attacks.attack import suited
 from attacks.naming import GRAMMAR, examples, read_attack, read_runnable
 
 ONE_STEP = "fgsm"
@@ -175,7 +175,7 @@ def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None)
         ValueError: a name that is unknown.
     """
     texts = texts or (IN_L0 if norm == "l0" else DEFAULT)
-    named = {text: PRESETS.get(text) or (str(_runnable(text)),) for text in texts}
+    named = {text: expanded(text) for text in texts}
     besides = () if also is None else (str(read_runnable(also)),)
     attacks = dict.fromkeys([*chain(*named.values()), *besides])
     # What a person names, or another preset has, runs whatever the defence is like.
@@ -192,9 +192,16 @@ def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None)
     )
 
 
-def _runnable(text: str) -> Runnable:
+def expanded(text: str) -> tuple[str, ...]:
+    """The attacks of a preset; the attack of a name.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text in PRESETS:
+        return PRESETS[text]
     try:
-        return read_runnable(text)
+        return (str(read_runnable(text)),)
     except ValueError as error:
         if preset := get_close_matches(text.lower(), PRESETS, n=1, cutoff=0.7):
             hint = f"did you mean {preset[0]}?"
