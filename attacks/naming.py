@@ -41,6 +41,7 @@ BESIDE_STEPS = ("steps", "step_size")  # of what algorithms take, what is no opt
 
 # What names say beside the algorithm, for lists and for suggestions.
 GRAMMAR = {
+    "pgd-100": "100 steps, of eps/8 instead of eps/4",
     "pgd-100@1/255": "100 steps of a stated size",
     "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
     "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",

@@ -24,7 +24,7 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (5202, 52),
+    "attacks": (5203, 52),
     "robustbench_coded/cli": (1274, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (996, 9),
@@ -42,7 +42,7 @@ CEILINGS = {
     "benchmarks": (7408, 64),
     "zoo": (2030, 16),
 }
-SHIPPED = (34923, 52469)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (34924, 52469)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 49, 21, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 

@@ -20,8 +20,3 @@ def test_every_attack_that_is_named_is_in_full(name):
     forms = (value,) if isinstance(value, str) else value
     attacks = [form.format(number) for form in forms for number in FILLED.get(name, ("",))]
     assert set(attacks) <= set(PRESETS["full"])
-
-
-@pytest.mark.parametrize("preset", ["paper", "adaptive"])
-def test_what_the_default_begins_with_is_in_full(preset):
-    assert set(PRESETS[preset]) <= set(PRESETS["full"])

@@ -4,8 +4,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from attacks.algorithm import ALGORITHMS
 from attacks.attack import AUTOATTACK, Attack
 from attacks.naming import read_attack
@@ -51,15 +49,7 @@ def test_no_other_file_of_the_product_names_an_algorithm():
     assert lines == []
 
 
-@pytest.mark.parametrize(
-    ("source", "count"),
-    [
-        ('"""As pgd-20 does."""\nif name.algorithm == "pgd":\n    pass', 1),
-        ('ATTACKS = "paper,eot10-pgd-20"', 1),
-        ('attack = f"pgd-{steps}"', 1),
-        ('raise ValueError("use pgd-20")', 0),  # prose
-        ('RECIPE = "pgd-at"', 0),
-    ],
-)
-def test_names_are_seen_in_code_and_not_in_prose(source, count):
-    assert len(named("robustbench_coded/some.py", source)) == count
+def test_names_are_seen_in_code_and_not_in_prose():
+    seen = '"""As "pgd-20" does."""\nif x == "pgd":\n    A = "paper,eot10-pgd-20"\n    B = f"pgd-{steps}"\n'
+    assert len(named("some.py", seen)) == 3
+    assert not named("some.py", 'error("use pgd-20")\nRECIPE = "pgd-at"\n')
