@@ -147,7 +147,7 @@ _WRITTEN: dict[str, Algorithm] = {}
 
 def declared_in(source: str, module: str) -> Iterator[Algorithm]:
     """The algorithms that a module declares, as far as literals say; the module is not run."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.parse(source).body:
         for call in getattr(node, "decorator_list", ()):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == Algorithm.__name__:
                 names = [ast.literal_eval(argument) for argument in call.args]
