@@ -16,7 +16,7 @@ from typing import Any
 
 from attacks.naming import read_runnable
 from attacks.norms import NORMS
-from attacks.presets import DEFAULT, IN_L0, PRESETS, SCREENED, in_norm, requested
+from attacks.presets import DEFAULT, IN_L0, PRESETS, SCREENED, in_norm, is_adaptive, requested
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -284,9 +284,16 @@ def attack_options(
         except ValueError as error:
             raise InputError(f"--claim-attack: {error}") from error
     try:
-        return requested(parts, norm, claimed)._asdict()
+        found = requested(parts, norm, claimed)
     except ValueError as error:
         raise InputError(f"--attacks: {error}") from error
+    return {
+        "attacks": tuple(name for name, each in found.items() if each.on_batches),
+        "victim_attacks": tuple(name for name, each in found.items() if each.on_victims),
+        "relaxed_attacks": tuple(name for name, each in found.items() if each.if_hidden),
+        "second_attacks": tuple(name for name, each in found.items() if each.if_open),
+        "checks": is_adaptive(parts),
+    }
 
 
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
