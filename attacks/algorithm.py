@@ -43,7 +43,7 @@ class Algorithm:
     Attributes:
         authors: how they spell it; in names of attacks it has no capitals.
         sentence: as reports name it.
-        example: a number of steps for lists; 0 where its name takes none.
+        example: a number of steps for lists.
         about: the first sentence of its docstring.
         paper: its arXiv number.
         takes: what its name may say beside ``init`` and ``target``; all of it are arguments of the class.
@@ -70,7 +70,7 @@ class Algorithm:
     authors: str
     sentence: str
     _: KW_ONLY
-    example: int = 0
+    example: int = 100
     about: str = ""
     paper: str = ""
     takes: tuple[str, ...] = ("steps",)
@@ -147,7 +147,7 @@ _WRITTEN: dict[str, Algorithm] = {}
 
 def declared_in(source: str, module: str) -> Iterator[Algorithm]:
     """The algorithms that a module declares, as far as literals say; the module is not run."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.parse(source).body:
         for call in getattr(node, "decorator_list", ()):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == Algorithm.__name__:
                 names = [ast.literal_eval(argument) for argument in call.args]

@@ -26,7 +26,6 @@ def _runs(attack: Attack, runs: int) -> Cost:
 @Algorithm(
     "APGD-CE",
     "Auto-PGD on cross-entropy",
-    example=100,
     paper="2003.01690",
     takes=("steps", "restarts"),
     loss="ce",
@@ -35,7 +34,6 @@ def _runs(attack: Attack, runs: int) -> Cost:
 @Algorithm(
     "APGD-DLR",
     "Auto-PGD on the difference of logits ratio",
-    example=100,
     paper="2003.01690",
     takes=("steps", "restarts"),
     loss="dlr",
@@ -74,7 +72,6 @@ class Apgd(Solver):
 @Algorithm(
     "APGD-T",
     "targeted Auto-PGD",
-    example=100,
     paper="2003.01690",
     takes=("steps", "targets"),
     loss="dlr",

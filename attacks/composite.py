@@ -149,7 +149,6 @@ def queries(attack: Attack, randomised: bool) -> Cost:
 @Algorithm(
     "AA",
     "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left",
-    example=100,
     kind="auto-pgd",
     cost=queries,
     costs="about 6 gradients and 10 queries a step",

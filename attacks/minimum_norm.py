@@ -105,7 +105,6 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 @Algorithm(
     "FMN",
     "FMN, the nearest wrong answer",
-    example=100,
     paper="2102.12827",
     norms=("linf", "l2", "l1", "l0"),
     family="nearest",

@@ -41,6 +41,7 @@ BESIDE_STEPS = ("steps", "step_size")  # of what algorithms take, what is no opt
 
 # What names say beside the algorithm, for lists and for suggestions.
 GRAMMAR = {
+    "pgd-100": "100 steps, of eps/8 instead of eps/4",
     "pgd-100@1/255": "100 steps of a stated size",
     "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
     "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
@@ -65,7 +66,7 @@ GRAMMAR = {
 def examples() -> dict[str, Algorithm]:
     """A name for each algorithm."""
     runnable = (each for each in ALGORITHMS.values() if each != GONE)
-    return {str(Attack(each.name, each.example or None)): each for each in runnable}
+    return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in runnable}
 
 
 _NAME = re.compile(
@@ -108,7 +109,7 @@ def read_attack(text: str) -> AnyAttack:
         return Package("plugin", match["name"], _split(match["options"], text))
     if match := _NAME.fullmatch(text):
         return _checked(_ours(text, match), text)
-    raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, [*examples(), *GRAMMAR])}")
+    raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text)}")
 
 
 def read_runnable(text: str) -> Runnable:
@@ -120,8 +121,8 @@ def read_runnable(text: str) -> Runnable:
     attack = read_attack(text)
     if not isinstance(attack, Submitted) and attack.algorithm != GONE.name:
         return attack
-    why = ": perturbed inputs of other subjects are submitted by the evaluation itself"
-    why = why if isinstance(attack, Submitted) else ", which no longer is"
+    submitted = ": perturbed inputs of other subjects are submitted by the evaluation itself"
+    why = submitted if isinstance(attack, Submitted) else ", which no longer is"
     raise ValueError(f"expected an attack that can be run, got {text!r}{why}")
 
 
@@ -166,10 +167,8 @@ def _checked(attack: Attack, text: str) -> Attack:
     declared, steps, algorithm = attack.declared, attack.steps, attack.algorithm
     if ("steps" in declared.takes) == (steps is None):
         rule = "a number of steps" if steps is None else "no number of steps"
-        raise ValueError(
-            f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, [*examples(), *GRAMMAR])}"
-        )
-    if attack.declared.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
+        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text)}")
+    if declared.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
         raise ValueError(f"expected an attack with gradients after {attack.knows}-, got {text!r}")
     if attack.relaxed and not attack.differentiates:
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
@@ -241,7 +240,8 @@ def _step_size(given: str, text: str) -> float:
     raise ValueError(f"expected a step size above 0 such as 1/255 after @, got {text!r}")
 
 
-def _closest(text: str, known: Collection[str]) -> str:
+def _closest(text: str, known: Collection[str] = ()) -> str:
+    known = known or [*examples(), *GRAMMAR]
     dashed = re.sub(r"(?<=[a-z])-?(?=[0-9]+$)", "-", text.lower().replace("_", "-"))
     if dashed != text:  # pgd10
         with suppress(ValueError):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import NamedTuple
 
-from attacks.attack import Runnable, suited
+from attacks.attack import suited
 from attacks.naming import GRAMMAR, examples, read_attack, read_runnable
 
 ONE_STEP = "fgsm"
@@ -147,26 +147,29 @@ PRESETS["full"] = tuple(
 DEFAULT, IN_L0 = ("paper", "adaptive"), ("sparse",)
 
 
-class Requested(NamedTuple):
-    """Names and presets, expanded.
+class Request(NamedTuple):
+    """Where an attack runs.
 
     Attributes:
-        attacks: names, presets expanded.
-        victim_attacks: also run against one victim among clean co-batched inputs.
-        relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
-        second_attacks: those of ``attacks`` that run only where the others leave something.
-        checks: whether the attacks that checks of verdicts require run, too.
+        on_batches: on the requested inputs.
+        on_victims: on one victim among clean co-batched inputs.
+        if_hidden: only where an operator hides the gradient.
+        if_open: only where the others leave something.
     """
 
-    attacks: tuple[str, ...]
-    victim_attacks: tuple[str, ...]
-    relaxed_attacks: tuple[str, ...]
-    second_attacks: tuple[str, ...]
-    checks: bool
+    on_batches: bool = True
+    on_victims: bool = False
+    if_hidden: bool = False
+    if_open: bool = False
 
 
-def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None) -> Requested:
-    """Expands names and presets, of which none stand for the default of the norm.
+def is_adaptive(texts: Iterable[str]) -> bool:
+    """True if a preset is named whose verdicts need the attacks that their checks ask for."""
+    return any(text in PRESETS and text != "paper" for text in texts)
+
+
+def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None) -> dict[str, Request]:
+    """Expands names and presets: each attack by name, in the order of tables.
 
     Args:
         also: the attack that a claim is about, which always runs.
@@ -174,27 +177,35 @@ def requested(texts: Sequence[str], norm: str = "linf", also: str | None = None)
     Raises:
         ValueError: a name that is unknown.
     """
-    texts = texts or (IN_L0 if norm == "l0" else DEFAULT)
-    named = {text: PRESETS.get(text) or (str(_runnable(text)),) for text in texts}
+    named = {text: expanded(text) for text in texts}
     besides = () if also is None else (str(read_runnable(also)),)
-    attacks = dict.fromkeys([*chain(*named.values()), *besides])
-    # What a person names, or another preset has, runs whatever the defence is like.
+    # What a person names, or another preset has, runs whatever the defence is like; `full` means all of it.
     always = {"adaptive": (), "full": LAST_RESORT}
     written = {*chain(*(always.get(text, names) for text, names in named.items())), *besides}
-    adaptive = any(text in PRESETS and text != "paper" for text in texts)
-    second = () if "full" in texts else SECOND_STAGE  # `full` means all of it
-    return Requested(
-        tuple(attacks),
-        in_norm(ON_VICTIMS, norm) if adaptive else (),
-        tuple(name for name in ADAPTIVE_HIDDEN if name in attacks and name not in written),
-        tuple(name for name in second if name in attacks and name not in written),
-        adaptive,
-    )
+    second = () if "full" in texts else SECOND_STAGE
+    victims = in_norm(ON_VICTIMS, norm) if is_adaptive(texts) else ()
+    attacks = dict.fromkeys([*chain(*named.values()), *besides])
+    return {
+        name: Request(
+            on_batches=name in attacks,
+            on_victims=name in victims,
+            if_hidden=name in attacks and name in ADAPTIVE_HIDDEN and name not in written,
+            if_open=name in attacks and name in second and name not in written,
+        )
+        for name in dict.fromkeys([*attacks, *victims])
+    }
 
 
-def _runnable(text: str) -> Runnable:
+def expanded(text: str) -> tuple[str, ...]:
+    """The attacks of a preset; the attack of a name.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text in PRESETS:
+        return PRESETS[text]
     try:
-        return read_runnable(text)
+        return (str(read_runnable(text)),)
     except ValueError as error:
         if preset := get_close_matches(text.lower(), PRESETS, n=1, cutoff=0.7):
             hint = f"did you mean {preset[0]}?"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from attacks.attack import Attack
+from attacks.attack import AnyAttack, Attack
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import Estimator, Shared
 from attacks.losses import BY_NAME
@@ -17,14 +17,19 @@ from attacks.solver import Solver
 from attacks.surrogate import Surrogate, SurrogateTarget
 
 
-def solver_for(attack: Attack, *, early_stop: bool = False) -> Solver:
+def solver_for(attack: AnyAttack, *, early_stop: bool = False) -> Solver:
     """The solver of an attack's problems; the caller runs its ``init`` and passes the result as ``start``.
 
     Args:
         early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
             inputs one by one. A transfer or surrogate attack never stops early: it does not see the target's
             answers at its steps.
+
+    Raises:
+        ValueError: it is another package's, which an adapter runs.
     """
+    if not isinstance(attack, Attack):
+        raise ValueError(f"expected an attack of this package, got {attack}")
     algorithm = attack.declared.written
     assert algorithm.solver is not None
     stated = {part: getattr(attack, part) for part in algorithm.takes}
@@ -38,7 +43,7 @@ def solver_for(attack: Attack, *, early_stop: bool = False) -> Solver:
 
 
 def estimator_for(
-    attack: Attack,
+    attack: AnyAttack,
     oracle: Oracle,
     *,
     base: Callable[[Tensor], Tensor] | None = None,

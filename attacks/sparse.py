@@ -65,7 +65,6 @@ COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 @Algorithm(
     "sPGD-u",
     "sparse PGD, unprojected gradients",
-    example=100,
     paper="2405.05075",
     takes=("steps", "loss"),
     fixed={"projected": False},
@@ -75,7 +74,6 @@ COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 @Algorithm(
     "sPGD-p",
     "sparse PGD, projected gradients",
-    example=100,
     paper="2405.05075",
     takes=("steps", "loss"),
     fixed={"projected": True},
@@ -161,14 +159,7 @@ WIDTH, THRESHOLD, CHANGE = 1e-3, 0.3, 0.01
 STEP, LAST_STEP = 1.0, 0.1
 
 
-@Algorithm(
-    "Sigma-zero",
-    "sigma-zero, the fewest pixels",
-    example=100,
-    paper="2402.01879",
-    norms=("l0",),
-    family="nearest",
-)
+@Algorithm("Sigma-zero", "sigma-zero, the fewest pixels", paper="2402.01879", norms=("l0",), family="nearest")
 @dataclass(frozen=True)
 class SigmaZero(Solver):
     """The wrong answer with the fewest pixels changed, whatever eps is (algorithm 1).

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.attack import Attack
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
@@ -64,7 +63,6 @@ def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callab
     groups, k = x.shape[:2]
     y = workload.labels(x.flatten(0, 1)).unflatten(0, (groups, k))
     parsed, budget = read_attack(name), PerturbationBudget("linf", EPS)
-    assert isinstance(parsed, Attack)
 
     def run() -> Tensor:
         target = Target(defence, k, 0, range(groups))

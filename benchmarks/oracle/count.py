@@ -22,7 +22,7 @@ from benchmarks.oracle import suites
 from robustbench_coded.judge import judge, judgements, rules
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.judge.verdict import Verdict
-from robustbench_coded.schema.words import CONTROLS, STANDARD, CheckName
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, CheckName
 
 COLUMNS = (
     *(
@@ -56,11 +56,7 @@ def traits_of(attack: str) -> set[tuple[str, str]]:
         return set()
     named = read_attack(attack)
     if isinstance(named, Submitted):
-        made = (
-            {trait for trait in traits_of(str(named.attack)) if trait[0] == "attack"}
-            if named.attack
-            else set()
-        )
+        made = {trait for trait in traits_of(str(named.attack or CLEAN)) if trait[0] == "attack"}
         done = {("transform", option) for option, _ in named.options}
         return made | (done or {("transform", "none (resubmission alone)")})
     own = {("attack", named.package or named.algorithm)}

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from attacks.algorithm import LossName
 from attacks.attack import Package, Runnable
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient
@@ -48,7 +49,7 @@ def attack(
     steps: int | None = None,
     step_size: float | str | None = None,
     eot: int | None = None,
-    loss: str | None = None,
+    loss: LossName | None = None,
     base: nn.Module | None = None,
     early_stop: bool = False,
     **unknown: Any,

@@ -14,7 +14,6 @@ from attacks.solving import solver_for
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.formatting import attack_text
 
-RUNNABLE = [each.name for each in examples().values()]
 IMPORTS = "from dataclasses import dataclass\nfrom attacks.algorithm import Algorithm, Cost\n"
 SOURCE = '''
 @Algorithm("StillX", "standing still", example=7, cost=lambda attack, randomised: Cost(2, 0), costs="nothing")
@@ -38,21 +37,15 @@ def test_a_decorator_is_enough(monkeypatch, tmp_path):
     assert presets.reference()["stillx-7"] == listed
 
 
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_every_declaration_is_read_as_it_runs(name):
-    read, written = ALGORITHMS[name], ALGORITHMS[name].written
+@pytest.mark.parametrize("text", examples())
+def test_every_declaration_is_read_as_it_runs_and_builds_its_solver(text):
+    read = read_attack(text).declared
     late = {"about": read.about, "cost": None, "step_size": None, "solver": None}
-    assert dataclasses.replace(written, **late) == read and written.solver is not None
-
-
-@pytest.mark.parametrize("name", RUNNABLE)
-def test_every_declaration_builds_its_solver(name):
-    text = name if name == "fgsm" else f"{name}-64"
+    assert dataclasses.replace(read.written, **late) == read
     solver = solver_for(read_attack(text), early_stop=True)
-    assert getattr(solver, "steps", 64) == 64
-    assert getattr(solver, "early_stop", False) == ALGORITHMS[name].may_stop
-    assert ALGORITHMS[name].sentence in attack_text(text)
-    assert paper_name(text).startswith(ALGORITHMS[name].authors)
+    assert getattr(solver, "steps", read.example) == read.example
+    assert getattr(solver, "early_stop", False) == read.may_stop
+    assert read.sentence in attack_text(text) and paper_name(text).startswith(read.authors)
 
 
 def test_what_is_no_longer_run_is_read_and_refused():

@@ -79,3 +79,5 @@ def test_missing_knowledge_is_refused(linear):
             estimator_for(read_attack(text), oracle, known=[None])
     with pytest.raises(ValueError, match="expected the scored draws for aware-pgd-5, got None"):
         estimator_for(read_attack("aware-pgd-5"), oracle)
+    with pytest.raises(ValueError, match="expected an attack of this package, got autoattack:rand"):
+        solver_for(read_attack("autoattack:rand"))

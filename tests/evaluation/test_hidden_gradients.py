@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.presets import requested
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.options.requested import requested
 from tests.evaluation.conftest import SMALL, K
 
 pytestmark = pytest.mark.long

@@ -242,11 +242,6 @@ def test_a_search_may_be_shorter_where_eps_reaches_any_image(checked):
     assert (check.outcome, check.attacks) == ("passed", ("square-100",))
 
 
-def test_an_attack_whose_name_cannot_be_read_is_compared_with_nothing(checked):
-    checks = checked([("eot10-pgd-20", 0.3), SEARCHED, ("pgd-of-tomorrow", 0.1)])
-    assert checks["transfer or black-box"].outcome == "passed"
-
-
 def test_who_knows_the_draw_has_none_to_average(checked):
     checks = checked([("aware-pgd-20", 0.3, KNOWN)], threat="batch/known")
     assert checks["twice the draws"].outcome == "passed"

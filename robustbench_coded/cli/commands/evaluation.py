@@ -15,8 +15,8 @@ from robustbench_coded.cli.parser import AsJson, Quiet, RunFile, config_from, ex
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import SCREEN
 from robustbench_coded.evaluation.options.config import options as evaluation_options
-from robustbench_coded.evaluation.options.requested import SCREEN
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.render.sentence import print_line
 

@@ -2,7 +2,7 @@
 command line, run.toml, `robustbench_coded.evaluate`, help and checks take them from here.
 
 Later stages get the groups that they need; `EvalConfig` is all of them. What was typed stays as it was:
-`requested.py` says what presets stand for.
+`EvalConfig.requests` says what presets stand for.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,19 @@ from typing import Any, Literal
 from msgspec import to_builtins
 
 from attacks.norms import NORMS
+from attacks.presets import (
+    DEFAULT,
+    IN_L0,
+    RELAXED,
+    SCREENED,
+    TRANSFER,
+    Request,
+    in_norm,
+    is_adaptive,
+    requested,
+)
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.requested import SCREEN, Request, is_adaptive, requested
 from robustbench_coded.options.claim import as_claim, read_claim
 from robustbench_coded.options.option import Option, count, last, number, one_of, option, options_of
 from robustbench_coded.options.values import (
@@ -33,7 +43,9 @@ from robustbench_coded.options.values import (
     words,
 )
 from robustbench_coded.schema.case import Perturbation, StatedClaim
+from robustbench_coded.schema.words import CONTROLS
 
+SCREEN = "screen"  # the attacks of `csrobust screen`, which runs the first rungs of the protocol alone
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64  # of the threat models with one victim in a batch
 SCREENED_VICTIMS = 4  # of `screen`: asked once, it errs least with the fewest random batches
@@ -161,7 +173,12 @@ class AttackOptions:
     @property
     def checks(self) -> bool:
         """True if the attacks run that the checks of verdicts require: presets say so."""
-        return is_adaptive(self.attacks, self.norm)
+        return is_adaptive(self.typed)
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """Names and presets, as they were typed or by default."""
+        return (IN_L0 if self.norm == "l0" else DEFAULT) if self.attacks is None else self.attacks
 
     def perturbations(self, eps: Sequence[float]) -> tuple[Perturbation, ...]:
         """The budgets of these radii."""
@@ -275,7 +292,7 @@ class EvalConfig(
             InputError: an unknown name.
         """
         claimed = None if self.claim is None else self.claim.attack
-        found = requested(self.attacks, self.norm, claimed)
+        found = _screened(self.norm) if self.screens else _requested(self.typed, self.norm, claimed)
         if self.batches_kept:  # co-batched inputs are drawn at random, whatever batches are like
             found = {name: each._replace(on_victims=False) for name, each in found.items() if each.on_batches}
         return found
@@ -294,6 +311,29 @@ class EvalConfig(
         """Plain JSON data, for run.json; attacks one by one."""
         resolved = {"attacks": self.attack_names, "checks": self.checks}
         return to_builtins(self, enc_hook=str) | resolved
+
+
+@cache
+def _requested(typed: tuple[str, ...], norm: str, claimed: str | None) -> dict[str, Request]:
+    if "" in typed:
+        said = ",".join(typed)
+        raise InputError(f"--attacks {said!r} has an empty name; write names divided by single commas")
+    # They run, named or not.
+    names = [name for name in typed if name not in CONTROLS]
+    if typed and not names:
+        said = ",".join(typed)
+        raise InputError(f"--attacks {said}: this always runs; name an attack besides, as fgsm")
+    try:
+        return requested(names, norm, claimed)
+    except ValueError as error:
+        raise InputError(f"--attacks: {error}") from error
+
+
+@cache
+def _screened(norm: str) -> dict[str, Request]:
+    transfer, hidden = in_norm((TRANSFER, RELAXED[0]), norm)
+    names = in_norm(SCREENED, norm)
+    return {name: Request(on_victims=name == transfer, if_hidden=name == hidden) for name in names}
 
 
 @cache

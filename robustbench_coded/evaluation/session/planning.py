@@ -13,11 +13,11 @@ from msgspec import structs
 
 from attacks import accelerator, crossover, presets
 from attacks.attack import PREFIX, Attack
+from attacks.presets import Request
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.requested import Request
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (

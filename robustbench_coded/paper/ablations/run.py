@@ -11,10 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attacks import perturbation_budget
-from attacks.attack import Attack
-from attacks.naming import read_attack
-from attacks.solving import estimator_for, solver_for
+from attacks import naming, perturbation_budget, solving
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
@@ -125,12 +122,11 @@ class Bench:
     def _perturbed(
         self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
-        named, indices = read_attack(attack), [batch.index for batch in group]
-        assert isinstance(named, Attack)
+        named, indices = naming.read_attack(attack), [batch.index for batch in group]
         target = Target(defence, self._k, SEED, indices)
-        estimator = estimator_for(named, target, base=self.model, max_images=_IMAGES)
+        estimator = solving.estimator_for(named, target, base=self.model, max_images=_IMAGES)
         generators = [streams.stream(SEED, index, "start") for index in indices]
-        return solver_for(named).perturb(x, y, estimator, self._budget, generators)
+        return solving.solver_for(named).perturb(x, y, estimator, self._budget, generators)
 
 
 def run_id(config: TrainConfig) -> str:
