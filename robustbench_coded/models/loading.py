@@ -18,7 +18,6 @@ from robustbench_coded.models.detect import Recognised, channels_of, recognise, 
 from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
-from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import (
     COUNTER,
     Refused,
@@ -29,7 +28,7 @@ from robustbench_coded.models.refusal import (
     source_hint,
     stating,
 )
-from robustbench_coded.models.registry import INPUT, find, split_variant
+from robustbench_coded.models.registry import find
 from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
@@ -57,6 +56,7 @@ class Checkpoint:
         names: of the network's weights, as the file has them.
         layout: how the weights lay in the file, without them.
         sources: of the classes of pickled modules in it, by name; never run.
+        activation: the only class of activations that its pickle names, as ``ELU``; else empty.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Checkpoint:
     names: tuple[str, ...]
     layout: StateDict
     sources: Mapping[str, str]
+    activation: str
 
     @property
     def hint(self) -> str:
@@ -146,7 +147,7 @@ def assemble(
     if arch is not None and ":" in arch:
         return own_network(arch, weights, metadata, image_shape)
     try:
-        return _known(arch, weights, metadata)
+        return _known(arch, weights, metadata, image_shape)
     except Refused as refused:
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
@@ -172,8 +173,6 @@ def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
         return None
     tensors = {name: as_float32(name, tensor) for name, tensor in archive.contents.items()}
     network.load_state_dict(tensors, assign=True)
-    if form := split_variant(arch)[1].get(INPUT):
-        network = OtherInput(network, form)
     dtypes = dict(sorted(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values()).items()))
     note = f"{arch} is what the file's metadata say, and its weights fit"
     image_size = size if architecture.takes_image_size else architecture.image_size
@@ -181,9 +180,12 @@ def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
     return Assembled(recognised, network, StateDict(tensors, tensors, (), (), (), dtypes, None))
 
 
-def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
+def _known(
+    arch: str | None, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
+) -> Assembled:
     """A network of the registry."""
-    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
+    side = image_shape[1] if image_shape else None
+    recognised, weights = _recognised(arch, weights, metadata.get("arch"), side)
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
@@ -194,12 +196,12 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
         recognised = replace(recognised, notes=(*recognised.notes, note))
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    if form := split_variant(recognised.arch)[1].get(INPUT):
-        network = OtherInput(network, form)
     return Assembled(recognised, network, weights)
 
 
-def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
+def _recognised(
+    arch: str | None, weights: StateDict, stored: Any, side: int | None
+) -> tuple[Recognised, StateDict]:
     """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
     if arch is None and stored is not None:
         try:
@@ -207,19 +209,19 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
             note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
             return replace(recognised, notes=(note,)), weights
         except (InputError, Refused):
-            recognised, weights = _recognised(None, weights, None)
+            recognised, weights = _recognised(None, weights, None, side)
             if recognised.arch != stored:
                 note = f"its metadata say {str(stored)[:80]}, which its weights are not"
                 recognised = replace(recognised, notes=(*recognised.notes, note))
             return recognised, weights
     try:
-        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes)), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes), side), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights, arch):
             try:
                 shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
-                fitting.append((reading, recognise(shapes, arch, prefix)))
+                fitting.append((reading, recognise(shapes, arch, prefix, side)))
             except Refused as error:
                 if reading.whole:
                     why = error  # without a prefix of all names the nearest architecture shows
@@ -301,6 +303,7 @@ def load_checkpoint(
         names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
         sources=archive.sources,
+        activation=archive.activation,
     )
 
 

@@ -38,7 +38,6 @@ BLOCKS = {
     "vit-4-16-2-2": 3,
     "dm-wrn-10-1": 4,
     "dm-preact-resnet18": 5,
-    "dm-wrn-10-1[activation=relu]": 4,
 }
 
 
