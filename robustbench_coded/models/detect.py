@@ -13,6 +13,7 @@ from robustbench_coded.models.architectures.sequential_names import ends_of, sta
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct, with_biases
 from robustbench_coded.models.refusal import (
+    ONE_LOGIT,
     Refused,
     Shapes,
     Unrecognised,
@@ -42,6 +43,9 @@ _SAMPLING = re.compile(
     r"(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
     re.IGNORECASE,
 )
+
+# What torch.ao.quantization puts beside weights before a training that is quantisation-aware.
+_ROUNDING = re.compile(r"(^|[._])(fake_quant|activation_post_process)")
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def recognise(
         registry.find(arch)
     classes, channels = classes_of(shapes), channels_of(shapes)
     if classes is not None and classes < 2:
-        raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
+        raise Refused(f"its last layer answers {classes} class; {ONE_LOGIT}")
     candidates = [arch] if arch is not None else _candidates(shapes, side)
     differences = []
     for candidate, biased in [*((c, False) for c in candidates), *((c, True) for c in candidates)]:
@@ -132,6 +136,11 @@ def recognise(
             f"its weights are kept in parts ({prefix}{parts[0][:80]}), as of weight norm, spectral norm or "
             "pruning; save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, "
             "remove_weight_norm or prune.remove)"
+        )
+    if rounded := [name for name in shapes if _ROUNDING.search(name)]:
+        raise Unrecognised(
+            f"it was trained quantisation-aware ({prefix}{rounded[0][:80]}): its network rounds weights and "
+            "activations as well; state the one that torch.ao.quantization prepared"
         )
     if arch and differences:
         raise Unrecognised(f"its weights are not those of {differences[0]}")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -314,7 +314,7 @@ def own_network(
         guesses = [metadata["image_shape"]]
     shapes = [*given, *guesses]
     answer = _first_answered(network, shapes)
-    if isinstance(answer, InputError) and (flat := _flat_shape(weights)) is not None:
+    if isinstance(answer, InputError) and (flat := _flat_shape(weights, image_shape)) is not None:
         network.register_forward_pre_hook(in_rows_of_one)
         vectors = _first_answered(network, [flat])
         answer = answer if isinstance(vectors, InputError) else vectors
@@ -329,6 +329,8 @@ def own_network(
         why = _first_answered(network, [image_shape])
         mend = f"it answers images {list(shape)}, choose such data with --data"
         raise refusal.Refused(f"--arch {arch}: {why}; {mend}")
+    if classes == 1:
+        raise refusal.Refused(f"--arch {arch}: it answers one number for each image; {refusal.ONE_LOGIT}")
     if classes < 2:
         raise refusal.Refused(
             f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
@@ -352,9 +354,12 @@ def _first_answered(
     return min(failures, key=lambda error: error.__cause__ is not None)
 
 
-def _flat_shape(weights: state_dict.StateDict) -> list[int] | None:
-    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
+def _flat_shape(weights: state_dict.StateDict, image_shape: Sequence[int] | None) -> list[int] | None:
+    """The images [C, H, W] whose pixels are the vectors that a first linear layer takes: the data's, or
+    square ones."""
     matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
+    if matrices and image_shape and prod(image_shape) == matrices[0][1]:
+        return list(image_shape)
     for channels in (1, 3) if matrices else ():
         side = isqrt(matrices[0][1] // channels)
         if channels * side * side == matrices[0][1]:

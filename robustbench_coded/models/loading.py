@@ -223,8 +223,9 @@ def _recognised(
                 shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
                 fitting.append((reading, recognise(shapes, arch, prefix, side)))
             except Refused as error:
-                if reading.whole:
-                    why = error  # without a prefix of all names the nearest architecture shows
+                # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
+                if reading.whole or not isinstance(error, Unrecognised):
+                    why = error
         if not fitting and arch is not None and (read := _in_order(weights, arch)) is not None:
             return recognise(shapes_in(read.tensors), arch), read
         if not fitting:

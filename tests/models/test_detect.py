@@ -52,7 +52,7 @@ def changed(**changes):
             r"layer1.0.conv1.weight is \[16, 16, 5, 5\] instead of \[16, 16, 3, 3\]$",
         ),
         (changed(conv1__weight=(16, 4, 3, 3)), "takes 4 channels; images of 1 or 3"),
-        (changed(linear__weight=(1, 64), linear__bias=(1,)), "answers 1 class; networks of at least 2"),
+        (changed(linear__weight=(1, 64), linear__bias=(1,)), "answers 1 class; two logits are"),
         ({"w": (3, 3)}, r"has these weights; none is near: it begins with w \[3, 3\]$"),
     ],
     ids=["missing", "unexpected", "shape", "channels", "one class", "stranger"],
