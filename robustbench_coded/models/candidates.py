@@ -19,7 +19,7 @@ from robustbench_coded.models.architectures.sequential_names import (
     stack_names,
     with_activation,
 )
-from robustbench_coded.models.build import construct, give_places
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel, multiplications
@@ -136,7 +136,6 @@ def model_of(checkpoint: Checkpoint, candidate: Candidate, device: torch.device)
     if candidate.arch != checkpoint.arch:
         weights = network.state_dict()
         network = construct(candidate.arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-        give_places(network, weights)
         network.load_state_dict(weights, assign=True)
         network.eval().requires_grad_(False)
     taken = candidate.normalisation

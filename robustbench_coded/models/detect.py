@@ -11,7 +11,7 @@ from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_res
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.architectures.sequential_names import ends_of, stack_names
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.build import construct, with_biases
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.refusal import (
     ONE_LOGIT,
     Refused,
@@ -91,7 +91,7 @@ def channels_of(shapes: Shapes) -> int | None:
 def recognise(
     shapes: Shapes, arch: str | None = None, prefix: str = "", side: int | None = None
 ) -> Recognised:
-    """Finds the architecture whose weights have exactly these names and shapes, or biases besides.
+    """Finds the architecture whose weights have exactly these names and shapes.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
@@ -109,7 +109,7 @@ def recognise(
         raise Refused(f"its last layer answers {classes} class; {ONE_LOGIT}")
     candidates = [arch] if arch is not None else _candidates(shapes, side)
     differences = []
-    for candidate, biased in [*((c, False) for c in candidates), *((c, True) for c in candidates)]:
+    for candidate in candidates:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -118,8 +118,6 @@ def recognise(
             if arch is not None:
                 raise Refused(str(error)) from None
             continue
-        if biased:
-            expected = with_biases(shapes, expected)
         difference = compare(candidate, shapes, expected, prefix)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):

@@ -1,6 +1,5 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,8 @@ from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
 from robustbench_coded.models.architectures.vit import image_size_for
-from robustbench_coded.models.archive import Archive, read_archive
-from robustbench_coded.models.build import construct, give_places
+from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
 from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
@@ -29,7 +28,7 @@ from robustbench_coded.models.refusal import (
     stating,
 )
 from robustbench_coded.models.registry import find
-from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
+from robustbench_coded.models.state_dict import StateDict, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
 
@@ -157,29 +156,6 @@ def assemble(
         raise
 
 
-def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
-    """The network that metadata of this project state, where the weights are exactly those; else None."""
-    arch, classes, shape = (metadata.get(key) for key in ("arch", "classes", "image_shape"))
-    if arch is None or classes is None or shape is None or shape[0] not in (1, 3) or archive.entry:
-        return None
-    channels, size, _ = shape
-    try:
-        network = construct(arch, classes, channels, size)
-        architecture = find(arch)[0]
-    except InputError:  # read as other files are, which says what is wrong
-        return None
-    places = {name: (place.shape, place.dtype) for name, place in network.state_dict().items()}
-    if places != {name: (tensor.shape, tensor.dtype) for name, tensor in archive.contents.items()}:
-        return None
-    tensors = {name: as_float32(name, tensor) for name, tensor in archive.contents.items()}
-    network.load_state_dict(tensors, assign=True)
-    dtypes = dict(sorted(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values()).items()))
-    note = f"{arch} is what the file's metadata say, and its weights fit"
-    image_size = size if architecture.takes_image_size else architecture.image_size
-    recognised = Recognised(arch, classes, channels, image_size, (note,))
-    return Assembled(recognised, network, StateDict(tensors, tensors, (), (), (), dtypes, None))
-
-
 def _known(
     arch: str | None, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
 ) -> Assembled:
@@ -191,9 +167,6 @@ def _known(
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
-    if biased := give_places(network, weights.tensors):
-        note = f"{biased} of its convolutions have a bias beside a batch-norm"
-        recognised = replace(recognised, notes=(*recognised.notes, note))
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     return Assembled(recognised, network, weights)
@@ -273,10 +246,8 @@ def load_checkpoint(
     archive = read_archive(path)
     try:
         metadata = read_metadata(archive)
-        assembled = _as_stated(archive, metadata) if arch is None else None
-        if assembled is None:
-            weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-            assembled = assemble(arch, weights, archive.path, metadata, image_shape)
+        weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
+        assembled = assemble(arch, weights, archive.path, metadata, image_shape)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:

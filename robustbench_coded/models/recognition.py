@@ -214,10 +214,11 @@ def _without_batch_norms(checkpoint: Checkpoint) -> str:
     """What nothing in the file says, a clause; empty where all is stated or published."""
     unknown = []
     if checkpoint.arch_source == "guessed" and published_definition(checkpoint) is None:
-        unknown.append("activations and pooling" if checkpoint.arch.startswith("sequential-") else "heads")
+        unknown += ["activations", "pooling"] if checkpoint.arch.startswith("sequential-") else ["heads"]
     unknown += [] if checkpoint.normalisation else ["normalisation"]
     hint = f" (its pickle holds torch.nn.{checkpoint.activation})" if checkpoint.activation else ""
-    return f"neither its weights nor its file say its {' and '.join(unknown)}{hint}" if unknown else ""
+    listed = " and ".join(filter(None, (", ".join(unknown[:-1]), *unknown[-1:])))
+    return f"neither its weights nor its file say its {listed}{hint}" if unknown else ""
 
 
 def _by_batch_norms(

@@ -41,17 +41,6 @@ class Architecture:
     beside: str = ""
 
 
-def _projected(option: str, where: str) -> Architecture:
-    return Architecture(
-        f"resnet20-{option}",
-        f"CIFAR ResNet-20 with 1x1 convolutions as shortcuts {where}, option {option.upper()}; any "
-        f"resnetDEPTH-{option}",
-        "resnet_cifar:ResNetCifar",
-        {"option": option},
-        pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
-    )
-
-
 _ARCHITECTURES = (
     Architecture(
         "digits-cnn",
@@ -165,8 +154,6 @@ _ARCHITECTURES = (
         pattern=r"vit-(?P<patch>\d{1,3})-(?P<dim>\d{1,4})-(?P<depth>\d{1,3})-(?P<heads>\d{1,3})",
         takes_image_size=True,
     ),
-    _projected("b", "where the shape changes"),
-    _projected("c", "in every block"),
     # After all names that its pattern would take from others.
     Architecture(
         "resnet110",

@@ -47,7 +47,7 @@ def test_a_question_has_three_lines_with_the_images_they_rest_on_and_the_last_wa
 ):
     found = recognise_network(load_checkpoint(robust_perceptron), *test_images)
     assert found.refusal == (
-        "neither its weights nor its file say its activations and pooling and normalisation. State the "
+        "neither its weights nor its file say its activations, pooling and normalisation. State the "
         "network as it was trained, as in one of these lines (right answers of labelled images): an "
         "adversarially trained network may answer more rightly behind a wrong normalisation, so labels do "
         "not choose; `csrobust eval --guess` takes the first line"

@@ -215,6 +215,20 @@ def test_settings_are_no_further_network_and_one_under_another_prefix_is(tmp_pat
     assert load_checkpoint(tmp_path / "b.pt").notes[-1] == "FILE#teacher evaluates another"
 
 
+def test_a_part_of_a_network_is_not_evaluated_as_the_whole(tmp_path):
+    """A purifier in front of a classifier, say, whose names and shapes fit."""
+    classifier, purifier = build("resnet20", 10, 3), nn.Conv2d(3, 3, 3, padding=1)
+    whole = nn.ModuleDict({"purifier": purifier, "model": classifier})
+    torch.save(whole.state_dict(), tmp_path / "a.pt")
+    with pytest.raises(
+        InputError, match=r"beside the network under model it has other weights \(purifier.weight"
+    ):
+        load_checkpoint(tmp_path / "a.pt")
+    alone = load_checkpoint(f"{tmp_path / 'a.pt'}#model")
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(alone.network(x), classifier.eval()(x))
+
+
 WRAPS = {
     "weight norm, old": nn.utils.weight_norm,
     "weight norm": parametrizations.weight_norm,

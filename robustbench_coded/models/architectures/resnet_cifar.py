@@ -1,4 +1,4 @@
-"""CIFAR ResNets of He et al. 2015 (arXiv 1512.03385), shortcuts of options A, B and C."""
+"""CIFAR ResNets of He et al. 2015 (arXiv 1512.03385), with shortcuts of option A."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +14,9 @@ TAKEN = ("resnet50",)
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions; a shortcut of option ``a``, ``b`` or ``c``."""
+    """Two 3x3 convolutions beside a shortcut without weights."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, option: str):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
         super().__init__()
         self.stride = stride
         self.new_planes = planes - in_planes
@@ -25,16 +25,9 @@ class CifarBlock(nn.Module):
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.dropout = Dropout(dropout)
-        self.shortcut: nn.Sequential | None = None
-        if option == "c" or (option == "b" and (stride != 1 or in_planes != planes)):
-            convolution = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
-            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(planes))
 
     def _shortcut(self, x: Tensor) -> Tensor:
-        if self.shortcut is not None:
-            passed: Tensor = self.shortcut(x)
-            return passed
-        # Every second pixel, and new channels of zeros on both sides of the old ones.
+        """Every second pixel, and new channels of zeros on both sides of the old ones."""
         before = self.new_planes // 2
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.new_planes - before))
 
@@ -52,7 +45,6 @@ class ResNetCifar(pixel_model.BlockNetwork):
         in_channels: channels of the image.
         depth: 6 n + 2.
         dropout: probability after the second batch-norm of each block.
-        option: of the shortcuts, ``a``, ``b`` or ``c``.
     """
 
     def __init__(
@@ -61,7 +53,6 @@ class ResNetCifar(pixel_model.BlockNetwork):
         in_channels: int = 3,
         depth: int = 20,
         dropout: float = 0.0,
-        option: str = "a",
     ):
         super().__init__()
         if depth < 8 or depth % 6 != 2:
@@ -69,7 +60,7 @@ class ResNetCifar(pixel_model.BlockNetwork):
         n = (depth - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        block = partial(CifarBlock, dropout=dropout, option=option)
+        block = partial(CifarBlock, dropout=dropout)
         self.layer1 = stage(block, 16, 16, n, 1)
         self.layer2 = stage(block, 16, 32, n, 2)
         self.layer3 = stage(block, 32, 64, n, 2)
@@ -91,7 +82,5 @@ def resnet_cifar_name(shapes: refusal.Shapes) -> str | None:
     blocks = sum(name.startswith("layer1.") and name.endswith(".conv1.weight") for name in shapes)
     if not blocks or shapes.get("conv1.weight", ())[:1] != (16,) or "layer4.0.conv1.weight" in shapes:
         return None
-    projected = [name for name in shapes if name.endswith(".shortcut.0.weight")]
-    option = "" if not projected else "-c" if "layer1.0.shortcut.0.weight" in projected else "-b"
-    name = f"resnet{6 * blocks + 2}{option}"
+    name = f"resnet{6 * blocks + 2}"
     return None if name in TAKEN else name
