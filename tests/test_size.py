@@ -24,22 +24,22 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (5208, 52),
+    "attacks": (5190, 52),
     "robustbench_coded/cli": (1276, 12),
     "robustbench_coded/coding": (198, 4),
-    "robustbench_coded/data": (996, 9),
+    "robustbench_coded/data": (995, 9),
     "robustbench_coded/defences": (1351, 14),
     "robustbench_coded/evaluation": (6876, 62),
     "robustbench_coded/extras": (3201, 30),
     "robustbench_coded/judge": (2798, 21),
-    "robustbench_coded/models": (3901, 31),
+    "robustbench_coded/models": (3545, 31),
     "robustbench_coded/paper": (4520, 44),
     "robustbench_coded/reports": (3078, 30),
     "robustbench_coded/runs": (659, 6),
     "robustbench_coded/schema": (359, 4),
     "robustbench_coded/*.py": (541, 12),
-    "tests": (31110, 329),
-    "benchmarks": (7410, 64),
+    "tests": (31020, 327),
+    "benchmarks": (7404, 64),
     "zoo": (2030, 16),
 }
 SHIPPED = (34962, 52469)  # lines of code and lines of attacks and robustbench_coded together

@@ -153,10 +153,8 @@ def channels_at_the_end(x: Any, name: str, *, channels_last: bool = False) -> np
     elif x.ndim == 4 and x.shape[1] in (1, 3) and not (channels_last and x.shape[3] in (1, 3)):
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
-        mend = ""
-        if x.ndim == 2:
-            reshaped = f"x.reshape({x.shape[0]}, 1, 1, {x.shape[1]})"
-            mend = f"; a table: give {reshaped}, and let the network begin with x = x.flatten(1)"
+        table = "; a table: give x.reshape(len(x), 1, 1, -1), and let the network begin with x = x.flatten(1)"
+        mend = table if x.ndim == 2 else ""
         raise InputError(f"{name}: expected images {SHAPES}, got {x.dtype} {list(x.shape)}{mend}")
     return x
 

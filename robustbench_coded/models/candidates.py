@@ -180,14 +180,18 @@ class Trials:
         return max(limits[0], min(limits[1], int(total / (max(candidates, 1) * self.cost))))
 
     @torch.no_grad()
-    def labelled(self, candidates: Sequence[Candidate]) -> list[Labelled]:
-        """The candidates, each on as many of the first images as all together can afford, or more.
+    def labelled(self, candidates: Sequence[Candidate], fewest: int = LABELLED_IMAGES[0]) -> list[Labelled]:
+        """The candidates on the same first images, as many as all together can afford.
 
-        Empty where there are no labels.
+        Args:
+            fewest: images that they answer whatever that takes.
+        Returns:
+            One for each; nothing where there are no labels.
         """
         if self.labels is None:
             return []
-        count = self.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS, len(candidates))
+        limits = fewest, LABELLED_IMAGES[1]
+        count = self.affordable(limits, LABELLED_MULTIPLICATIONS, len(candidates))
         for candidate in candidates:
             known = self._rightly.get(candidate, torch.empty(0, dtype=torch.bool))
             if len(known) < min(count, len(self.images)):
@@ -196,7 +200,7 @@ class Trials:
                 answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
                 known = torch.cat([known, torch.cat(answers) == self.labels[len(known) : count]])
                 self._rightly[candidate] = known
-        return [Labelled(candidate, self._rightly[candidate]) for candidate in candidates]
+        return [Labelled(candidate, self._rightly[candidate][:count]) for candidate in candidates]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ UNFAMILIAR = 0.015  # so far, as a median over the layers, they are not those of
 # Labels contradict where another normalisation is more accurate by more than an adversarially trained network
 # gains behind a wrong one.
 FAR_BELOW = 0.05
+# The fewest images on which many candidates answer, and multiplications for those beside what is decided on.
+FEWEST, BESIDE_MULTIPLICATIONS = 16, 20e9
 
 BY_METADATA = "its metadata"  # decide an architecture
 
@@ -258,8 +260,7 @@ def _contradicted(trials: Trials, chosen: Candidate, others: Sequence[Candidate]
     own = next(iter(trials.labelled([chosen])), None)
     if own is None:
         return "", []
-    beside = [replace(chosen, normalisation=other.normalisation) for other in others]
-    rows = sorted(trials.labelled([one for one in beside if one != chosen]), key=lambda row: -row.accuracy)
+    rows = _ranked(_behind_others(trials, chosen, others))
     better = [row for row in rows if own.beaten_by(row)]
     clauses = []
     if stated and own.accuracy < stated[1] - allowed_shortfall(*stated, len(own.rightly)):
@@ -278,24 +279,36 @@ def _contradicted(trials: Trials, chosen: Candidate, others: Sequence[Candidate]
     return (clauses[0], []) if clauses and not settled else ("", clauses)
 
 
+def _behind_others(trials: Trials, chosen: Candidate, others: Sequence[Candidate]) -> list[Labelled]:
+    """The candidate behind other normalisations; empty where that takes long."""
+    beside = [replace(chosen, normalisation=other.normalisation) for other in others]
+    count = trials.affordable((0, FEWEST), BESIDE_MULTIPLICATIONS, len(beside))
+    return trials.labelled([one for one in beside if one != chosen], FEWEST) if count == FEWEST else []
+
+
 def _question(
     trials: Trials, why: str, candidates: Sequence[Candidate], fits: Sequence[BatchNormEvidence]
 ) -> Question:
     """The nearest candidates by batch-norms, or without these the most accurate ones."""
-    rows, distances = trials.labelled(candidates[: None if not fits else LINES]), [fit.score for fit in fits]
+    shown, distances = list(candidates), tuple(fit.score for fit in fits[:LINES])
     if not fits:
-        rows.sort(key=lambda row: -row.accuracy)
-    choices = [row.candidate for row in rows] or candidates
-    shown = distances if len(distances) >= min(LINES, len(choices)) else []
-    parts = tuple(choices[:LINES]), tuple(rows[:LINES]), tuple(shown[:LINES])
-    return Question(why, *parts, trials.checkpoint.classes)
+        shown = [row.candidate for row in _ranked(trials.labelled(shown, FEWEST))] or shown
+    shown = shown[:LINES]
+    rows = trials.labelled(shown)
+    rows = _ranked(rows) if rows and not fits else rows
+    choices = tuple(row.candidate for row in rows) or tuple(shown)
+    distances = distances if len(distances) == len(choices) else ()
+    return Question(why, choices, tuple(rows), distances, trials.checkpoint.classes)
+
+
+def _ranked(rows: Sequence[Labelled]) -> list[Labelled]:
+    """The most accurate first, of equal ones the most usual."""
+    return sorted(rows, key=lambda row: -row.accuracy)
 
 
 def _by_chance(trials: Trials, labelled: Labelled, others: Sequence[Candidate]) -> str:
     """Why a network is refused that answers as by chance, and what to try."""
-    checkpoint, candidate = trials.checkpoint, labelled.candidate
-    beside = [replace(candidate, normalisation=other.normalisation) for other in others]
-    rows = trials.labelled([one for one in beside if one != candidate])
+    checkpoint, rows = trials.checkpoint, _behind_others(trials, labelled.candidate, others)
     best = max(rows, key=lambda row: row.accuracy, default=labelled)
     mend = "try another --arch, --normalize or --data"
     if not best.at_chance(checkpoint.classes) and labelled.beaten_by(best):

@@ -130,7 +130,7 @@ def test_one_sigmoid_output_has_a_remedy_that_works(here):
 
 def test_tables_are_taken_as_images_of_one_row(here):
     x, y = np.random.default_rng(0).random((30, 12), np.float32), np.arange(30) % 3
-    with pytest.raises(InputError, match=r"give x.reshape\(30, 1, 1, 12\), and let the network begin with x"):
+    with pytest.raises(InputError, match=r"give x.reshape\(len\(x\), 1, 1, -1\), and let the network"):
         dataset_in_memory((x, y))
     data = dataset_in_memory((x.reshape(30, 1, 1, 12), y))
     assert data.image_shape == (1, 1, 12)
