@@ -152,10 +152,6 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
             if converted is not None:
                 named = {path + name: tensor for name, tensor in converted.items()}
                 yield named, "old names converted by the library"
-    own_shapes = refusal.shapes_in(network.state_dict())
-    for tensors in (weights.original, weights.tensors):
-        if names := refusal.named_in_order(refusal.shapes_in(tensors), own_shapes):
-            yield {names[name]: tensor for name, tensor in tensors.items()}, refusal.renaming_text(names)
     if (mapped := _as_its_class_loads(network, weights.original)) is not None:
         yield dict(mapped), "names as its class maps them"
 

@@ -10,24 +10,20 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
-from robustbench_coded.models.architectures.vit import image_size_for
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct
-from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
-from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
+from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import (
     COUNTER,
     Refused,
     Unrecognised,
-    named_in_order,
-    renaming_text,
     shapes_in,
     source_hint,
     stating,
 )
-from robustbench_coded.models.registry import find
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
@@ -199,27 +195,11 @@ def _recognised(
                 # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
                 if reading.whole or not isinstance(error, Unrecognised):
                     why = error
-        if not fitting and arch is not None and (read := _in_order(weights, arch)) is not None:
-            return recognise(shapes_in(read.tensors), arch), read
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
         weights = beside_others(chosen, [reading for reading, _ in fitting])
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
-
-
-def _in_order(weights: StateDict, arch: str) -> StateDict | None:
-    """Weights under the names of a stated architecture, whose modules the file calls otherwise; else None."""
-    shapes, classes = shapes_in(weights.tensors), classes_in(weights.tensors)
-    try:
-        image_size = image_size_for(shapes) if find(arch)[0].takes_image_size else None
-        expected = shapes_of(arch, classes or 10, channels_of(shapes) or 3, image_size)
-    except InputError:
-        return None
-    if not (names := named_in_order(shapes, expected)):
-        return None
-    tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-    return replace(weights, tensors=tensors, notes=(*weights.notes, renaming_text(names)))
 
 
 def load_checkpoint(
