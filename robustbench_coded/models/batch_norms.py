@@ -5,7 +5,7 @@ behind the right normalisation, reproduces these on images of the same data. A b
 before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,7 +187,7 @@ End = tuple[Candidate, str]
 
 
 def nearest(
-    trials: Trials, candidates: Iterable[Candidate], kept: Candidate | None
+    trials: Trials, candidates: Iterable[Candidate], kept: Collection[Candidate]
 ) -> list[BatchNormEvidence]:
     """The candidates that are not clearly worse than another, each on the kind of training images that fits
     it best, nearest first.
@@ -195,7 +195,7 @@ def nearest(
     Args:
         trials: of a checkpoint with trained batch-norms.
         candidates: those that come into question.
-        kept: the one that stays whatever comes closer; None for none.
+        kept: those that stay whatever comes closer.
     """
     images = trials.images[representative_order(trials.images, FINAL_IMAGES[1])]
     few = min(trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS), len(images))
@@ -213,7 +213,7 @@ def nearest(
             return fingerprint(model, norms, kinds[end[1]][:count].to(device), layers)
 
     ends = [(candidate, kind) for candidate in candidates for kind in kinds]
-    stays = [end for end in ends if end[0] == kept]
+    stays = [end for end in ends if end[0] in kept]
     for count in FIRST_IMAGES:
         ends = not_clearly_worse((look(end, min(count, len(images)), 1), end) for end in ends)
     ends, count = ends[:TAKEN], few
@@ -225,7 +225,7 @@ def nearest(
         if count >= most:
             return [BatchNormEvidence(*end, seen) for seen, end in best]
         ends = not_clearly_worse(best)[:RIVALS]
-        stays = [end for _, end in best if end[0] == kept]
+        stays = [end for _, end in best if end[0] in kept]
         count = min(2 * count, most)
 
 

@@ -157,7 +157,7 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
     warnings = _normalised_twice(checkpoint)
     fits: list[BatchNormEvidence] = []
     if trained_batch_norms(checkpoint.network):
-        fits = nearest(trials, [*candidates, *others], candidates[0] if len(candidates) == 1 else None)
+        fits = nearest(trials, [*candidates, *others], candidates if given is not None else ())
     allowed = [fit for fit in fits if fit.candidate in candidates]
     if allowed:
         candidates = list(dict.fromkeys([*(fit.candidate for fit in allowed), *candidates]))
@@ -189,10 +189,8 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
         architecture, question, refusal = "--guess", None, ""
     evidence = next((fit for fit in allowed if fit.candidate == chosen), None)
     accuracy = _stated_accuracy(checkpoint)
-    decided = Recognition(
-        chosen, (architecture, source), labelled, evidence, accuracy, tuple(warnings), "", None
-    )
-    return replace(decided, refusal=refusal, question=question)
+    by: tuple[str, Source] = (architecture, source)
+    return Recognition(chosen, by, labelled, evidence, accuracy, tuple(warnings), refusal, question)
 
 
 def _stated_accuracy(checkpoint: Checkpoint) -> tuple[str, float] | None:

@@ -111,13 +111,13 @@ def test_a_bare_file_with_batch_norms_is_recognised_with_or_without_labels(usual
 def test_an_edited_definition_is_asked_about_though_its_normalisation_is_stated(
     edited, test_images, normalize
 ):
-    """As the published definition it answers nearly all rightly; its batch-norms say that it is not."""
+    """As the published definition it answers most images rightly; its batch-norms say that it is not."""
     found = recognise_network(load_checkpoint(edited, normalize=normalize), *test_images)
     assert "its batch-norms do not fit these images: as digits-cnn with normalisation" in found.refusal
     *lines, last = found.question.lines
     assert last.endswith("pass --arch file.py:build") and 1 <= len(lines) <= 3
     assert all("--arch 'digits-cnn' --normalize" in line for line in lines)
-    assert found.question.labelled[0].accuracy > 0.9
+    assert found.question.labelled[0].accuracy > 0.8
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,17 @@ def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), *digits("test"))
     assert found.candidate.normalisation.name == "half"  # asked about, where labels prefer another by far
     assert found.by[1] == "recognised" or "contradict digits-cnn with normalisation half" in found.refusal
+
+
+def test_a_stated_normalisation_far_from_all_batch_norms_is_asked_about(tmp_path, remembering):
+    """Another normalisation is clearly nearer than each network behind the stated one."""
+    x = torch.rand(256, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    known = KNOWN[3]["imagenet"]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (known.mean, known.std))
+    torch.save(remembering(build("wrn-10-1", 10), (x - mean) / std).state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt", normalize="bytes"), x, None)
+    assert {one.normalisation.name for one in found.question.choices} == {"bytes"}
+    assert found.warnings[0].endswith("try --arch 'wrn-10-1' --normalize imagenet")
 
 
 def test_per_image_normalisation_is_found(tmp_path, remembering):

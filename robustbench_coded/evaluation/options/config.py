@@ -77,8 +77,8 @@ class EvalConfig:
     )
     guess: bool = option(
         False,
-        "If architecture or normalisation is ambiguous, use the candidate with the highest accuracy on the "
-        "labelled data.",
+        "If architecture or normalisation is ambiguous, use the first candidate of the question: the closest "
+        "by batch-norms, else the most accurate on the labelled data.",
     )
     data: str = option("auto", "Data set: auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder to search for data sets.")

@@ -1,4 +1,4 @@
-"""Checkpoints with all settled that the data decide: variant, normalisation, precision of gradients."""
+"""Checkpoints with all settled that the data decide: architecture, normalisation, precision of gradients."""
 
 import hashlib
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def recognised(
 def from_file(
     checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
 ) -> tuple[LoadedCheckpoint, str]:
-    """A checkpoint whose variant and normalisation are settled, and what was decided by what.
+    """A checkpoint whose architecture and normalisation are settled, and what was decided by what.
 
     Raises:
         InputError: nothing decides what it is, or it answers as by chance.
