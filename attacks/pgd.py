@@ -5,15 +5,13 @@ so far, each divided by its mean absolute value. Against a randomised target thi
 all steps, at one draw per step.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attacks.algorithm import Algorithm
-from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.perturbation_budget import PerturbationBudget
+from attacks.losses import Loss, cross_entropy
 from attacks.solver import Problem, Solver
 
 
@@ -112,30 +110,3 @@ class Pgd(Solver):
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
         return done.index_copy(1, live, adv).view(shape) if self.early_stop else adv
-
-
-def standing_under_pgd(
-    model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, budget: PerturbationBudget, steps: int
-) -> int:
-    """How many images are answered rightly at every step of PGD from the clean image on: a quick look.
-
-    Args:
-        model: pixels to logits, differentiable and not random; asked about the images that still stand.
-        x: [n, C, H, W] in [0, 1], n may be 0.
-        y: [n] int64.
-        steps: of a quarter of eps each.
-    """
-    adv = x
-    for step in range(steps + 1):
-        if not len(x):
-            break
-        adv = adv.detach().requires_grad_()
-        with torch.enable_grad():
-            # Not the cross-entropy: its gradient vanishes where a wrong normalisation makes logits large.
-            loss = margin_loss(model(adv), y)
-            (gradient,) = torch.autograd.grad(loss.sum(), adv)
-        right = loss < 0
-        x, y, adv, gradient = x[right], y[right], adv.detach()[right], gradient[right]
-        if step < steps and len(x):
-            adv = budget.around(x[None]).step_(adv[None], gradient[None], budget.eps / 4)[0]
-    return len(x)

@@ -33,16 +33,15 @@ from torch import Tensor, nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries import robustbench as robustbench_library
 from robustbench_coded.extras.libraries.robustbench_names import own_definitions
-from robustbench_coded.models import loading, registry
+from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct
+from robustbench_coded.models.candidates import networks_of
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
-from robustbench_coded.models.pixel_model import OtherInput
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5
-LARGE = 15_000_000  # parameters of networks whose variants are not tried: these would be minutes each
 SIZES = {"cifar10": 32, "cifar100": 32, "imagenet": 224}
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 
@@ -222,14 +221,9 @@ def _alone(file: Path, pixels: Tensor, expected: Tensor) -> tuple[str, bool]:
 
 
 def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
-    """The network as recognised, then with one part without weights in another form."""
+    """The network as recognised, then the others that have the same weights."""
     yield checkpoint.arch, checkpoint.network
-    if ":" in checkpoint.arch or sum(p.numel() for p in checkpoint.network.parameters()) > LARGE:
-        return
-    yield f"{checkpoint.arch}[input=per-image]", OtherInput(checkpoint.network, "per-image")
-    parts = registry.find(checkpoint.arch)[0].variants
-    for part, form in ((part, form) for part, forms in parts.items() for form in forms):
-        variant = registry.changed(checkpoint.arch, part, form)
+    for variant in networks_of(checkpoint)[1:]:
         network = construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
         network.load_state_dict(checkpoint.network.state_dict(), assign=True)
         yield variant, network.eval()

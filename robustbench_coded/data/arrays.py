@@ -115,6 +115,8 @@ def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
         return x
     if x.dtype.kind != "f":
         mend = "; where they go from 0 to 255, x.astype('uint8')" if x.dtype.kind in "iu" else ""
+        if mend and x.max() > 255:
+            mend = "; where they have 16 bits, x / 65535"
         raise InputError(f"{name}: expected pixels uint8 or floats in [0, 1], got {x.dtype}{mend}")
     lowest, highest = float(x.min()), float(x.max())
     check_range(lowest, highest, name)
@@ -151,7 +153,9 @@ def channels_at_the_end(x: Any, name: str, *, channels_last: bool = False) -> np
     elif x.ndim == 4 and x.shape[1] in (1, 3) and not (channels_last and x.shape[3] in (1, 3)):
         x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
-        raise InputError(f"{name}: expected images {SHAPES}, got {x.dtype} {list(x.shape)}")
+        table = "; a table: give x.reshape(len(x), 1, 1, -1), and let the network begin with x = x.flatten(1)"
+        mend = table if x.ndim == 2 else ""
+        raise InputError(f"{name}: expected images {SHAPES}, got {x.dtype} {list(x.shape)}{mend}")
     return x
 
 
@@ -200,7 +204,8 @@ def array(values: Any) -> np.ndarray:
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has none
     if getattr(getattr(values, "dtype", None), "kind", "") == "O":  # arrays of arrays, columns of pandas
         values = list(values)
-    if hasattr(values, "convert") and getattr(values, "mode", "RGB") not in ("L", "RGB"):
+    mode = getattr(values, "mode", "RGB") if hasattr(values, "convert") else "RGB"
+    if mode not in ("L", "RGB") and not mode.startswith(("I", "F")):  # of more than 8 bits, as they are
         values = values.convert("RGB")  # a palette, or a channel of transparency
     if isinstance(values, list | tuple) and len(values) and not isinstance(values[0], int | float | str):
         return np.stack([array(value) for value in values])

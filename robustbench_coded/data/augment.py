@@ -5,7 +5,6 @@ norms.
 from collections.abc import Callable
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -34,23 +33,10 @@ def unchanged(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-Kind = Callable[[Tensor, torch.Generator], Tensor]
-
-
-BLOCK = 16  # images among which the shares of mixing are spread evenly, so that few of them stand for many
-
-
-def mixed(share: float, alpha: float) -> Kind:
-    """Mixup (arXiv 1710.09412) of that share of shifted images; coded training looks much alike."""
-
-    def kind(x: Tensor, generator: torch.Generator) -> Tensor:
-        x = _augmented(x, generator)
-        spread = _evenly(len(x), generator)
-        shares = betaincinv(alpha, alpha, (spread / share).clamp(max=1).numpy())
-        weights = torch.from_numpy(1 - shares).where(spread < share, 0.0).view(-1, 1, 1, 1)
-        return torch.lerp(x, x[_partners(len(x), generator)], weights.to(x.dtype))
-
-    return kind
+def mixed_up(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Mixup (arXiv 1710.09412) of shifted images with uniform weights; coded training looks much alike."""
+    x = _augmented(x, generator)
+    return torch.lerp(x, x.roll(1, 0), torch.rand(len(x), 1, 1, 1, generator=generator).to(x.dtype))
 
 
 def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,13 +47,11 @@ def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 # By name, the usual one first. Shifts of digits and letters come without flips.
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "shifted and flipped": shift_and_flip,
     "shifted": shift,
     "plain": unchanged,
-    "mixed up": mixed(1.0, 1.0),
-    "mixed up with alpha 0.2": mixed(1.0, 0.2),
-    "half of them mixed up": mixed(0.5, 1.0),
+    "mixed up": mixed_up,
     "noisy": noisy,
 }
 
@@ -75,18 +59,3 @@ KINDS: dict[str, Kind] = {
 def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     """Colour images shifted and flipped; digits and letters as they are."""
     return shift_and_flip(x, generator) if x.shape[1] == 3 else x
-
-
-def _evenly(count: int, generator: torch.Generator) -> Tensor:
-    """[count] float64 uniform in (0, 1); of each block one in every sixteenth of it."""
-    strata = torch.cat([torch.randperm(BLOCK, generator=generator) for _ in range(-(-count // BLOCK))])
-    return (strata[:count] + torch.rand(count, generator=generator, dtype=torch.float64)) / BLOCK
-
-
-def _partners(count: int, generator: torch.Generator) -> Tensor:
-    """[count] another image of the same block for each."""
-    partners = torch.empty(count, dtype=torch.long)
-    for block in torch.arange(count).split(BLOCK):
-        order = block[torch.randperm(len(block), generator=generator)]
-        partners[order] = order.roll(1)
-    return partners

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,8 @@ BACKGROUND = (
     "answers 1001 classes, as TensorFlow's for ImageNet, whose output 0 is the background: save its last "
     "layer without row 0 (weight[1:], bias[1:])"
 )
+
+IMAGENET_CLASSES, WORDNET_ID = 1000, re.compile(r"n\d{8}")
 
 _HASH_BYTES = 2**24  # read at a time where all images pass by once
 
@@ -97,6 +100,13 @@ class Dataset:
         if self.labels.min() == 1 and self.labels.max() == classes:
             message = f"labels go from 1 to {classes}, and the network's {classes} classes begin at 0"
             raise InputError(f"{self.name}: {message}; give y - 1")
+        folder = re.sub(r"@\d+$", "", self.name.removeprefix("folder:"))
+        wordnet = self.name.startswith("folder:") and all(map(WORDNET_ID.fullmatch, self.class_names))
+        if wordnet and self.classes < classes == IMAGENET_CLASSES:
+            raise InputError(
+                f"{self.name}: its {self.classes} folders are named by WordNet ids, which --data "
+                f"imagenet:{folder} counts among the network's {classes} classes"
+            )
         if not self.class_names and self.outputs is None and self.classes < classes != WITH_BACKGROUND:
             return replace(self, classes=classes)
         if self.outputs is None or classes == self.classes:

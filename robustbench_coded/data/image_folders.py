@@ -245,9 +245,13 @@ def _mode(path: Path) -> str:
 def _open(path: Path) -> Image.Image:
     """Reads the header alone; the pixels are decoded later."""
     try:
-        return Image.open(path)
+        image = Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
+    if image.mode.startswith(("I", "F")):
+        mend = "give --data npz:FILE of x / 65535: numpy.savez(FILE, x=x, y=y)"
+        raise InputError(f"{path}: grey with more than 8 bits ({image.mode}), which folders have; {mend}")
+    return image
 
 
 @dataclass(frozen=True)

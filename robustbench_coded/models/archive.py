@@ -38,6 +38,7 @@ class Archive:
         metadata: text entries of a safetensors header; empty for the others.
         entry: of ``FILE#ENTRY``: which of its networks is asked for.
         sources: of the classes of pickled modules, by name, where it holds any; never run.
+        activation: the only class of ``torch.nn.modules.activation`` that its pickle names; else empty.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Archive:
     metadata: dict[str, str]
     entry: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    activation: str = ""
 
 
 def read_archive(path: str | Path) -> Archive:
@@ -64,10 +66,11 @@ def read_archive(path: str | Path) -> Archive:
     kind = "torch"
     metadata: dict[str, str] = {}
     sources: dict[str, str] = {}
+    named: set[str] = set()
     try:
         if data.startswith((b"PK", LEGACY_MAGIC)):
             kind += "" if data.startswith(b"PK") else " (before 1.6)"
-            contents = read_torch(data, sources)
+            contents = read_torch(data, sources, named)
         elif len(data) > 8 and data[8:9] == b"{":  # behind its header's length
             kind = "safetensors"
             contents, metadata = read_safetensors(data)
@@ -78,7 +81,8 @@ def read_archive(path: str | Path) -> Archive:
     sha256, entry = hashlib.sha256(data), split_entry(path)[1]
     if entry is not None:  # another network than the file's own, under another identity
         sha256.update(f"#{entry}".encode())
-    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, sources)
+    activation = named.pop() if len(named) == 1 else ""
+    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, sources, activation)
 
 
 def _read_bytes(named: Path) -> bytes:

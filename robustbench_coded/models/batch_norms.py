@@ -5,9 +5,9 @@ behind the right normalisation, reproduces these on images of the same data. A b
 before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 from typing import TypeVar, cast
@@ -18,10 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from robustbench_coded.data.augment import KINDS
 from robustbench_coded.data.representative import representative_order
-from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Assembly, Candidate, Stated
-from robustbench_coded.models.normalisation import Normalisation
+from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Candidate, Trials
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.models.registry import INACTIVE, INPUT, PER_IMAGE, changed, split_variant
 
 FEW = (
     0.1  # a right network's score on n representative images is about this divided by n, because they are few
@@ -173,142 +171,62 @@ class BatchNormEvidence:
     def score(self) -> float:
         return self.fingerprint.score
 
-    def better_than(self, other: "BatchNormEvidence") -> bool:
-        """True if it is nearer beyond chance, and by more than forms differ that answer alike."""
-        return other.score > ALIKE * self.score + self.fingerprint.by_chance
 
-
-# Images for normalisations by the first layer, for whole networks at first, and for those that stay close:
-# the last two as many as so many multiplications pay for.
+# Images for candidates by the first layer, for whole networks at first, and for those that stay close: the
+# last two as many as so many multiplications pay for.
 FIRST_IMAGES = (16, 64)
 FEW_IMAGES, FEW_MULTIPLICATIONS = (16, 64), 4e9
 FINAL_IMAGES, FINAL_MULTIPLICATIONS = (96, 512), 12e9
 
-INPUTS_TAKEN = 8  # normalisations, each on the kind of images that fits, behind which networks are compared
+TAKEN = 16  # pairs of a candidate and a kind of images behind which whole networks are compared
 RIVALS = 4  # that are taken to more images
-ALIKE = 1.2  # as ReLU and ReLU6
 # What is so many times worse than the best, beyond so many times what is by chance, goes no further.
 CLEARLY_WORSE, CHANCES = 4.0, 3.0
-RESIDUAL = 0.001  # where more is left, images may have been of another kind, or the network in another form
-ROUNDS, MOST_PARTS = 2, 3  # a wrong form hides the kind of images, and a wrong kind the form; unusual parts
 
-Input = tuple[Normalisation, str | None, str]  # its form of the input, where unusual; kind of training images
+End = tuple[Candidate, str]
 
 
-class Witness:
-    """The batch-norms of one checkpoint, as a judge of candidates.
+def nearest(
+    trials: Trials, candidates: Iterable[Candidate], kept: Collection[Candidate]
+) -> list[BatchNormEvidence]:
+    """The candidates that are not clearly worse than another, each on the kind of training images that fits
+    it best, nearest first.
 
     Args:
-        assembly: of the checkpoint, which has trained batch-norms.
-        normalisations: those that come into question.
-        stated: candidates of it are looked at whatever comes closest.
+        trials: of a checkpoint with trained batch-norms.
+        candidates: those that come into question.
+        kept: those that stay whatever comes closer.
     """
+    images = trials.images[representative_order(trials.images, FINAL_IMAGES[1])]
+    few = min(trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS), len(images))
+    most = min(trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS), len(images))
+    kinds = {kind: make(images.clone(), torch.Generator().manual_seed(0)) for kind, make in KINDS.items()}
+    device = trials.device
+    # Rounding moves a score by less than a tenth of what is by chance.
+    rounds = multiplies_bfloat16(device) and not trials.samples
 
-    def __init__(self, assembly: Assembly, normalisations: Sequence[Normalisation], stated: Stated) -> None:
-        self.assembly, self.normalisations, self.stated = assembly, normalisations, stated
-        self.images = assembly.images[representative_order(assembly.images, FINAL_IMAGES[1])]
-        self.few = min(assembly.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS), len(self.images))
-        self._kinds: dict[str, Tensor] = {}
-        self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
+    def look(end: End, count: int, layers: int | None = None) -> Fingerprint:
+        torch.manual_seed(0)
+        with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
+            model = trials.model(end[0])
+            norms = trained_batch_norms(model.network)
+            return fingerprint(model, norms, kinds[end[1]][:count].to(device), layers)
 
-    def nearest(self) -> list[BatchNormEvidence]:
-        """The nearest candidate and the nearest stated one, on the kind of images that fits each best."""
-        usual = split_variant(self.assembly.checkpoint.arch)[0]
-        stated = [self.stated.arch] if self.stated.arch else []
-        likely = self._likely(usual)
-        inputs = list({entry[:2]: entry for entry in reversed(likely)}.values())[::-1][:INPUTS_TAKEN]
-        if (normalisation := self.stated.normalisation) is not None:
-            inputs += [(normalisation, None, kind) for kind in dict.fromkeys(entry[2] for entry in inputs)]
-        ends = [_end(arch, entry) for arch in dict.fromkeys([usual, *stated]) for entry in inputs]
-        fits = self._best_kinds(ends, self.few)
-        for _ in range(ROUNDS):
-            if fits[0].fingerprint.excess <= RESIDUAL or self.assembly.samples:
-                break
-            leaders = [fit.candidate for fit in self._going_on(fits)[:3]]
-            ends += [(c, kind) for c in leaders for known, _, kind in likely if known == c.normalisation]
-            best = self._best_form(self._best_kinds(ends, self.few)[0])
-            ends += [(best.candidate, best.kind), *(_end(best.candidate.arch, entry) for entry in inputs)]
-            fits = self._best_kinds(ends, self.few)
-        count, most = self.few, self.assembly.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
-        while count < min(most, len(self.images)):
-            count = min(2 * count, most, len(self.images))
-            fits = self._best_kinds([(fit.candidate, fit.kind) for fit in self._going_on(fits)], count)
-        return fits
-
-    def unseen(self, arch: str) -> list[str]:
-        """Parts of a variant whose form no batch-norm sees, such as a pooling before the last layer.
-
-        That an activation is there is taken for granted: labels contradict it where it is not.
-        """
-        assembly, any_one = self.assembly, self.normalisations[0]
-        seen = {
-            part: {self._look(Candidate(form, any_one), "plain", 2).divergences for form in forms[:3]}
-            for part, forms in ((part, assembly.forms(arch, part)) for part in assembly.parts)
-            if part != INACTIVE
-        }
-        return [part for part, divergences in seen.items() if len(divergences) == 1]
-
-    def _look(self, candidate: Candidate, kind: str, count: int, *, first: bool = False) -> Fingerprint:
-        """The candidate's batch-norms, or the first one, on the first ``count`` images of that kind."""
-        key = (candidate, kind, count, first)
-        if key not in self._seen:
-            if kind not in self._kinds:
-                generator = torch.Generator().manual_seed(0)
-                self._kinds[kind] = KINDS[kind](self.images.clone(), generator)
-            device = self.assembly.device
-            rounds = multiplies_bfloat16(device) and not self.assembly.samples
-            torch.manual_seed(0)
-            # Rounding moves a score by less than a tenth of what is by chance.
-            with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
-                norms = trained_batch_norms(self.assembly.network(candidate.arch))
-                images, layers = self._kinds[kind][:count].to(device), 1 if first else None
-                self._seen[key] = fingerprint(self.assembly.model(candidate), norms, images, layers)
-        return self._seen[key]
-
-    def _likely(self, arch: str) -> list[Input]:
-        """Normalisations with kinds of images, best first by the first batch-norm."""
-        channels = self.assembly.checkpoint.channels
-        per_image = Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE
-        inputs: list[tuple[Normalisation, str | None]] = [(norm, None) for norm in self.normalisations]
-        inputs += [per_image] if self.assembly.parts else []
-        pool: list[Input] = [(*row, kind) for row in inputs for kind in KINDS]
-        for images in FIRST_IMAGES:
-            count = min(images, len(self.images))
-            pool = not_clearly_worse((self._look(*_end(arch, row), count, first=True), row) for row in pool)
-        return pool
-
-    def _best_form(self, best: BatchNormEvidence) -> BatchNormEvidence:
-        """The same with one part after the other in another form, while that is clearly better."""
-        for _ in range(MOST_PARTS if self.assembly.parts else 0):
-            forms = self.assembly.one_part_away(best.candidate.arch)
-            ends = [(replace(best.candidate, arch=form), best.kind) for form in forms]
-            few = self._best_kinds(ends, max(8, self.few // 4))[: 2 * RIVALS]
-            fits = self._best_kinds([(fit.candidate, fit.kind) for fit in few], self.few)
-            if not fits[0].better_than(best):
-                break
-            alike = [fit for fit in fits if not fits[0].better_than(fit)]
-            best = min(alike, key=lambda fit: (fit.candidate.unusual_parts, fit.score))
-        return best
-
-    def _going_on(self, fits: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
-        """What is not clearly worse than the nearest one, and the nearest one that is stated."""
-        near = not_clearly_worse((fit.fingerprint, fit) for fit in fits)
-        usual = min(near, key=lambda fit: fit.candidate.unusual_parts)
-        stated = [fit for fit in fits if self.stated.allows(fit.candidate)][:1]
-        return list(dict.fromkeys([*near[:RIVALS], usual, *stated]))
-
-    def _best_kinds(self, ends: Iterable[tuple[Candidate, str]], count: int) -> list[BatchNormEvidence]:
-        """Each candidate on the kind of images that fits it best, nearest first."""
-        fits = sorted(
-            (BatchNormEvidence(*end, self._look(*end, count)) for end in ends), key=lambda fit: fit.score
-        )
-        return list({fit.candidate: fit for fit in reversed(fits)}.values())[::-1]
-
-
-def _end(arch: str, given: Input) -> tuple[Candidate, str]:
-    """The variant behind that input, and the kind of images that it is compared on."""
-    normalisation, form, kind = given
-    return Candidate(changed(arch, INPUT, form) if form else arch, normalisation), kind
+    ends = [(candidate, kind) for candidate in candidates for kind in kinds]
+    stays = [end for end in ends if end[0] in kept]
+    for count in FIRST_IMAGES:
+        ends = not_clearly_worse((look(end, min(count, len(images)), 1), end) for end in ends)
+    ends, count = ends[:TAKEN], few
+    while True:
+        looks = [(look(end, count), end) for end in dict.fromkeys([*ends, *stays])]
+        looks = sorted(looks, key=lambda entry: entry[0].score, reverse=True)
+        best = list({end[0]: (seen, end) for seen, end in looks}.values())[::-1]  # on the kind that fits best
+        best.sort(key=lambda entry: entry[0].score)
+        if count >= most:
+            return [BatchNormEvidence(*end, seen) for seen, end in best]
+        ends = not_clearly_worse(best)[:RIVALS]
+        stays = [end for _, end in best if end[0] in kept]
+        count = min(2 * count, most)
 
 
 def not_clearly_worse(scored: Iterable[tuple[Fingerprint, T]]) -> list[T]:

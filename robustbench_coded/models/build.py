@@ -1,42 +1,12 @@
-"""Networks by the name of their architecture, with places for stored weights."""
+"""Networks by the name of their architecture."""
 
 import inspect
-from collections.abc import Container
 
 import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.refusal import Refused, Shapes
 from robustbench_coded.models.registry import find, inside
-
-
-def with_biases(shapes: Shapes, expected: Shapes) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of an architecture, with the biases of convolutions that a file has besides."""
-    extended: dict[str, tuple[int, ...]] = {}
-    for name, shape in expected.items():
-        extended[name] = shape
-        scope, _, last = name.rpartition(".")
-        bias = f"{scope}.bias"
-        if last == "weight" and len(shape) == 4 and bias in shapes and bias not in expected:
-            extended[bias] = shape[:1]
-    return extended
-
-
-def give_places(network: nn.Module, names: Container[str]) -> int:
-    """In place: convolutions get the biases among ``names``, which batch-norms follow; how many got one.
-
-    Raises:
-        Refused: this kind of convolution takes none.
-    """
-    given = 0
-    for scope, module in network.named_modules():
-        if isinstance(module, nn.Conv2d) and module.bias is None and f"{scope}.bias" in names:
-            if type(module) is not nn.Conv2d:
-                raise Refused(f"{scope[:80]}.bias has no place: this kind of convolution takes none")
-            module.bias = nn.Parameter(torch.empty_like(module.weight[:, 0, 0, 0]), requires_grad=False)
-            given += 1
-    return given
 
 
 def construct(

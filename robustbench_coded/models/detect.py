@@ -1,7 +1,6 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,10 +9,11 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.sequential_names import ends_of, published_stacks, sequential_name
+from robustbench_coded.models.architectures.sequential_names import ends_of, stack_names
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.build import construct, with_biases
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.refusal import (
+    ONE_LOGIT,
     Refused,
     Shapes,
     Unrecognised,
@@ -35,7 +35,6 @@ DERIVING = (
     dm_preact_resnet_name,
     wide_resnet.robust_wide_resnet_name,
     resnet_cifar_name,
-    sequential_name,
 )
 
 # What the layers that sample keep beside weights: a temperature, or a name of their own.
@@ -44,6 +43,9 @@ _SAMPLING = re.compile(
     r"(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
     re.IGNORECASE,
 )
+
+# What torch.ao.quantization puts beside weights before a training that is quantisation-aware.
+_ROUNDING = re.compile(r"(^|[._])(fake_quant|activation_post_process)")
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,16 @@ def channels_of(shapes: Shapes) -> int | None:
     return 3 if 3 in inputs else min(inputs, default=None)
 
 
-def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Recognised:
-    """Finds the architecture whose weights have exactly these names and shapes, or biases besides.
+def recognise(
+    shapes: Shapes, arch: str | None = None, prefix: str = "", side: int | None = None
+) -> Recognised:
+    """Finds the architecture whose weights have exactly these names and shapes.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
         arch: only this one is tried; None for all that are known.
         prefix: what was taken off the names in the file, for messages.
+        side: height and width of the data's images, by which a stack of layers is read; None where unknown.
     Raises:
         Refused: none fits; the closest are named with what differs.
         InputError: ``arch`` is not known.
@@ -101,10 +106,10 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
         registry.find(arch)
     classes, channels = classes_of(shapes), channels_of(shapes)
     if classes is not None and classes < 2:
-        raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
-    candidates = [arch] if arch is not None else _candidates(shapes)
+        raise Refused(f"its last layer answers {classes} class; {ONE_LOGIT}")
+    candidates = [arch] if arch is not None else _candidates(shapes, side)
     differences = []
-    for candidate, biased in [*((c, False) for c in candidates), *((c, True) for c in candidates)]:
+    for candidate in candidates:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -113,8 +118,6 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
             if arch is not None:
                 raise Refused(str(error)) from None
             continue
-        if biased:
-            expected = with_biases(shapes, expected)
         difference = compare(candidate, shapes, expected, prefix)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
@@ -131,6 +134,11 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
             f"its weights are kept in parts ({prefix}{parts[0][:80]}), as of weight norm, spectral norm or "
             "pruning; save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, "
             "remove_weight_norm or prune.remove)"
+        )
+    if rounded := [name for name in shapes if _ROUNDING.search(name)]:
+        raise Unrecognised(
+            f"it was trained quantisation-aware ({prefix}{rounded[0][:80]}): its network rounds weights and "
+            "activations as well; state the one that torch.ao.quantization prepared"
         )
     if arch and differences:
         raise Unrecognised(f"its weights are not those of {differences[0]}")
@@ -151,8 +159,9 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes, prefix: str) -
     return f"; none is near: it begins with {', '.join(first)}"
 
 
-def _candidates(shapes: Shapes) -> list[str]:
+def _candidates(shapes: Shapes, side: int | None) -> list[str]:
     derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
+    derived += (stack_names(shapes, side) or stack_names(shapes))[:1]
     fixed = [
         name
         for name, architecture in registry.MODELS.items()
@@ -176,31 +185,3 @@ def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[st
             "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
         )
     return notes
-
-
-TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
-
-
-def published_definition(arch: str, names: Iterable[str]) -> str | None:
-    """The published definition that a network in its usual form is, in words; None where it is of none.
-
-    Plain stacks of layers are written by everybody: of these, a definition in ``published_stacks.toml`` has
-    to agree in the names and shapes of all weights. How many heads a transformer of this project has is a
-    guess, of 64 channels each, which is right of timm's sizes. The other architectures are published
-    definitions themselves.
-
-    Args:
-        arch: as recognised; its brackets are not looked at.
-        names: of the weights, as the file has them.
-    """
-    name = registry.split_variant(arch)[0]
-    if name.startswith("vit-"):
-        _, _, width, depth, _ = name.split("-")
-        return "timm's vision transformer" if (width, depth) in TIMM_SIZES else None
-    if not name.startswith("sequential-"):
-        return "names and shapes"
-    if not registry.find(name)[0].variants and not name.endswith("n"):
-        return "names and shapes"  # a linear network; without a last bias, spiking neurons may follow
-    known = published_stacks().get(name, {})
-    layers = [layer.rpartition(".")[2] for layer in dict.fromkeys(name.rpartition(".")[0] for name in names)]
-    return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +152,6 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
             if converted is not None:
                 named = {path + name: tensor for name, tensor in converted.items()}
                 yield named, "old names converted by the library"
-    own_shapes = refusal.shapes_in(network.state_dict())
-    for tensors in (weights.original, weights.tensors):
-        if names := refusal.named_in_order(refusal.shapes_in(tensors), own_shapes):
-            yield {names[name]: tensor for name, tensor in tensors.items()}, refusal.renaming_text(names)
     if (mapped := _as_its_class_loads(network, weights.original)) is not None:
         yield dict(mapped), "names as its class maps them"
 
@@ -314,7 +310,7 @@ def own_network(
         guesses = [metadata["image_shape"]]
     shapes = [*given, *guesses]
     answer = _first_answered(network, shapes)
-    if isinstance(answer, InputError) and (flat := _flat_shape(weights)) is not None:
+    if isinstance(answer, InputError) and (flat := _flat_shape(weights, image_shape)) is not None:
         network.register_forward_pre_hook(in_rows_of_one)
         vectors = _first_answered(network, [flat])
         answer = answer if isinstance(vectors, InputError) else vectors
@@ -329,6 +325,8 @@ def own_network(
         why = _first_answered(network, [image_shape])
         mend = f"it answers images {list(shape)}, choose such data with --data"
         raise refusal.Refused(f"--arch {arch}: {why}; {mend}")
+    if classes == 1:
+        raise refusal.Refused(f"--arch {arch}: it answers one number for each image; {refusal.ONE_LOGIT}")
     if classes < 2:
         raise refusal.Refused(
             f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
@@ -352,9 +350,12 @@ def _first_answered(
     return min(failures, key=lambda error: error.__cause__ is not None)
 
 
-def _flat_shape(weights: state_dict.StateDict) -> list[int] | None:
-    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
+def _flat_shape(weights: state_dict.StateDict, image_shape: Sequence[int] | None) -> list[int] | None:
+    """The images [C, H, W] whose pixels are the vectors that a first linear layer takes: the data's, or
+    square ones."""
     matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
+    if matrices and image_shape and prod(image_shape) == matrices[0][1]:
+        return list(image_shape)
     for channels in (1, 3) if matrices else ():
         side = isqrt(matrices[0][1] // channels)
         if channels * side * side == matrices[0][1]:

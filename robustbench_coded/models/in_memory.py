@@ -102,10 +102,15 @@ def no_logits(answer: Any, count: int) -> str:
 
 
 def _with_other_axes(network: Callable[[Tensor], Any], x: Tensor) -> str:
-    """What to do where it answers images [n, H, W, C] instead; empty where it does not."""
-    with torch.no_grad(), suppress(Exception, SystemExit):
-        if not no_logits(logits_of(network(x.permute(0, 2, 3, 1))), len(x)):
-            return "; it answers images [n, H, W, C]: let it begin with x = x.permute(0, 2, 3, 1)"
+    """What to do where it answers inputs of another shape instead; empty where it does not."""
+    for what, begin, other in (
+        ("images [n, H, W, C]", "x.permute(0, 2, 3, 1)", x.permute(0, 2, 3, 1)),
+        ("signals [n, C, T]", "x.squeeze(1)", x.squeeze(1)),
+        ("vectors [n, F]", "x.flatten(1)", x.flatten(1)),
+    ):
+        with torch.no_grad(), suppress(Exception, SystemExit):
+            if other.shape != x.shape and not no_logits(logits_of(network(other)), len(x)):
+                return f"; it answers {what}: let it begin with x = {begin}"
     return ""
 
 

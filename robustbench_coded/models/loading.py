@@ -1,6 +1,5 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,26 +10,21 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
-from robustbench_coded.models.architectures.vit import image_size_for
-from robustbench_coded.models.archive import Archive, read_archive
-from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
-from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
+from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.build import construct
+from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
-from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import (
     COUNTER,
     Refused,
     Unrecognised,
-    named_in_order,
-    renaming_text,
     shapes_in,
     source_hint,
     stating,
 )
-from robustbench_coded.models.registry import INPUT, find, split_variant
-from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
+from robustbench_coded.models.state_dict import StateDict, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
 
@@ -57,6 +51,7 @@ class Checkpoint:
         names: of the network's weights, as the file has them.
         layout: how the weights lay in the file, without them.
         sources: of the classes of pickled modules in it, by name; never run.
+        activation: the only class of activations that its pickle names, as ``ELU``; else empty.
     """
 
     name: str
@@ -78,6 +73,7 @@ class Checkpoint:
     names: tuple[str, ...]
     layout: StateDict
     sources: Mapping[str, str]
+    activation: str
 
     @property
     def hint(self) -> str:
@@ -146,7 +142,7 @@ def assemble(
     if arch is not None and ":" in arch:
         return own_network(arch, weights, metadata, image_shape)
     try:
-        return _known(arch, weights, metadata)
+        return _known(arch, weights, metadata, image_shape)
     except Refused as refused:
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
@@ -156,50 +152,25 @@ def assemble(
         raise
 
 
-def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
-    """The network that metadata of this project state, where the weights are exactly those; else None."""
-    arch, classes, shape = (metadata.get(key) for key in ("arch", "classes", "image_shape"))
-    if arch is None or classes is None or shape is None or shape[0] not in (1, 3) or archive.entry:
-        return None
-    channels, size, _ = shape
-    try:
-        network = construct(arch, classes, channels, size)
-        architecture = find(arch)[0]
-    except InputError:  # read as other files are, which says what is wrong
-        return None
-    places = {name: (place.shape, place.dtype) for name, place in network.state_dict().items()}
-    if places != {name: (tensor.shape, tensor.dtype) for name, tensor in archive.contents.items()}:
-        return None
-    tensors = {name: as_float32(name, tensor) for name, tensor in archive.contents.items()}
-    network.load_state_dict(tensors, assign=True)
-    if form := split_variant(arch)[1].get(INPUT):
-        network = OtherInput(network, form)
-    dtypes = dict(sorted(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values()).items()))
-    note = f"{arch} is what the file's metadata say, and its weights fit"
-    image_size = size if architecture.takes_image_size else architecture.image_size
-    recognised = Recognised(arch, classes, channels, image_size, (note,))
-    return Assembled(recognised, network, StateDict(tensors, tensors, (), (), (), dtypes, None))
-
-
-def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
+def _known(
+    arch: str | None, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
+) -> Assembled:
     """A network of the registry."""
-    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
+    side = image_shape[1] if image_shape else None
+    recognised, weights = _recognised(arch, weights, metadata.get("arch"), side)
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
-    if biased := give_places(network, weights.tensors):
-        note = f"{biased} of its convolutions have a bias beside a batch-norm"
-        recognised = replace(recognised, notes=(*recognised.notes, note))
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    if form := split_variant(recognised.arch)[1].get(INPUT):
-        network = OtherInput(network, form)
     return Assembled(recognised, network, weights)
 
 
-def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
+def _recognised(
+    arch: str | None, weights: StateDict, stored: Any, side: int | None
+) -> tuple[Recognised, StateDict]:
     """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
     if arch is None and stored is not None:
         try:
@@ -207,43 +178,28 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
             note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
             return replace(recognised, notes=(note,)), weights
         except (InputError, Refused):
-            recognised, weights = _recognised(None, weights, None)
+            recognised, weights = _recognised(None, weights, None, side)
             if recognised.arch != stored:
                 note = f"its metadata say {str(stored)[:80]}, which its weights are not"
                 recognised = replace(recognised, notes=(*recognised.notes, note))
             return recognised, weights
     try:
-        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes)), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes), side), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights, arch):
             try:
                 shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
-                fitting.append((reading, recognise(shapes, arch, prefix)))
+                fitting.append((reading, recognise(shapes, arch, prefix, side)))
             except Refused as error:
-                if reading.whole:
-                    why = error  # without a prefix of all names the nearest architecture shows
-        if not fitting and arch is not None and (read := _in_order(weights, arch)) is not None:
-            return recognise(shapes_in(read.tensors), arch), read
+                # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
+                if reading.whole or not isinstance(error, Unrecognised):
+                    why = error
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
         weights = beside_others(chosen, [reading for reading, _ in fitting])
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
-
-
-def _in_order(weights: StateDict, arch: str) -> StateDict | None:
-    """Weights under the names of a stated architecture, whose modules the file calls otherwise; else None."""
-    shapes, classes = shapes_in(weights.tensors), classes_in(weights.tensors)
-    try:
-        image_size = image_size_for(shapes) if find(arch)[0].takes_image_size else None
-        expected = shapes_of(arch, classes or 10, channels_of(shapes) or 3, image_size)
-    except InputError:
-        return None
-    if not (names := named_in_order(shapes, expected)):
-        return None
-    tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-    return replace(weights, tensors=tensors, notes=(*weights.notes, renaming_text(names)))
 
 
 def load_checkpoint(
@@ -270,10 +226,8 @@ def load_checkpoint(
     archive = read_archive(path)
     try:
         metadata = read_metadata(archive)
-        assembled = _as_stated(archive, metadata) if arch is None else None
-        if assembled is None:
-            weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-            assembled = assemble(arch, weights, archive.path, metadata, image_shape)
+        weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
+        assembled = assemble(arch, weights, archive.path, metadata, image_shape)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
@@ -301,6 +255,7 @@ def load_checkpoint(
         names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
         sources=archive.sources,
+        activation=archive.activation,
     )
 
 

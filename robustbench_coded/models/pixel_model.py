@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_coded.models.registry import BGR, PER_IMAGE
-
 
 class BlockNetwork(nn.Module):
     """Images (batch, channels, height, width) -> logits (batch, classes), by way of :attr:`blocks`.
@@ -55,31 +53,6 @@ def standardised(x: Tensor) -> Tensor:
     mean = x.mean((1, 2, 3), keepdim=True)
     deviation = x.std((1, 2, 3), keepdim=True)
     return (x - mean) / deviation.clamp(min=x[0].numel() ** -0.5)
-
-
-INPUTS: dict[str, Callable[[Tensor], Tensor]] = {PER_IMAGE: standardised, BGR: partial(torch.flip, dims=(1,))}
-
-
-class OtherInput(BlockNetwork):
-    """A network behind one of these functions; block 0 begins with it.
-
-    Args:
-        network: takes what the function returns.
-        form: a name of :data:`INPUTS`.
-    """
-
-    def __init__(self, network: nn.Module, form: str) -> None:
-        super().__init__()
-        self.network = network
-        self.form = form
-        self.samples = getattr(network, "samples", None)
-
-    def _first(self, x: Tensor) -> Tensor:
-        return blocks_of(self.network)[0](INPUTS[self.form](x))
-
-    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        """Those of the network."""
-        return [self._first, *blocks_of(self.network)[1:]]
 
 
 class SomeClasses(BlockNetwork):

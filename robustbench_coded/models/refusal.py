@@ -49,6 +49,10 @@ def source_hint(file: Path, sources: Mapping[str, str]) -> str:
     )
 
 
+ONE_LOGIT = (
+    "two logits are evaluated: with --arch file.py:build, return a module that answers "
+    "torch.nn.functional.pad(z, (1, 0)) for its one logit z, or for its probability p with z = p.logit(1e-6)"
+)
 HOW_TO_MEND = (
     "where you trust it, load it in its own program, and there torch.save(model.state_dict(), FILE), or "
     "robustbench_coded.evaluate(model, (x, y))"
@@ -75,17 +79,24 @@ def another_zip(names: list[str]) -> str | None:
         kind, read = ("torch.export", "export.load(FILE)") if exported else ("TorchScript", "jit.load(FILE)")
         code = f"a {kind} archive, which holds code: not loaded; where you trust it, "
         return f"{code}torch.save(torch.{read}.state_dict{'' if exported else '()'}, NEW_FILE)"
+    if any(name.endswith(".weights.h5") for name in names):
+        return f"a Keras file; only PyTorch's weights are read: {SERVED}"
     if names and all(name.endswith(".npy") for name in names):
         return "NumPy arrays, which belong to --data npz:FILE if they are images and labels"
     inside = next((name for name in names if name.endswith(ENDINGS)), None)
     return f"a zip archive that holds {inside[:60]}; unpack it first" if inside else None
 
 
+SERVED = (
+    'let a program of yours answer with it: --defence "cmd: python serve.py" (docs/your-defence.md, '
+    "docs/examples/serve_numpy.py)"
+)
+
 # How other kinds of files begin, and what they are.
 STRANGERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with git lfs pull"),
     (b"<", "a web page or XML; download the checkpoint itself"),
-    (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
+    (b"\x89HDF\r\n", f"a Keras or HDF5 file; only PyTorch's weights are read: {SERVED}"),
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
     (b"\x89PNG", "a picture; --data takes folders of them"),
@@ -99,6 +110,13 @@ TAR = 257, b"ustar"  # where a tar archive says so
 def another_file(data: bytes) -> str:
     """The kind of a file that begins unlike a checkpoint."""
     text = data[:64].lstrip()
+    if text.startswith(b"{") and b'"weight_map"' in data:
+        return (
+            "the index of a file in several parts, which hold the weights; join them: torch.save({k: v for "
+            "part in PARTS for k, v in safetensors.torch.load_file(part).items()}, FILE)"
+        )
+    if data[4:8] == b"TFL3":
+        return f"a TensorFlow Lite file; only PyTorch's weights are read: {SERVED}"
     for beginning, what in STRANGERS:
         if data.startswith(beginning) or text.startswith(beginning):
             return what
@@ -107,7 +125,10 @@ def another_file(data: bytes) -> str:
     if data.startswith(b"\x80"):
         return f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}"
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model
-        return "perhaps an ONNX file; save the state dict of the PyTorch network that it comes from"
+        return (
+            "perhaps an ONNX file; save the state dict of the PyTorch network that it comes from, or "
+            f"{SERVED}"
+        )
     return (
         f"not a checkpoint: it begins with {data[:12]!r}, which neither torch.save nor safetensors writes; "
         "torch.save(model.state_dict(), FILE) writes one"
@@ -172,45 +193,3 @@ def compare(arch: str, shapes: Shapes, expected: Shapes, prefix: str = "") -> We
     clauses += [f"{prefix}{name[:80]} has no place" for name in unexpected]
     total = len(expected) + len(unexpected)
     return WeightDifference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")
-
-
-def named_in_order(shapes: Shapes, expected: Shapes) -> dict[str, str]:
-    """A name of the architecture's for each of a file's, whose modules are known by shapes and order.
-
-    Names that both have stay. Empty where shapes are others, no name differs, or modules of the same shapes
-    stand in another order (safetensors sorts names).
-    """
-    extra, missing = _modules(shapes, expected), _modules(expected, shapes)
-    ordered = [module for _, module in extra] == [module for _, module in missing]
-    extra, missing = (sorted(modules, key=lambda module: module[1]) for modules in (extra, missing))
-    kinds = [module for _, module in extra]
-    if (
-        not extra
-        or kinds != [module for _, module in missing]
-        or not (ordered or len(set(kinds)) == len(kinds))
-    ):
-        return {}
-    scopes = {old: new for (old, _), (new, _) in zip(extra, missing, strict=True)}
-    parts = {name: name.rpartition(".") for name in shapes}
-    return {
-        name: f"{scopes[scope]}.{last}" if scope in scopes and name not in expected else name
-        for name, (scope, _, last) in parts.items()
-    }
-
-
-def _modules(shapes: Shapes, others: Shapes) -> list[tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]]:
-    """Modules of names that the others lack, in their order, each with its parameters and their shapes."""
-    modules: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in shapes.items():
-        if name not in others and not name.endswith(COUNTER):
-            scope, _, last = name.rpartition(".")
-            modules.setdefault(scope, {})[last] = tuple(shape)
-    return [(scope, tuple(sorted(module.items()))) for scope, module in modules.items()]
-
-
-def renaming_text(names: Mapping[str, str]) -> str:
-    """Which modules are read as which others, a sentence."""
-    pairs = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.items() if old != new}
-    return (
-        ", ".join(f"{old} is read as {new}" for old, new in list(pairs.items())[:6]) + " (shapes and order)"
-    )

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,8 @@ PREFIXES = (
 
 # The names of a normalisation's buffers, as the last part of a weight's name.
 NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
+
+DEEPEST = 8  # entries on the way to weights that are offered as FILE#a/b
 
 # Weights that a file may have without the network using them: a counter of averaged models, and the block
 # that the TRADES authors' wide ResNet makes and never calls.
@@ -93,10 +95,11 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
 
 def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
     """The weights, the entries they lay under, and what was passed over for them."""
-    nesting: list[str] = []
+    contents, opened, entry = _opened(contents, entry)
+    nesting = [*opened]
     notes: list[str] = []
     passed: list[str] = []  # entries of the levels that were opened
-    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4:
+    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4 + len(opened):
         if entry is not None and isinstance(_alone(contents.get(entry)), Mapping):
             chosen, entry = entry, None
         else:
@@ -121,9 +124,39 @@ def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[
         if not tensors:
             has = passed or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
             raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
+    if not tensors and (deeper := next(_deeper(contents), None)):
+        raise Refused(f"its weights lie deeper than is searched; name them, as FILE#{'/'.join(deeper)[:200]}")
     if not tensors:
         raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
     return tensors, tuple(nesting), notes
+
+
+def _opened(contents: Any, entry: str | None) -> tuple[Any, list[str], str | None]:
+    """What lies under ``a/b`` of ``FILE#a/b``, the entries above it, and the entry that is left to find.
+
+    Raises:
+        Refused: there is no such entry.
+    """
+    contents = _alone(contents)
+    if entry is None or "/" not in entry or (isinstance(contents, Mapping) and entry in contents):
+        return contents, [], entry
+    path = entry.split("/")
+    for name in path:
+        inside = _entries(contents) if isinstance(contents, Mapping) else {}
+        if name not in inside:
+            has = ", ".join(inside)[:100] or "none"
+            raise Refused(f"no entry {name[:60]} on the way to {entry[:60]}; the entries there: {has}")
+        contents = inside[name]
+    return contents, path, None
+
+
+def _deeper(contents: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The entries that lead to tensors with names, at most DEEPEST of them."""
+    if _tensors(contents):
+        yield above
+    elif isinstance(contents, Mapping) and len(above) < DEEPEST:
+        for name, value in _entries(contents).items():
+            yield from _deeper(value, (*above, name))
 
 
 def another(entry: str) -> str:

@@ -4,11 +4,20 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from robustbench_coded.models.architectures.sequential_names import numbered
-from robustbench_coded.models.refusal import Refused, shapes_in
-from robustbench_coded.models.state_dict import NESTS, StateDict, another, stripped
+from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
+from robustbench_coded.models.state_dict import (
+    NESTS,
+    NORMALISATION_BUFFERS,
+    NOT_WEIGHTS,
+    UNUSED,
+    StateDict,
+    another,
+    stripped,
+)
 
 # A network has more weights than this under one name, and a file few such names.
 MIN_WEIGHTS = 4
@@ -100,18 +109,43 @@ def one_of(fitting: list[Reading]) -> Reading:
     """The reading to take of those that fit: a complete one, else what a training program would mean.
 
     Raises:
-        Refused: the file holds several networks, and nothing says which.
+        Refused: the file holds several networks and nothing says which, or more than what fits.
     """
     for reading in fitting:
-        if reading.complete or reading.wrapper.removesuffix(".") in NESTS:
+        if reading.complete:
             return reading
+        if reading.wrapper.removesuffix(".") in NESTS:
+            return _whole(reading, fitting)
     if len(fitting) > 1:
         names = ", ".join(reading.wrapper for reading in fitting)
         raise Refused(
             f"weights of several networks, under {names}; name one, as "
             f"FILE#{fitting[0].wrapper.removesuffix('.')}"
         )
-    return fitting[0]
+    return _whole(fitting[0], fitting)
+
+
+def _whole(reading: Reading, fitting: list[Reading]) -> Reading:
+    """The same reading of a part, where the rest of the file is a copy of it, or a network like it.
+
+    Raises:
+        Refused: other weights stand beside it, which may be of the same network.
+    """
+    taken = [*reading.weights.tensors.values()]
+    apart = {*NESTS, *(other.wrapper.removesuffix(".") for other in fitting)}
+    for name, tensor in reading.weights.original.items():
+        part = name.rpartition(".")[2]
+        needless = part == COUNTER or name.startswith((*UNUSED, *NOT_WEIGHTS))
+        beside = not apart.isdisjoint(name.split(".")) or any(part in pair for pair in NORMALISATION_BUFFERS)
+        if needless or beside:
+            continue
+        if not any(same.shape == tensor.shape and torch.equal(same, tensor) for same in taken):
+            entry = reading.wrapper.removesuffix(".")
+            raise Refused(
+                f"beside the network under {entry} it has other weights ({name[:60]}), which may be a part "
+                f"of it; FILE#{entry} evaluates that network alone, --arch file.py:build the whole"
+            )
+    return reading
 
 
 def beside_others(chosen: Reading, fitting: list[Reading]) -> StateDict:

@@ -169,7 +169,7 @@ class CheckpointFacts(Struct, frozen=True, kw_only=True):
     """A checkpoint: what it is, and how what its file does not say was settled.
 
     Attributes:
-        guessed: whether ``--guess`` chose its variant or normalisation by labels, which may be wrong.
+        guessed: whether ``--guess`` chose its architecture or normalisation, which may be wrong.
     """
 
     name: str

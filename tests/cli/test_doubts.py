@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from robustbench_coded import evaluate
+from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -46,6 +47,18 @@ def test_weights_that_nobody_trained_are_said_of_a_model_in_memory_and_refused_o
     torch.save(fresh.state_dict(), tmp_path / "fresh.pt")
     with pytest.raises(InputError, match=r"fresh.pt: \d+\.\d% of .*and chance is 10.0%: it is not trained"):
         notes(tmp_path / "fresh.pt", limit=64, normalize="none")
+
+
+def test_images_of_one_class_do_not_make_a_network_one_by_chance():
+    """Of ten it always names the right one; nothing says that it would name it whatever the image."""
+    config = EvalConfig((), threads=1, attacks=("fgsm",), eps=(0.01,), batch_size=(8,))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    with torch.no_grad():
+        network[1].bias[3] = 9
+    for label, doubted in ((3, False), (4, True)):
+        data = dataset_in_memory((torch.rand(32, 1, 8, 8), torch.full((32,), label)), classes=10)
+        said = prepare(config, InMemory(data=data, models={"mine": network})).notes
+        assert bool(matching(said, "as by chance")) == doubted
 
 
 torch.manual_seed(0)

@@ -148,7 +148,7 @@ def test_without_any_images_and_labels_have_to_decide(tmp_path, weights):
     torch.save(weights, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
-    with pytest.raises(InputError, match="it is not trained"):
+    with pytest.raises(InputError, match="answers as by chance"):
         with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
 
 

@@ -69,7 +69,7 @@ MEASURED = {
         [-1.89238, -16.3742],
     ),
     "preact raw": (
-        lambda: PreActResNet18(shortcut="raw"),
+        lambda: PreActResNet18(raw=True),
         [38.9921, 178.352, 305.855, 412.979],
         [43.058, 183.485],
     ),

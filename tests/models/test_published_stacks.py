@@ -1,5 +1,7 @@
 """Published definitions of plain stacks: in torch as their authors wrote them, and recognised as such."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import published_stacks
-from robustbench_coded.models.detect import published_definition
+from robustbench_coded.models.candidates import published_definition
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 
@@ -129,18 +131,24 @@ def test_every_entry_is_checked_here():
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_definition_decides_all_but_the_normalisation(tmp_path, name):
+def test_a_published_definition_is_read_as_its_authors_wrote_it(tmp_path, name):
     channels, size, network = PUBLISHED[name]
     torch.save({f"module.{key}": tensor for key, tensor in network.state_dict().items()}, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
     x = torch.rand(64, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(checkpoint.network(x), network(x), rtol=1e-4, atol=1e-5)
-    assert published_definition(checkpoint.arch, checkpoint.names)
     found = recognise_network(checkpoint, x, None)
-    assert (found.refusal, found.by[1]) == ("", "given")
     bare = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
-    assert bare.refusal.startswith("neither its weights nor its file say its normalisation")
+    if isinstance(network, nn.Sequential):  # its numbers show where the activations stand
+        assert published_definition(checkpoint)
+        assert (found.refusal, found.by[1]) == ("", "given")
+        assert bare.refusal.startswith("neither its weights nor its file say its normalisation")
+    else:  # what its forward does is nowhere in the file
+        assert published_definition(checkpoint) is None
+        assert found.question.choices[0].arch == checkpoint.arch
+    stated = load_checkpoint(tmp_path / "a.pt", arch=checkpoint.arch, normalize="none")
+    assert recognise_network(stated, x, None).refusal == ""
 
 
 def test_layers_under_other_names_are_not_the_published_definition(tmp_path):
@@ -149,16 +157,17 @@ def test_layers_under_other_names_are_not_the_published_definition(tmp_path):
     torch.save(renamed, tmp_path / "a.pt")
     with pytest.raises(InputError, match="no known architecture has these weights"):
         load_checkpoint(tmp_path / "a.pt", normalize="none")
-    renamed = {
-        name.replace("linear", "fc"): t for name, t in PUBLISHED["MLP of advertorch"][2].state_dict().items()
-    }
-    torch.save(renamed, tmp_path / "b.pt")
-    checkpoint = load_checkpoint(tmp_path / "b.pt", normalize="none")
-    assert published_definition(checkpoint.arch, checkpoint.names) is None
-    found = recognise_network(checkpoint, torch.rand(64, 1, 28, 28), None)
-    assert "say its activation" in found.refusal
+
+
+def test_a_published_stack_whose_pickle_names_another_activation_is_asked_about(tmp_path):
+    layers = [nn.ELU() if isinstance(layer, nn.ReLU) else layer for layer in small(1, 32 * 49)]
+    torch.save(nn.Sequential(*layers), tmp_path / "a.pt")
+    found = recognise_network(
+        load_checkpoint(tmp_path / "a.pt", normalize="none"), torch.rand(64, 1, 28, 28), None
+    )
+    assert found.question.choices[0].arch == "sequential-28-c16k4-elu-c32k4-elu-f1568-l100-elu-l"
 
 
 @pytest.mark.parametrize(("arch", "known"), [("vit-16-192-12-3", True), ("vit-4-192-6-3", False)])
 def test_the_heads_of_timms_sizes_are_known(arch, known):
-    assert (published_definition(arch, ()) is not None) == known
+    assert (published_definition(SimpleNamespace(arch=arch)) is not None) == known

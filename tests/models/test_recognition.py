@@ -1,11 +1,11 @@
 """Which network a file is: small networks trained here in a second, assembled rightly and wrongly."""
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from torch.nn import functional as F
 
@@ -32,12 +32,12 @@ def test_images():
 
 
 def trained(arch, normalisation):
-    """A digits network after eight epochs, and its accuracy on the test images."""
+    """A digits network, by its name or as it is, after eight epochs."""
     x, y = digits("train")
     known = KNOWN[1][normalisation]
     x = (x - known.mean[0]) / known.std[0]
     generator = torch.Generator().manual_seed(0)
-    network = build(arch, 10, 1, generator=generator)
+    network = build(arch, 10, 1, generator=generator) if isinstance(arch, str) else arch
     optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 0.1, total_steps=8 * 18)
     for _ in range(8):
@@ -50,102 +50,143 @@ def trained(arch, normalisation):
 
 
 @pytest.fixture(scope="module")
-def silu(tmp_path_factory):
-    """A file that says nothing of its activation, silu, nor of its normalisation, mnist's."""
-    path = tmp_path_factory.mktemp("networks") / "silu.pt"
-    torch.save(trained("digits-cnn[activation=silu]", "mnist").state_dict(), path)
+def usual(tmp_path_factory):
+    """A file that does not say its normalisation, mnist's."""
+    path = tmp_path_factory.mktemp("networks") / "usual.pt"
+    torch.save(trained("digits-cnn", "mnist").state_dict(), path)
     return path
 
 
-def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_images):
-    found = recognise_network(load_checkpoint(silu), *test_images)
-    assert (found.candidate.arch, found.candidate.normalisation.name) == (
-        "digits-cnn[activation=silu]",
-        "mnist",
-    )
-    assert found.by == ("batch-norms", "recognised")
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """A file with the names and shapes of a published network, of a definition with SiLU beside it."""
+    folder = tmp_path_factory.mktemp("edited")
+    (folder / "edited_code.py").write_text(EDITED)
+    spec = importlib.util.spec_from_file_location("edited_code", folder / "edited_code.py")
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    torch.manual_seed(0)
+    torch.save(trained(code.build(), "mnist").state_dict(), folder / "edited.pt")
+    return folder / "edited.pt"
+
+
+EDITED = """
+from torch.nn.functional import silu
+from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
+
+class Edited(DigitsCNN):
+    def _first(self, x):
+        return silu(self.bn1(self.conv1(x)))
+
+    def _second(self, x):
+        return silu(self.bn2(self.conv2(x)))
+
+    def _last(self, x):
+        return self.linear(silu(self.bn3(self.conv3(x))).mean((2, 3)))
+
+def build():
+    return Edited(10, 1)
+"""
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_bare_file_with_batch_norms_is_recognised_with_or_without_labels(usual, test_images, labelled):
+    x, y = test_images
+    found = recognise_network(load_checkpoint(usual), x, y if labelled else None)
+    assert (found.candidate.arch, found.candidate.normalisation.name) == ("digits-cnn", "mnist")
+    assert found.by == ("names and shapes", "recognised")
     assert (found.warnings, found.refusal) == ((), "")
-    assert found.labelled.accuracy > 0.9
     assert found.batch_norms.fingerprint.median < 0.005
-    model = with_normalisation(load_checkpoint(silu), *test_images)
-    assert model.arch == found.candidate.arch
-    x, known = test_images[0][:8], KNOWN[1]["mnist"]
-    right = load_checkpoint(silu, arch=found.candidate.arch).network
-    assert torch.equal(model(x), right((x - known.mean[0]) / known.std[0]))
+    assert (found.labelled is not None) == labelled
+    known = KNOWN[1]["mnist"]
+    model, right = with_normalisation(load_checkpoint(usual), x, y), load_checkpoint(usual).network
+    assert torch.equal(model(x[:8]), right((x[:8] - known.mean[0]) / known.std[0]))
     assert found.sentence.startswith(
-        "taken as digits-cnn[activation=silu] with normalisation mnist (architecture by batch-norms, "
-        "normalisation recognised): 3 batch-norms are 0.000"
+        "taken as digits-cnn with normalisation mnist (architecture by names and shapes, normalisation "
+        "recognised): 3 batch-norms are 0.000"
     )
     assert json.loads(json.dumps(found.as_data()))["sentence"] == found.sentence
 
 
-def test_without_labels_batch_norms_alone_decide(silu, test_images):
-    found = recognise_network(load_checkpoint(silu), test_images[0], None)
-    assert (found.candidate.arch, found.candidate.normalisation.name, found.refusal) == (
-        "digits-cnn[activation=silu]",
-        "mnist",
-        "",
-    )
-    assert found.labelled is None
+@pytest.mark.parametrize("normalize", [None, "mnist"])
+def test_an_edited_definition_is_asked_about_though_its_normalisation_is_stated(
+    edited, test_images, normalize
+):
+    """As the published definition it answers most images rightly; its batch-norms say that it is not."""
+    found = recognise_network(load_checkpoint(edited, normalize=normalize), *test_images)
+    assert "its batch-norms do not fit these images: as digits-cnn with normalisation" in found.refusal
+    *lines, last = found.question.lines
+    assert last.endswith("pass --arch file.py:build") and 1 <= len(lines) <= 3
+    assert all("--arch 'digits-cnn' --normalize" in line for line in lines)
+    assert found.question.labelled[0].accuracy > 0.8
 
 
 @pytest.mark.parametrize(
     ("arch", "normalize", "message"),
     [
-        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] with normalisation"),
-        ("digits-cnn", "mnist", "contradict digits-cnn with normalisation mnist, which is stated"),
-        (None, "none", "without normalisation, which is stated"),
-        (
-            "digits-cnn[activation=relu]",
-            "half",
-            "contradict digits-cnn[activation=relu] with normalisation half",
-        ),
+        ("digits-cnn", "none", "contradict digits-cnn without normalisation, which is stated"),
+        ("digits-cnn", "half", "contradict digits-cnn with normalisation half, which is stated"),
     ],
 )
-def test_what_is_stated_wrongly_is_evaluated_with_a_warning(silu, test_images, arch, normalize, message):
-    found = recognise_network(load_checkpoint(silu, arch=arch, normalize=normalize), *test_images)
+def test_what_is_stated_wrongly_is_evaluated_with_a_warning(usual, test_images, arch, normalize, message):
+    found = recognise_network(load_checkpoint(usual, arch=arch, normalize=normalize), *test_images)
     assert (found.candidate.normalisation.name, found.by[1], found.refusal) == (normalize, "given", "")
-    assert arch in (None, found.candidate.arch)
-    assert message in found.warnings[0]
-    assert "try --arch 'digits-cnn[activation=silu]' --normalize mnist" in found.warnings[0]
+    assert found.candidate.arch == arch
+    (said,) = [one for one in found.warnings if message in one]
+    assert said.endswith("try --arch 'digits-cnn' --normalize mnist")
 
 
-def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, monkeypatch):
-    """Its batch-norms were taken behind another activation: a warning, or no guess of the normalisation."""
-    (tmp_path / "own_code.py").write_text(
-        "from robustbench_coded.paper.training.fresh import build\n"
-        "def wrong(classes=10): return build('digits-cnn', classes, 1)\n"
-        "def right(classes=10): return build('digits-cnn[activation=silu]', classes, 1)\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    stated = load_checkpoint(silu, arch="own_code:wrong", normalize="mnist")
+def test_the_users_own_code_is_evaluated_as_it_is(edited, test_images, monkeypatch):
+    """Batch-norms that were taken behind another activation: a warning, or no guess of the normalisation."""
+    monkeypatch.chdir(edited.parent)
+    stated = load_checkpoint(edited, arch="digits-cnn", normalize="mnist")
     wrong = recognise_network(stated, *test_images)
-    assert (wrong.candidate.arch, wrong.candidate.normalisation.name) == ("own_code:wrong", "mnist")
-    assert "do not fit these images" in wrong.warnings[0]
-    assert "first at bn2" in wrong.warnings[0]
     assert wrong.refusal == ""
-    guessed = recognise_network(load_checkpoint(silu, arch="own_code:wrong"), *test_images)
+    assert "do not fit these images" in wrong.warnings[0] and ", first at bn" in wrong.warnings[0]
+    guessed = recognise_network(load_checkpoint(edited, arch="digits-cnn"), *test_images)
     assert "do not fit these images" in guessed.refusal
-    right = recognise_network(load_checkpoint(silu, arch="own_code:right"), *test_images)
+    right = recognise_network(load_checkpoint(edited, arch="edited_code.py:build"), *test_images)
     assert (right.warnings, right.refusal, right.candidate.normalisation.name) == ((), "", "mnist")
 
 
-def test_a_network_that_answers_by_chance_is_refused_whatever_is_stated(silu, test_images):
+def test_a_network_that_answers_by_chance_is_refused_whatever_is_stated(usual, test_images):
     x, y = test_images
-    stated = load_checkpoint(silu, arch="digits-cnn[activation=silu]", normalize="mnist")
+    stated = load_checkpoint(usual, arch="digits-cnn", normalize="mnist")
     assert "and chance is 10.0%" in recognise_network(stated, x, (y + 1) % 10).refusal
     with pytest.raises(InputError, match="and chance is"):
-        with_normalisation(load_checkpoint(silu), x, (y + 1) % 10)
+        with_normalisation(load_checkpoint(usual), x, (y + 1) % 10)
 
 
-@pytest.mark.parametrize(("name", "stated", "warned"), [("best_prec1", 96.0, True), ("acc", 77.0, False)])
-def test_an_accuracy_far_below_the_files_own_is_said(silu, test_images, name, stated, warned):
+@pytest.mark.parametrize(("name", "stated", "missed"), [("best_prec1", 96.0, True), ("acc", 77.0, False)])
+def test_an_accuracy_far_below_the_files_own_is_asked_about_or_said(usual, test_images, name, stated, missed):
     x, y = test_images
     y = torch.where(torch.arange(len(y)) % 4 == 0, (y + 1) % 10, y)  # a quarter of the labels is wrong
-    checkpoint = load_checkpoint(silu)
-    found = recognise_network(dataclasses.replace(checkpoint, entries={name: stated}), x, y)
-    assert found.refusal == ""
-    assert [f"its file says {name} {stated:.2f}%" in one for one in found.warnings] == [True] * warned
+    said = f"its file says {name} {stated:.2f}%"
+    checkpoint = dataclasses.replace(load_checkpoint(usual), entries={name: stated})
+    assert (said in recognise_network(checkpoint, x, y).refusal) == missed
+    settled = load_checkpoint(usual, arch="digits-cnn", normalize="mnist")
+    found = recognise_network(dataclasses.replace(settled, entries={name: stated}), x, y)
+    assert found.refusal == "" and [said in one for one in found.warnings] == [True] * missed
+
+
+def test_at_chance_the_normalisation_that_is_right_and_the_other_network_are_named(
+    tmp_path, usual, test_images
+):
+    x, y = test_images
+    network = load_checkpoint(usual).network
+    other = {name: torch.zeros_like(tensor) for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": other, "ema_state_dict": network.state_dict()}, tmp_path / "two.pt")
+    found = recognise_network(
+        load_checkpoint(tmp_path / "two.pt", arch="digits-cnn", normalize="mnist"), x, y
+    )
+    assert "; FILE#ema_state_dict evaluates another" in found.refusal
+    means = torch.stack([x[y == label].mean(0).flatten() for label in range(10)])
+    bytes_only = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    bytes_only[1].weight.data = means / 255
+    bytes_only[1].bias.data = -means.square().sum(1) / 2  # without pixels up to 255, always one class
+    torch.save(bytes_only.state_dict(), tmp_path / "bytes.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "bytes.pt", normalize="none"), x, y)
+    assert found.refusal.endswith("% are: --arch 'sequential-8-f64-l' --normalize bytes")
 
 
 @pytest.mark.long
@@ -157,13 +198,12 @@ def test_trainings_on_other_inputs_are_not_refused(recipe, test_images):
     assert (found.candidate.arch, found.by) == ("digits-cnn", ("its metadata", "stored"))
 
 
-def test_a_stored_normalisation_that_is_wrong_is_contradicted(silu, test_images, tmp_path):
+def test_a_stored_normalisation_that_is_wrong_is_contradicted(usual, test_images, tmp_path):
     path = tmp_path / "a.safetensors"
-    network = load_checkpoint(silu).network
-    metadata = {"arch": "digits-cnn[activation=silu]", "classes": 10, "normalisation": "none"}
-    save_checkpoint(path, network, metadata)
+    metadata = {"arch": "digits-cnn", "classes": 10, "normalisation": "none"}
+    save_checkpoint(path, load_checkpoint(usual).network, metadata)
     found = recognise_network(load_checkpoint(path), *test_images)
-    assert "without normalisation, which is stated" in found.warnings[0]
+    assert any("without normalisation, which is stated" in one for one in found.warnings)
 
 
 def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_path):
@@ -180,33 +220,38 @@ def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_
         network.linear.bias.copy_(fitted[-1])
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), *digits("test"))
-    assert (found.candidate.normalisation.name, found.by[1]) == ("half", "recognised")
+    assert found.candidate.normalisation.name == "half"  # asked about, where labels prefer another by far
+    assert found.by[1] == "recognised" or "contradict digits-cnn with normalisation half" in found.refusal
 
 
-def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
+def test_a_stated_normalisation_far_from_all_batch_norms_is_asked_about(tmp_path, remembering):
+    """Another normalisation is clearly nearer than each network behind the stated one."""
+    x = torch.rand(256, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    known = KNOWN[3]["imagenet"]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (known.mean, known.std))
+    torch.save(remembering(build("wrn-10-1", 10), (x - mean) / std).state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt", normalize="bytes"), x, None)
+    assert {one.normalisation.name for one in found.question.choices} == {"bytes"}
+    assert found.warnings[0].endswith("try --arch 'wrn-10-1' --normalize imagenet")
+
+
+def test_per_image_normalisation_is_found(tmp_path, remembering):
     torch.manual_seed(0)
-    x, _ = digits("train")
-    network = build("digits-cnn", 10, 1)
-    safetensors.torch.save_file(network.state_dict(), tmp_path / "a.safetensors")
-    own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
-    torch.save(remembering(own, x).network.state_dict(), tmp_path / "b.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
-    assert (found.candidate.arch, found.candidate.normalisation.name) == (
-        "digits-cnn[input=per-image]",
-        "none",
-    )
+    x = torch.rand(256, 3, 16, 16) * torch.rand(256, 1, 1, 1)
+    torch.save(remembering(build("wrn-10-1-per-image", 10), x).state_dict(), tmp_path / "a.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
+    assert found.candidate.arch == "wrn-10-1-per-image"
 
 
 @pytest.mark.parametrize(
-    ("scale", "shift", "turned", "known"),
+    ("scale", "shift", "known"),
     [
-        (1 / 255, 0.0, False, True),
-        (0.25, 0.5, False, False),  # numbers that no known normalisation has together
-        (0.5, 0.5, True, False),  # OpenCV's order of channels
+        (1 / 255, 0.0, True),
+        (0.25, 0.5, False),  # numbers that no known normalisation has together
     ],
 )
 def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
-    tmp_path, remembering, scale, shift, turned, known
+    tmp_path, remembering, scale, shift, known
 ):
     generator = torch.Generator().manual_seed(0)
     grey, _ = digits("train")
@@ -214,7 +259,7 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
     x = grey * colours
     network = build("digits-cnn", 10, 3)
     seen = (x - shift) / scale
-    network = remembering(network, seen.flip(1) if turned else seen)
+    network = remembering(network, seen)
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     if known:
@@ -225,10 +270,9 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
             "",
         )
         return
-    assert "do not fit these images" in found.refusal and "state --arch and --normalize" in found.refusal
-    form = "digits-cnn[input=bgr]" if turned else "digits-cnn"
+    assert "do not fit these images" in found.refusal
     numbers = "/".join(f"{one},{one},{one}" for one in (shift, scale))
-    stated = load_checkpoint(tmp_path / "a.pt", arch=form, normalize=numbers)
+    stated = load_checkpoint(tmp_path / "a.pt", arch="digits-cnn", normalize=numbers)
     assert recognise_network(stated, x, None).warnings == ()
 
 

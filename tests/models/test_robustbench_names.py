@@ -43,7 +43,7 @@ def test_every_entry_names_an_architecture_and_a_normalisation():
 @pytest.mark.parametrize(
     ("name", "classes", "expected"),
     [
-        ("Wong2020Fast", 10, {"preact-resnet18[shortcut=raw]"}),
+        ("Wong2020Fast", 10, {"preact-resnet18-raw"}),
         ("Wong2020Fast", 1000, {"torchvision-resnet50"}),
         ("Rice2020Overfitting", 10, {"wrn-34-20", "preact-resnet18-bn"}),
         ("cifar10/L2/Rice2020Overfitting", 10, {"preact-resnet18-bn"}),
@@ -64,7 +64,7 @@ def saved(path, arch, classes=10, prefix=""):
 
 
 def test_a_name_settles_what_the_weights_do_not_say(tmp_path):
-    arch = "preact-resnet18[shortcut=raw]"
+    arch = "preact-resnet18-raw"
     network = saved(tmp_path / "a.pt", arch, prefix="module.")
     checkpoint = load_checkpoint(tmp_path / "a.pt", arch="robustbench:Wong2020Fast")
     assert (checkpoint.arch, checkpoint.normalisation_source) == (arch, "stored")

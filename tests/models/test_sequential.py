@@ -8,13 +8,12 @@ from torch import nn
 
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
+from robustbench_coded.models.architectures.sequential_names import layout, stack_names
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.registry import find
-from robustbench_coded.paper.training.fresh import build
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -103,22 +102,6 @@ def test_linear_layers_alone_are_a_stack_whatever_their_names(tmp_path, stack):
     torch.testing.assert_close(loaded.network(x), layers[-1](expected))
 
 
-def test_layouts_that_give_the_same_shapes_are_variants():
-    name = "sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l"
-    first, *others = layouts(name)
-    assert first == "2.1/2.1"
-    assert others and len(set(layouts(name))) == len(layouts(name))
-    assert find(name)[0].variants["layout"] == tuple(others)
-    x = torch.rand(1, 1, 28, 28)
-    answers = []
-    for layout in layouts(name):
-        network = build(f"{name}[layout={layout}]", 10, 1).eval()
-        answers.append(network(x))
-    assert all(not torch.equal(answers[0], answer) for answer in answers[1:])
-    with pytest.raises(InputError, match=r"expected a layout of 2\.1/2\.1, "):
-        construct(f"{name}[layout=3.0/1.0]", 10, 1)
-
-
 @pytest.mark.parametrize(
     "shapes",
     [
@@ -135,7 +118,7 @@ def test_layouts_that_give_the_same_shapes_are_variants():
     ],
 )
 def test_what_is_no_such_stack_has_no_name(shapes):
-    assert sequential_name(shapes) is None
+    assert stack_names(shapes) == []
 
 
 @pytest.mark.parametrize(
@@ -169,22 +152,49 @@ def test_published_mnist_networks_have_their_published_accuracy(file, accuracy):
     assert round(float(right), 4) == accuracy
 
 
-def pooled_stack(pool):
-    body = nn.Sequential(*conv(1, 4, 3, padding=1), pool(2), *conv(4, 6, 3, padding=1), pool(2), nn.Flatten())
-    return randomised(nn.Sequential(*body, nn.Linear(6 * 49, 10)))
+def saved_with_pooling_in_forward(path, channels):
+    """A stack under ``layers.0..8`` whose second pooling stands in its forward, and what it remembers."""
+    torch.manual_seed(0)
+    size = 28 if channels == 1 else 32
+    layers = nn.Sequential(
+        *(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten()),
+        nn.Linear(16 * (size // 4) ** 2, 10),
+    )
+    x = torch.rand(512, channels, size // 4, size // 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
+    def forward(x):
+        return layers[8](nn.functional.max_pool2d(layers[:7](x), 2).flatten(1))
 
-def test_pooling_and_layout_are_tried_together(tmp_path):
-    """One after the other, strides and another activation made up for the pooling."""
-    network = pooled_stack(nn.AvgPool2d)
-    x = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(1))
-    x = x * torch.rand(128, 1, 7, 7, generator=torch.Generator().manual_seed(2)).repeat(1, 1, 4, 4)
+    for module in layers:
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+    forward(x)
+    layers.eval()
     with torch.no_grad():
-        logits = network(x)
-        network[-1].bias -= logits.mean(0)  # all classes are answered
-    torch.save(network.state_dict(), tmp_path / "a.pt")
-    stated = load_checkpoint(tmp_path / "a.pt", normalize="none")
-    found = recognise_network(stated, x, network(x).argmax(1))
-    first = found.question.choices[0]
-    assert first.candidate.arch.endswith("[pooling=mean]")
-    assert first.accuracy == 1
+        layers[8].bias -= forward(x).mean(0)  # all classes are answered
+    torch.save({f"layers.{name}": tensor for name, tensor in layers.state_dict().items()}, path)
+    return x, forward
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_where_a_gap_may_hold_a_pooling_both_networks_are_candidates_and_it_is_asked(tmp_path, channels):
+    """Batch-norms fit both: no batch-norm stands behind the second pooling."""
+    x, forward = saved_with_pooling_in_forward(tmp_path / "a.pt", channels)
+    stated = load_checkpoint(tmp_path / "a.pt", normalize="none", image_shape=x.shape[1:])
+    assert stated.image_size == x.shape[2]
+    y = forward(x).argmax(1)
+    found = recognise_network(stated, x, y)
+    assert "do not show what follows the last of them" in found.refusal or "fit several" in found.refusal
+    assert {one.normalisation.name for one in found.question.choices} == {"none"}
+    right = [row for row in found.question.labelled if row.accuracy == 1]
+    assert len(right) == 1 and len(found.question.choices) > 1
+    chosen = load_checkpoint(tmp_path / "a.pt", arch=right[0].candidate.arch, normalize="none")
+    torch.testing.assert_close(chosen.network(x[:8]), forward(x[:8]))
+
+
+def test_the_usual_strides_are_taken():
+    assert layout("sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l") == (0, ((2, 1), (2, 1)))
+    assert layout("sequential-28-c16k3-a-f77-l") is None
+    with pytest.raises(InputError, match="expected strides that lead to the values"):
+        construct("sequential-28-c16k3-a-f77-l", 10, 1)

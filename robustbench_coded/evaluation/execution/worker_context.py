@@ -28,7 +28,7 @@ from robustbench_coded.models.external_architectures import is_library
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
-from robustbench_coded.models.registry import MODELS, split_variant
+from robustbench_coded.models.registry import MODELS
 from robustbench_coded.threads import few_threads, keep_memory
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
@@ -63,7 +63,7 @@ class LoadedCheckpoint:
     @property
     def ours(self) -> bool:
         """True if it is a file with weights of one of our own architectures."""
-        return bool(self.path) and split_variant(self.network)[0] in MODELS
+        return bool(self.path) and self.network in MODELS
 
     @property
     def theirs(self) -> bool:

@@ -80,8 +80,8 @@ class ModelOptions:
     )
     guess: bool = option(
         False,
-        "If architecture or normalisation is ambiguous, use the candidate with the highest accuracy on the "
-        "labelled data.",
+        "If architecture or normalisation is ambiguous, use the first candidate of the question: the closest "
+        "by batch-norms, else the most accurate on the labelled data.",
     )
     rci: tuple[str, ...] = option(
         (),

@@ -1,23 +1,22 @@
-"""Checkpoints with all settled that the data decide: variant, normalisation, precision of gradients."""
+"""Checkpoints with all settled that the data decide: architecture, normalisation, precision of gradients."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attacks.adapters.user_modules import Code
-from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
-from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
-from robustbench_coded.models.candidates import Assembly
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.models.candidates import model_of
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import Normalisation, Source
 from robustbench_coded.models.pixel_model import PixelModel
@@ -55,8 +54,7 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, IMAGES)
-    eps = default_eps("linf", data, loaded.image_shape)
-    return recognise_network(checkpoint, x, y, budget=lambda deviation: PerturbationBudget("linf", eps))
+    return recognise_network(checkpoint, x, y)
 
 
 def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
@@ -73,26 +71,17 @@ def recognised(
     """Recognises a checkpoint's network by images of the data."""
     x, y = _examples(data, IMAGES)
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
-    radius = (config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),))[0]
     stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
-    options = config.norm, radius, config.eps_space, config.guess
-    key = (checkpoint.path, checkpoint.sha256, stated, options, seen, str(device))
-
-    def budget(deviation: tuple[float, ...]) -> PerturbationBudget:
-        own = deviation if config.eps_space == "normalized" else None
-        return PerturbationBudget(config.norm, radius, cast(EpsSpace, config.eps_space), own)
-
+    key = (checkpoint.path, checkpoint.sha256, stated, config.guess, seen, str(device))
     if key not in _RECOGNISED:
-        _RECOGNISED[key] = recognise_network(
-            checkpoint, x, y, budget=budget, device=device, guess=config.guess
-        )
+        _RECOGNISED[key] = recognise_network(checkpoint, x, y, device=device, guess=config.guess)
     return _RECOGNISED[key]
 
 
 def from_file(
     checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
 ) -> tuple[LoadedCheckpoint, str]:
-    """A checkpoint whose variant and normalisation are settled, and what was decided by what.
+    """A checkpoint whose architecture and normalisation are settled, and what was decided by what.
 
     Raises:
         InputError: nothing decides what it is, or it answers as by chance.
@@ -116,8 +105,8 @@ def from_file(
         recognition=choice.as_data() | {"sentence": sentence},
         guessed=choice.by[0] == "--guess",
     )
-    # Workers load the variant; where it is the usual one, as before.
-    usual = choice.candidate.arch == checkpoint.arch
+    # Workers recognise it as here; stacks, which the size of the images decides as well, have it said.
+    usual = choice.candidate.arch == checkpoint.arch and not checkpoint.arch.startswith("sequential-")
     loaded = replace(loaded, arch=config.arch if usual else choice.candidate.arch)
     warned = [f"warning: {reason}" for reason in choice.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
@@ -238,4 +227,4 @@ def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -
     recognition = recognise_network(checkpoint, images, labels)
     if recognition.refusal:
         raise recognition.refused(checkpoint)
-    return Assembly(checkpoint, images, labels, images.device).model(recognition.candidate)
+    return model_of(checkpoint, recognition.candidate, images.device)

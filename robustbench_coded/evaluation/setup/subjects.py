@@ -254,7 +254,8 @@ def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator
         answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
     right = int((answers == y).sum())
     one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
-    if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
+    chance = max(one_class if one_class < 1 else 0, 1 / checkpoint.classes)  # of one class nothing is known
+    if bdtrc(right - 1, len(x), chance) > BY_CHANCE:
         from_zero = int((answers == y - 1).sum())
         doubt = "are its weights trained, and on these data?"
         if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):

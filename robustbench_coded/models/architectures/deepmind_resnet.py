@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import activation_named, blocks_of_wide, four_stages, stage
+from robustbench_coded.models.architectures.layers import ACTIVATIONS, blocks_of_wide, four_stages, stage
 
 
 def pad_same(x: Tensor, stride: int) -> Tensor:
@@ -20,7 +20,7 @@ class DMWideBlock(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
         super().__init__()
-        self.act = activation_named(activation)
+        self.act = ACTIVATIONS[activation]
         self.stride = stride
         self.batchnorm_0 = nn.BatchNorm2d(in_planes)
         self.conv_0 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
@@ -56,7 +56,7 @@ class DMWideResNet(pixel_model.BlockNetwork):
         in_channels: channels of the image.
         depth: 6 n + 4.
         width: factor on the channels.
-        activation: a name of ``activations.ACTIVATIONS``.
+        activation: a name of ``layers.ACTIVATIONS``.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class DMWideResNet(pixel_model.BlockNetwork):
     ) -> None:
         super().__init__()
         n = blocks_of_wide(depth, width)
-        self.act = activation_named(activation)
+        self.act = ACTIVATIONS[activation]
         self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.layer = nn.Sequential(
             DMWideStage(16, 16 * width, n, 1, activation),
@@ -104,7 +104,7 @@ class DMPreActBlock(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
         super().__init__()
-        self.act = activation_named(activation)
+        self.act = ACTIVATIONS[activation]
         self.stride = stride
         self.batchnorm_0 = nn.BatchNorm2d(in_planes)
         self.conv_2d_1 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
@@ -127,7 +127,7 @@ class DMPreActResNet(pixel_model.BlockNetwork):
         classes: number of classes.
         in_channels: channels of the image.
         depth: 18 or 34.
-        activation: a name of ``activations.ACTIVATIONS``.
+        activation: a name of ``layers.ACTIVATIONS``.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class DMPreActResNet(pixel_model.BlockNetwork):
         super().__init__()
         if depth not in STAGES:
             raise ValueError(f"expected depth 18 or 34, got {depth}")
-        self.act = activation_named(activation)
+        self.act = ACTIVATIONS[activation]
         self.conv_2d = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         block = partial(DMPreActBlock, activation=activation)
         self.layer_0, self.layer_1, self.layer_2, self.layer_3 = four_stages(block, STAGES[depth])

@@ -16,8 +16,6 @@ class DigitsCNN(BlockNetwork):
         in_channels: channels of the image.
         width: channels after the first convolution; doubled by each further one.
         dropout: probability after the second batch-norm.
-        activation: one of ``activations.ACTIVATIONS``.
-        pooling: ``mean`` or ``max``, before the linear layer.
     """
 
     def __init__(
@@ -26,14 +24,8 @@ class DigitsCNN(BlockNetwork):
         in_channels: int = 1,
         width: int = 16,
         dropout: float = 0.0,
-        activation: str = "relu",
-        pooling: str = "mean",
     ) -> None:
         super().__init__()
-        if pooling not in ("mean", "max"):
-            raise ValueError(f"expected pooling mean or max, got {pooling}")
-        self.activation = layers.activation_named(activation)
-        self.pooling = pooling
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
@@ -44,14 +36,13 @@ class DigitsCNN(BlockNetwork):
         self.linear = nn.Linear(4 * width, classes)
 
     def _first(self, x: Tensor) -> Tensor:
-        return self.activation(self.bn1(self.conv1(x)))
+        return self.bn1(self.conv1(x)).relu()
 
     def _second(self, x: Tensor) -> Tensor:
-        return self.activation(self.dropout(self.bn2(self.conv2(x))))
+        return self.dropout(self.bn2(self.conv2(x))).relu()
 
     def _last(self, x: Tensor) -> Tensor:
-        x = self.activation(self.bn3(self.conv3(x)))
-        return self.linear(x.mean((2, 3)) if self.pooling == "mean" else x.amax((2, 3)))
+        return self.linear(self.bn3(self.conv3(x)).relu().mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Three functions whose composition is the network."""

@@ -1,9 +1,6 @@
 """Layers and blocks that several architectures share: activations by name, dropout, stages, stems."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +9,13 @@ from torch.nn import functional as F
 Activation = Callable[[Tensor], Tensor]
 
 
-def _quick_gelu(x: Tensor) -> Tensor:
-    return x * torch.sigmoid(1.702 * x)
-
-
-# Functions that torch.fx traces and pickle sends. CELU is ELU at alpha = 1, swish is silu.
+# Functions that torch.fx traces and pickle sends.
 ACTIVATIONS: dict[str, Activation] = {
     "relu": F.relu,
-    "leaky-relu": partial(F.leaky_relu, negative_slope=0.01),
-    "leaky-relu-0.1": partial(F.leaky_relu, negative_slope=0.1),
-    "leaky-relu-0.2": partial(F.leaky_relu, negative_slope=0.2),
+    "leakyrelu": F.leaky_relu,
     "silu": F.silu,
     "gelu": F.gelu,
-    "gelu-tanh": partial(F.gelu, approximate="tanh"),
-    "quick-gelu": _quick_gelu,
     "softplus": F.softplus,
-    "softplus-10": partial(F.softplus, beta=10.0),
     "elu": F.elu,
     "selu": F.selu,
     "mish": F.mish,
@@ -35,28 +23,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu6": F.relu6,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
-    "square": torch.square,
 }
-
-
-def activation_named(name: str) -> Activation:
-    """The function of that name; ``leaky-relu-SLOPE`` takes any slope below 1.
-
-    Raises:
-        ValueError: nothing has that name.
-    """
-    if slope := re.fullmatch(r"leaky-relu-(0\.\d{1,6})", name):
-        return partial(F.leaky_relu, negative_slope=float(slope[1]))
-    if name not in ACTIVATIONS:
-        raise ValueError(f"expected an activation of {', '.join(ACTIVATIONS)}, got {name}")
-    return ACTIVATIONS[name]
-
-
-def check_forms(parts: object, **forms: Sequence[str]) -> None:
-    """Raises ValueError where an attribute of ``parts`` has none of the forms that it may have."""
-    for name, known in forms.items():
-        if (form := getattr(parts, name)) not in known:
-            raise ValueError(f"expected {name} of {', '.join(known)}, got {form}")
 
 
 class Dropout(nn.Module):
@@ -148,51 +115,28 @@ def blocks_of_wide(depth: int, width: int) -> int:
     return (depth - 4) // 6
 
 
-STEMS = ("plain", "stride-2", "max-pool")
-
-
-def stem_stride(stem: str) -> int:
-    """The stride of the stem's convolution.
-
-    Raises:
-        ValueError: no such stem.
-    """
-    if stem not in STEMS:
-        raise ValueError(f"expected a stem of {', '.join(STEMS)}, got {stem}")
-    return 2 if stem == "stride-2" else 1
-
-
-def enter(x: Tensor, stem: str) -> Tensor:
-    """x [n, C, H, W] after the stem's convolution and activation, as the first stage takes it."""
-    return F.max_pool2d(x, 3, 2, padding=1) if stem == "max-pool" else x
-
-
-@dataclass(frozen=True)
-class PreactParts:
-    """Parts without weights of a network whose blocks begin with batch-norm and activation.
-
-    Attributes:
-        activation: one of ``activations.ACTIVATIONS``.
-        shortcut: what a shortcut's convolution sees, the ``active`` tensor or the ``raw`` input of the block.
-        identity: what an identity passes on, likewise.
-    """
-
-    activation: str = "relu"
-    shortcut: str = "active"
-    identity: str = "raw"
-
-    def __post_init__(self) -> None:
-        activation_named(self.activation)
-        check_forms(self, shortcut=("active", "raw"), identity=("active", "raw"))
-
-
 class PreActBlock(nn.Module):
-    """Batch-norm and activation before each 3x3 convolution; a 1x1 shortcut where the shape changes."""
+    """Batch-norm and activation before each 3x3 convolution; a 1x1 shortcut where the shape changes.
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
+    Args:
+        in_planes, planes, stride: channels that come in and go out, and the stride of the first convolution.
+        dropout: probability after the second batch-norm.
+        raw: whether the shortcut's convolution sees the block's input itself, not what is activated.
+        activation: a name of :data:`ACTIVATIONS`.
+    """
+
+    def __init__(
+        self,
+        in_planes: int,
+        planes: int,
+        stride: int,
+        dropout: float,
+        raw: bool = False,
+        activation: str = "relu",
+    ):
         super().__init__()
-        self.parts = parts
-        self.activation = activation_named(parts.activation)
+        self.raw = raw
+        self.activation = ACTIVATIONS[activation]
         self.bn1 = nn.BatchNorm2d(in_planes)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -212,9 +156,6 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = self._activated(self.bn1(x), 0)
         projection = self._projection()
-        if projection is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = projection(x if self.parts.shortcut == "raw" else active)
+        shortcut = x if projection is None else projection(x if self.raw else active)
         out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
         return self.conv2(out) + shortcut

@@ -1,32 +1,12 @@
 """ResNets with a 3x3 stem for small images, and PreActResNet-18 (arXiv 1603.05027)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures import layers
 from robustbench_coded.models.pixel_model import BlockNetwork
-
-
-@dataclass(frozen=True)
-class ResNetParts:
-    """Parts that the weights do not determine.
-
-    Attributes:
-        activation: one of ``activations.ACTIVATIONS``.
-        after_sum: ``activated``, or ``raw`` where nothing follows the sum.
-        stride_at: which convolution of a bottleneck has the stride, the 3x3 ``conv2`` or the 1x1 ``conv1``.
-    """
-
-    activation: str = "relu"
-    after_sum: str = "activated"
-    stride_at: str = "conv2"
-
-    def __post_init__(self) -> None:
-        layers.activation_named(self.activation)
-        layers.check_forms(self, after_sum=("activated", "raw"), stride_at=("conv1", "conv2"))
 
 
 def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
@@ -40,10 +20,8 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: ResNetParts):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
         super().__init__()
-        self.parts = parts
-        self.activation = layers.activation_named(parts.activation)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
@@ -52,10 +30,9 @@ class BasicBlock(nn.Module):
         self.shortcut = _shortcut(in_planes, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.activation(self.bn1(self.conv1(x)))
+        out = self.bn1(self.conv1(x)).relu()
         out = self.dropout(self.bn2(self.conv2(out)))
-        out = out + self.shortcut(x)
-        return out if self.parts.after_sum == "raw" else self.activation(out)
+        return (out + self.shortcut(x)).relu()
 
 
 class Bottleneck(nn.Module):
@@ -63,14 +40,11 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: ResNetParts):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float):
         super().__init__()
-        self.parts = parts
-        self.activation = layers.activation_named(parts.activation)
-        first, second = (stride, 1) if parts.stride_at == "conv1" else (1, stride)
-        self.conv1 = nn.Conv2d(in_planes, planes, 1, stride=first, bias=False)
+        self.conv1 = nn.Conv2d(in_planes, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, stride=second, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         self.dropout = layers.Dropout(dropout)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
@@ -78,11 +52,9 @@ class Bottleneck(nn.Module):
         self.shortcut = _shortcut(in_planes, 4 * planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.activation(self.bn1(self.conv1(x)))
-        out = self.activation(self.dropout(self.bn2(self.conv2(out))))
-        out = self.bn3(self.conv3(out))
-        out = out + self.shortcut(x)
-        return out if self.parts.after_sum == "raw" else self.activation(out)
+        out = self.bn1(self.conv1(x)).relu()
+        out = self.dropout(self.bn2(self.conv2(out))).relu()
+        return (self.bn3(self.conv3(out)) + self.shortcut(x)).relu()
 
 
 STAGES: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
@@ -100,8 +72,6 @@ class ResNet(BlockNetwork):
         in_channels: channels of the image.
         depth: 18, 34 or 50.
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or what halves the image there; see ``stem``.
-        parts: as in :class:`ResNetParts`.
     """
 
     def __init__(
@@ -110,25 +80,20 @@ class ResNet(BlockNetwork):
         in_channels: int = 3,
         depth: int = 18,
         dropout: float = 0.0,
-        stem: str = "plain",
-        **parts: str,
     ) -> None:
         super().__init__()
         if depth not in STAGES:
             raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
         block, counts = STAGES[depth]
-        self.parts = ResNetParts(**parts)
-        self.activation = layers.activation_named(self.parts.activation)
-        self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        make = partial(block, dropout=dropout, parts=self.parts)
+        make = partial(block, dropout=dropout)
         stages = layers.four_stages(make, counts, block.expansion)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear = nn.Linear(512 * block.expansion, classes)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return layers.enter(self.activation(self.bn1(self.conv1(x))), self.stem)
+        return self.bn1(self.conv1(x)).relu()
 
     def _last(self, x: Tensor) -> Tensor:
         return self.linear(self.layer4(x).mean((2, 3)))
@@ -146,8 +111,7 @@ class PreActResNet18(BlockNetwork):
         in_channels: channels of the image.
         final_bn: batch-norm and ReLU before the pooling (weights ``bn.*``).
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or what halves the image there; see ``stem``.
-        parts: as in :class:`PreactParts`.
+        raw: whether shortcuts see the blocks' inputs themselves, not what is activated.
     """
 
     def __init__(
@@ -156,28 +120,21 @@ class PreActResNet18(BlockNetwork):
         in_channels: int = 3,
         final_bn: bool = False,
         dropout: float = 0.0,
-        stem: str = "plain",
-        **parts: str,
+        raw: bool = False,
     ) -> None:
         super().__init__()
-        self.parts = layers.PreactParts(**parts)
-        self.activation = layers.activation_named(self.parts.activation)
-        self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
-        block = partial(layers.PreActBlock, dropout=dropout, parts=self.parts)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
+        block = partial(layers.PreActBlock, dropout=dropout, raw=raw)
         self.layer1, self.layer2, self.layer3, self.layer4 = layers.four_stages(block, (2, 2, 2, 2))
         self.bn = nn.BatchNorm2d(512) if final_bn else None
         self.linear = nn.Linear(512, classes)
 
-    def _stem(self, x: Tensor) -> Tensor:
-        return layers.enter(self.conv1(x), self.stem)
-
     def _last(self, x: Tensor) -> Tensor:
         x = self.layer4(x)
         if self.bn is not None:
-            x = self.activation(self.bn(x))
+            x = self.bn(x).relu()
         return self.linear(x.mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """The five blocks of the paper's Table 8: stem, three stages, the last stage with the head."""
-        return [self._stem, self.layer1, self.layer2, self.layer3, self._last]
+        return [self.conv1, self.layer1, self.layer2, self.layer3, self._last]

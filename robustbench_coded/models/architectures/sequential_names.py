@@ -2,9 +2,9 @@
 
 Certified training and much code for MNIST build them as ``nn.Sequential``. The numbers say how many modules
 without weights stand between two layers: one is an activation, two before a linear layer an activation and
-the flattening, and so on. Strides and paddings leave no trace but the number of inputs of the first linear
-layer; where several give that number, the usual ones come first and the others are variants. Imports no
-torch.
+the flattening, and so on. A pooling or a flattening in ``forward`` has no number. Strides and paddings leave
+no trace but the number of inputs of the first linear layer. So several stacks may have the weights of one,
+and only a published definition says which it is. Imports no torch.
 """
 
 import re
@@ -21,48 +21,68 @@ from robustbench_coded.models import refusal, registry
 # By channels, the sizes of images that are tried: MNIST and digits; CIFAR, SVHN, Tiny ImageNet and ImageNet.
 SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
 UNUSUAL_SIZES = {1: {8: 1, 32: 6}, 3: {64: 1, 224: 2, 28: 6}}
+UNNUMBERED = 2  # how far a pooling or flattening in forward is from the usual, each
 MAX_LAYERS = 40
-MAX_LAYOUTS = 12
-MAX_TRIED = 200_000
+MAX_TRIED = 20_000
 
-POOLINGS = ("max", "mean")  # the usual one comes first
-
-# What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
+# What may stand between two layers with weights, convolution (c) or linear (l), by the number of modules, the
+# usual first. What is in upper case has no number of its own.
 BETWEEN = {
-    ("c", "c"): ("", "a", "am", "ami"),
-    ("c", "l"): (None, "f", "af", "amf", "amfi"),
-    ("l", "l"): ("", "a", "ai"),
+    ("", "c"): (("",),),
+    ("", "l"): ((), ("f",)),
+    ("c", "c"): (("",), ("a", "aP"), ("am",), ("ami",)),
+    ("c", "l"): ((), ("f", "aF", "aPF"), ("af", "amF"), ("amf",), ("amfi",)),
+    ("l", "l"): (("",), ("a",), ("ai",)),
 }
+# Activations beside ReLU, whose token is ``a``: the names of their classes in torch.nn.
+ACTIVATIONS = (
+    "leakyrelu", "silu", "gelu", "softplus", "elu", "selu", "mish", "hardswish", "relu6", "tanh", "sigmoid",
+)  # fmt: skip
 TOKEN = re.compile(
     r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|(?P<linear>l)(?P<width>\d{0,6})(?P<bare_linear>n?)"
-    r"|f(?P<values>\d{1,7})|[abmi]",
+    rf"|[fF](?P<values>\d{{1,7}})|[bmPi]|(?P<activation>a|{'|'.join(ACTIVATIONS)})",
     re.ASCII,
 )
 
 
-def sequential_name(shapes: refusal.Shapes) -> str | None:
-    """``sequential-SIZE-...`` as numbers and shapes have it; None where they are of another family.
+def stack_names(shapes: refusal.Shapes, side: int | None = None) -> list[str]:
+    """The stacks ``sequential-SIZE-...`` that have these numbers and shapes, the most usual first.
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
-    ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 pooling),
-    ``f1568`` (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
+    ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (ReLU, or another activation by its
+    name), ``m`` (2x2 max-pooling), ``f1568`` (flattening to so many values), ``i`` (nothing in eval mode, as
+    dropout), ``P`` and ``F1568`` (pooling and flattening in ``forward``).
+
+    Args:
+        shapes: of the weights; of another family there is no stack.
+        side: height and width of the images; None for all that are usual.
     """
     layers = _layers(shapes)
     if layers is None:
-        return None
-    tokens, reached, before = [], 0, ""
-    for number, kind, shape in layers:
-        fillers = _fillers(before, kind, number - reached)
-        if fillers is None:
-            return None
-        tokens += [f"f{shape[1]}" if filler == "f" else filler for filler in fillers]
-        bare = "" if f"{number}.bias" in shapes else "n"
-        width = shape[0] if number != layers[-1][0] else ""  # the number of classes is no part of a name
-        tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{width}{bare}", "b": "b"}[kind])
-        reached = number + 1
-        before = kind if kind != "b" else before
-    _, size = _input(layers, tokens)
-    return f"sequential-{size}-{'-'.join(tokens)}" if size else None
+        return []
+    gaps, reached, before = [], 0, ""
+    for number, kind, _ in layers:
+        # A batch-norm stands right behind its layer.
+        known = BETWEEN.get((before, kind), (("",),))
+        gaps.append(known[number - reached] if number - reached < len(known) else ())
+        reached, before = number + 1, kind if kind != "b" else before
+    ranked: list[tuple[int, str]] = []
+    for fillers in islice(product(*gaps), MAX_LAYERS):
+        tokens: list[str] = []
+        for (number, kind, shape), filler in zip(layers, fillers, strict=True):
+            tokens += [f"{token}{shape[1]}" if token in "fF" else token for token in filler]
+            bare = "" if f"{number}.bias" in shapes else "n"
+            width = shape[0] if number != layers[-1][0] else ""  # the number of classes is no part of a name
+            tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{width}{bare}", "b": "b"}[kind])
+        unnumbered = UNNUMBERED * sum(token[0] in "PF" for token in tokens)
+        for rank, size in _sizes(layers, tokens, side):
+            ranked.append((rank + unnumbered, f"sequential-{size}-{'-'.join(tokens)}"))
+    return [name for _, name in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def with_activation(name: str, activation: str) -> str:
+    """The same stack with another activation."""
+    return "-".join(activation if token == "a" else token for token in name.split("-"))
 
 
 @cache
@@ -84,17 +104,19 @@ def numbered(shapes: refusal.Shapes, stated: str | None = None) -> dict[str, str
     affine = all(name.endswith(("weight", "bias")) for name in shapes)
     if affine and all(len(shapes.get(f"{scope}.weight".strip("."), ())) == 2 for scope in scopes):
         tried.append("")
-    if stated is not None and tokens_of(name := stated.partition("[")[0]):
-        tried = [name]
+    if stated is not None and tokens_of(stated):
+        tried = [stated]
     for stack in tried:
         tokens = stack.split("-")[2:] or ["f", *["l", "a"] * len(scopes)]
-        numbers = [str(number) for number, token in enumerate(tokens) if token[0] in "clb"][: len(scopes)]
-        if len(numbers) < len(scopes):
+        kept = [token for token in tokens if token[0] not in "PF"]
+        layered = [number for number, token in enumerate(kept) if re.match(r"c\d|l(\d|n?$)|b$", token)]
+        if len(layered) < len(scopes):
             continue
-        number_of = dict(zip(scopes, numbers, strict=True))
+        number_of = dict(zip(scopes, map(str, layered[: len(scopes)]), strict=True))
         names = {name: f"{number_of[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in shapes}
-        arch = sequential_name({names[name]: shape for name, shape in shapes.items()})
-        if arch is not None and stack in ("", arch):
+        usual = re.sub(rf"-({'|'.join(ACTIVATIONS)})(?=-)", "-a", stack)  # as those are named
+        found = stack_names({names[name]: shape for name, shape in shapes.items()})
+        if found and (not stack or usual in found):
             return names
     return None
 
@@ -115,49 +137,41 @@ def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
 
 def ends_of(shapes: refusal.Shapes) -> tuple[int, int] | None:
     """(channels of the image, number of classes); None for another family."""
-    name, layers = sequential_name(shapes), _layers(shapes)
-    parsed = tokens_of(name) if name else None
-    if parsed is None or layers is None:
+    names, layers = stack_names(shapes), _layers(shapes)
+    if not names or layers is None:
         return None
     first = layers[0][2][1]
-    return (first if layers[0][1] == "c" else first // parsed[0] ** 2), layers[-1][2][0]
+    return (first if layers[0][1] == "c" else first // int(names[0].split("-")[1]) ** 2), layers[-1][2][0]
 
 
-def layouts(name: str) -> tuple[str, ...]:
-    """Strides and paddings that lead to as many values as the name has before its first linear layer.
+@lru_cache(maxsize=128)
+def layout(name: str) -> tuple[int, tuple[tuple[int, int], ...]] | None:
+    """The usual (stride, padding) of each convolution that leads to the values before the first linear layer.
 
     Args:
         name: of this family.
     Returns:
-        ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; empty where nothing
-        leads there, or without convolutions.
+        How far it is from the usual ones, and the layout; None where nothing leads there.
     """
-    return tuple(layout for _, layout in _ranked(name))
-
-
-@lru_cache(maxsize=32)
-def _ranked(name: str) -> tuple[tuple[int, str], ...]:
-    """(how far it is from the usual, layout), the usual ones first."""
     parsed = tokens_of(name)
     if parsed is None:
-        return ()
+        return None
     size, tokens = parsed
     convolutions = [token for token in tokens if token["planes"]]
+    if not convolutions:
+        return 0, ()
     inputs = next((int(token["values"]) for token in tokens if token["values"]), 0)
-    if not convolutions or not inputs:
-        return ()
     planes = int(convolutions[-1]["planes"])
     side = isqrt(inputs // planes)
-    if side * side * planes != inputs:
-        return ()
+    if side * side * planes != inputs or not side:
+        return None
     choices = [_usual(int(token["kernel"])) for token in convolutions]
-    ranked = [
+    fitting = (
         (_unusual(combination, choices, convolutions), combination)
         for combination in islice(product(*choices), MAX_TRIED)
         if _side_after(size, tokens, combination) == side
-    ]
-    ranked.sort(key=lambda entry: entry[0])
-    return tuple((rank, "/".join(f"{s}.{p}" for s, p in layout)) for rank, layout in ranked[:MAX_LAYOUTS])
+    )
+    return min(fitting, key=lambda entry: entry[0], default=None)
 
 
 def _layers(shapes: refusal.Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
@@ -187,37 +201,31 @@ def _layers(shapes: refusal.Shapes) -> list[tuple[int, str, tuple[int, ...]]] | 
     return layers if layers[-1][1] == "l" and layers[0][1] != "b" else None
 
 
-def _fillers(before: str, kind: str, gap: int) -> str | None:
-    """What ``gap`` modules without weights are; a batch-norm stands right behind its layer."""
-    if not before:
-        # Images are flattened before a first linear layer; before a convolution nothing stands.
-        return {("l", 1): "f", ("c", 0): ""}.get((kind, gap))
-    known = BETWEEN.get((before, kind), ("",))
-    return known[gap] if gap < len(known) else None
-
-
-def _input(layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[str]) -> tuple[int, int]:
-    """Channels and size of the image; size 0 where no known one fits."""
+def _sizes(
+    layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[str], side: int | None
+) -> Iterator[tuple[int, int]]:
+    """(how far it is from the usual, size of the images) for each size that fits."""
     first = layers[0][2]
-    if layers[0][1] == "l":
-        for channels, sizes in SIZES.items():
-            for size in sizes:
-                if channels * size * size == first[1]:
-                    return channels, size
-        return 0, 0
-    channels = first[1]
-    possible = {size: _ranked(f"sequential-{size}-{'-'.join(tokens)}") for size in SIZES.get(channels, ())}
-    ranks = {size: ranked[0][0] for size, ranked in possible.items() if ranked}
-    # Many layouts lead anywhere, so what images of that kind mostly are counts as well.
-    ranks = {size: rank + UNUSUAL_SIZES[channels].get(size, 0) for size, rank in ranks.items()}
-    return channels, min(ranks, key=lambda size: ranks[size], default=0)
+    if layers[0][1] == "l":  # the first size that has so many pixels
+        fitting = (
+            (0, size)
+            for channels, sizes in SIZES.items()
+            for size in (sizes if side is None else (side,))
+            if channels * size * size == first[1]
+        )
+        yield from islice(fitting, 1)
+        return
+    for size in SIZES.get(first[1], ()) if side is None else (side,):
+        # Many layouts lead anywhere, so what images of that kind mostly are counts as well.
+        if (found := layout(f"sequential-{size}-{'-'.join(tokens)}")) is not None:
+            yield found[0] + UNUSUAL_SIZES.get(first[1], {}).get(size, 0), size
 
 
 def _usual(kernel: int) -> list[tuple[int, int]]:
     """(stride, padding) of a convolution, the usual ones first."""
     half = (kernel - 1) // 2
     first = [(2, half)] if kernel % 2 == 0 else [(1, half), (2, half)]
-    others = [(s, p) for s in (1, 2, 3, 4) for p in range(kernel // 2 + 1)]
+    others = [(s, p) for s in (1, 2) for p in range(kernel // 2 + 1)]
     others.sort(key=lambda pair: (pair[1] not in (0, half), pair[0], pair[1]))
     return first + [pair for pair in others if pair not in first]
 
@@ -245,7 +253,7 @@ def _side_after(
         if token["planes"]:
             stride, padding = next(pairs)
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
-        elif token[0] == "m":
+        elif token[0] in ("m", "P"):
             size //= 2
         elif token["values"]:
             break
@@ -254,28 +262,7 @@ def _side_after(
     return size
 
 
-def inactive(tokens: Sequence[re.Match[str]]) -> dict[str, tuple[int, ...]]:
-    """Activations that published networks leave out, by a name: the numbers of their tokens.
-
-    ``last``: the one before the last layer; ``linear``: all between linear layers; ``all``.
-    """
-    every = tuple(number for number, token in enumerate(tokens) if token[0] == "a")
-    first = next((number for number, token in enumerate(tokens) if token["linear"]), len(tokens))
-    names = {every: "all", tuple(place for place in every if place > first): "linear", every[-1:]: "last"}
-    return {name: places for places, name in reversed(names.items()) if places}
-
-
 def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:
-    """The architecture of that name, its layouts and activations as variants; None for another family."""
+    """The architecture of that name; None for another family."""
     parsed = tokens_of(name)
-    if parsed is None:
-        return None
-    possible = layouts(name)
-    pools = any(token[0] == "m" for token in parsed[1])
-    variants = {
-        **({"layout": possible[1:]} if len(possible) > 1 else {}),
-        **({"pooling": POOLINGS[1:]} if pools else {}),
-        **(family.variants if any(token[0] == "a" for token in parsed[1]) else {}),
-        **({registry.INACTIVE: tuple(left_out)} if (left_out := inactive(parsed[1])) else {}),
-    }
-    return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])
+    return parsed and replace(family, name=name, parameters={"stack": name}, image_size=parsed[0])

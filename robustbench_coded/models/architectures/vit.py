@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import Listed, activation_named
+from robustbench_coded.models.architectures.layers import Listed
 
 
 class PatchEmbedding(nn.Module):
@@ -43,25 +43,24 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers, the hidden one four times as wide."""
 
-    def __init__(self, dim: int, activation: str):
+    def __init__(self, dim: int):
         super().__init__()
-        self.activation = activation_named(activation)
         self.fc1 = nn.Linear(dim, 4 * dim)
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.activation(self.fc1(x)))
+        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Layer(nn.Module):
     """Attention and MLP, each behind a layer-norm and beside a shortcut."""
 
-    def __init__(self, dim: int, heads: int, activation: str):
+    def __init__(self, dim: int, heads: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLP(dim, activation)
+        self.mlp = MLP(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -79,8 +78,6 @@ class VisionTransformer(pixel_model.BlockNetwork):
         dim: width of a token; a multiple of ``heads``.
         depth: number of layers.
         heads: attention heads a layer.
-        activation: of the MLPs, one of ``activations.ACTIVATIONS``.
-        pooling: what the head sees, the class ``token`` or the ``mean`` of the patches.
     """
 
     blocks: Listed
@@ -94,23 +91,18 @@ class VisionTransformer(pixel_model.BlockNetwork):
         dim: int = 192,
         depth: int = 6,
         heads: int = 3,
-        activation: str = "gelu",
-        pooling: str = "token",
     ) -> None:
         super().__init__()
-        if pooling not in ("token", "mean"):
-            raise ValueError(f"expected pooling token or mean, got {pooling}")
         if min(patch, dim, depth, heads) < 1 or image_size < patch or image_size % patch or dim % heads:
             raise ValueError(
                 "expected an image size that is a multiple of the patch and a dim that is a multiple of the "
                 f"heads, got {image_size=}, {patch=}, {dim=}, {depth=}, {heads=}"
             )
         self.image_size = image_size
-        self.pooling = pooling
         self.patch_embed = PatchEmbedding(in_channels, patch, dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, (image_size // patch) ** 2 + 1, dim))
-        self.blocks = Listed((Layer(dim, heads, activation) for _ in range(depth)), self._embed, self._last)
+        self.blocks = Listed((Layer(dim, heads) for _ in range(depth)), self._embed, self._last)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes)
 
@@ -121,8 +113,7 @@ class VisionTransformer(pixel_model.BlockNetwork):
         return torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1) + self.pos_embed
 
     def _last(self, x: Tensor) -> Tensor:
-        x = self.norm(self.blocks[-1](x))
-        return self.head(x[:, 1:].mean(1) if self.pooling == "mean" else x[:, 0])
+        return self.head(self.norm(self.blocks[-1](x))[:, 0])
 
 
 def vit_name(shapes: refusal.Shapes) -> str | None:

@@ -15,8 +15,10 @@ from robustbench_coded.models.architectures import layers
 class WideBlock(layers.PreActBlock):
     """A block whose shortcut is called ``convShortcut``."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: layers.PreactParts):
-        super().__init__(in_planes, planes, stride, dropout, parts)
+    def __init__(
+        self, in_planes: int, planes: int, stride: int, dropout: float, activation: str = "relu"
+    ) -> None:
+        super().__init__(in_planes, planes, stride, dropout, activation=activation)
         self.shortcut = None
         # The trained files put a convolution on the shortcut where the channels change, and only there.
         self.convShortcut: nn.Conv2d | None = None
@@ -47,8 +49,7 @@ class WideResNet(pixel_model.BlockNetwork):
         depth: 6 n + 4.
         width: factor on the channels.
         dropout: probability after the second batch-norm of each block.
-        stem: ``plain``, or what halves the image there; see ``stem``.
-        parts: as in :class:`PreactParts`.
+        per_image: whether each image is standardised first (:func:`pixel_model.standardised`).
     """
 
     block: type[WideBlock] = WideBlock
@@ -60,16 +61,13 @@ class WideResNet(pixel_model.BlockNetwork):
         depth: int = 28,
         width: int = 10,
         dropout: float = 0.0,
-        stem: str = "plain",
-        **parts: str,
+        per_image: bool = False,
     ) -> None:
         super().__init__()
         n = layers.blocks_of_wide(depth, width)
-        self.parts = layers.PreactParts(**parts)
-        self.activation = layers.activation_named(self.parts.activation)
-        self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
-        block = partial(self.block, dropout=dropout, parts=self.parts)
+        self.per_image = per_image
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        block = partial(self.block, dropout=dropout)
         self.block1 = WideStage(block, 16, 16 * width, n, 1)
         self.block2 = WideStage(block, 16 * width, 32 * width, n, 2)
         self.block3 = WideStage(block, 32 * width, 64 * width, n, 2)
@@ -77,13 +75,13 @@ class WideResNet(pixel_model.BlockNetwork):
         self.fc = nn.Linear(64 * width, classes)
 
     def _activated(self, x: Tensor) -> Tensor:
-        return self.activation(x)
+        return x.relu()
 
     def _last(self, x: Tensor) -> Tensor:
         return self.fc(self._activated(self.bn1(self.block3(x))).mean((2, 3)))
 
     def _stem(self, x: Tensor) -> Tensor:
-        return layers.enter(self.conv1(x), self.stem)
+        return self.conv1(pixel_model.standardised(x) if self.per_image else x)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
@@ -131,8 +129,8 @@ class Competition(nn.Module):
 class LwtaBlock(WideBlock):
     """A block in which channels compete in place of the activations."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: layers.PreactParts):
-        super().__init__(in_planes, planes, stride, dropout, parts)
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float) -> None:
+        super().__init__(in_planes, planes, stride, dropout)
         self.lwta1, self.lwta2 = Competition(), Competition()
 
     def _activated(self, x: Tensor, place: int) -> Tensor:
@@ -174,7 +172,7 @@ class RobustWideResNet(pixel_model.BlockNetwork):
         in_channels: channels of the image.
         depths: number of blocks of each stage.
         planes: channels of each stage.
-        activation: a name of ``activations.ACTIVATIONS``.
+        activation: a name of ``layers.ACTIVATIONS``.
         named_2022: names of the weights as in the second paper's files.
     """
 
@@ -190,12 +188,12 @@ class RobustWideResNet(pixel_model.BlockNetwork):
         named_2022: bool = False,
     ) -> None:
         super().__init__()
-        self.act = layers.activation_named(activation)
+        self.act = layers.ACTIVATIONS[activation]
         self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         block = partial(
             layers.PreActBlock if named_2022 else WideBlock,
             dropout=0.0,
-            parts=layers.PreactParts(activation=activation),
+            activation=activation,
         )
         stages = [
             WideStage(block, before, after, count, stride)
