@@ -27,8 +27,8 @@ from attacks.presets import requested
         ("surrogate-pgd-20", Attack("pgd", 20, "surrogate"), SURROGATE_DRAWS),
         ("relaxed-eot4-apgd-ce-50", Attack("apgd-ce", 50, eot=4, relaxed=True), 4),
         (
-            "aware-apgd-ce-50+init=transfer-pgd-20+restarts=3",
-            Attack("apgd-ce", 50, "aware", init=Attack("pgd", 20, "transfer"), restarts=3),
+            "aware-fab-5+init=transfer-fgsm",
+            Attack("fab", 5, "aware", init=Attack("fgsm", knows="transfer")),
             1,
         ),
         ("torchattacks:PGD+alpha=0.01", Package("torchattacks", "PGD", (("alpha", "0.01"),)), 1),
