@@ -18,7 +18,7 @@ Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "surrogate", "sub
 # A question to a randomised target that a surrogate learns from averages over so many fresh draws.
 SURROGATE_DRAWS = 4
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
-OPTIONS = ("init", "loss", "momentum", "restarts", "targets", "apart", "target")  # after a plus sign
+OPTIONS = ("init", "start", "loss", "momentum", "restarts", "targets", "apart", "target")  # after a plus sign
 Options = tuple[tuple[str, str], ...]
 
 
@@ -34,6 +34,7 @@ class Attack(Struct, frozen=True):
         relaxed: whether operators that hide the gradient have a smooth backward.
         step_size: in units of eps's space.
         init: the attack whose result this one continues from; it has no options of its own.
+        start: ``clean`` for the clean image, where it would begin at random.
         loss: what it raises.
         momentum: the decay factor of the accumulated gradients, in [0, 1].
         restarts: runs, of which the best counts.
@@ -51,6 +52,7 @@ class Attack(Struct, frozen=True):
     relaxed: bool = False
     step_size: float | None = None
     init: "Attack | None" = None
+    start: Literal["clean"] | None = None
     loss: LossName | None = None
     momentum: float | None = None
     restarts: int | None = None

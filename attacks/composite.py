@@ -8,6 +8,7 @@ nearly always among those.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from attacks.solver import Problem, Solver, better_of, wide
     "PGD",
     example=10,
     paper="1706.06083",
-    takes=("steps", "step_size", "loss", "momentum", "restarts"),
+    takes=("steps", "step_size", "start", "loss", "momentum", "restarts"),
     loss="ce",
     step_size=default_step_size,
     plain=True,
@@ -34,13 +35,15 @@ from attacks.solver import Problem, Solver, better_of, wide
 def restarted_pgd(
     steps: int,
     step_size: float | None = None,
+    start: Literal["clean"] | None = None,
     loss: Loss = cross_entropy,
     momentum: float = 0.0,
     restarts: int = 1,
     early_stop: bool = False,
 ) -> Solver:
     """Ascent from one random start, or the best of several, later ones on what is left; the last iterate."""
-    pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
+    begins_clean = start == "clean"
+    pgd = Pgd(steps, step_size, loss, momentum=momentum, begins_clean=begins_clean, early_stop=early_stop)
     return AttackSequence((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 

@@ -45,6 +45,7 @@ GRAMMAR = {
     "pgd-100@1/255": "100 steps of a stated size",
     "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
     "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
+    "pgd-10+start=clean": "from the clean image instead of a random point",
     "pgd-10+target=3": "towards class 3; every attack of this package takes a target",
     "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
     "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
@@ -173,6 +174,8 @@ def _checked(attack: Attack, text: str) -> Attack:
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
     if attack.step_size and "step_size" not in declared.takes:
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
+    if attack.start and (attack.init or (attack.restarts or 1) > 1):
+        raise ValueError(f"expected start=clean, which is one start, or init or restarts, got {text!r}")
     if steps and steps < declared.fewest_steps:
         raise ValueError(f"expected {declared.fewest_steps} queries or more for {algorithm}, got {text!r}")
     return attack
@@ -202,6 +205,10 @@ def _value(option: str, value: str, text: str) -> Any:
         if value in LOSSES:
             return value
         expected = f"a loss out of {', '.join(LOSSES)}"
+    elif option == "start":
+        if value == "clean":
+            return value
+        expected = "clean as start"
     elif option in ("momentum", "apart"):
         with suppress(ValueError, ZeroDivisionError):
             if 0 <= (number := number_in(value)) <= 1:

@@ -67,12 +67,14 @@ class Pgd(Solver):
             one smaller batch. Only for targets that answer inputs one by one and without
             randomness.
         momentum: the decay factor of the accumulated gradients, in [0, 1].
+        begins_clean: whether it begins at the clean input instead of a random one.
     """
 
     steps: int
     step_size: float | None = None
     loss: Loss = cross_entropy
     momentum: float = 0.0
+    begins_clean: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.solver.Solver``.
@@ -82,6 +84,7 @@ class Pgd(Solver):
         """
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
+        start = x if start is None and self.begins_clean else start
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
         shape = x.shape

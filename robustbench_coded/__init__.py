@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from robustbench_coded.api import *  # noqa: F403
 
 PUBLIC = (
-    "RCI", "Defence", "FreshDraws", "InputError", "PerturbationBudget", "Run", "Solver", "Target", "Transfer",
-    "assert_accuracy_under_attack", "attack", "attack_batches", "compare", "evaluate", "load_run",
-    "recompute", "write_reports",
+    "RCI", "Defence", "FreshDraws", "IncompleteRun", "InputError", "Listener", "PerturbationBudget", "Run",
+    "Solver", "Target", "Transfer", "assert_accuracy_under_attack", "attack", "attack_batches", "compare",
+    "evaluate", "load_run", "recompute", "write_reports",
 )  # fmt: skip
 __all__ = ["__version__", *PUBLIC]
 

@@ -13,7 +13,9 @@ from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.attack import attack, attack_batches
 from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.evaluation.session.from_python import evaluate
+from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.write import write_reports
@@ -22,7 +24,9 @@ __all__ = [
     "RCI",
     "Defence",
     "FreshDraws",
+    "IncompleteRun",
     "InputError",
+    "Listener",
     "PerturbationBudget",
     "Run",
     "Solver",

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from typing import Any, Unpack
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import number, read_number
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.judge.tried import asserted, nothing_asserted, untried
+from robustbench_coded.options.option import number
+from robustbench_coded.options.values import read_number
 from robustbench_coded.schema.words import ENSEMBLE
 
 WIDEST = 0.2  # an interval wider than this neither passes nor fails anything

@@ -2,7 +2,7 @@
 
 Group, and what an entry has to be:
 
-csrobust.commands     a function with typer's annotations, or a ``typer.Typer`` with commands of its own
+csrobust.commands     a function with annotated options (``cli/parser.py``), or a ``Group`` of them
 csrobust.runs         a module with ``report`` for folders in which NAME.json lies
 csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 REPEAT_SECONDS = 1.0
@@ -16,17 +17,47 @@ class TimeLimitExceeded(BaseException):
     """Not an Exception, so that ``except Exception`` in the interrupted code does not catch it."""
 
 
+class TimeIsUp(BaseException):
+    """The time that was given for a run is over; what has not come to its end is dropped."""
+
+
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
+
+
+@contextmanager
+def until(moment: float) -> Iterator[None]:
+    """Within it the run's time is up at this moment of the monotonic clock."""
+    before = _deadline.set(moment)
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
+
+
+def deadline() -> float:
+    """When the run's time is up, on the monotonic clock; infinite for never."""
+    return _deadline.get()
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeLimitExceeded inside the block once it has taken ``seconds``, and each second after that.
+    """Raises TimeLimitExceeded in the block once it has taken ``seconds``, TimeIsUp at the `deadline` of the
+    run, and again each second after that.
 
     It interrupts Python code of the main thread. It does not interrupt other threads or native code; only
     another process can stop those.
     """
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise TimeIsUp if time.monotonic() >= deadline() else TimeLimitExceeded
+
+    seconds = min(seconds, deadline() - time.monotonic())
+    if seconds <= 0:
+        raise TimeIsUp
     if math.isinf(seconds) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGALRM, _interrupt)
+    before = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_SECONDS)
         try:
@@ -36,33 +67,6 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:  # reached even if the timer fired while it was being stopped
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-class TimeIsUp(Exception):
-    """The time that was given for a run is over; what has not come to its end is dropped."""
-
-
-@contextmanager
-def until(deadline: float, seconds: float = math.inf) -> Iterator[None]:
-    """`time_limit`, ended by TimeIsUp where the run's time is over before.
-
-    Args:
-        deadline: on the monotonic clock; infinite for none.
-    """
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeIsUp
-    try:
-        with time_limit(min(seconds, left)):
-            yield
-    except TimeLimitExceeded:
-        if time.monotonic() >= deadline:
-            raise TimeIsUp from None
-        raise
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    raise TimeLimitExceeded
 
 
 class UserCode:

@@ -13,8 +13,8 @@ from vulture import Vulture
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 CORE = (
-    "attacks", "errors", "deleted", "installation", "extensions", "threads", "user_code", "version",
-    "code_identity", "schema", "coding", "runs", "data", "models", "defences", "judge",
+    "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
+    "code_identity", "schema", "options", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
@@ -137,12 +137,12 @@ def test_no_files_import_each_other():
     assert [*circles({dotted(path): imported_files(path) for path in FILES})] == []
 
 
-# What torch, pickle, typer, autoattack and the formats of others call or read.
+# What torch, pickle, autoattack and the formats of others call or read.
 CALLED_ELSEWHERE = {
-    "__getattr__", "__dir__", "persistent_id", "reducer_override", "format_commands", "format_options",
-    "format_epilog", "__signature__", "signum", "needs_input_grad", "mark_dirty", "mark_non_differentiable",
+    "__getattr__", "__dir__", "persistent_id", "reducer_override", "signum", "needs_input_grad",
+    "mark_dirty", "mark_non_differentiable",
     "set_materialize_grads", "save_for_forward", "n_iter_orig", "n_iter_min", "size_decr", "contact",
-    "number_forward_passes", "subnormals", "_figures", "spiral_command", "lemma1_command", "loss_command",
+    "number_forward_passes", "subnormals",
 }  # fmt: skip
 
 

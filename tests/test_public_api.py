@@ -1,5 +1,6 @@
 """The public interface changes only together with CHANGELOG.md, which has the digest of its signatures."""
 
+import builtins
 import hashlib
 import inspect
 import re
@@ -42,6 +43,17 @@ def test_a_change_of_the_interface_is_in_the_changelog():
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     mark = f"<!-- public interface {digest} -->"
     assert mark in CHANGELOG.read_text(), f"describe the change in CHANGELOG.md and put {mark} there:\n{text}"
+
+
+def test_errors_that_docstrings_name_can_be_imported():
+    named = {
+        name: re.findall(r"^    +([A-Z]\w+):", inspect.getdoc(value).partition("Raises:")[2], re.MULTILINE)
+        for name in robustbench_coded.PUBLIC
+        if inspect.isfunction(value := getattr(robustbench_coded, name))
+    }
+    assert "IncompleteRun" in named["evaluate"]
+    known = {*robustbench_coded.PUBLIC, *dir(builtins)}
+    assert {error for errors in named.values() for error in errors} <= known
 
 
 def test_the_lines_name_every_parameter():

@@ -74,7 +74,7 @@ class ZooEntry:
         known = known or self.load()
         eps, norm = (config.eps, config.norm) if config.eps else ((self.eps,), self.norm)
         standard = config.standard and known.beside is not None
-        config = replace(config, defences=(self.name,), standard=standard, eps=eps, norm=norm)
+        config = replace(config, defence=(self.name,), standard=standard, eps=eps, norm=norm)
         model = DefenceAsModel(per_batch(known.defence), known.k) if known.beside is None else known.beside
         source = f"the zoo's {self.name}, {len(known.x)} examples"
         data = dataset_in_memory((known.x, known.y), name=f"zoo:{self.name}", source=source)

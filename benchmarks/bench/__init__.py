@@ -1,1 +1,1 @@
-"""``csrobust bench``: the time of attacks, compared with the bare network."""
+"""``python -m benchmarks.bench``: the time of attacks, compared with the bare network."""

@@ -19,11 +19,11 @@ from benchmarks.bench.timing import (
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.options.device import device_named
-from robustbench_coded.evaluation.options.option import check_value, count
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import Computed, prepare_model
+from robustbench_coded.options.option import check_value, count
 from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.threads import torch_threads
 

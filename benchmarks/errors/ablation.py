@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.errors import twins
 from robustbench_coded.evaluation.engine.run import Engine
-from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, SELF_TESTS
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
@@ -59,7 +59,7 @@ def entry_named(name: str) -> tuple[ZooEntry, Known]:
 
 def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[str, ...]]:
     """A row for each verdict that changes, as in HEADER; a single one without a verdict where none does."""
-    config = EvalConfig(checkpoints=(), out=folder, threads=1, **attack_options(DEFAULT))
+    config = EvalConfig(checkpoints=(), out=folder, threads=1)
     prepared, path = made_ready(*entry.brings(config, known))
     evaluation = planned_evaluation(prepared, None, path)
     tested = replace(evaluation, prepared=with_selftests(evaluation.prepared))

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from attacks.presets import DEFAULT
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.judgements import Judgement
@@ -164,7 +165,7 @@ def evaluate_known(
     **options: Any,
 ) -> EvaluatedEntry:
     """The same for a defence that is in no zoo."""
-    config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
+    config = EvalConfig(out=out, attacks=tuple(attacks), **options)
     config, in_memory = entry.brings(config, known)
     path = evaluate(config, listener, in_memory)
     return EvaluatedEntry(entry, known, load_run(path))

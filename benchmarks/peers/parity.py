@@ -19,10 +19,10 @@ from typing import Any
 from benchmarks.bench.table import pipes
 from benchmarks.speed.parts import joined, parts_of
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.options.option import radii
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.paired import Difference, paired_difference
 from robustbench_coded.judge.run import Run
+from robustbench_coded.options.values import radii
 from robustbench_coded.runs.atomic import write_text
 
 INTRODUCTION = """# Parity with pyautoattack

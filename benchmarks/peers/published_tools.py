@@ -20,7 +20,7 @@ from benchmarks.errors.coverage import write
 from benchmarks.peers.published_truth import CLAIMS, FEWER, ROWS, Claim, Network
 from benchmarks.peers.published_weights import PAGE, Row, stored_row, test_images
 from benchmarks.soundness.tools import TOOLS, Account, Ball, Metered, missing_tools, tried
-from robustbench_coded.evaluation.options.option import fraction
+from robustbench_coded.options.values import fraction
 from robustbench_coded.runs.atomic import write_text
 
 OURS = "csrobust"

@@ -79,7 +79,7 @@ def forecast(name: str, data: str, device: str, limit: int = 256) -> str:
     """What `csrobust plan` says beside what the rows took."""
     config = EvalConfig(
         checkpoints=((name, str(ROOT / "checkpoints" / f"{name}.safetensors")),), data=data, limit=limit,
-        attacks=("pgd-100",), checks=False, device=device, out=FOLDER / f"{name}-forecast", overwrite=True,
+        attacks=("pgd-100",), device=device, out=FOLDER / f"{name}-forecast", overwrite=True,
     )  # fmt: skip
     said = preview(config).as_data()["seconds"]
     run = evaluate(

@@ -1,120 +1,116 @@
 """The commands of ``csrobust``; each imports what it needs when it runs: ``--help`` answers at once."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
-
 from robustbench_coded.cli.commands import evaluation, inspection, runs
-from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
-from robustbench_coded.deleted import answer_to
-from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import REINSTALL, all_of
+from robustbench_coded.cli.help import command_help, first_line, group_help
+from robustbench_coded.cli.parser import HELP, Command, Group, command_of, usual, values_of
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.extensions import REINSTALL, all_of, load, points_of
+from robustbench_coded.options.deleted import answer_to
 
-# As `--help` lists them; what else is plugged in comes behind.
-SECTIONS = {
-    "Evaluate": ("eval", "screen", "plan", "sweep", "shift"),
-    "Look": ("inspect", "list", "probe", "show", "compare", "verify"),
-    "Publish": ("report", "export", "compact", "submit", "board"),
-    "Reproduce": ("train", "ablate", "gan", "figure", "bench"),
+# As `--help` lists them, with those that are plugged in; what other packages plug in comes behind.
+SECTIONS: dict[str, dict[str, Any]] = {
+    "First": {
+        "eval": evaluation.evaluate_command, "sweep": evaluation.sweep_command,
+        "plan": evaluation.plan_command, "compare": runs.compare_command, "report": runs.report_command,
+        "list": inspection.list_command,
+    },
+    "Look closer": {
+        "screen": evaluation.screen_command, "inspect": inspection.inspect_command,
+        "show": runs.show_command, "verify": None,
+    },
+    "Publish": {"submit": None, "board": None, "compact": runs.compact_command},
+    "Reproduce the paper": {"train": None, "paper": None},
+}  # fmt: skip
+ORDER = {name: command for section in SECTIONS.values() for name, command in section.items()}
+OWN = {name: command for name, command in ORDER.items() if command is not None}
+ROOT = Group("Evaluates the adversarial robustness of randomised and batch-dependent defences.", OWN)
+OPTIONS = {
+    "-V, --version": "Print the version and stop.",
+    "--debug": "Print tracebacks of errors; accepted anywhere in the command line.",
+    "-h, --help": "Print this and stop; csrobust COMMAND --help describes a command.",
 }
-ORDER = tuple(name for names in SECTIONS.values() for name in names)
-PLAIN: dict[str, Any] = {"pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
-class WithPlugins(TyperGroup):
-    """Commands that are plugged in are looked for where the core has none of that name, or for ``--help``."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        self._plug_in()
-        places = {name: place for place, name in enumerate(ORDER)}
-        return sorted(self.commands, key=lambda name: (places.get(name, len(ORDER)), name))
-
-    def get_command(self, ctx: Any, name: str) -> Any:
-        if name not in self.commands:
-            self._plug_in()
-        if name not in self.commands:
-            if name in ORDER:
-                raise InputError(f"the command {name} is not installed; {REINSTALL}")
-            if (answer := answer_to(name)) is not None:
-                raise InputError(answer)
-        return self.commands.get(name)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The commands by what they are for; those of other packages behind."""
-        names = self.list_commands(ctx)
-        others = tuple(name for name in names if name not in ORDER)
-        for title, section in {**SECTIONS, "Others": others}.items():
-            lines = [(n, self.commands[n].get_short_help_str(70)) for n in section if n in self.commands]
-            if lines:
-                with formatter.section(title):
-                    formatter.write_dl(lines)
-
-    def _plug_in(self) -> None:
-        for name, loaded in all_of("commands").items():
-            self.commands.setdefault(name, _plugged(name, loaded))
+def commands() -> dict[str, Any]:
+    """Every command of the first level, in the order of the help; those that are plugged in, too."""
+    every = {**all_of("commands"), **OWN}
+    return {name: every[name] for name in (*ORDER, *sorted(every.keys() - ORDER)) if name in every}
 
 
-def _plugged(name: str, loaded: Any) -> Any:
-    """A function, or an app of several, as a command."""
-    if isinstance(loaded, typer.Typer):
-        return typer.main.get_command(loaded)
-    alone = typer.Typer(add_completion=False, **PLAIN)
-    alone.command(name, cls=GroupedCommand, epilog="\n".join(getattr(loaded, "examples", ())))(loaded)
-    return typer.main.get_command(alone)
+def answer(words: list[str]) -> int:
+    """Runs the command that these words are, or prints its help; its exit code.
 
-
-# What other tools call an option.
-SPELT = {"epsilon": "eps", "dataset": "data", "checkpoint": "ckpt", "batchsize": "batch-size"}
-
-
-def _usual_spelling(name: str) -> str:
-    """An option or a command as this command line has it: ``batch_size`` is ``batch-size``."""
-    name = name.replace("_", "-")
-    return SPELT.get(name, name)
-
-
-app = typer.Typer(
-    name="csrobust",
-    cls=WithPlugins,
-    help="Evaluates the adversarial robustness of randomised and batch-dependent defences.",
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _usual_spelling},
-    **PLAIN,
-)
-
-
-def _add(name: str, command: Callable[..., int], *, shares: bool = False) -> None:
-    """A command with its examples; ``shares``: its options are those of eval, and a few."""
-    epilog = "\n".join(EXAMPLES[name])
-    app.command(name, cls=SharingCommand if shares else GroupedCommand, epilog=epilog)(command)
-
-
-_add("eval", evaluation.evaluate_command)
-_add("plan", evaluation.plan_command, shares=True)
-_add("sweep", evaluation.sweep_command, shares=True)
-_add("screen", evaluation.screen_command, shares=True)
-_add("compare", runs.compare_command)
-_add("report", runs.report_command)
-_add("export", runs.export_command)
-_add("compact", runs.compact_command)
-_add("show", runs.show_command)
-_add("probe", inspection.probe_command, shares=True)
-_add("inspect", inspection.inspect_command)
-_add("list", inspection.list_command)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", "-V", help="Print the version and stop.", is_eager=True),
-    debug: bool = typer.Option(
-        False, "--debug", help="Print tracebacks of errors; accepted anywhere in the command line."
-    ),
-) -> None:
-    if version:
+    Raises:
+        InputError: they are no command.
+    """
+    if words[:1] in (["--version"], ["-V"]):
         from robustbench_coded.version import __version__
 
         print(f"csrobust {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
+        return 0
+    found, rest = find(words)
+    if isinstance(found, str):
+        print(found)
+        return 0
+    return run_command(found, rest)
+
+
+def run_command(command: Command, words: list[str]) -> int:
+    """Runs a command, or prints its help."""
+    if any(word in HELP for word in words):
+        print(command_help(command))
+        return 0
+    code = command.run(**values_of(command, words))
+    return code if isinstance(code, int) else 0
+
+
+def find(words: list[str]) -> tuple[Command | str, list[str]]:
+    """The command that the first words name, and the others; the help of a group where they go no further."""
+    name, node, rest = "csrobust", ROOT, list(words)
+    while rest and rest[0] not in HELP:
+        word = usual(rest.pop(0))
+        if word.startswith("-"):
+            raise InputError(f"no such option {word}; `{name} --help` lists them")
+        entry = _entry(node, word, name)
+        name = f"{name} {word}"
+        if not isinstance(entry, Group):
+            return command_of(name, entry), rest
+        node = entry
+    sections = _sections(node)
+    if node is ROOT:
+        sections = {**sections, "Options": OPTIONS}
+    return group_help(name, node, sections), rest
+
+
+def _entry(node: Group, word: str, name: str) -> Any:
+    if word in node.commands:
+        return node.commands[word]
+    known: Mapping[str, Any] = node.commands
+    if node is ROOT:
+        if word in points_of("commands"):
+            return load("commands", word)
+        if word in ORDER:
+            raise InputError(f"the command {word} is not installed; {REINSTALL}")
+        if (line := answer_to(word)) is not None:
+            raise InputError(line)
+        known = commands()
+    raise InputError(
+        f"no such command {word!r}; {did_you_mean(repr(word), map(repr, known))}`{name} --help` lists them"
+    )
+
+
+def _sections(node: Group) -> dict[str, dict[str, str]]:
+    """The commands by what they are for, with a line on each; those of other packages behind."""
+    if node is not ROOT:
+        return {"Commands": {name: first_line(_text(entry)) for name, entry in node.commands.items()}}
+    every = commands()
+    titled = {**SECTIONS, "Others": tuple(name for name in every if name not in ORDER)}
+    rows = {t: {n: first_line(_text(every[n])) for n in names if n in every} for t, names in titled.items()}
+    return {title: lines for title, lines in rows.items() if lines}
+
+
+def _text(entry: Any) -> str:
+    return entry.text if isinstance(entry, Group) else entry.__doc__ or ""

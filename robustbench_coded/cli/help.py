@@ -1,136 +1,121 @@
-"""``--help`` in plain text: options in groups, shared ones described once, and examples to copy at the
-end.
-"""
+"""``--help`` in plain text, as wide as the terminal: options in groups, shared ones once, examples."""
 
-import re
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+import inspect
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from typer.core import TyperCommand
+from robustbench_coded.cli.parser import Command, Group
+from robustbench_coded.evaluation.options.config import GROUPS, options
+from robustbench_coded.options.option import REQUIRED, Option, options_of
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Title -> options, by their names in Python, in the order of `--help`.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Models and defences": (
-        "ckpt", "arch", "normalize", "guess", "rci", "coded", "defence", "standard",
-        "baseline",
-    ),
-    "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first",
-        "batch_size", "state", "sequence_length",
-    ),
-    "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "early_stop",
-    ),
-    "Draws and seed": ("draws", "selection_draws", "seed"),
-    "Verdicts, claims, time": (
-        "margin", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
-        "time", "until",
-    ),
-    "Hardware": (
-        "device", "attack_precision", "threads", "workers", "engine",
-    ),
-    "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
-}  # fmt: skip
-_GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
 OTHERS = "Options"
-# What the parser calls a value, and what people call it.
-_METAVARS = {"str": "TEXT", "Path": "PATH", "path": "PATH", "int": "N", "float": "NUMBER"}
-_METAVAR = re.compile(rf"<(?:list\[)?({'|'.join(_METAVARS)})\]?>")
+_GROUP_OF = {option.word: title for title, group in GROUPS.items() for option in options_of(group).values()}
+_GROUP_OF |= dict.fromkeys(("fail-on", "junit", "quiet", "json", "help"), "Output")
+_KINDS = {int: "N", float: "NUMBER", Path: "PATH"}
+_HELP = Option("Print this and stop.", word="help", annotation=bool, default=False)
+Row = tuple[str, str]
 
 
-class GroupedCommand(TyperCommand):
-    """A command whose options are in groups; its epilog is a list of examples, one a line."""
+def width() -> int:
+    """Of the terminal."""
+    return max(40, shutil.get_terminal_size().columns)
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        for title, records in self._grouped(ctx, list(self.get_params(ctx))):
-            with formatter.section(title):
-                formatter.write_dl(records)
 
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        if self.epilog:
-            with formatter.section("Examples"):
-                for line in self.epilog.splitlines():
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+def group_help(name: str, group: Group, sections: Mapping[str, Mapping[str, str]]) -> str:
+    """The help of several commands.
 
-    def _grouped(self, ctx: Any, params: list[Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-        titles = {param.name: _GROUP_OF.get(param.name, OTHERS) for param in params}
+    Args:
+        sections: by their titles, commands and what they do, in a line.
+    """
+    lines = [f"Usage: {name} COMMAND ...", "", *_wrapped(group.text, "  "), ""]
+    for title, rows in sections.items():
+        lines += [f"{title}:", *_table(list(rows.items())), ""]
+    return "\n".join(lines[:-1])
+
+
+def command_help(command: Command) -> str:
+    """The help of one command."""
+    free = [p for p in command.parameters.values() if p.positional]
+    arguments = "".join(f" {_typed(p)}" if p.default is REQUIRED else f" [{_typed(p)}]" for p in free)
+    lines = [f"Usage: {command.name}{arguments} [OPTIONS]", ""]
+    for paragraph in inspect.cleandoc(command.text).partition("\n\nArgs:")[0].split("\n\n"):
+        lines += [*_wrapped(paragraph, "  "), ""]
+    for title, rows in _sections(command):
+        lines += [f"{title}:", *_table(rows), ""]
+    lines += ["Examples:", *(f"  {line}" for line in command.examples)] if command.examples else []
+    return "\n".join(lines).rstrip("\n")
+
+
+def first_line(text: str) -> str:
+    """The sentence that says what a command does."""
+    return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
+
+
+def _sections(command: Command) -> Iterator[tuple[str, list[Row]]]:
+    given = [*command.parameters.values(), _HELP]
+    if free := [p for p in given if p.positional]:
+        yield "Arguments", [_row(p) for p in free]
+    given = [p for p in given if not p.positional]
+    if not command.shares:
         for title in (OTHERS, *GROUPS):
-            shown = [param for param in params if titles[param.name] == title]
-            if title in GROUPS:
-                shown.sort(key=lambda param: GROUPS[title].index(param.name))
-            if records := [record for param in shown if (record := _record(param, ctx)) is not None]:
-                yield title, records
+            if shown := [p for p in given if _GROUP_OF.get(p.word, OTHERS) == title]:
+                yield title, [_row(p) for p in shown]
+        return
+    as_in_eval = options()
+    alike = [p for p in given if p == as_in_eval.get(p.name)]
+    own = [p for p in given if p not in alike and p.name not in as_in_eval]
+    yield "Options of its own", [_row(p) for p in own]
+    if changed := [p for p in given if p not in alike and p.name in as_in_eval]:
+        yield "Options of `csrobust eval` that differ here", [_row(p) for p in changed]
+    by_title = {title: [p.flag for p in alike if _GROUP_OF[p.word] == title] for title in GROUPS}
+    rows = [(title, ", ".join(flags)) for title, flags in by_title.items() if flags]
+    yield "Options that `csrobust eval --help` describes", rows
 
 
-class SharingCommand(GroupedCommand):
-    """A command with the options of ``csrobust eval``: described there, and only named here."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        evaluation = ctx.parent.command.commands["eval"] if ctx.parent is not None else ctx.command
-        as_in_eval = {param.name: param for param in evaluation.get_params(ctx)}
-        params: list[Any] = list(self.get_params(ctx))
-        alike = ((p, as_in_eval.get(p.name)) for p in params)
-        own = [p for p, e in alike if e is None or (p.help, p.default) != (e.help, e.default)]
-        for _, records in self._grouped(ctx, [p for p in own if p.name not in _GROUP_OF]):
-            with formatter.section("Options of its own"):
-                formatter.write_dl(records)
-        if changed := [_record(p, ctx) for p in own if p.name in _GROUP_OF]:
-            with formatter.section("Options of `csrobust eval` that differ here"):
-                formatter.write_dl([record for record in changed if record is not None])
-        rest = {p.name: p.opts[0] for p in params if p not in own}
-        with formatter.section("Options that `csrobust eval --help` describes"):
-            rows = [
-                (title, ", ".join(rest[n] for n in names if n in rest)) for title, names in GROUPS.items()
-            ]
-            formatter.write_dl([(title, flags) for title, flags in rows if flags])
+def _typed(option: Option) -> str:
+    return f"{option.flag} ..." if option.several else option.flag
 
 
-def _record(param: Any, ctx: Any) -> tuple[str, str] | None:
+def _row(option: Option) -> Row:
     """How an option is written and what it does; values are TEXT, PATH, N or NUMBER."""
-    record = param.get_help_record(ctx)
-    if record is None:
-        return None
-    written, described = record
-    return _METAVAR.sub(lambda match: _METAVARS[match[1]], written), described
+    default = option.default
+    if option.positional:
+        return _typed(option), option.help
+    if option is _HELP:
+        return "-h, --help", option.help
+    if option.kind is bool:
+        switch = f"{option.flag} / --no-{option.word}" if default else option.flag
+        return switch, option.help + (f" [default: {option.word}]" if default else "")
+    kind = "TEXT" if option.read is not None else _KINDS.get(option.kind, "TEXT")
+    if default is REQUIRED:
+        return f"{option.flag} {kind}", f"{option.help} [required]"
+    shown = option.shown if default in ((), [], None, "") else written(option, default)
+    return f"{option.flag} {kind}", option.help + (f" [default: {shown}]" if shown else "")
 
 
-def examples(*lines: str) -> Callable[[F], F]:
-    """Sets the examples to copy of a command that is plugged in."""
-
-    def with_examples(command: F) -> F:
-        command.examples = lines  # type: ignore[attr-defined]
-        return command
-
-    return with_examples
+def written(option: Option, value: object) -> str:
+    """A value as it is typed."""
+    write = option.write or str
+    return ",".join(map(write, value)) if isinstance(value, tuple | list) else write(value)
 
 
-# Of the commands that are not plugged in.
-EXAMPLES = {
-    "eval": (
-        "csrobust eval --ckpt model.pt --rci N=190",
-        "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
-        "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
-        "csrobust eval --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
-        "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
-        "csrobust eval --ckpt model.pt --defence my_defence:build --claim 72% --claim-attack pgd-10",
-    ),
-    "plan": ("csrobust plan --ckpt model.pt --rci N=190 --limit 640",),
-    "sweep": ("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K",),
-    "screen": ("csrobust screen --ckpt model.pt --rci N=190",),
-    "compare": (
-        "csrobust compare reports/mine reports/other",
-        "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
-    ),
-    "export": (
-        "csrobust export reports/mine --to robustbench --out model_info",
-        "csrobust export reports/mine --to latex --attacks clean,pgd-10,ensemble",
-    ),
-    "report": ("csrobust report reports/mine",),
-    "compact": ("csrobust compact reports/mine",),
-    "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
-    "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
-    "inspect": ("csrobust inspect model.pt",),
-    "list": ("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports"),
-}
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text, width(), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Two columns; what is too wide for the first has a line of its own."""
+    column = min(max((len(first) for first, _ in rows), default=0), max(12, width() // 3)) + 4
+    lines = []
+    for first, second in rows:
+        wrapped = textwrap.wrap(second, max(20, width() - column), break_on_hyphens=False) or [""]
+        if len(first) + 4 > column:
+            lines.append(f"  {first}")
+            first = ""
+        lines.append(f"  {first:<{column - 2}}{wrapped[0]}".rstrip())
+        lines += [f"{'':{column}}{line}" for line in wrapped[1:]]
+    return lines

@@ -1,32 +1,25 @@
 """The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
 
 import errno
-import functools
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import typer
 
 from robustbench_coded.cli.process import (
-    DONE,
     FAILED,
     INTERRUPTED,
     WRONG_INPUT,
     print_in_any_encoding,
     spin_briefly,
 )
-from robustbench_coded.deleted import answer_to
-from robustbench_coded.errors import LOG, InputError, did_you_mean, where_raised
+from robustbench_coded.errors import LOG, InputError, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.threads import keep_memory
 
-# Some versions of typer bring their own copy of click: its base error is found through typer's.
-ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 DEBUG = "--debug"
 
 
@@ -59,16 +52,23 @@ def run(arguments: list[str]) -> int:
         require_own_attacks()
     except ImportError as error:
         return _complain(str(error), FAILED)
-    command = _command()
     rest = [argument for argument in arguments if argument != DEBUG]
     if rest[:1] == ["help"]:  # csrobust help eval
         rest = [*rest[1:], "--help"]
+
+    def called() -> int:
+        from robustbench_coded.cli.app import answer
+
+        return answer(rest)
+
+    return answered(called, debug=debug)
+
+
+def answered(call: Callable[[], int], *, debug: bool = False) -> int:
+    """The exit code of a call; what it raises in one line on standard error."""
     try:
-        code = command.main(rest, prog_name="csrobust", standalone_mode=False)
-        return code if isinstance(code, int) else DONE
-    except typer.Exit as stop:
-        return stop.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+        return call()
+    except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return FAILED
@@ -77,8 +77,6 @@ def run(arguments: list[str]) -> int:
             traceback.print_exception(error)
         if isinstance(error, InputError):  # candidates to choose from have lines of their own
             return _complain(str(error), WRONG_INPUT, lines=True)
-        if isinstance(error, ClickException):
-            return _complain(_misused(error, rest), WRONG_INPUT)
         if (unusable := _unusable_path(error)) is not None:
             return _complain(unusable, WRONG_INPUT)
         return _complain(_unexpected(error, debug), FAILED)
@@ -89,54 +87,6 @@ class _OnStandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(one_line(f"csrobust: {record.getMessage()}"), file=sys.stderr, flush=True)
-
-
-@functools.cache
-def _command() -> Any:
-    """The command line with its subcommands, which typer reads from the signatures of all functions."""
-    from robustbench_coded.cli import app
-
-    return typer.main.get_command(app.app)
-
-
-# The words of typer and its click for a value of another type than the option's.
-TYPES = {
-    "valid integer": "a whole number",
-    "valid int": "a whole number",
-    "valid number": "a number",
-    "valid float": "a number",
-}
-
-
-def _misused(error: Any, arguments: list[str]) -> str:
-    """What is wrong with the command line itself, and which name may have been meant."""
-    message = " ".join(error.format_message().split())
-    typed, context, param = getattr(error, "option_name", None), error.ctx, getattr(error, "param", None)
-    wanted = next((wanted for words, wanted in TYPES.items() if words in message), None)
-    if wanted is not None and param is not None:
-        return f"{_as_typed(error, arguments)} is not {wanted}"
-    if typed is not None and "requires an argument" in message:
-        return f"{typed} needs a value"
-    if context is not None and message.startswith("Missing "):
-        return f"{message.removesuffix('.')}; `{context.command_path} --help` says what it takes"
-    if typed is None or context is None or not message.startswith("No such option"):
-        return message
-    if (answer := answer_to(typed)) is not None:
-        return answer
-    flags = [flag for param in context.command.params for flag in (*param.opts, *param.secondary_opts)]
-    near = did_you_mean(typed, [flag for flag in flags if flag.startswith("--")])
-    return f"no such option {typed}; {near}`{context.command_path} --help` lists them"
-
-
-def _as_typed(error: Any, arguments: list[str]) -> str:
-    """An option with the value that it was given: ``--limit '5.5'``; of a run.toml, behind its name."""
-    flags, file = error.param.opts, error.ctx and error.ctx.params.get("config")
-    for place, argument in reversed(list(enumerate(arguments))):  # the last one counts
-        flag, given, value = argument.partition("=")
-        if flag in flags:
-            return f"{flag} {value if given else ' '.join(arguments[place + 1 : place + 2])!r}"
-    written = (error.ctx.default_map or {}).get(error.param.name) if file else None
-    return " ".join(flags) if written is None else f"{file}: {' '.join(flags)} {written!r}"
 
 
 # A path that the user should change; a full or a failing disk is none.

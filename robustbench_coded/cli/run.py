@@ -146,7 +146,7 @@ def evaluated(
 def _what_will_run(config: EvalConfig) -> str:
     names = [name for name, _ in config.checkpoints]
     behind = [*(["standard inference"] if config.standard else []), *config.defences]
-    attacks = "default protocol" if config.checks else ", ".join(config.attacks)
+    attacks = "default protocol" if config.checks else ", ".join(config.attack_names)
     what = f"{', '.join(names)}: {', '.join(behind)}" if names else ", ".join(behind)
     return f"Evaluating {what}; {attacks}; data: {config.data}"
 

@@ -27,9 +27,10 @@ from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, networks_in
+from robustbench_coded.options.option import count, number
+from robustbench_coded.options.values import named_norm, read_number
 
 Images = TypeVar("Images")
 SEEDS = count(0, 2**63 - 1)

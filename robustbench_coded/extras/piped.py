@@ -34,8 +34,7 @@ from robustbench_coded.code_identity import code_of_command
 from robustbench_coded.defences import options, per_batch, plugin
 from robustbench_coded.errors import InputError
 
-START_SECONDS = 600.0  # for what it declares: an image may be fetched, a framework imported
-ANSWER_SECONDS = 600.0
+ANSWER_SECONDS = 600.0  # for what it declares, too: an image may be fetched, a framework imported
 GRACE_SECONDS = 1.0  # for its end, before it is made to
 LARGEST = 2**33  # bytes of a message: more is no length, but text that was printed
 _FLAGS = ("randomised", "batch_dependent", "gradients")
@@ -187,7 +186,7 @@ class Process:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
-        self.declared = _declared(self._whole(lambda: self._receive(time.monotonic() + START_SECONDS)))
+        self.declared = _declared(self._whole(lambda: self._receive(time.monotonic() + ANSWER_SECONDS)))
 
     def ask(self, question: Arrays) -> Arrays:
         """The answer to a question.
@@ -255,8 +254,7 @@ class Process:
         poll = select.poll()
         poll.register(pipe, event)
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-            seconds = ANSWER_SECONDS if hasattr(self, "declared") else START_SECONDS
-            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._stderr()}")
+            raise ProcessFailed(f"its process hangs: no answer in {ANSWER_SECONDS:g} s{self._stderr()}")
 
     def _ended(self) -> str:
         try:

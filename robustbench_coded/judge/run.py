@@ -334,15 +334,11 @@ class Run:
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    """Its columns, and all that its verdict says."""
-    columns = judgement.case.as_columns().items()
-    return {
-        **{name: value for name, value in columns if name not in ("attack", "step_size")},
-        **to_builtins(judgement.verdict),
-        "verdict": judgement.verdict.name,
-        "attack": judgement.attack,
-        "examples": judgement.examples,
-    }
+    """Its line of verdicts.csv, None where that is empty, and what no cell holds."""
+    line = {name: None if value != value else value for name, value in _line(judgement).items()}
+    verdict = judgement.verdict
+    more = {"rule": verdict.rule, "examples": judgement.examples, "attack": judgement.attack}
+    return line | more | {"checks": to_builtins(verdict.checks)}
 
 
 def _amount(value: Any) -> float:

@@ -66,7 +66,7 @@ def _named(run: Run) -> list[str]:
     """Attacks that the last command names; of presets no single one is asked for."""
     last = run.manifest.last
     of_presets = {name for names in PRESETS.values() for name in names}
-    adaptive = bool(last.options.get("victim_attacks"))
+    adaptive = bool(last.options.get("checks"))
     return [name for name in last.attacks if not (adaptive and name in of_presets)]
 
 

@@ -192,7 +192,7 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
         hint = f"; it is a file of the run {path.parent}" if inside else ""
         for kind in points_of("runs"):
             if (path / f"{kind}.json").is_file():
-                hint = f"; it is a run of csrobust {kind}, which csrobust report and compare read"
+                hint = f"; it is a run of {kind}, which csrobust report reads"
         why = f"it has no {name}" if path.exists() else "there is no such folder"
         raise InputError(f"{path} is not a run folder ({why}){hint}")
     try:

@@ -170,17 +170,33 @@ PERTURBATION_COLUMNS = Perturbation.__struct_fields__
 KEY_COLUMNS = (*SUBJECT_COLUMNS, "threat", "attack", *PERTURBATION_COLUMNS, "step_size")
 
 
-def setting_of_claim(
-    threat: str | None, eps: float | None, inputs: Iterable[str], radii: Iterable[float]
-) -> tuple[str, float | None]:
-    """The threat model and radius that a claim is about, with defaults for what it does not name.
+class StatedClaim(Struct, frozen=True):
+    """An accuracy that is claimed, as it was stated: what it does not name has defaults.
 
-    Args:
-        inputs: what attackers perturb; the default are the first of them, with the draw unknown.
-        radii: that are evaluated; the default is the largest, None without any.
+    Attributes:
+        value: the accuracy, a fraction.
+        attack: the attack under which it was measured.
+        threat: the threat model, as text; the default is the first of the evaluated inputs, the draw unknown.
+        eps: the radius; the default is the largest that is evaluated.
+        votes: of how many answers, to one input in so many draws, the majority is meant; 1 for the mean over
+            draws.
     """
-    first = next(iter(inputs), "batch")
-    return threat or f"{first}/unknown", max(radii, default=None) if eps is None else eps
+
+    value: Annotated[float, Meta(ge=0, le=1)]
+    attack: str | None = None
+    threat: str | None = None
+    eps: float | None = None
+    votes: Count = 1
+
+    def setting(self, inputs: Iterable[str], radii: Iterable[float]) -> tuple[str, float | None]:
+        """The threat model and radius that it is about, None without any radius.
+
+        Args:
+            inputs: what attackers perturb.
+            radii: that are evaluated.
+        """
+        threat = self.threat or f"{next(iter(inputs), 'batch')}/unknown"
+        return threat, max(radii, default=None) if self.eps is None else self.eps
 
 
 class Claim(Struct, frozen=True):

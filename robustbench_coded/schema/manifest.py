@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, ValidationError, convert, field
 
 from robustbench_coded.schema.case import (
     Case,
@@ -13,9 +13,9 @@ from robustbench_coded.schema.case import (
     Count,
     Number,
     Perturbation,
+    StatedClaim,
     Subject,
     ThreatModel,
-    setting_of_claim,
 )
 from robustbench_coded.schema.words import CLEAN
 
@@ -275,25 +275,17 @@ class Invocation(Struct, frozen=True, kw_only=True):
     @property
     def claim(self) -> Claim | None:
         """The claim, with defaults filled in."""
-        value = _finite(self.options.get("claim"))
-        if value is None or not 0 <= value <= 1:
-            return None
-        inputs = self.options.get("inputs")
-        threat, eps = setting_of_claim(
-            self.options.get("claim_threat"),
-            _finite(self.options.get("claim_eps")),
-            inputs if isinstance(inputs, list | tuple) else (),
-            self.resolved.eps,
-        )
-        norm, space = (self.options.get(name, default) for name, default in _PERTURBATION)
+        stated, inputs = self.options.get("claim"), self.options.get("inputs")
+        listed = inputs if isinstance(inputs, list | tuple) else ()
         try:
-            parsed = ThreatModel.parse(str(threat))
-        except ValueError:
+            claim = convert({"value": stated} if isinstance(stated, float) else stated, StatedClaim)
+            threat, eps = claim.setting(listed, self.resolved.eps)
+            known = ThreatModel.parse(threat)
+        except (ValidationError, ValueError):
             return None
+        norm, space = (self.options.get(name, default) for name, default in _PERTURBATION)
         perturbation = None if eps is None else Perturbation(str(norm), eps, str(space))
-        attack, votes = self.options.get("claim_attack"), self.options.get("claim_votes")
-        voting = votes if isinstance(votes, int) and votes > 0 else 1
-        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None, voting)
+        return Claim(claim.value, known, perturbation, claim.attack, max(claim.votes, 1))
 
 
 _PERTURBATION = (("norm", "linf"), ("eps_space", "pixel"))

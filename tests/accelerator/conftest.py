@@ -41,7 +41,7 @@ def evaluated(device, folder, listener=None, **options):
     given = {
         "checkpoints": (("erm", str(CHECKPOINT)),),
         "data": "digits",
-        "defences": ("rci:N=1.5K",),
+        "defence": ("rci:N=1.5K",),
         "attacks": ("fgsm", "pgd-3", "aware-pgd-2"),
         "eps": (0.3,),
         "limit": 16,

@@ -46,7 +46,7 @@ def build(model):
         {"eps": (0.1, 0.3), "attacks": ("fgsm",), "norm": "l2"},
         {"attacks": ("square-20", "apgd-ce-5", "eot2-pgd-2", "relaxed-pgd-2"), "standard": False},
         {
-            "defences": ("published:jpeg", "resize-pad", "published:randomised-smoothing"),
+            "defence": ("published:jpeg", "resize-pad", "published:randomised-smoothing"),
             "attacks": ("pgd-2",),
             "limit": 8,
         },
@@ -61,7 +61,7 @@ def test_a_plugin_that_draws_on_the_device_gives_the_outcomes_of_the_cpu(device,
     (tmp_path / "noisy.py").write_text(NOISY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "noisy", raising=False)
-    same_on_both(device, tmp_path, defences=("noisy:build",))
+    same_on_both(device, tmp_path, defence=("noisy:build",))
 
 
 def test_what_the_device_lacks_is_said_once_and_avoided(device, tmp_path):

@@ -70,7 +70,7 @@ def test_two_workers_on_two_devices_give_the_outcomes_of_the_cpu(device, tmp_pat
 def test_a_unit_whose_worker_lost_its_device_is_tried_by_another(device, tmp_path, given_to, monkeypatch):
     (tmp_path / "loses.py").write_text(LOST)
     monkeypatch.chdir(tmp_path)
-    options = {"defences": ("loses:build",), "standard": False, "attacks": ("fgsm",)}
+    options = {"defence": ("loses:build",), "standard": False, "attacks": ("fgsm",)}
     _, expected = evaluated("cpu", tmp_path, **options)
     _, found = evaluated("imitation", tmp_path, OnceLost(), **options)
     assert not Path("lost").exists()

@@ -186,7 +186,7 @@ def test_what_makes_no_sense_in_l0_is_refused_in_one_line(options, said):
 def test_an_evaluation_of_rci_in_l0_goes_from_the_options_to_the_verdict(tmp_path):
     run = evaluate(
         "checkpoints/digits-pgd-at.safetensors", "digits", defences="rci:N=1.5K", norm="l0", eps=4,
-        batch_size=16, limit=32, draws=2, selection_draws=2, aware_attacks=1, save_adversarials=True,
+        batch_size=16, limit=32, draws=2, save_adversarials=True,
         attacks=["spgd-u-20", "spgd-p-10+loss=margin", "sigma-zero-20", "sparse-rs-100", "aware-spgd-u-10"],
         out=tmp_path / "run",
     )  # fmt: skip

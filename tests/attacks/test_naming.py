@@ -55,8 +55,10 @@ def test_names_mean_what_they_say(text, attack, draws):
         ("bpda-square-100", "expected an attack with gradients after bpda-"),
         ("torchattacks:PDG", "expected an attack of torchattacks, got 'PDG'; did you mean PGD"),
         ("autoattack:standart", "expected an attack of autoattack, got 'standart'; did you mean standard"),
-        ("pgd-10+targets=2", "expected init or loss or momentum or restarts or target as an option"),
+        ("pgd-10+targets=2", "expected init or start or loss or momentum or restarts or target as an option"),
         ("pgd-10+target=-1", "expected the number of a class, from 0, for target, got 'pgd-10+target=-1'"),
+        ("pgd-10+start=0", "expected clean as start, got 'pgd-10+start=0'"),
+        ("pgd-10+start=clean+restarts=2", "expected start=clean, which is one start, or init or restarts"),
         ("pgd-10+loss=hinge", "expected a loss out of ce, margin, dlr, got 'pgd-10+loss=hinge'"),
         ("random-10+apart=2", "expected a number from 0 to 1 for apart, got 'random-10+apart=2'"),
         ("pgd-10+momentum=2", "expected a number from 0 to 1 for momentum, got 'pgd-10+momentum=2'"),
@@ -114,6 +116,7 @@ WHOLE, NUMBER = st.integers(1, 9999), st.floats(0, 1, exclude_min=True)
 WORD = st.text("abcXYZ_", min_size=1, max_size=6)
 FIELDS = {
     "step_size": st.floats(0, exclude_min=True, allow_infinity=False),
+    "start": st.just("clean"),
     "loss": st.sampled_from(LOSSES),
     **dict.fromkeys(("momentum", "apart"), NUMBER),
     **dict.fromkeys(("eot", "restarts", "targets", "target"), WHOLE),
@@ -135,6 +138,8 @@ def ours(draw, *, inner=False):
         for part, values in fields.items()
         if (part == "step_size" or not inner) and draw(st.booleans())
     }
+    if "start" in stated:
+        stated = {part: value for part, value in stated.items() if part not in ("init", "restarts")}
     if "steps" in declared.takes:
         stated["steps"] = draw(st.integers(declared.fewest_steps, 1_000_000))
     attack = Attack(

@@ -1,4 +1,4 @@
-"""``csrobust bench`` on a small network: everything is measured, nothing is asserted on times."""
+"""``python -m benchmarks.bench`` on a small network: everything is measured, nothing is asserted on times."""
 
 import json
 

@@ -5,17 +5,30 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import typer
 
-from robustbench_coded.cli.app import app
+from robustbench_coded.cli import app
 from robustbench_coded.cli.main import main
+from robustbench_coded.cli.parser import Command, Group, command_of, values_of
 
 
-def every_command():
-    """The commands by name, those that are plugged in, too."""
-    group = typer.main.get_command(app)
-    group.list_commands(None)
-    return group.commands
+def every_command() -> dict[str, Command]:
+    """The commands by name, those that are plugged in, and of groups ``paper gan`` ..., too."""
+
+    def within(commands, path):
+        for name, entry in commands.items():
+            if isinstance(entry, Group):
+                yield from within(entry.commands, f"{path}{name} ")
+            else:
+                yield f"{path}{name}", command_of(f"csrobust {path}{name}", entry)
+
+    return dict(within(app.commands(), ""))
+
+
+def parsed(*words):
+    """The arguments of a command line's function; nothing is run."""
+    command, rest = app.find([*words])
+    assert isinstance(command, Command), words
+    return values_of(command, rest)
 
 
 def outcomes(run):

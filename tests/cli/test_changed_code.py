@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.setup import prepare
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
 OPTIONS = (
-    "--data", "digits", "--limit", 8, "--batch-size", 8, "--draws", 2, "--selection-draws", 2, "--eps", 0.1,
+    "--data", "digits", "--limit", 8, "--batch-size", 8, "--draws", 2, "--eps", 0.1,
     "--threads", 1, "--workers", 1,
 )  # fmt: skip
 DEFENCE = """

@@ -22,7 +22,7 @@ def claimed(csrobust, digits_erm, tmp_path):
 
 
 RCI = ("--rci", "N=1.5K")
-TWO_RADII = (*RCI, "--attacks", "transfer-pgd-10", "--eps", "0.01,0.3", "--claim", "0.6")
+TWO_RADII = (*RCI, "--attacks", "transfer-pgd-10", "--eps", "0.01,0.3", "--claim")
 
 
 def refuted(verdicts):
@@ -30,7 +30,7 @@ def refuted(verdicts):
 
 
 def test_a_refuted_claim_leaves_the_inputs_that_refute_it(claimed, csrobust):
-    options = ("--attacks", "pgd-3,transfer-pgd-10", "--claim", "60%", "--claim-attack", "pgd-3")
+    options = ("--attacks", "pgd-3,transfer-pgd-10", "--claim", "60% pgd-3")
     verdicts, summary, folder = claimed(*RCI, *options)
     assert set(refuted(verdicts).defence) == {"rci"}
     assert summary.query("defence == 'rci' and attack == 'pgd-3'").ci_high.max() < 0.6
@@ -38,21 +38,21 @@ def test_a_refuted_claim_leaves_the_inputs_that_refute_it(claimed, csrobust):
 
 
 def test_a_claim_that_holds_is_open_where_checks_did_not_run(claimed):
-    options = ("--attacks", "fgsm", "--eps", "0.001", "--claim", "0.5", "--claim-attack", "pgd-2")
+    options = ("--attacks", "fgsm", "--eps", "0.001", "--claim", "0.5 pgd-2")
     verdicts, summary, _ = claimed(*RCI, *options)
     assert set(verdicts[verdicts.defence == "rci"].verdict) == {"not settled"}
     assert "pgd-2" in set(summary.attack)  # the attack of the claim runs although --attacks does not name it
 
 
 def test_the_eps_that_refutes_a_claim_is_named(claimed):
-    verdicts, summary, _ = claimed(*TWO_RADII)
+    verdicts, summary, _ = claimed(*TWO_RADII, "0.6")
     assert set(refuted(verdicts).eps) == {0.3}
     assert summary.query("eps == 0.01 and defence == 'rci'").accuracy.min() > 0.6
 
 
-@pytest.mark.parametrize("about", [("--claim-eps", "0.01"), ("--claim-threat", "batch/known")])
+@pytest.mark.parametrize("about", ["eps=0.01", "batch/known"])
 def test_a_claim_about_something_else_is_not_refuted(claimed, about):
-    assert refuted(claimed(*TWO_RADII, *about)[0]).empty
+    assert refuted(claimed(*TWO_RADII, f"0.6 {about}")[0]).empty
 
 
 def test_a_claim_may_be_refuted_by_random_signs(claimed):
@@ -64,5 +64,5 @@ def test_a_claim_may_be_refuted_by_random_signs(claimed):
 
 
 def test_an_attack_of_an_attacker_who_knows_less_refutes(claimed):
-    options = ("--attacks", "transfer-pgd-10,aware-pgd-1@0.0000001", "--claim-threat", "batch/known")
-    assert "batch/known" in set(refuted(claimed(*RCI, "--claim", "0.6", *options)[0]).threat)
+    options = ("--attacks", "transfer-pgd-10,aware-pgd-1@0.0000001")
+    assert "batch/known" in set(refuted(claimed(*RCI, "--claim", "0.6 batch/known", *options)[0]).threat)

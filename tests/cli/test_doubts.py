@@ -29,7 +29,7 @@ def matching(texts, word):
 
 def test_few_or_many_coded_inputs_are_said():
     options = {"limit": 32, "batch_size": (16,)}
-    said = notes("digits-erm", defences=("rci:N=12", "rci:N=65", "rci:N=64", "coded:N=16"), **options)
+    said = notes("digits-erm", defence=("rci:N=12", "rci:N=65", "rci:N=64", "coded:N=16"), **options)
     assert matching(said, "the paper takes") == [
         "N = 12 is less than K = 16: decoding loses clean accuracy; the paper takes N from K to 1.5K",
         "N = 65 is 4.1 times K = 16, and so is the cost; the paper takes N from K to 1.5K",
@@ -57,7 +57,7 @@ NETWORK[1].weight.data = (2 * Y.float() - 1) @ (X.flatten(1) - 0.5) * torch.tens
 nn.init.zeros_(NETWORK[1].bias)
 PARTLY = nn.Sequential(NETWORK, nn.Dropout(0.1)).eval()
 PARTLY[1].train()
-SMALL = {"attacks": "fgsm", "eps": 0.01, "batch_size": 8, "draws": 2, "selection_draws": 2}
+SMALL = {"attacks": "fgsm", "eps": 0.01, "batch_size": 8, "draws": 2}
 
 
 class Told(Listener):

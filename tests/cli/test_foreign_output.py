@@ -25,7 +25,7 @@ SHORT = ["--attacks", "fgsm", "--limit", "20", "--batch-size", "10", "--quiet"]
 COMMANDS = {
     "eval in this process": ["eval", *SHORT],
     "eval in a worker": ["eval", *SHORT, "--workers", "1"],
-    "probe": ["probe"],
+    "a probe": ["inspect", "digits-erm"],
     "plan": ["plan", *SHORT],
 }
 
@@ -34,7 +34,8 @@ COMMANDS = {
 def test_the_answer_is_json_whatever_a_defence_prints(command, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(TALKS)
-    run([*command, "--ckpt", "digits-erm", "--data", "digits", "--defence", "mine.py:Talks", "--json"])
+    named = [] if command[0] == "inspect" else ["--ckpt", "digits-erm"]
+    run([*command, *named, "--data", "digits", "--defence", "mine.py:Talks", "--json"])
     said = capfd.readouterr()
     assert json.loads(said.out)
     assert "so many inputs: " in said.err

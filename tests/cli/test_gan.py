@@ -1,4 +1,4 @@
-"""``csrobust gan`` from one end to the other, and what it refuses."""
+"""``csrobust paper gan`` from one end to the other, and what it refuses."""
 
 import json
 
@@ -9,8 +9,8 @@ from robustbench_coded.cli.main import main
 pytestmark = pytest.mark.long
 
 TINY = [
-    "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2", "--every", "1",
-    "--samples", "100", "--batch-size", "8", "--seeds", "2",
+    "paper", "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2",
+    "--every", "1", "--samples", "100", "--batch-size", "8", "--seeds", "2",
 ]  # fmt: skip
 
 

@@ -53,8 +53,7 @@ def command(tmp_path, digits_erm):
     def of(out, *more, sequence=3):
         return [
             "eval", "--ckpt", digits_erm, "--data", "digits", "--limit", 72, "--all", "--batch-size", 8,
-            "--defence", tmp_path / "drifting.py:build", "--state", "persistent",
-            "--sequence-length", sequence,
+            "--defence", tmp_path / "drifting.py:build", "--state", f"persistent:{sequence}",
             "--attacks", "pgd-3,square-10", "--eps", 0.1, "--threads", 1, "--out", out, "--quiet", *more,
         ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from tests.cli.conftest import outcomes
 pytestmark = pytest.mark.long
 
 SMALL = ("--data", "digits", "--limit", "40", "--batch-size", "16", "--rci", "N=24", "--attacks", "fgsm")
-SMALL += ("--draws", "2", "--selection-draws", "1", "--threads", "1", "--quiet")
+SMALL += ("--draws", "2", "--threads", "1", "--quiet")
 
 
 def test_a_random_part_of_every_class_is_taken_recorded_and_told(csrobust, digits_erm, tmp_path):

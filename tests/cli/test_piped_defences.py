@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.long
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
-OPTIONS = ["--data", "digits", "--limit", 16, "--batch-size", 8, "--draws", 2, "--selection-draws", 2]
+OPTIONS = ["--data", "digits", "--limit", 16, "--batch-size", 8, "--draws", 2]
 
 
 @pytest.fixture
@@ -81,5 +81,5 @@ def test_what_it_has_underneath_is_only_believed_with_a_checkpoint(csrobust, com
 
 
 def test_it_is_probed_alone_too(csrobust, command):
-    answer = csrobust("probe", "--data", "digits", "--batch-size", 8, "--defence", command())
+    answer = csrobust("inspect", "--data", "digits", "--batch-size", 8, "--defence", command())
     assert answer.code == 0 and answer.out.startswith("noisy-numpy on noisy-numpy\n")

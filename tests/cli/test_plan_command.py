@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.session.rates import Rates
 
 pytestmark = pytest.mark.long
 
-SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--threads", "1")
+SMALL = ("--data", "digits", "--batch-size", "8", "--draws", "2", "--threads", "1")
 ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 
 
@@ -78,3 +78,16 @@ def test_time_changes_no_step_and_until_leaves_out_rows(
     plan, plain = (json.loads(csrobust(*command, *more, "--json").out) for more in (options, ()))
     assert (plan["rungs"] == plain["rungs"]) == (not without)
     assert all(row["negative"]["images"] == 0 for row in plan["rungs"] if row["rung"] in without)
+
+
+def test_a_plan_beside_another_evaluation_says_that_it_needs_a_folder_of_its_own(
+    csrobust, digits_erm, tmp_path, a_second_an_image
+):
+    run = tmp_path / "run"
+    options = ("--ckpt", digits_erm, "--attacks", "fgsm", "--limit", "16", "--threads", "1", "--out", run)
+    assert csrobust("eval", *options, "--data", "digits", "--quiet").code == 0
+    before = (run / "run.json").read_bytes()
+    answer = csrobust("plan", run / "run.toml", "--seed", "1")
+    assert answer.code == 0 and "this one needs a folder of its own, --out NEW" in answer.err
+    assert (run / "run.json").read_bytes() == before
+    assert csrobust("eval", run / "run.toml", "--seed", "1").code == 2

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.cli.commands import evaluation
-from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.run_file import run_toml
 
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
 A = ("--ckpt", "a.pt")
@@ -33,11 +34,11 @@ def parsed(csrobust, monkeypatch):
         [*A],
         ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
-        [*A, "--attacks", "full", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
+        [*A, "--attacks", "full", "--batch-size", "8,16", "--no-standard", "--state", "persistent:4"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
         [*A, "--attacks", "adaptive,mosaic-8", "--time", "30m"],
         [*A, "--attacks", "mosaic-8,adaptive"],
-        [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
+        [*A, "--claim", "72% pgd-10 batch/known eps=8/255 votes=5", "--eps", "8/255"],
         [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
         [*A, "--defence", "m:b", "--draws", "5"],
         ["--defence", "coin-flip", "--engine", "ray", "--workers", "3"],
@@ -49,13 +50,11 @@ def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
     assert parsed("run.toml") == config
 
 
-def test_attacks_that_no_preset_stands_for_are_repeated(parsed, tmp_path):
-    config = EvalConfig(
-        (("a", "a.pt"),), attacks=("pgd-20", "square-1000"), victim_attacks=("pgd-3",),
-        relaxed_attacks=("square-1000",), aware_attacks=5,
-    )  # fmt: skip
-    (tmp_path / "run.toml").write_text(run_toml(config))
-    assert parsed("run.toml") == config
+def test_the_file_has_what_was_typed_and_no_default(parsed):
+    words = ("--rci", "N=190", "--attacks", "adaptive,mosaic-8", "--claim", "72% pgd-10", "--state", "reset")
+    assert run_toml(parsed(*A, *words)).splitlines()[1:] == [
+        *('ckpt = ["a.pt"]', 'rci = ["N=190"]', 'attacks = ["adaptive", "mosaic-8"]', 'claim = "0.72 pgd-10"')
+    ]
 
 
 def test_what_is_typed_counts_before_the_file(parsed, tmp_path):
@@ -101,6 +100,14 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
         (
             "certify = true\n",
             "--certify was deleted: csrobust no longer computes certified bounds; leave it out",
+        ),
+        (
+            "selection_draws = 4\n",
+            "--selection-draws was deleted: attacks are chosen on two draws; leave it out",
+        ),
+        (
+            "victim_attacks = [1]\n",
+            "--victim-attacks was deleted: presets among --attacks say what runs where",
         ),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),

@@ -11,7 +11,7 @@ SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--threads",
 def test_standard_inference_is_screened(csrobust):
     earlier = ("--attacks", "fgsm", "--eps", "0.05", "--out", "run")
     assert csrobust("eval", "--ckpt", "digits-erm", *SMALL, *earlier).code == 0
-    again = ("--eps", "0.05", "--seconds", "0.001", "--out", "run")
+    again = ("--eps", "0.05", "--time", "0.001s", "--out", "run")
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, *again)
     assert answer.code == 0, answer.err
     assert "report: run/report.html" in answer.out

@@ -1,4 +1,4 @@
-"""``csrobust shift`` from one end to the other, on digits."""
+"""``csrobust paper shift`` from one end to the other, on digits."""
 
 import json
 
@@ -13,7 +13,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift.corruptions import corrupt
 
 TINY = [
-    "shift", "--ckpt", "erm=digits-erm", "--data", "digits", "--limit", "40", "--batch-size", "16",
+    "paper", "shift", "--ckpt", "erm=digits-erm", "--data", "digits", "--limit", "40", "--batch-size", "16",
     "--corruptions", "fog,contrast", "--severities", "2,5", "--draws", "2", "--threads", "1", "--quiet",
 ]  # fmt: skip
 
@@ -100,4 +100,4 @@ def test_a_folder_of_other_images_is_refused_and_options_are_checked(cached, cap
 
 def test_another_command_says_that_it_is_a_run_of_shift(cached, capsys):
     assert main(["show", str(cached)]) == 2
-    assert "csrobust shift" in capsys.readouterr().err
+    assert "it is a run of shift" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from robustbench_coded.evaluation.session import driver
 
 pytestmark = pytest.mark.long
 
-SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--selection-draws", "2", "--rci", "N=12")
+SMALL = ("--limit", "16", "--batch-size", "8", "--draws", "2", "--rci", "N=12")
 COMMANDS = {
     "screen": ("screen", *SMALL),
     "several eps": ("eval", "--eps", "0.1,0.3", "--attacks", "fgsm", *SMALL),

@@ -45,7 +45,7 @@ def test_what_a_killed_run_has_not_begun_is_listed_and_resumed(csrobust, digits_
     section = text.partition("## What did not run")[2].partition("\n## ")[0]
     assert run.missing in section and all(case.attack in section for case in without)
     assert len([line for line in section.splitlines() if line.startswith("- ")]) < len(without)
-    refused = csrobust("export", tmp_path / "run", "--to", "robustbench", "--out", tmp_path / "out")
+    refused = csrobust("report", tmp_path / "run", "--format", "robustbench", "--out", tmp_path / "out")
     assert refused.code == 2 and run.missing in refused.err
     assert csrobust(*command).code == 0
     whole = ("eval", "--ckpt", digits_erm, *OPTIONS, "--out", tmp_path / "whole")

@@ -1,7 +1,7 @@
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import fraction, radii
+from robustbench_coded.options.values import fraction, radii
 
 
 @pytest.mark.parametrize(

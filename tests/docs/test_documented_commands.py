@@ -23,7 +23,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from tests.cli.conftest import every_command
+from tests.cli.conftest import every_command, parsed
 
 pytestmark = pytest.mark.long
 
@@ -34,16 +34,16 @@ ERM = ROOT / "checkpoints" / "digits-erm.safetensors"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
 FEW = ("--limit", str(EXAMPLES), "--first", "--threads", "1")
-CHEAP = (*FEW, "--draws", "2", "--selection-draws", "2", "--quiet")
+CHEAP = (*FEW, "--draws", "2", "--quiet")
 ADDED = {
     "eval": (*CHEAP, "--batch-size", str(K)),
     "sweep": (*CHEAP, "--batch-size", "4,8"),
-    "probe": (*FEW, "--batch-size", str(K)),
 }
-RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export")
+RUN = ("eval", "sweep", "inspect", "list", "show", "report", "compare", "verify")
+PROBED = ("--defence", "--rci", "--coded")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml", "yaml")
-TINY = {"limit": EXAMPLES, "first": True, "batch_size": K, "draws": 2, "selection_draws": 2}
+TINY = {"limit": EXAMPLES, "first": True, "batch_size": K, "draws": 2}
 TINY |= {"threads": 1}
 QUICK_ATTACKS = "fgsm,transfer-pgd-2"
 
@@ -116,20 +116,17 @@ def run_line(line, capsys):
     assert "csrobust" in programs, f"{line} is neither csrobust nor make"
     words = words[programs.index("csrobust") + 1 :]
     if words[0] not in RUN:
-        parse(words)
+        parsed(*words)
         return
     if words[0] == "eval" and "--attacks" not in words:
         words += ["--attacks", QUICK_ATTACKS]
-    code = main([*words, *ADDED.get(words[0], ())])
+    added = (*FEW, "--batch-size", str(K)) if {*words} & {*PROBED} else ()
+    code = main([*words, *ADDED.get(words[0], added if words[0] == "inspect" else ())])
     assert code == 0, f"{line}: {capsys.readouterr().err}"
 
 
 def make(words):
     subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
-
-
-def parse(words):
-    every_command()[words[0]].make_context(words[0], words[1:])
 
 
 def test_commands_that_reproduce_reports_parse_and_their_files_exist():
@@ -141,7 +138,7 @@ def test_commands_that_reproduce_reports_parse_and_their_files_exist():
             case "make":
                 make(words)
             case "csrobust":
-                parse(words)
+                parsed(*words)
                 checkpoints = re.findall(r"checkpoints/\S+?\.safetensors", " ".join(words))
                 assert all((ROOT / name).is_file() for name in checkpoints), words
             case _:
@@ -149,7 +146,7 @@ def test_commands_that_reproduce_reports_parse_and_their_files_exist():
 
 
 def test_commands_named_in_a_sentence_exist():
-    known = set(every_command())
+    known = {" ".join(name.split()[:2]) for name in every_command()} | {"paper"}
     for page in PAGES:
-        named = set(re.findall(r"`csrobust ([a-z]+)", page.read_text()))
+        named = set(re.findall(r"`csrobust ((?:paper )?[a-z]+)", page.read_text()))
         assert named <= known, page.name

@@ -26,7 +26,7 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {}
 for page in (PAGE, FURTHER):
     for title, text in re.findall(r"^## (.+?)$(.+?)(?=^##|\Z)", page, re.M | re.S):
         SECTIONS.setdefault(title, []).extend(LINE.findall(text))
-SMALL = {"attacks": "fgsm", "batch_size": 8, "draws": 2, "selection_draws": 2, "limit": 16, "threads": 1}
+SMALL = {"attacks": "fgsm", "batch_size": 8, "draws": 2, "limit": 16, "threads": 1}
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tests.docs.conftest import module_at
 pytestmark = pytest.mark.long
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
-FEW = {"limit": 32, "batch_size": 16, "draws": 2, "selection_draws": 2, "threads": 1}
+FEW = {"limit": 32, "batch_size": 16, "draws": 2, "threads": 1}
 
 
 @pytest.fixture(scope="module")

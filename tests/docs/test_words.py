@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from robustbench_coded.cli import app
+from robustbench_coded.cli.help import command_help
+from tests.cli.conftest import every_command
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [path for name in ("robustbench_coded", "attacks") for path in sorted((ROOT / name).rglob("*.py"))]
@@ -101,14 +101,7 @@ def test_no_message_or_sentence_of_reports_has_former_words():
 
 
 def test_no_help_has_former_words():
-    def helps(command):
-        context = command.make_context("csrobust", [], resilient_parsing=True)
-        yield command.get_help(context)
-        if hasattr(command, "list_commands"):
-            for name in command.list_commands(context):
-                yield from helps(command.get_command(context, name))
-
-    texts = list(helps(get_command(app.app)))
+    texts = [command_help(command) for command in every_command().values()]
     assert len(texts) > 5 and [former_words(text) for text in texts if former_words(text)] == []
 
 

@@ -1,10 +1,25 @@
 """A network and images that it labels rightly, for evaluations in memory."""
 
+from dataclasses import fields
+
 import torch
 from torch import nn
 
+from robustbench_coded.evaluation.options.config import EvalConfig
+
 K = 8
-SMALL = {"batch_size": K, "eps": 0.1, "draws": 2, "selection_draws": 2}
+SMALL = {"batch_size": K, "eps": 0.1, "draws": 2}
+
+
+class Checked(EvalConfig):
+    """Options whose checks ask for attacks, as they do of presets."""
+
+    checks = True
+
+
+def with_checks(config):
+    """The same options, with the attacks that checks ask for."""
+    return Checked(**{entry.name: getattr(config, entry.name) for entry in fields(config)})
 
 
 class RowMean(nn.Module):

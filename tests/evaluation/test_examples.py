@@ -71,7 +71,7 @@ def test_outcomes_of_data_in_memory_name_the_images_they_belong_to(tmp_path):
     x, y = load_data("digits").batch(range(200))
     run = evaluate(
         model, (x, y), defences=["rci:N=12"], attacks="fgsm", limit=20, batch_size=8, draws=2,
-        selection_draws=1, threads=1, out=tmp_path / "run",
+        threads=1, out=tmp_path / "run",
     )  # fmt: skip
     assert run.manifest.identity.subset == "stratified"
     clean = run.outcomes[(run.outcomes.attack == "clean") & (run.outcomes.defence == "standard")]

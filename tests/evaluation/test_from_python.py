@@ -84,6 +84,59 @@ def test_a_run_evaluates_the_same_things_again_with_other_options(run, tmp_path)
     assert more.manifest.identity.seed == run.manifest.identity.seed
 
 
+class Answer:
+    """As networks of Hugging Face answer."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+
+class Answering(RowMean):
+    def forward(self, x):
+        return Answer(super().forward(x))
+
+
+class Rounding:
+    """Built around the network as its user has it."""
+
+    name, randomised, batch_dependent = "rounding", False, False
+
+    def __init__(self, network):
+        self.base = network
+
+    def sample(self, generator, k):
+        return None
+
+    def logits(self, x, draw):
+        return self.base(x.round(decimals=1)).logits
+
+
+class Smoothed(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x + 0.01 * torch.randn_like(x)).logits
+
+
+def test_a_class_builds_its_defence_around_the_users_own_network(tmp_path):
+    given = Answering().train()
+    run = evaluate({"rows": given}, labelled(), defences=[Rounding, Smoothed], out=tmp_path / "run", **SMALL)
+    bases = {j.case.subject.defence: j.verdict.gain for j in run.judgements}
+    assert bases["rounding"] is not None and bases["Smoothed"] is not None
+    assert given.training
+
+
+def test_a_stream_is_read_once_and_evaluated_again(tmp_path):
+    x, y = labelled()
+    stream = ((x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8))
+    run = evaluate(RowMean(), stream, out=tmp_path / "run", **SMALL | {"attacks": "fgsm"})
+    again = run.again(attacks="pgd-2")
+    assert {"fgsm", "pgd-2"} <= set(again.summary.attack)
+    assert again.manifest.data.sha256 == run.manifest.data.sha256
+
+
 def test_runs_of_other_images_in_memory_are_not_paired_and_those_of_fewer_are(tmp_path):
     x, y = labelled()
     options = {**SMALL, "attacks": "fgsm", "first": True}

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robustbench_coded.evaluation.execution import attack_group
 from robustbench_coded.evaluation.execution import worker_context as workbench
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -27,7 +28,7 @@ def options(**changes):
         data="digits",
         limit=64,
         batch_size=(16,),
-        defences=("rci:N=24",),
+        defence=("rci:N=24",),
         attacks=("pgd-10",),
         draws=2,
         selection_draws=1,
@@ -49,6 +50,13 @@ def outcomes(config):
     """Margins by (defence, attack), in one order for all evaluations."""
     results = executed(config)
     return {(r.unit.case.subject.label, r.unit.case.attack): margins(r) for r in results}
+
+
+def stopping(early, run, config):
+    """The same with, or without, leaving broken examples alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attack_group, "STOPS_EARLY", early)
+        return run(config)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +115,7 @@ def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(
         return Wrong(used.network, *flat, classes=10, arch="")
 
     spoil(always_wrong)
-    dropped, kept = (outcomes(options(defences=(), early_stop=drop)) for drop in (True, False))
+    dropped, kept = (stopping(drop, outcomes, options(defence=())) for drop in (True, False))
     stood = [found["standard", "pgd-10"] > 0 for found in (dropped, kept)]
     assert np.array_equal(*stood)
     assert stood[1].mean() < (kept["standard", "random-sign"] > 0).mean()
@@ -122,7 +130,7 @@ def test_a_search_goes_on_where_only_the_prepared_model_sees_an_example_broken(s
 
     spoil(biased)
     first_point, dropped, kept = (
-        outcomes(options(defences=(), eps=(0.1,), attacks=(name,), early_stop=drop))["standard", name] > 0
+        stopping(drop, outcomes, options(defence=(), eps=(0.1,), attacks=(name,)))["standard", name] > 0
         for name, drop in (("square-1", False), ("square-200", True), ("square-200", False))
     )
     assert kept.mean() < first_point.mean() - 0.1
@@ -146,7 +154,7 @@ def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
 def test_a_processor_that_is_slow_in_bfloat16_is_named(precision, fast, said, monkeypatch):
     for asks in (setup, models_prepare):  # says so; decides what auto is
         monkeypatch.setattr(asks, "multiplies_bfloat16", lambda device: fast)
-    notes = prepare(options(attack_precision=precision, defences=())).notes
+    notes = prepare(options(attack_precision=precision, defence=())).notes
     assert sum("no instructions for bfloat16" in note for note in notes) == said
 
 
@@ -156,9 +164,9 @@ DROPPING = ("pgd-20", "apgd-ce-20", "apgd-dlr-20", "apgd-t-5", "square-100", "ra
 @pytest.fixture(scope="module")
 def with_drop():
     """Results by attack, with and without leaving broken examples alone."""
-    changes = {"defences": (), "attacks": DROPPING, "eps": (0.1,), "first": True}
+    changes = {"defence": (), "attacks": DROPPING, "eps": (0.1,), "first": True}
     return [
-        {result.unit.case.attack: result for result in executed(options(early_stop=drop, **changes))}
+        {result.unit.case.attack: result for result in stopping(drop, executed, options(**changes))}
         for drop in (True, False)
     ]
 

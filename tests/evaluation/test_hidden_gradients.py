@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.presets import requested
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.options.config import attack_options
 from tests.evaluation.conftest import SMALL, K
 
 pytestmark = pytest.mark.long
@@ -88,7 +88,7 @@ def test_presets_run_relaxed_attacks_where_something_hides_the_gradient_and_nowh
 
 
 def test_what_is_named_runs_anywhere():
-    assert attack_options(["adaptive"])["relaxed_attacks"][:1] == ("relaxed-pgd-20+momentum=1",)
-    named = attack_options(["adaptive", "relaxed-pgd-20+momentum=1"])["relaxed_attacks"]
-    assert "relaxed-pgd-20+momentum=1" not in named and "relaxed-eot4-apgd-ce-50" in named
-    assert "square-1000" not in attack_options(["full"])["relaxed_attacks"]
+    assert requested(("adaptive",), "linf")["relaxed-pgd-20+momentum=1"].if_hidden
+    named = requested(("adaptive", "relaxed-pgd-20+momentum=1"), "linf")
+    assert not named["relaxed-pgd-20+momentum=1"].if_hidden and named["relaxed-eot4-apgd-ce-50"].if_hidden
+    assert not requested(("full",), "linf")["square-1000"].if_hidden

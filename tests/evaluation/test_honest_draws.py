@@ -73,8 +73,8 @@ def run(tmp_path, monkeypatch):
         y = torch.arange(len(x)) % 2
         x[:, 0, 0] += ((2 * y - 1) * (0.1 + torch.arange(len(x)) / 300))[:, None]
         config = EvalConfig(
-            checkpoints=(), defences=(), attacks=attacks, eps=(0.2,), batch_size=(K,), standard=False,
-            checks=False, out=tmp_path / "run", **options,
+            attacks=attacks, eps=(0.2,), batch_size=(K,), standard=False,
+            out=tmp_path / "run", **options,
         )  # fmt: skip
         data = dataset_in_memory((x, y), name="easy", source="made here")
         evaluate(config, None, InMemory(data=data, models={"plain": RowMean()}, defences={"it": defence}))
@@ -131,7 +131,7 @@ def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, third_party):
         pytest.importorskip("torchattacks")
     watched = WatchedBatch(RowMean())
     attacks = ("pgd-5", "apgd-ce-5", "square-20", *(["torchattacks:PGD+steps=3"] if third_party else []))
-    found = run(attacks, lambda base: watched, early_stop=True)
+    found = run(attacks, lambda base: watched)
     broken = accuracies(found)
     assert 0 < min(broken.values()) < 1
     # The probe also asks with half a batch and, for a memory, with four inputs; self-tests with one.
@@ -154,7 +154,7 @@ def test_noise_of_attacks_and_of_scoring_is_never_the_same(run):
 def test_clean_accuracy_does_not_fall_as_attacks_are_added(tmp_path):
     few = evaluate_entry("coin-flip", tmp_path / "few", attacks=["fgsm"]).run
     many = evaluate_entry(
-        "coin-flip", tmp_path / "many", attacks=["fgsm", *(f"pgd-{n}" for n in range(1, 9))], checks=False
+        "coin-flip", tmp_path / "many", attacks=["fgsm", *(f"pgd-{n}" for n in range(1, 9))]
     ).run
     clean = [run.summary[run.summary.attack == "clean"].accuracy.item() for run in (few, many)]
     assert clean[0] == clean[1]

@@ -27,9 +27,7 @@ def measured(out, **more):
     generator = torch.Generator().manual_seed(0)
     x = 0.8 * torch.rand((EXAMPLES, 1, SIDE, SIDE), generator=generator) + 0.2 * y[:, None, None, None]
     options = {"attacks": "fgsm", "batch_size": 16, "limit": EXAMPLES, **more}
-    return evaluate(
-        {"net": Shade()}, (x, y), eps=0.05, draws=2, selection_draws=2, threads=1, out=out, **options
-    )
+    return evaluate({"net": Shade()}, (x, y), eps=0.05, draws=2, threads=1, out=out, **options)
 
 
 @pytest.mark.parametrize(

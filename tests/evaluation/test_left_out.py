@@ -5,7 +5,7 @@ import torch
 
 from attacks.naming import read_attack
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.planning.plan import cases_for
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
@@ -80,8 +80,8 @@ def planned(attacks, **traits):
     """The attacks that run on one defence, and what is said of those that do not."""
     what = {"randomised": False, "batch_dependent": False, "has_base": False, "images": 8, **traits}
     subject = ProbedSubject(Subject("net", "mine", None, None), "mine", 8, **what)
-    config = EvalConfig(checkpoints=(("net", "net.pt"),), **attack_options(attacks))
-    cases, notes = cases_for(config.requested([0.1]), [subject])
+    config = EvalConfig(checkpoints=(("net", "net.pt"),), attacks=tuple(attacks))
+    cases, notes = cases_for(config, config.perturbations([0.1]), [subject])
     return [case.attack for case in cases], as_sentences(notes)
 
 

@@ -1,19 +1,16 @@
 """An option is defined once: Python and the command line refuse the same value with the same sentence."""
 
-from dataclasses import fields
-
 import pytest
 
 from robustbench_coded import InputError, evaluate
+from robustbench_coded.cli.help import written
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import in_python
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.option import flag_of
+from robustbench_coded.evaluation.options.config import options
 
 COUNTS = ("batch_size", "limit", "threads", "workers")
 WRONG = {
     **dict.fromkeys(COUNTS, (0, "is too small; give 1 or more")),
-    "selection_draws": (-1, "is too small; give 1 or more"),
     "eps": (-0.1, "is too small; give 0 or more"),
     "draws": (10_001, "is too large; give 10,000 or fewer"),
     "norm": ("l7", "is not known; choose"),
@@ -27,7 +24,7 @@ WRONG = {
 def test_one_sentence_for_both(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     value, words = WRONG[name]
-    flag = flag_of(next(entry for entry in fields(EvalConfig) if entry.name == name))
+    flag = options()[name].flag
     with pytest.raises(InputError) as error:
         evaluate("model.pt", "digits", **{name: value})
     assert str(error.value).startswith(in_python(f"{flag} {value!r} {words}"))
@@ -45,7 +42,14 @@ def test_a_count_is_a_whole_number(value):
 
 
 def test_every_rule_takes_its_default():
-    for entry in fields(EvalConfig):
-        rule, default = entry.metadata.get("rule"), entry.default
+    for name, option in options().items():
+        default = option.default
         for value in default if isinstance(default, tuple) else (default,):
-            assert rule is None or value is None or rule(value) is None, entry.name
+            assert option.rule is None or value is None or option.rule(value) is None, name
+
+
+def test_every_value_that_is_typed_is_read_back_as_it_is_written():
+    """No help shows what the command line refuses, and no run.toml means something else."""
+    for name, option in options().items():
+        if option.default not in ((), None, "") and option.kind is not bool:
+            assert option.value([written(option, option.default)]) == option.default, name

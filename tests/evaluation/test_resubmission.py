@@ -11,7 +11,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.run import load_run
-from tests.evaluation.conftest import RowMean, Wrapper
+from tests.evaluation.conftest import RowMean, Wrapper, with_checks
 
 pytestmark = pytest.mark.long
 
@@ -114,6 +114,7 @@ def run_of(
     models=None,
     listener=None,
     images=None,
+    checks=False,
     **options,
 ):
     data = dataset_in_memory(images or labelled(), name="rows", source="a test")
@@ -129,6 +130,7 @@ def run_of(
         out=tmp_path / name,
         **options,
     )
+    config = with_checks(config) if checks else config
     return load_run(evaluate(config, listener, in_memory=brought))
 
 
@@ -240,11 +242,11 @@ class Made(Listener):
 
 
 def test_a_finished_folder_gets_another_defence_and_makes_again_what_is_submitted_to_it(tmp_path):
-    options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "early_stop": False}
+    options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5")}
 
     def made_for(*defences):
         heard = Made()
-        run_of(tmp_path, listener=heard, defences=defences, models={"bent": Bent()}, **options)
+        run_of(tmp_path, listener=heard, defence=defences, models={"bent": Bent()}, **options)
         return heard.made
 
     assert made_for("rci:N=12") == []
@@ -260,7 +262,7 @@ def outcomes_of(run):
 
 def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypatch):
     """From the store, from a stage of the run that is over, and through a stop in between."""
-    options = {"defences": ("rci:N=12",), "attacks": ("fgsm", "pgd-5", "transfer-pgd-5")}
+    options = {"defence": ("rci:N=12",), "attacks": ("fgsm", "pgd-5", "transfer-pgd-5")}
     first = run_of(tmp_path, **options)
     files = {file.name: file.read_bytes() for file in (first.path / "outcomes").iterdir()}
     assert any("+bits=8" in row.attack for row in first.rows)

@@ -1,7 +1,6 @@
 """On how many examples cases run, what belongs to a sample size, and which cases a claim is about."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     sample_sizes,
 )
 from robustbench_coded.evaluation.planning.plan import UnitMaker
-from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.case import Perturbation, StatedClaim, Subject, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
 
 RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, True, True, 190)
@@ -58,8 +57,7 @@ def test_few_victims_are_attacked_first_and_twice_as_many_at_each_later_size():
 @pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown"])
 @pytest.mark.parametrize("sizes", [SIZES, (10_000,)])
 def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
-    conditions = EvalConfig(checkpoints=(("net", Path("net.pt")),)).conditions
-    maker = UnitMaker(conditions, 4096, {"checkpoints": {"net": "0"}}, sizes, sizes[-1])
+    maker = UnitMaker(EvalConfig(), 4096, {"checkpoints": {"net": "0"}}, sizes, sizes[-1])
     case = planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02)
     before: list = []
     for size in sizes[1:] or (10_000,):
@@ -70,19 +68,18 @@ def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threa
 
 
 @pytest.mark.parametrize(
-    ("options", "about"),
+    ("inputs", "claim", "about"),
     [
-        ({}, ("batch/unknown", 0.3)),
-        ({"inputs": ("victim", "batch")}, ("victim/unknown", 0.3)),
-        ({"claim_threat": "batch/known"}, ("batch/known", 0.3)),
-        ({"claim_eps": 0.1}, ("batch/unknown", 0.1)),
+        (("batch",), {}, ("batch/unknown", 0.3)),
+        (("victim", "batch"), {}, ("victim/unknown", 0.3)),
+        (("batch",), {"threat": "batch/known"}, ("batch/known", 0.3)),
+        (("batch",), {"eps": 0.1}, ("batch/unknown", 0.1)),
     ],
 )
-def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about):
+def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(inputs, claim, about):
     radii = (0.1, 0.3)
-    config = EvalConfig(checkpoints=(("net", Path("net.pt")),), claim=0.7, eps=radii, **options)
-    requested = config.requested(radii)
-    assert requested.claimed == about
+    config = EvalConfig(inputs=inputs, claim=StatedClaim(0.7, **claim), eps=radii)
+    assert config.claim.setting(inputs, radii) == about
     weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
     assert (str(weighed.threat), weighed.perturbation.eps) == about
     rows = [
@@ -90,7 +87,7 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
         for threat in ("batch/unknown", "batch/known", "victim/unknown")
         for eps in radii
     ]
-    judged = comparisons_judged(requested, rows).values()
+    judged = comparisons_judged(rows, about).values()
     settings = [(str(key.threat), key.perturbation.eps) for keys in judged for key in keys]
     # Where the draw is known, a claim alone is judged.
     assert about in settings and {s for s in settings if s[0] == "batch/known"} <= {about}

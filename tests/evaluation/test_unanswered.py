@@ -166,7 +166,7 @@ def evaluated(digits, share, out):
     model = torch.nn.Sequential(torch.nn.Flatten(), Dividing(0).linear)
     return evaluate(
         model, (x, y), defences={"dividing": Dividing(share)}, attacks="pgd-3", eps=0.05, draws=8,
-        batch_size=EXAMPLES, selection_draws=2, threads=1, standard=False, out=out,
+        batch_size=EXAMPLES, threads=1, standard=False, out=out,
     )  # fmt: skip
 
 

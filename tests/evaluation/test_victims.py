@@ -7,13 +7,13 @@ import torch
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import check_inputs
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.rules import check_options
 from robustbench_coded.evaluation.planning.batches import VICTIMS, evaluated, victims_batch
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.schema.words import IntervalKind
-from tests.evaluation.conftest import RowMean, Wrapper
+from tests.evaluation.conftest import RowMean, Wrapper, with_checks
 
 K, N, EPS = 8, 40, 0.1
 
@@ -41,13 +41,14 @@ def images():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    def evaluated(attacks, folder="run", victims=12, **options):
+    def evaluated(attacks, folder="run", victims=12, checks=False, **options):
         monkeypatch.setattr("robustbench_coded.evaluation.options.config.VICTIMS", victims)
         config = EvalConfig(
-            checkpoints=(), defences=(), attacks=attacks, eps=(EPS,), batch_size=(K,), standard=True,
+            attacks=attacks, eps=(EPS,), batch_size=(K,), standard=True,
             inputs=("batch", "victim"), out=tmp_path / folder, save_adversarials=True,
             **options,
         )  # fmt: skip
+        config = with_checks(config) if checks else config
         data = dataset_in_memory(images(), name="made", source="made here")
         evaluate(
             config, None, InMemory(data=data, models={"plain": RowMean()}, defences={"centred": Centred})
@@ -130,10 +131,9 @@ def test_victims_where_batches_have_an_order_are_refused(inputs):
     with pytest.raises(
         InputError, match=f"--inputs {inputs} draws each victim's batch at random; leave --state out"
     ):
-        check_inputs(config.inputs, (0.1,), persistent=config.batches_kept > 0)
-    assert (
-        EvalConfig(checkpoints=(), victim_attacks=("pgd-10",), state="persistent")
-        .requested((0.1,))
-        .victim_attacks
-        == ()
-    )
+        check_options(config)
+    on_victims = [
+        sum(each.on_victims for each in EvalConfig(state=state).requests.values())
+        for state in ("reset", "persistent")
+    ]
+    assert on_victims[0] > 0 == on_victims[1]

@@ -15,7 +15,7 @@ from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.external_architectures import normaliser_in
@@ -61,7 +61,7 @@ def test_an_option_of_files_alone_is_said_to_be_so():
     digits = load_data("digits")
     held = InMemory(digits, {"mine": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))})
     files = {"checkpoints": (("theirs", "digits-erm"),), "batch_size": (16,), "normalize": "none"}
-    given = EvalConfig(**files, **attack_options(("fgsm",), norm="linf"))
+    given = EvalConfig(**files, attacks=("fgsm",))
     said = "arch and normalize apply to theirs; mine, in memory, is evaluated as it is"
     assert said in prepare(given, held).notes
     assert said not in prepare(replace(given, normalize=None), held).notes

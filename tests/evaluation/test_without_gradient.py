@@ -138,7 +138,7 @@ def test_a_run_goes_on_with_smooth_operators(tmp_path, name):
     model[1].weight = nn.Parameter(WEIGHTS)
     run = evaluate(
         model, (X, Y), defences={name: NETWORKS[name]()}, attacks="pgd-5,relaxed-pgd-5,square-5", eps=EPS,
-        batch_size=K, draws=2, selection_draws=2, standard=False, threads=1, out=tmp_path / "run",
+        batch_size=K, draws=2, standard=False, threads=1, out=tmp_path / "run",
     )  # fmt: skip
     rows = run.summary.set_index("attack")
     assert (rows.status == "done").all() and "pgd-5" not in rows.index

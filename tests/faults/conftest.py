@@ -120,7 +120,7 @@ def evaluation(data):
         return [
             "eval", "--ckpt", f"erm={CHECKPOINT}", "--data", f"npz:{data}", "--batch-size", "8",
             "--eps", "0.3", *coded, "--attacks", names, "--threads", "1",
-            "--draws", "2", "--selection-draws", "2", "--out", out, *more,
+            "--draws", "2", "--out", out, *more,
         ]  # fmt: skip
 
     return arguments

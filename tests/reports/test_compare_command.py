@@ -47,7 +47,10 @@ def test_compare_writes_every_format(make_run, tmp_path, capsys):
         (["compare", "RUN", "--format", "md,csv"], "with --out"),
         (["compare", "RUN", "--out", "RUN/run.json"], "is a file"),
         (["compare", "RUN", "--format", "latex", "--out", "table.tex"], "table.tex is a file; give a folder"),
-        (["export", "RUN", "--to", "latex", "--out", "tables.tex"], "tables.tex is a file; give a folder"),
+        (
+            ["report", "RUN", "--format", "latex", "--out", "tables.tex"],
+            "tables.tex is a file; give a folder",
+        ),
     ],
 )
 def test_wrong_input_is_told_in_one_line(make_run, capsys, arguments, said):

@@ -1,4 +1,4 @@
-"""``csrobust export``: what other tools are given, and what is refused."""
+"""``csrobust report --format``: what other tools are given, and what is refused."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.reports.conftest import ACCURACIES, HOSTILE
 
 
 def exported(run, name, out):
-    assert main(["export", str(run), "--to", name, "--out", str(out)]) == 0
+    assert main(["report", str(run), "--format", name, "--out", str(out)]) == 0
     return out
 
 
@@ -81,7 +81,7 @@ def test_no_robust_accuracy_leaves_a_run_whose_ensemble_is_not_complete(
     make_run, tmp_path, capsys, changes, said
 ):
     run, out = make_run(**changes), tmp_path / "out"
-    assert main(["export", str(run), "--to", "robustbench", "--out", str(out)]) == 2
+    assert main(["report", str(run), "--format", "robustbench", "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert "has no robust accuracy yet" in error and said in error and "goes on with it" in error
     assert not list(out.rglob("*.json"))
@@ -117,11 +117,11 @@ def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tm
 
 
 def test_another_format_is_refused(invented_run, tmp_path, capsys):
-    assert main(["export", str(invented_run), "--to", "excel", "--out", str(tmp_path / "out")]) == 2
-    assert "--to 'excel' is not known; choose from every-eval-ever" in capsys.readouterr().err
+    assert main(["report", str(invented_run), "--format", "excel", "--out", str(tmp_path / "out")]) == 2
+    assert "--format 'excel' is not known; choose from md, html, every-eval-ever" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder(invented_run, tmp_path, capsys):
     (tmp_path / "out").write_text("")
-    assert main(["export", str(invented_run), "--to", "latex", "--out", str(tmp_path / "out")]) == 2
+    assert main(["report", str(invented_run), "--format", "latex", "--out", str(tmp_path / "out")]) == 2
     assert "is a file; give a folder" in capsys.readouterr().err

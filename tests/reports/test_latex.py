@@ -93,16 +93,16 @@ def test_a_number_stays_on_the_line_of_its_attack():
 
 def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
     run = REPORTS / "cifar10-adversarial"
-    chosen = ["--to", "latex", "--out", str(tmp_path), "--attacks"]
-    assert main(["export", str(run), *chosen, "pgd-100, clean,ensemble batch/known"]) == 0
+    chosen = ["--format", "latex", "--out", str(tmp_path), "--attacks"]
+    assert main(["report", str(run), *chosen, "pgd-100, clean,ensemble batch/known"]) == 0
     text = (tmp_path / "tables.tex").read_text()
     heads = next(line for line in text.splitlines() if line.startswith("Checkpoint")).split(" & ")
     assert [r"PGD-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "Clean", True]
     capsys.readouterr()
-    assert main(["export", str(run), *chosen, "pgd-7"]) == 2
+    assert main(["report", str(run), *chosen, "pgd-7"]) == 2
     assert "--attacks 'pgd-7' is no column of the table; it has clean" in capsys.readouterr().err
-    assert main(["export", str(run), "--to", "parquet", "--attacks", "fgsm", "--out", str(tmp_path)]) == 2
-    assert "--attacks chooses columns of --to latex" in capsys.readouterr().err
+    assert main(["report", str(run), "--format", "parquet", "--attacks", "fgsm", "--out", str(tmp_path)]) == 2
+    assert "--attacks chooses columns of --format latex" in capsys.readouterr().err
 
 
 def test_attacks_have_the_names_that_authors_write():
@@ -148,7 +148,7 @@ def test_no_table_is_higher_than_a_page(name):
 
 
 def test_figures_come_as_pdf_with_fonts_that_conferences_take(invented_run, tmp_path):
-    assert main(["export", str(invented_run), "--to", "latex", "--out", str(tmp_path)]) == 0
+    assert main(["report", str(invented_run), "--format", "latex", "--out", str(tmp_path)]) == 0
     found = sorted(tmp_path.glob("*.pdf"))
     assert {"answer.pdf", "ladder.pdf"} <= {file.name for file in found}
     for file in found:

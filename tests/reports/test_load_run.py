@@ -122,6 +122,9 @@ def test_parts_that_only_inform_are_read_or_refused_in_one_line(make_run, where,
 def test_json_data_holds_the_summary_and_the_verdicts(make_run):
     data = json.loads(json.dumps(load_run(make_run()).as_data()))
     assert {line["attack"] for line in data["summary"]} >= {"clean", "pgd-10", "ensemble", "strongest"}
+    lines = load_run(make_run("csv")).verdicts
+    assert all(set(lines.columns) <= set(v) for v in data["verdicts"])
+    assert [v["accuracy"] for v in data["verdicts"]] == lines.accuracy.tolist()
     rci = [v for v in data["verdicts"] if v["defence"] == "rci" and v["threat"] == "batch/unknown"]
     assert [v["verdict"] for v in rci] == ["broken"]
     assert {check["outcome"] for check in rci[0]["checks"]} <= {"passed", "failed", "not run"}

@@ -64,26 +64,22 @@ def test_an_entry_that_is_refused_is_judged(tmp_path):
 
 
 def test_an_entry_that_fails_half_way_is_judged(tmp_path):
-    found = judge_entry(
-        "raises-when-unsure", tmp_path / "run", n=64, attacks=["fgsm", "pgd-10"], checks=False
-    )
+    found = judge_entry("raises-when-unsure", tmp_path / "run", n=64, attacks=["fgsm", "pgd-10"])
     assert found[0].sense != "positive"
     assert found[0].fair
 
 
 def test_an_entry_of_each_kind_through_one_attack(tmp_path):
-    wrapper = judge_entry("one-hot-0.2", tmp_path / "wrapper", n=32, attacks=["fgsm"], checks=False)
+    wrapper = judge_entry("one-hot-0.2", tmp_path / "wrapper", n=32, attacks=["fgsm"])
     assert wrapper[0].truth.high < 0.1
-    abstaining = judge_entry(
-        "abstain-unsure", tmp_path / "abstaining", n=64, attacks=["pgd-10"], checks=False
-    )
+    abstaining = judge_entry("abstain-unsure", tmp_path / "abstaining", n=64, attacks=["pgd-10"])
     assert abstaining[0].estimate == pytest.approx(abstaining[0].truth.high)
-    memory = judge_entry("memory-reset", tmp_path / "memory", n=64, attacks=["pgd-10"], checks=False)
+    memory = judge_entry("memory-reset", tmp_path / "memory", n=64, attacks=["pgd-10"])
     assert memory[0].estimate == 0
 
 
 def test_a_defence_without_a_checkpoint_is_not_compared_with_itself(tmp_path):
-    (found,) = judge_entry("lipschitz", tmp_path / "alone", n=64, attacks=["pgd-10"], checks=False)
+    (found,) = judge_entry("lipschitz", tmp_path / "alone", n=64, attacks=["pgd-10"])
     assert not [name for name in found.open_checks if "base model" in name]
 
 

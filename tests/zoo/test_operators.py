@@ -14,7 +14,7 @@ BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]
 GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
 # Where no operator is relaxed: queries break them.
 UNSEEN = ("op-python", "op-vmap", "op-majority", "op-two-bounds")
-QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
+QUICK = {"draws": 2, "inputs": ("batch",)}
 MONOTONE = (
     operators.softmax, operators.sigmoid, operators.tanh, operators.clamp, operators.one_hot_votes,
     operators.winners, operators.median_filter, operators.ranks, operators.pooled_ties, operators.sign,
@@ -83,7 +83,7 @@ def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_with
 
 @pytest.mark.parametrize("name", ["op-softmax", "op-lying-backward", "op-numpy"])
 def test_the_default_notices_the_operator_and_breaks_it(name, tmp_path):
-    (found, *_) = judge_entry(name, tmp_path / "run", n=128, draws=2, checks=False)
+    (found, *_) = judge_entry(name, tmp_path / "run", n=128, draws=2)
     assert found.verdict == "broken"
 
 

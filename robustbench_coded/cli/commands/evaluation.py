@@ -5,20 +5,19 @@ takes two minutes, the first rungs of the protocol.
 """
 
 import json
-import math
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.console import Console
 
 from attacks import presets
-from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, option, takes, takes_only
+from robustbench_coded.cli.parser import AsJson, Quiet, RunFile, config_from, examples, takes
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.option import named_norm
+from robustbench_coded.evaluation.options.config import SCREEN
+from robustbench_coded.evaluation.options.config import options as evaluation_options
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
@@ -26,25 +25,35 @@ if TYPE_CHECKING:
 
 
 # Of the command whose verdicts a pipeline waits for; they are no options of the run.
-GATE = {
-    "fail_on": option(
-        str | None,
-        "--fail-on",
-        help="Exit with code 3 if any of these verdicts occurs, comma-separated: broken, no-gain, "
-        "worse-than-base, claim-refuted, not-settled.",
+FailOn = Annotated[
+    str | None,
+    Option(
+        "Exit with code 3 if any of these verdicts occurs, comma-separated: broken, no-gain, "
+        "worse-than-base, claim-refuted, not-settled."
     ),
-    "junit": option(Path | None, "--junit", help="Write the verdicts to this file as JUnit test cases."),
-}
+]
+Junit = Annotated[Path | None, Option("Write the verdicts to this file as JUnit test cases.")]
+# Of the command that may stop along the way, and weighs a claim.
+_OF_EVAL = ("until", "time", "claim")
+_SHARED = [name for name in evaluation_options() if name not in _OF_EVAL]
 
 
-@takes(**EVAL, **GATE)
+@examples(
+    "csrobust eval --ckpt model.pt --rci N=190",
+    "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
+    "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
+    "csrobust eval --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
+    "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
+    "csrobust eval --ckpt model.pt --defence my_defence:build --claim '72% pgd-10'",
+)
+@takes()
 def evaluate_command(
     *,
-    config: Path | None,
-    quiet: bool,
-    as_json: bool,
-    fail_on: str | None,
-    junit: Path | None,
+    file: RunFile = None,
+    fail_on: FailOn = None,
+    junit: Junit = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     **options: Any,
 ) -> int:
     """Attack checkpoints and defences, and write a report.
@@ -57,21 +66,29 @@ def evaluate_command(
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
 
 
-@takes(**EVAL)
-def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Print the rungs of the protocol that eval would run, and their estimated time.
+@examples("csrobust plan --ckpt model.pt --rci N=190 --limit 640")
+@takes(shares=True)
+def plan_command(
+    *, file: RunFile = None, quiet: Quiet = False, as_json: AsJson = False, **options: Any
+) -> int:
+    """Print what eval would run, and its estimated time.
 
-    Once if every subject falls to its first attack, once if none falls. Takes the options of eval. Nothing is
-    written.
+    The rungs of the protocol, once if every subject falls to its first attack, once if none falls. Takes the
+    options of eval. Nothing is written.
     """
     chosen = config_from(**options)
     require_checkpoints(chosen)
 
+    from robustbench_coded.evaluation.session.listener import ProgressListener
     from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import duration
 
-    with foreign_output():
-        plan = preview(chosen)
+    listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
+    try:
+        with foreign_output():
+            plan = preview(chosen, say=listener.preparing)
+    finally:
+        listener.close()
     data = plan.as_data()
     if as_json:
         print(json.dumps(data))
@@ -108,11 +125,9 @@ def _table(plan: "Preview") -> list[str]:
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
 
 
-@takes(
-    batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"),
-    attacks=attacks_option(",".join(presets.SWEEP), [",".join(presets.SWEEP)]),
-)
-def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
+@examples("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K")
+@takes(*_SHARED, shares=True, batch_size=(8, 16, 32, 64, 128), attacks=presets.SWEEP)
+def sweep_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
     if not options["rci"] and not options["coded"] and not options["defence"]:
         raise InputError(
@@ -123,36 +138,17 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
 
 # The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
-Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
-# Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs")
-Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
+TIME = 120.0
 
 
-@takes_only(
-    *(name for name in SHARED if name not in DECIDED),
-    seconds=(Seconds, 120.0),
-    limit=(SHARED["limit"][0], EXAMPLES),
-    chosen=(Chosen, []),
+@examples("csrobust screen --ckpt model.pt --rci N=190")
+@takes(
+    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=EXAMPLES, time=TIME
 )
-def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
-    """Run the protocol up to one attack of each adaptive kind, for two minutes.
+def screen_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
+    """Run the protocol up to one attack of each kind, for two minutes.
 
     It stops cleanly when the time is over; the same command goes on.
     """
-    if chosen:
-        raise InputError(
-            "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"
-        )
-    if not seconds > 0 or math.isinf(seconds):
-        raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
-    norm = named_norm(options["norm"], "--norm")
-    config = config_from(**options, attacks=[*presets.in_norm(presets.SCREENED, norm)], inputs=[])
-    config = replace(
-        config,
-        victim_attacks=presets.in_norm([presets.TRANSFER], norm),
-        relaxed_attacks=presets.in_norm(presets.RELAXED[:1], norm),
-        until="settled",
-        time=seconds,
-    )
+    config = config_from(**options, attacks=(SCREEN,), until="settled")
     return run_evaluation(config, quiet=quiet, as_json=as_json)

@@ -1,5 +1,5 @@
-"""``csrobust list``, ``inspect`` and ``probe``: what there is, what a checkpoint is, and what a defence does
-whatever it says of itself.
+"""``csrobust list`` and ``inspect``: what there is, what a checkpoint is, and what a defence does whatever it
+says of itself.
 """
 
 import json
@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from msgspec import to_builtins
 
-from robustbench_coded.cli.options import SHARED, AsJson, DataDirText, config_from, takes_only
+from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.extensions import all_of
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import named_paths
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.manifest import ProbeRecord
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
 
 
+@examples("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports")
 def list_command(
-    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")] = "",
+    kind: Annotated[
+        str, Option("attacks, models, data, defences, checkpoints or runs.", positional=True)
+    ] = "",
     folder: Annotated[
-        Path | None, typer.Argument(help="For runs: a run folder or a folder of them; default: reports.")
+        Path | None, Option("For runs: a run folder or a folder of them; default: reports.", positional=True)
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -112,28 +116,39 @@ def names(kind: str) -> dict[str, str]:
     )
 
 
-def inspect_command(
-    checkpoint: Annotated[
-        str, typer.Argument(help="Checkpoint file, or FILE#ENTRY for one of several networks in it.")
-    ],
-    arch: Annotated[
-        str | None, typer.Option("--arch", help="Architecture, or package.module:function.")
-    ] = None,
-    normalize: Annotated[str | None, typer.Option("--normalize", help="Normalisation to assume.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", help="Data to recognise the network with: auto, or any value of `eval --data`."
-        ),
-    ] = None,
-    data_dir: DataDirText = None,
-    as_json: AsJson = False,
-) -> int:
-    """Describe a checkpoint and how it was recognised.
+PROBED = ("rci", "coded", "defence", "standard", "batch_size", "limit", "first", "seed", "device", "threads")
+Checkpoint = Annotated[
+    str | None,
+    Option(
+        "Checkpoint, PATH or NAME=PATH, or FILE#ENTRY for one of several networks in it.", positional=True
+    ),
+]
+Recognised = Annotated[
+    str | None, Option("Data to recognise the network with: auto, or any value of `eval --data`.")
+]
 
-    Architecture, classes, normalisation, and the evidence for each. With --data,
-    exit code 2 if an evaluation on these data would refuse it.
+
+@examples("csrobust inspect model.pt", "csrobust inspect model.pt --defence my_defence:build")
+@takes("arch", "normalize", "data_dir", *PROBED)
+def inspect_command(
+    checkpoint: Checkpoint = None, *, data: Recognised = None, as_json: AsJson = False, **options: Any
+) -> int:
+    """Describe a checkpoint and how it was recognised, or what a defence does.
+
+    Architecture, classes, normalisation, and the evidence for each. With --data, exit code 2 if an evaluation
+    on these data would refuse it. With --defence, --rci or --coded, measures whether the defence is random or
+    depends on the batch, and whether its gradients are usable; exit code 1 if it contradicts its declaration.
     """
+    if options["rci"] or options["coded"] or options["defence"]:
+        paths = () if checkpoint is None else named_paths([checkpoint], "CHECKPOINT")
+        return _probe(as_json=as_json, checkpoints=paths, data=data or "auto", **options)
+    if checkpoint is None:
+        raise InputError("Missing argument 'checkpoint'; `csrobust inspect --help` says what it takes")
+    return _describe(checkpoint, options, data, as_json=as_json)
+
+
+def _describe(checkpoint: str, options: dict[str, Any], data: str | None, *, as_json: bool) -> int:
+    data_dir = options["data_dir"]
     from robustbench_coded.models.shipped import present
 
     present(checkpoint)  # before torch is imported, which takes seconds
@@ -143,7 +158,9 @@ def inspect_command(
 
     with foreign_output():
         shape = None if data in (None, "auto") else load_data(data, data_dir=data_dir).image_shape
-        loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize, image_shape=shape)
+        loaded = load_checkpoint(
+            checkpoint, arch=options["arch"], normalize=options["normalize"], image_shape=shape
+        )
         recognition = None if data is None else recognised_by(loaded, data, data_dir)
         facts = describe(loaded, recognition)
     if as_json:
@@ -167,28 +184,13 @@ def _shown(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-OPTIONS = (
-    "ckpt", "rci", "coded", "defence", "standard", "data", "data_dir", "limit", "first", "batch_size",
-    "seed", "arch", "normalize", "device", "threads", "as_json",
-)  # fmt: skip
-
-
-@takes_only(*OPTIONS)
-def probe_command(*, as_json: bool, **options: Any) -> int:
-    """Measure whether defences are random or batch-dependent.
-
-    Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
-    declaration.
-    """
+def _probe(*, as_json: bool, **options: Any) -> int:
     from attacks.presets import ONE_STEP
     from robustbench_coded.evaluation.setup.brought import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
 
-    rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
-    for name in ("quiet", "as_json"):
-        rest.pop(name, None)
     with foreign_output():
-        config, in_memory = with_zoo(config_from(**{**rest, **options, "attacks": [ONE_STEP]}))
+        config, in_memory = with_zoo(config_from(**options, attacks=(ONE_STEP,)))
         probes = prepare(config, in_memory, refuse=False).probes
     if as_json:
         print(json.dumps(to_builtins(probes)))

@@ -1,20 +1,21 @@
-"""``csrobust show``, ``report``, ``compare``, ``export`` and ``compact``: what is done with run folders."""
+"""``csrobust show``, ``report``, ``compare`` and ``compact``: what is done with run folders."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
+from robustbench_coded.cli.parser import AsJson, RunFolder, RunFolders, examples
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load, points_of
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
+@examples("csrobust show reports/mine", "csrobust show reports/mine --example 5")
 def show_command(
     run: RunFolder,
-    example: Annotated[int | None, typer.Option("--example", help="One example, by its number.")] = None,
+    example: Annotated[int | None, Option("One example, by its number.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Show a run, or all answers to one of its examples."""
@@ -40,15 +41,34 @@ def show_command(
     return 0
 
 
+# Written by every report, into the run folder.
+WRITTEN = ("md", "html")
+
+
+@examples(
+    "csrobust report reports/mine",
+    "csrobust report reports/mine --format robustbench --out model_info",
+    "csrobust report reports/mine --format latex --attacks clean,pgd-10,ensemble",
+)
 def report_command(
     run: RunFolder,
-    title: Annotated[
-        str, typer.Option("--title", help="Title of the report; default: the folder's name.")
-    ] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
+    title: Annotated[str, Option("Title of the report; default: the folder's name.")] = "",
+    formats: Annotated[
+        str,
+        Option(
+            "md and html (the report in the run folder), or other formats, written to --out: latex (tables, "
+            "and figures as PDF), parquet, robustbench and every-eval-ever (JSON). Comma-separated.",
+            word="format",
+        ),
+    ] = "md,html",
+    out: Annotated[Path, Option("Folder for other formats.")] = Path("exports"),
+    attacks: Annotated[
+        str | None, Option("Columns of the LaTeX table: clean,pgd-10,'ensemble batch/unknown'.")
+    ] = None,
+    quiet: Annotated[bool, Option("Write the report and print nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Write the report of a run again from its files."""
+    """Write the report of a run from its files, or the run in the format of another tool."""
     from rich.console import Console
 
     from robustbench_coded.judge.run import load_run
@@ -57,11 +77,27 @@ def report_command(
 
     if (kind := _kind_of(run)) is not None:
         return kind.report(run, quiet=quiet, as_json=as_json)
-    write_reports(run, title)
+    chosen = _formats(formats, (*WRITTEN, *points_of("exporters")))
+    others = [name for name in chosen if name not in WRITTEN]
+    if attacks is not None and "latex" not in others:
+        raise InputError("--attacks chooses columns of --format latex; other formats have all attacks")
+    if others:
+        _refuse_file(out)
+    if written := len(others) < len(chosen):
+        write_reports(run, title)
+    loaded = load_run(run)
+    if others and loaded.verdicts.empty:
+        raise InputError(f"{run} has no verdict yet; run its evaluation first")
+    columns = [] if attacks is None else [[part.strip() for part in attacks.split(",")]]
+    for name in others:
+        out.mkdir(parents=True, exist_ok=True)
+        files = load("exporters", name)(loaded, out, *(columns if name == "latex" else ()))
+        if not (quiet or as_json):
+            print("".join(one_line(f"{name}: {file}") + "\n" for file in files), end="")
     if as_json:
-        print(json.dumps(load_run(run).as_data()))
-    elif not quiet:
-        Console().print(result(load_run(run)))
+        print(json.dumps(loaded.as_data()))
+    elif written and not quiet:
+        Console().print(result(loaded))
         print(one_line(f"report: {run / 'report.md'}"))
     return 0
 
@@ -69,33 +105,37 @@ def report_command(
 ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
 
 
+@examples(
+    "csrobust compare reports/mine reports/other",
+    "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
+)
 def compare_command(
     runs: RunFolders,
     baseline: Annotated[
         str | None,
-        typer.Option(
-            "--baseline",
-            help="Run, checkpoint or defence to compare with; default: the first run.",
+        Option(
+            "Run, checkpoint or defence to compare with; default: the first run.",
         ),
     ] = None,
     formats: Annotated[
-        str | None, typer.Option("--format", help=f"{', '.join(ENDINGS)}; several with --out.")
+        str | None, Option(f"{', '.join(ENDINGS)}; several with --out.", word="format")
     ] = None,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="Also compare with the numbers of arXiv 2510.00253.")
-    ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write comparison.md ... to.")] = None,
+    paper: Annotated[bool, Option("Also compare with the numbers of arXiv 2510.00253.")] = False,
+    out: Annotated[Path | None, Option("Folder to write comparison.md ... to.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Compare runs by paired differences.
 
     Differences are paired where runs share batches and draws. Settings that differ between runs are listed.
     """
-    chosen = _formats(formats, out)
+    chosen = [] if formats is None else _formats(formats, tuple(ENDINGS))
+    if len(chosen) > 1 and out is None:
+        raise InputError(f"--format {formats} is several files; say where to with --out")
+    _refuse_file(out)
     if (other := next((run for run in runs if _kind_of(run) is not None), None)) is not None:
         raise InputError(
             f"{other} is no run of csrobust eval; to compare checkpoints under shift, name all of them in "
-            "one command of csrobust shift"
+            "one command of csrobust paper shift"
         )
     from robustbench_coded.reports.compare.comparison import compare
 
@@ -117,14 +157,11 @@ def compare_command(
     return 0
 
 
-def _formats(text: str | None, out: Path | None) -> list[str]:
-    chosen = list(dict.fromkeys(part.strip() for part in text.split(","))) if text is not None else []
+def _formats(text: str, known: Sequence[str]) -> list[str]:
+    chosen = list(dict.fromkeys(part.strip() for part in text.split(",")))
     for name in chosen:
-        if name not in ENDINGS:
-            raise InputError(f"--format {name!r} is not known; choose from {', '.join(ENDINGS)}")
-    if len(chosen) > 1 and out is None:
-        raise InputError(f"--format {text} is several files; say where to with --out")
-    _refuse_file(out)
+        if name not in known:
+            raise InputError(f"--format {name!r} is not known; choose from {', '.join(known)}")
     return chosen
 
 
@@ -161,39 +198,7 @@ def _beside_paper(comparison: Any) -> Any:
     return load("comparisons", "paper")(comparison.runs)
 
 
-def export_command(
-    run: RunFolder,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            help="robustbench or every-eval-ever (JSON), parquet, or latex (tables, and figures as PDF).",
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
-    attacks: Annotated[
-        str | None,
-        typer.Option("--attacks", help="Columns of the LaTeX table: clean,pgd-10,'ensemble batch/unknown'."),
-    ] = None,
-) -> int:
-    """Write a run in the format of another tool."""
-    from robustbench_coded.judge.run import load_run
-
-    if to not in points_of("exporters"):
-        raise InputError(f"--to {to!r} is not known; choose from {', '.join(points_of('exporters'))}")
-    _refuse_file(out)
-    if attacks is not None and to != "latex":
-        raise InputError(f"--attacks chooses columns of --to latex; --to {to} writes all attacks")
-    loaded = load_run(run)
-    if loaded.verdicts.empty:
-        raise InputError(f"{run} has no verdict yet; run its evaluation first")
-    chosen = [] if attacks is None else [[name.strip() for name in attacks.split(",")]]
-    out.mkdir(parents=True, exist_ok=True)
-    for file in load("exporters", to)(loaded, out, *chosen):
-        print(one_line(f"{to}: {file}"))
-    return 0
-
-
+@examples("csrobust compact reports/mine")
 def compact_command(
     runs: RunFolders,
 ) -> int:

@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.extensions import load
 from robustbench_coded.threads import subnormals_flushed, torch_threads
-from robustbench_coded.user_code import TimeIsUp, TimeLimitExceeded, until
+from robustbench_coded.user_code import TimeIsUp, TimeLimitExceeded, deadline, time_limit
 
 # Units are planned to take seconds to minutes on an accelerator, which may be hours of a large network on one
 # core: what takes longer hangs.
@@ -170,19 +170,19 @@ class _Dispatch:
 
 
 def run_in_process(
-    context: WorkerContext, units: Sequence[Unit], deadline: float = math.inf
+    context: WorkerContext, units: Sequence[Unit]
 ) -> Generator[UnitResult | UnitFailure, None, None]:
     """Runs units one after the other.
 
     A unit that hangs is not retried: the same process would not do better.
 
     Raises:
-        TimeIsUp: units are left at the deadline.
+        TimeIsUp: units are left at the run's deadline.
     """
     with torch_threads(context.setup.threads), subnormals_flushed():
         for unit in units:
             try:
-                with until(deadline, UNIT_SECONDS):
+                with time_limit(UNIT_SECONDS):
                     outcome = attempt(context, unit)
             except TimeLimitExceeded:
                 outcome = _overdue(unit)
@@ -208,35 +208,30 @@ class Engine(AbstractContextManager["Engine"]):
         if self._pool is not None:
             self._pool.close()
 
-    def run(
-        self, units: Sequence[Unit], deadline: float = math.inf
-    ) -> Generator[UnitResult | UnitFailure, None, None]:
+    def run(self, units: Sequence[Unit]) -> Generator[UnitResult | UnitFailure, None, None]:
         """Yields one outcome for each unit. With several workers only their order can differ.
 
-        Args:
-            deadline: on the monotonic clock, when units that still run are dropped.
-
         Raises:
-            TimeIsUp: units are left at the deadline.
+            TimeIsUp: units are left at the run's deadline; those that still run are dropped.
             InputError: the Ray cluster does not answer, or has no room for a worker.
             EngineError: workers can't be started.
         """
         if not units:
             return
-        processes = self.context.setup.processes
+        options = self.context.setup.options
         if (
-            processes.engine != "ray"
-            and processes.workers is None
+            options.engine != "ray"
+            and options.workers is None
             and worker_count(None, self.context.device) == 1
         ):
-            yield from run_in_process(self.context, units, deadline)
+            yield from run_in_process(self.context, units)
             return
         if self._pool is None:
             self._pool, self._workers = _pool(self.context)
         if self._workers > 1:  # the longest first, so that all workers finish at about the same time
             units = sorted(units, key=lambda unit: -unit.images)
         try:
-            yield from dispatch(self._pool, self._idle, units, self._workers, deadline=deadline)
+            yield from dispatch(self._pool, self._idle, units, self._workers, deadline=deadline())
         except BaseException:
             self._pool = None  # it is closed
             raise
@@ -244,10 +239,10 @@ class Engine(AbstractContextManager["Engine"]):
 
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
-    processes = context.setup.processes
-    workers = worker_count(processes.workers, context.device)
-    if processes.engine == "local":
+    options = context.setup.options
+    workers = worker_count(options.workers, context.device)
+    if options.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
-    actors = load("engines", processes.engine)(context, workers)
-    as_many_as_fit = processes.workers is None and actors.joined
+    actors = load("engines", options.engine)(context, workers)
+    as_many_as_fit = options.workers is None and actors.joined
     return actors, actors.room if as_many_as_fit else workers

@@ -81,7 +81,7 @@ class InMemory:
         if isinstance(given, PixelModel):
             return copy.deepcopy(given)
         x = data.batch(range(min(SAMPLE, len(data))))[0]
-        network, answers = _query(given, x, name, self.batch_sizes)
+        own, network, answers = _query(given, x, name, self.batch_sizes)
         classes = answers.shape[1]
         if classes == 1:
             raise InputError(f"{name}: it answers one number for each image; {ONE_NUMBER}")
@@ -89,23 +89,25 @@ class InMemory:
             from_one = highest == classes and int(data.labels.min()) == 1
             mend = "labels begin at 0: give y - 1" if from_one else "give the data it was trained on"
             raise InputError(f"{name}: it answers {classes} classes, {data.name} has label {highest}; {mend}")
-        return ModelInMemory(given, network, answers, channels=data.image_shape[0])
+        return ModelInMemory((given, own), network, answers, channels=data.image_shape[0])
 
     def defence(self, spec: str, model: nn.Module, data: Dataset) -> Defence:
         """The defence that a specification with `GIVEN` names, around ``model``.
 
-        A function that answers images of ``data`` with logits is a defence, any other builds one.
+        A function that answers images of ``data`` with logits is a defence, any other builds one around the
+        user's own network, with all its methods and whatever it returns.
 
         Raises:
             InputError: what was given is no defence.
         """
         name = spec.removeprefix(GIVEN)
+        own = model.given[1] if isinstance(model, ModelInMemory) else model
         built, failure = self.defences[name], ""
         if is_function(built):
             failure = _failure(built, data.batch([i % len(data) for i in range(SAMPLE)])[0])
         if isinstance(built, type) or failure:
             try:
-                built = built(model)
+                built = built(own)
             except InputError:
                 raise
             except (Exception, SystemExit) as error:  # the user's code can fail in any way
@@ -115,7 +117,7 @@ class InMemory:
                     why = f"neither answers images ({failure}) nor builds a defence around the model"
                 raise InputError(f"defence {name}: it {why}") from error
         defence = as_defence(built, model, name=name, origin=f"defence {name}: expected a defence, got")
-        if isinstance(defence, SamplingModule) and answers_by(model, defence.module):
+        if defence.base is own or (isinstance(defence, SamplingModule) and answers_by(model, defence.module)):
             defence.base = model
         return defence
 
@@ -124,31 +126,39 @@ class ModelInMemory(PixelModel):
     """The Model of a network in memory, whatever normalisation it has inside.
 
     Args:
-        given: what the user has.
-        network: a copy of it, or the function itself.
+        given: what the user has, and the copy of it, or again the function.
+        network: answers with that copy's logits.
         answers: its logits for the first images, [n, classes], with their graph.
         channels: of these images.
 
     Attributes:
-        given: what the user has, in a tuple: it is no part of this module.
+        given: what the user has and its copy, in a tuple: they are no parts of this module.
         differentiable: whether its answers have a gradient.
     """
 
-    def __init__(self, given: Callable[[Tensor], Any], network: nn.Module, answers: Tensor, *, channels: int):
+    def __init__(
+        self,
+        given: tuple[Callable[[Tensor], Any], Callable[[Tensor], Any]],
+        network: nn.Module,
+        answers: Tensor,
+        *,
+        channels: int,
+    ):
         flat = (0.0,) * channels, (1.0,) * channels
-        super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given))
+        super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given[0]))
         self.differentiable = answers.requires_grad
-        self.given = (given,)
+        self.given = given
 
 
 def answers_by(model: nn.Module, module: nn.Module) -> bool:
-    """True if a module, or the function inside it, asks the very network that ``model`` is a copy of.
+    """True if a module, or the function inside it, asks the very network that ``model`` is a copy of, or that
+    copy.
 
     Not where that network has no gradient, which attacks through a base model take.
     """
     if not isinstance(model, ModelInMemory) or not model.differentiable:
         return False
-    return any(value is model.given[0] for value in reached_from(module))
+    return any(value is given for value in reached_from(module) for given in model.given)
 
 
 class DefenceAsModel(nn.Module):
@@ -175,8 +185,8 @@ class DefenceAsModel(nn.Module):
 
 def _query(
     given: Callable[[Tensor], Any], x: Tensor, name: str, sizes: Sequence[int]
-) -> tuple[nn.Module, Tensor]:
-    """A network as a module of our own, and its logits for x [n, C, H, W].
+) -> tuple[Callable[[Tensor], Any], nn.Module, Tensor]:
+    """A copy of a network, that as a module that answers with logits, and its logits for x [n, C, H, W].
 
     One that fails on the batches asked for is asked in batches of each of these sizes.
     """
@@ -202,7 +212,7 @@ def _query(
         _check_modes(own, asked, x, answers)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return (own if isinstance(own, nn.Module) and network.plain else asked), answers
+    return own, (own if isinstance(own, nn.Module) and network.plain else asked), answers
 
 
 @torch.no_grad()

@@ -34,8 +34,7 @@ from robustbench_coded.evaluation.execution.attack_group import (
 )
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.conditions import Conditions
-from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, DrawOptions
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch
 from robustbench_coded.evaluation.planning.comparisons import on_whole_batches, random_batch_images
@@ -93,7 +92,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
 def score_random_batches(run: UnitRun) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
     context, unit = run.context, run.unit
-    subject, seed = unit.case.subject, context.setup.conditions.seed
+    subject, seed = unit.case.subject, context.setup.options.seed
     images, perturbed = perturbed_inputs(run)
     place = {member: position for position, member in enumerate(images)}
     every = len(context.batches(subject))
@@ -172,14 +171,14 @@ class UnitFailure:
 
 
 def draws_to_score(
-    conditions: Conditions, case: cases.PlannedCase, known: int | None
+    options: DrawOptions, case: cases.PlannedCase, known: int | None
 ) -> list[tuple[streams.Purpose, list[int]]]:
     """Which draws a case is scored on, by purpose: the one that the attacker knew, if any; a deterministic
     defence has only one answer.
     """
     if known is not None or not case.subject.randomised:
         return [("scoring", [known or 0])]
-    selection, scoring = range(conditions.selection_draws), range(conditions.draws)
+    selection, scoring = range(options.selection_draws), range(options.draws)
     return [("selection", list(selection)), ("scoring", list(scoring))]
 
 
@@ -190,9 +189,9 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
         return
     run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    case, conditions = unit.case, context.setup.conditions
+    case, options = unit.case, context.setup.options
     # Under known randomness scoring draws are attacked one by one.
-    known = range(conditions.known_draws) if case.threat.draw_known else [None]
+    known = range(options.known_draws) if case.threat.draw_known else [None]
     groups = list(groups_of(run))
     # Victims attacked through the base model need no batch for that.
     through_base = case.made_by is not None and case.made_by.knows == "transfer"
@@ -218,7 +217,7 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:
                 continue
-            for purpose, draws in draws_to_score(conditions, unit.case, draw):
+            for purpose, draws in draws_to_score(options, unit.case, draw):
                 margins = score_group(run, group, x, adversarial, y, purpose, draws)
             if tally.pictures is not None:
                 _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
@@ -252,7 +251,7 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
         module.reset_peak_memory_stats(context.device)
     attacked = unit.case.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
-    keeps = (context.setup.conditions.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
+    keeps = (context.setup.options.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
     shows = attacked and unit.case.threat == WHOLE_BATCH

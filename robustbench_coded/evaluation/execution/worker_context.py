@@ -21,7 +21,7 @@ from robustbench_coded.defences.options import GIVEN, is_user_defence
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
-from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
 from robustbench_coded.models.external_architectures import is_library
@@ -76,30 +76,24 @@ class Setup:
     """A worker's orders, small enough to send.
 
     Attributes:
-        conditions: how cases are attacked and scored.
+        options: of the evaluation.
         data: data set as text, ``auto`` resolved.
         examples: number of examples evaluated.
         device: torch device as text.
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
-        first: whether the examples are the first of the data, not random ones.
-        data_dir: folder in which data sets are looked for.
-        processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
             units run.
     """
 
-    conditions: Conditions
+    options: EvalConfig
     data: str
     examples: int
     device: str
     group_images: int
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
-    first: bool = False
-    data_dir: str | None = None
-    processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
     fitting: dict[str, int] = field(default_factory=dict)
 
@@ -126,8 +120,8 @@ class WorkerContext:
     @cached_property
     def data(self) -> Dataset:
         setup = self.setup
-        whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
-        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
+        whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.options.data_dir)
+        return evaluated(whole, setup.examples, first=setup.options.first, seed=setup.options.seed)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -204,7 +198,7 @@ class WorkerContext:
 
     def _sentinel(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
-        draw = defence.sample(streams.stream(self.setup.conditions.seed, -1, "probe", 4), len(x))
+        draw = defence.sample(streams.stream(self.setup.options.seed, -1, "probe", 4), len(x))
         return memory.Sentinel.ask(defence, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
@@ -247,7 +241,7 @@ class WorkerContext:
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
-        name, folder = self.setup.data, self.setup.data_dir
+        name, folder = self.setup.data, self.setup.options.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
         rest = np.setdiff1d(data.distinct, self.numbers)
         if len(rest) < wanted and ":" not in name and self.setup.in_memory.data is None:
@@ -320,7 +314,7 @@ class WorkerContext:
         """The batch of this index: of the subject's own, or a victim's."""
         if index < VICTIMS:
             return self.batches(subject)[index]
-        return victims_batch(index - VICTIMS, self.setup.examples, subject.k, self.setup.conditions.seed)
+        return victims_batch(index - VICTIMS, self.setup.examples, subject.k, self.setup.options.seed)
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
         """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""

@@ -1,29 +1,51 @@
-"""Everything that decides an evaluation, as plain data: its options, the radius where none is given,
-and what names of attacks and presets stand for.
+"""The options of an evaluation: one definition of each, with its type, default, sentence and values. The
+command line, run.toml, `robustbench_coded.evaluate`, help and checks take them from here.
 
-``run.toml`` has the options as a file that ``csrobust eval run.toml`` repeats. Its keys are the options of
-the command line without their hyphens; its values are what stands behind them. What the presets stand
-for and no option says has the names of `EvalConfig`'s fields.
+Later stages get the groups that they need; `EvalConfig` is all of them. What was typed stays as it was:
+`EvalConfig.requests` says what presets stand for.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from fractions import Fraction
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from attacks.naming import read_runnable
+from msgspec import to_builtins
+
 from attacks.norms import NORMS
-from attacks.presets import DEFAULT, IN_L0, PRESETS, SCREENED, in_norm, is_adaptive, requested
+from attacks.presets import (
+    DEFAULT,
+    IN_L0,
+    RELAXED,
+    SCREENED,
+    TRANSFER,
+    Request,
+    in_norm,
+    is_adaptive,
+    requested,
+)
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.option import count, number, one_of, option
-from robustbench_coded.schema.case import Perturbation, setting_of_claim
+from robustbench_coded.options.claim import as_claim, read_claim
+from robustbench_coded.options.option import Option, count, last, number, one_of, option, options_of
+from robustbench_coded.options.values import (
+    as_fraction,
+    as_named_path,
+    as_seconds,
+    counts,
+    kept_over,
+    named_norm,
+    named_paths,
+    radii,
+    seconds,
+    state_rule,
+    words,
+)
+from robustbench_coded.schema.case import Perturbation, StatedClaim
 from robustbench_coded.schema.words import CONTROLS
 
+SCREEN = "screen"  # the attacks of `csrobust screen`, which runs the first rungs of the protocol alone
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64  # of the threat models with one victim in a batch
 SCREENED_VICTIMS = 4  # of `screen`: asked once, it errs least with the fewest random batches
@@ -42,35 +64,16 @@ def without_checkpoint(specs: Sequence[str]) -> bool:
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """The options of one evaluation; their help says what most of them do.
+class ModelOptions:
+    """Models and defences; ``checkpoints`` are (name, path) of each."""
 
-    Attributes:
-        checkpoints: (name, path) of each checkpoint.
-        normalize: normalisation as text; None takes the stored one, or that of batch-norms' statistics.
-        data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
-        limit: how many examples are taken, on all of which every row runs; None takes all there are.
-        all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
-            verdict needs.
-        defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
-        attacks: names of attacks, presets expanded.
-        victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
-        relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
-        second_attacks: those of ``attacks`` that run only where the others leave something.
-        norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
-        aware_attacks: separate attacks under known randomness, each for one scoring draw.
-        early_stop: stop on examples already misclassified where that changes nothing but the time.
-        device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
-        threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
-            else cores / workers.
-        workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
-        time: seconds after which the run ends cleanly, at the end of a unit.
-        until: ``settled``: run what may change a verdict, and nothing else.
-        claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
-            about; claim_votes: of how many answers to an input the majority counts.
-    """
-
-    checkpoints: tuple[tuple[str, str], ...]
+    checkpoints: tuple[tuple[str, str], ...] = option(
+        (),
+        "Checkpoint, PATH or NAME=PATH; may be repeated.",
+        word="ckpt",
+        read=named_paths,
+        write=as_named_path,
+    )
     arch: str | None = option(None, "Architecture name, or package.module:function that builds it.")
     normalize: str | None = option(
         None, "Normalisation: none, cifar10, cifar10-2023, imagenet or MEAN,MEAN,MEAN/STD,STD,STD."
@@ -80,6 +83,29 @@ class EvalConfig:
         "If architecture or normalisation is ambiguous, use the candidate with the highest accuracy on the "
         "labelled data.",
     )
+    rci: tuple[str, ...] = option(
+        (),
+        "Randomised coded inference with N coded images, such as N=190, N=1.5K (1.5 times the batch size) "
+        "or N=190,average=4 (mean over 4 draws).",
+    )
+    coded: tuple[str, ...] = option((), "RCI without the random permutation, such as N=190.")
+    defence: tuple[str, ...] = option(
+        (),
+        "Another defence: a name from `csrobust list defences`, package.module:build, file.py:build, or "
+        "'cmd: COMMAND' to run one in another environment.",
+    )
+    standard: bool = option(True, "Also evaluate standard inference.")
+
+    @property
+    def defences(self) -> tuple[str, ...]:
+        """Specifications: ``rci:N=190``, ``coded:N=128``, ``package.module:build``."""
+        return (*(f"rci:{t}" for t in self.rci), *(f"coded:{t}" for t in self.coded), *self.defence)
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data and batches; without ``limit`` and ``all``, rows run on as many examples as a verdict needs."""
+
     data: str = option("auto", "Data set: auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder to search for data sets.")
     limit: int | None = option(None, "Evaluate a random, class-balanced sample of N examples.", count())
@@ -89,145 +115,235 @@ class EvalConfig:
         (128,),
         "Inputs classified together (K); comma-separated for several sizes.",
         count(most=LARGEST_BATCH),
+        read=lambda texts, flag: counts(",".join(texts), flag),
     )
-    standard: bool = option(True, "Also evaluate standard inference.")
-    defences: tuple[str, ...] = ()
-    attacks: tuple[str, ...] = ()
-    victim_attacks: tuple[str, ...] = ()
-    relaxed_attacks: tuple[str, ...] = ()
-    second_attacks: tuple[str, ...] = ()
-    norm: str = option(
-        "linf",
-        "Norm: linf, l2, l1 or l0 (pixels).",
-        one_of(*NORMS),
+    state: str = option(
+        "reset",
+        "State of a defence: reset before each batch, or persistent:8, kept over 8 batches.",
+        state_rule,
     )
+
+    @property
+    def batches_kept(self) -> int:
+        """Batches over which a defence keeps its state; 0 where it is reset before each."""
+        return kept_over(self.state) or 0
+
+
+@dataclass(frozen=True)
+class AttackOptions:
+    """Attacks; None is the default of the norm, for eps of the data set; several eps are a security curve."""
+
+    attacks: tuple[str, ...] | None = option(
+        None,
+        "Presets (paper, adaptive, aa, full) and names from `csrobust list attacks`, comma-separated.",
+        read=words,
+        shown="paper,adaptive",
+    )
+    norm: str = option("linf", "Norm: linf, l2, l1 or l0 (pixels).", one_of(*NORMS), read=last(named_norm))
     eps: tuple[float, ...] | None = option(
         None,
-        "Perturbation radius; default 8/255 (digits 0.3; l2 0.5 on 32x32 images). Comma-separated radii give "
-        "a curve.",
+        "Perturbation radius; default 8/255 (digits 0.3; l2 0.5 on 32x32 images). Comma-separated radii "
+        "give a curve.",
         number(0),
+        read=radii,
+        write=as_fraction,
     )
-    eps_space: str = option(
+    eps_space: Literal["pixel", "normalized"] = option(
         "pixel",
-        "Space in which eps is measured: pixel ([0, 1]) or normalized (after normalisation; in pixels, eps "
-        "is multiplied by each channel's standard deviation).",
-        one_of("pixel", "normalized"),
+        "Space in which eps is measured: pixel ([0, 1]) or normalized (after normalisation; in pixels, "
+        "eps is multiplied by each channel's standard deviation).",
     )
     inputs: tuple[str, ...] = option(
         ("batch",),
-        "Inputs that the attacker controls: batch (all, default), victim (one) or co-batch (one, beside "
-        "others of the attacker's choice).",
+        "Inputs that the attacker controls: batch (all), victim (one) or co-batch (one, beside others of "
+        "the attacker's choice).",
+        read=words,
     )
+
+    @property
+    def screens(self) -> bool:
+        """True for the attacks of `screen`, which runs the first rungs of the protocol alone."""
+        return self.attacks == (SCREEN,)
+
+    @property
+    def victims(self) -> int:
+        """Of the threat models with one victim in a batch."""
+        return SCREENED_VICTIMS if self.screens else VICTIMS
+
+    @property
+    def checks(self) -> bool:
+        """True if the attacks run that the checks of verdicts require: presets say so."""
+        return is_adaptive(self.typed)
+
+    @property
+    def typed(self) -> tuple[str, ...]:
+        """Names and presets, as they were typed or by default."""
+        return (IN_L0 if self.norm == "l0" else DEFAULT) if self.attacks is None else self.attacks
+
+    def perturbations(self, eps: Sequence[float]) -> tuple[Perturbation, ...]:
+        """The budgets of these radii."""
+        return tuple(Perturbation(self.norm, size, self.eps_space) for size in eps)
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """Draws and seed, which names all streams of random numbers.
+
+    Attributes:
+        selection_draws: to choose attacks by; no option, a constant of evaluations.
+    """
+
     draws: int = option(
         10, "Number of fresh draws on which a randomised defence is scored.", count(most=10_000)
     )
-    selection_draws: int = option(
-        2, "Number of draws used to select the strongest attack.", count(most=10_000)
-    )
-    aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     seed: int = option(0, "Random seed of the run.", count(0, 2**63 - 1))
-    early_stop: bool = option(
-        True, "Stop attacking an example once it is misclassified (deterministic defences only)."
+    selection_draws: int = 2
+
+    @property
+    def known_draws(self) -> int:
+        """Scoring draws that are attacked one by one where the attacker knows them."""
+        return min(AWARE_ATTACKS, self.draws)
+
+
+@dataclass(frozen=True)
+class VerdictOptions:
+    """Verdicts, claims, time; ``time`` is in seconds."""
+
+    margin: float = option(
+        3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
     )
-    attack_precision: str = option(
-        "float32",
-        "Precision of attack gradients: float32, bfloat16 or auto.",
-        one_of("float32", "bfloat16", "auto"),
-    )
-    device: str | None = option(
-        None, "Device: cpu, cuda, mps, xpu or cuda:1; default: the accelerator if there is one, else cpu."
-    )
-    threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
-    engine: str = option(
-        "local",
-        "Where workers run: local or ray (started here, or the cluster of RAY_ADDRESS).",
-        one_of("local", "ray"),
-    )
-    workers: int | None = option(
-        None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
+    claim: StatedClaim | None = option(
+        None,
+        "A claimed accuracy to test, and where it was measured: 72%, or '72% pgd-10 batch/unknown "
+        "eps=8/255 votes=5' (the majority of 5 draws). The attack is added to --attacks.",
+        read=last(read_claim),
+        write=as_claim,
     )
     time: float | None = option(
         None,
         "Stop cleanly after this time (90s, 30m, 2h) and report what is done; the same command resumes.",
         number(0, above=True),
+        read=last(seconds),
+        write=as_seconds,
     )
-    until: str | None = option(
-        None,
-        "Stopping rule: settled skips attacks that can no longer change the verdict.",
-        one_of("settled"),
+    until: Literal["settled"] | None = option(
+        None, "Stopping rule: settled skips attacks that can no longer change the verdict."
     )
-    checks: bool = False  # run the attacks that the checks of verdicts require: presets do
-    state: str = option(
-        "reset",
-        "State of a defence: reset before each batch, or persistent over a sequence of batches.",
-        one_of("reset", "persistent"),
+
+
+@dataclass(frozen=True)
+class HardwareOptions:
+    """Hardware; threads that are not given are those that the run folder began with, else OMP_NUM_THREADS."""
+
+    device: str | None = option(
+        None, "Device: cpu, cuda, mps, xpu or cuda:1; default: the accelerator if there is one, else cpu."
     )
-    sequence_length: int = option(8, "Batches per sequence with --state persistent.", count(2, 10_000))
-    save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
-    margin: float = option(
-        3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
+    attack_precision: Literal["float32", "bfloat16", "auto"] = option(
+        "float32", "Precision of attack gradients: float32, bfloat16 or auto."
     )
-    claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
-    claim_threat: str | None = option(
-        None, "Threat model of the claim; default: the first of --inputs, draw unknown."
+    threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
+    workers: int | None = option(
+        None, "Worker processes; by default one per GPU if there are several.", count(most=MOST_AT_ONCE)
     )
-    claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
-    claim_votes: int | None = option(
-        None, "Test the claim for the majority vote of this many draws, not the mean.", count(2, 10_000)
+    engine: Literal["local", "ray"] = option(
+        "local", "Where workers run: local or ray (started here, or the cluster of RAY_ADDRESS)."
     )
-    claim_attack: str | None = option(
-        None, "Attack under which the claimed accuracy was measured; added to --attacks."
-    )
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Output; ``command`` is the command line, which is no option."""
+
     out: Path | None = option(None, "Run folder; by default named after the checkpoint and the data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
+    save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     command: tuple[str, ...] = field(default=(), compare=False)
 
-    @property
-    def screens(self) -> bool:
-        """True for the attacks of `screen`, which runs the first rungs of the protocol alone."""
-        return self.until == "settled" and set(self.attacks) == {*in_norm(SCREENED, self.norm)}
+
+# The order of `--help`.
+GROUPS: dict[str, type] = {
+    "Models and defences": ModelOptions,
+    "Data and batches": DataOptions,
+    "Attacks": AttackOptions,
+    "Draws and seed": DrawOptions,
+    "Verdicts, claims, time": VerdictOptions,
+    "Hardware": HardwareOptions,
+    "Output": OutputOptions,
+}
+
+
+@dataclass(frozen=True)
+class EvalConfig(
+    OutputOptions,
+    HardwareOptions,
+    VerdictOptions,
+    DrawOptions,
+    AttackOptions,
+    DataOptions,
+    ModelOptions,
+):
+    """The options of one evaluation."""
 
     @property
-    def batches_kept(self) -> int:
-        """Batches over which a defence keeps its state; 0 where it is reset before each."""
-        return self.sequence_length if self.state == "persistent" else 0
+    def requests(self) -> dict[str, Request]:
+        """Where each attack runs that the names and presets stand for.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        claimed = None if self.claim is None else self.claim.attack
+        found = _screened(self.norm) if self.screens else _requested(self.typed, self.norm, claimed)
+        if self.batches_kept:  # co-batched inputs are drawn at random, whatever batches are like
+            found = {name: each._replace(on_victims=False) for name, each in found.items() if each.on_batches}
+        return found
 
     @property
-    def conditions(self) -> Conditions:
-        """How cases are attacked and scored."""
-        return Conditions(
-            seed=self.seed,
-            draws=self.draws,
-            selection_draws=self.selection_draws,
-            aware_attacks=self.aware_attacks,
-            victims=SCREENED_VICTIMS if self.screens else VICTIMS,
-            early_stop=self.early_stop,
-            # A claim that is refuted needs them as evidence.
-            keeps_adversarials=self.save_adversarials or self.claim is not None,
-        )
+    def attack_names(self) -> tuple[str, ...]:
+        """The attacks on the requested inputs."""
+        return tuple(name for name, each in self.requests.items() if each.on_batches)
 
-    def requested(self, eps: Sequence[float]) -> RequestedAttacks:
-        """The requested attacks, within these radii."""
-        claimed = None
-        if self.claim is not None:
-            claimed = setting_of_claim(self.claim_threat, self.claim_eps, self.inputs, eps)
-        return RequestedAttacks(
-            attacks=self.attacks,
-            # Co-batched inputs are drawn at random, whatever batches are like.
-            victim_attacks=() if self.batches_kept else self.victim_attacks,
-            relaxed_attacks=self.relaxed_attacks,
-            second_attacks=self.second_attacks,
-            inputs=self.inputs,
-            perturbations=tuple(Perturbation(self.norm, size, self.eps_space) for size in eps),
-            claimed=claimed,
-        )
+    @property
+    def keeps_adversarials(self) -> bool:
+        """True if perturbed inputs are stored: a claim that is refuted needs them as evidence."""
+        return self.save_adversarials or self.claim is not None
 
-    def as_data(self) -> dict:
-        """Plain JSON data, for run.json."""
-        data = asdict(self)
-        data["out"] = None if self.out is None else str(self.out)
-        return data
+    def as_data(self) -> dict[str, Any]:
+        """Plain JSON data, for run.json; attacks one by one."""
+        resolved = {"attacks": self.attack_names, "checks": self.checks}
+        return to_builtins(self, enc_hook=str) | resolved
 
+
+@cache
+def _requested(typed: tuple[str, ...], norm: str, claimed: str | None) -> dict[str, Request]:
+    if "" in typed:
+        said = ",".join(typed)
+        raise InputError(f"--attacks {said!r} has an empty name; write names divided by single commas")
+    # They run, named or not.
+    names = [name for name in typed if name not in CONTROLS]
+    if typed and not names:
+        said = ",".join(typed)
+        raise InputError(f"--attacks {said}: this always runs; name an attack besides, as fgsm")
+    try:
+        return requested(names, norm, claimed)
+    except ValueError as error:
+        raise InputError(f"--attacks: {error}") from error
+
+
+@cache
+def _screened(norm: str) -> dict[str, Request]:
+    transfer, hidden = in_norm((TRANSFER, RELAXED[0]), norm)
+    names = in_norm(SCREENED, norm)
+    return {name: Request(on_victims=name == transfer, if_hidden=name == hidden) for name in names}
+
+
+@cache
+def options() -> dict[str, Option]:
+    """Every option of `EvalConfig`, by name, in the order of `--help`."""
+    return {name: option for group in GROUPS.values() for name, option in options_of(group).items()}
+
+
+# Those that `robustbench_coded.evaluate` makes from arguments of its own.
+OF_ARGUMENTS = frozenset({"checkpoints", "data", "rci", "coded", "defence", "attacks"})
 
 DIGITS_LINF = 0.3  # of scikit-learn's and of MNIST
 LINF = 8 / 255
@@ -255,116 +371,3 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     raise InputError(
         f"--norm {norm} has no usual radius on {data} (images {size}); give one, for example --eps {example}"
     )
-
-
-def attack_options(
-    texts: Sequence[str] = (), *, norm: str = "linf", claimed: str | None = None
-) -> dict[str, Any]:
-    """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
-    configuration.
-
-    Args:
-        texts: names and presets, each one or several divided by commas; none for the default of the norm.
-            ``clean`` and ``random-sign`` always run, named or not.
-        claimed: the attack that a claim is about, which always runs.
-    Raises:
-        InputError: an unknown name.
-    """
-    default = IN_L0 if norm == "l0" else DEFAULT
-    parts = [part.strip() for text in texts or default for part in text.split(",")]
-    if "" in parts:
-        raise InputError(
-            f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
-        )
-    if not (parts := [part for part in parts if part not in CONTROLS]):
-        raise InputError(f"--attacks {','.join(texts)}: this always runs; name an attack besides, as fgsm")
-    if claimed is not None:
-        try:
-            claimed = str(read_runnable(claimed))
-        except ValueError as error:
-            raise InputError(f"--claim-attack: {error}") from error
-    try:
-        found = requested(parts, norm, claimed)
-    except ValueError as error:
-        raise InputError(f"--attacks: {error}") from error
-    return {
-        "attacks": tuple(name for name, each in found.items() if each.on_batches),
-        "victim_attacks": tuple(name for name, each in found.items() if each.on_victims),
-        "relaxed_attacks": tuple(name for name, each in found.items() if each.if_hidden),
-        "second_attacks": tuple(name for name, each in found.items() if each.if_open),
-        "checks": is_adaptive(parts),
-    }
-
-
-# Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
-# folder is where the file lies, so that a run that is moved still names itself.
-_ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks")
-_OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_size"}
-_NEVER = {"command", "overwrite", "out"}
-
-
-def run_toml(config: EvalConfig) -> str | None:
-    """The options that are not at their defaults, as TOML; None where a name holds bytes that are no text."""
-    lines = [f"{key} = {_toml(value)}" for key, value in _entries(config)]
-    first = "# csrobust eval run.toml repeats this evaluation; options behind it change it."
-    text = "\n".join([first, *lines, ""])
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return None
-    return text
-
-
-def _entries(config: EvalConfig) -> Iterator[tuple[str, Any]]:
-    if config.checkpoints:
-        named = [path if Path(path).stem == name else f"{name}={path}" for name, path in config.checkpoints]
-        yield "ckpt", named
-    if config.defences:
-        yield "defence", list(config.defences)
-    yield from _attacks(config)
-    if config.eps is not None:
-        yield "eps", [_fraction(eps) for eps in config.eps]
-    yield "batch_size", list(config.batch_size)
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        if entry.name in _OTHERWISE | _NEVER or value is None or value == entry.default:
-            continue
-        if entry.name == "time":
-            yield "time", f"{value:.17g}s"
-        elif entry.name == "claim_eps":
-            yield entry.name, _fraction(value)
-        elif isinstance(value, tuple | bool | int | float):
-            yield entry.name, list(value) if isinstance(value, tuple) else value
-        else:
-            yield entry.name, str(value)
-
-
-def _attacks(config: EvalConfig) -> Iterator[tuple[str, Any]]:
-    """The presets that stand for these attacks, where some do, and what is named besides; else every name."""
-    wanted = {name: getattr(config, name) for name in _ATTACKS}
-    presets = [DEFAULT, *((name,) for name in PRESETS), *combinations(PRESETS, 2)]
-    for chosen in presets:
-        among = attack_options(chosen, norm=config.norm)["attacks"]
-        besides = tuple(name for name in config.attacks if name not in among)
-        for texts in ((*chosen, *besides), (*besides, *chosen)):
-            if attack_options(texts, norm=config.norm) == wanted:
-                yield "attacks", list(texts)
-                return
-    for name, value in wanted.items():
-        if value and name != "checks":
-            yield name, list(value)
-
-
-def _fraction(value: float) -> str:
-    """``8/255`` where that is the number, else all its digits."""
-    over = f"{round(value * 255, 6):g}"
-    same = float(Fraction(over) / 255) == value
-    return min([repr(value), f"{over}/255"] if same else [repr(value)], key=len)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, str):  # as JSON, but for the one character that TOML escapes and JSON does not
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return str(value).lower() if isinstance(value, bool) else repr(value)

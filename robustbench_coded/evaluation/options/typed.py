@@ -1,8 +1,7 @@
 """The options of ``robustbench_coded.evaluate`` as an editor completes and checks them.
 
-`EvalConfig` is their one definition, with help, default and rule. A type checker cannot read it there, so the
-names stand here once more (a test compares both), with the types that Python callers may write: one value
-where a tuple is stored, and text or a number for a radius.
+`EvalConfig` is their one definition; ``docs/options.py`` writes this file from it, with the types that Python
+callers may write: one value where a tuple is stored, and text or a number for a radius.
 """
 
 from collections.abc import Sequence
@@ -20,36 +19,28 @@ class EvaluateOptions(TypedDict, total=False):
     arch: str | None
     normalize: str | None
     guess: bool
+    standard: bool
     data_dir: str | PathLike[str] | None
     limit: int | None
     all: bool
     first: bool
     batch_size: int | Sequence[int]
-    standard: bool
+    state: str
     norm: str | float
     eps: Radius | Sequence[Radius] | None
     eps_space: Literal["pixel", "normalized"]
     inputs: str | Sequence[str]
     draws: int
-    selection_draws: int
-    aware_attacks: int
     seed: int
-    early_stop: bool
-    attack_precision: Literal["float32", "bfloat16", "auto"]
-    device: str | torch.device | None
-    threads: int | None
-    engine: Literal["local", "ray"]
-    workers: int | None
-    time: float | None
-    until: Literal["settled"] | None
-    state: Literal["reset", "persistent"]
-    sequence_length: int
-    save_adversarials: bool
     margin: float
-    claim: float | None
-    claim_threat: str | None
-    claim_eps: float | None
-    claim_votes: int | None
-    claim_attack: str | None
+    claim: float | str | None
+    time: float | str | None
+    until: Literal["settled"] | None
+    device: str | torch.device | None
+    attack_precision: Literal["float32", "bfloat16", "auto"]
+    threads: int | None
+    workers: int | None
+    engine: Literal["local", "ray"]
     out: str | PathLike[str] | None
     overwrite: bool
+    save_adversarials: bool

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from robustbench_coded.evaluation.options.conditions import RequestedAttacks
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.words import CONTROLS, STANDARD
@@ -49,7 +48,7 @@ def comparison_of(case: PlannedCase) -> Comparison:
 
 
 def comparisons_judged(
-    requested: RequestedAttacks, cases: Sequence[PlannedCase]
+    cases: Sequence[PlannedCase], claimed: tuple[str, float | None] | None = None
 ) -> dict[Comparison, tuple[Case, ...]]:
     """The settings by which a comparison is settled, of every comparison that has a verdict.
 
@@ -58,6 +57,7 @@ def comparisons_judged(
 
     Args:
         cases: all that may run.
+        claimed: the threat model and radius that a claim is about.
     """
     attacks = [case for case in cases if case.attack not in CONTROLS]
     defended = any(case.subject.spec != STANDARD for case in attacks)
@@ -67,11 +67,9 @@ def comparisons_judged(
     judged = {}
     for comparison, own in settings.items():
         about = comparison.subject.spec != STANDARD or not defended
-        claimed = [
-            key for key in own if about and requested.claimed == (str(key.threat), key.perturbation.eps)
-        ]
+        also = [key for key in own if about and claimed == (str(key.threat), key.perturbation.eps)]
         weakest = [key for key in own if not key.threat.draw_known] or list(own)
-        judged[comparison] = tuple(dict.fromkeys([*weakest, *claimed]))
+        judged[comparison] = tuple(dict.fromkeys([*weakest, *also]))
     return judged
 
 

@@ -10,8 +10,8 @@ from msgspec import structs
 from attacks import presets
 from attacks.attack import Runnable, Submitted
 from attacks.naming import read_runnable
-from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
+from attacks.presets import Request
+from robustbench_coded.evaluation.options.config import AWARE_ATTACKS, IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import (
     Batch,
@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_batch,
 )
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, STANDARD
 
@@ -41,22 +41,23 @@ def batches_for(subject: cases.ProbedSubject, examples: int) -> list[Batch]:
 
 
 def cases_for(
-    requested: RequestedAttacks, subjects: Sequence[cases.ProbedSubject]
+    config: EvalConfig, perturbations: Sequence[Perturbation], subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[PlannedCase], list[str | NotRun]]:
     """The rows that these subjects, attacks and perturbations give, and what is left out."""
+    requests = config.requests
     rows: list[PlannedCase] = []
     notes: dict[str | NotRun, None] = {}
     for subject in subjects:
-        unmoved = structs.replace(requested.perturbations[0], eps=0.0)
+        unmoved = structs.replace(perturbations[0], eps=0.0)
         rows.append(cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved))
-        rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in requested.perturbations]
+        rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in perturbations]
         attacks: list[PlannedCase] = []
-        named = (*requested.attacks, *requested.victim_attacks, *_in_their_place(requested, subject, notes))
-        for attack in map(read_runnable, dict.fromkeys(named)):
+        for text in dict.fromkeys((*requests, *_in_their_place(config, subject, notes))):
+            attack, request = read_runnable(text), requests.get(text, Request())
             attacks += [
                 cases.planned_case(subject, threat, attack, perturbation)
-                for threat in _threats(requested, subject, attack, notes)
-                for perturbation in requested.perturbations
+                for threat in _threats(config, subject, attack, request, notes)
+                for perturbation in perturbations
             ]
         # A victim sits in a batch of its own, clean and perturbed.
         inputs = dict.fromkeys(case.threat.inputs for case in attacks if case.threat.one_victim)
@@ -66,56 +67,56 @@ def cases_for(
 
 
 def _in_their_place(
-    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
+    config: EvalConfig, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """Attacks for a subject if all requested ones follow a gradient that it does not have."""
-    attacks = [*map(read_runnable, requested.attacks)]
+    attacks = [*map(read_runnable, config.attack_names)]
     if not attacks or any(not each.differentiates or subject.has_gradient_for(each) for each in attacks):
         return []
     instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(presets.TRANSFER)
-    instead = [*presets.in_norm(instead, requested.norm)]
+    instead = [*presets.in_norm(instead, config.norm)]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
 
 def _threats(
-    requested: RequestedAttacks,
+    config: EvalConfig,
     subject: cases.ProbedSubject,
     attack: Runnable,
+    request: Request,
     notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
-    named = not requested.victim_attacks
+    named = not any(each.on_victims for each in config.requests.values())
     name = str(attack)
     if attack.uses_base and not subject.has_base:
         why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
         if subject.spec != STANDARD or named:
             notes[NotRun(name, subject.label, "", why)] = None
         return []
-    if name in requested.relaxed_attacks and (
+    if request.if_hidden and (
         not subject.hides_gradient  # torch's own gradients are what they would be
         or (name in presets.LAST_RESORT and subject.relaxable)
     ):
         return []
-    if name in requested.second_attacks and not _suits(name, subject):
+    if request.if_open and not _suits(name, subject):
         return []
     # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
     if attack.differentiates and attack.package is None and not subject.has_gradient_for(attack):
         notes[NotRun(name, subject.label, "", "it has no gradient")] = None
         return []
-    on_victims_alone = name in requested.victim_attacks and name not in requested.attacks
-    all_inputs = [] if on_victims_alone else ["batch"]
+    all_inputs = ["batch"] if request.on_batches else []
     if all_inputs and subject.batch_dependent:
-        all_inputs = list(dict.fromkeys(requested.inputs))
+        all_inputs = list(dict.fromkeys(config.inputs))
     randomness = "known" if attack.knows == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
             notes[NotRun(name, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    if subject.batch_dependent and name in requested.victim_attacks and "victim" not in all_inputs:
+    if subject.batch_dependent and request.on_victims and "victim" not in all_inputs:
         all_inputs.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
@@ -158,7 +159,7 @@ class UnitMaker:
         size: the one that cases are cut for.
     """
 
-    conditions: Conditions
+    options: EvalConfig
     group_images: int
     fixed: dict[str, Any]
     sizes: tuple[int, ...]
@@ -184,7 +185,7 @@ class UnitMaker:
         """The batches that each sample size adds."""
         whole = self._images_per_batch(case)
         if case.threat.one_victim:
-            most, seed = self.conditions.victims, self.conditions.seed
+            most, seed = self.options.victims, self.options.seed
             counts = [victims_at(self.sizes, size, most) for size in self.sizes if size <= self.size]
             made = [victims_batch(v, self.sizes[-1], case.subject.k, seed) for v in range(counts[-1])]
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
@@ -218,9 +219,9 @@ class UnitMaker:
 
     def _images_per_batch(self, case: PlannedCase) -> int:
         """Image gradients for one batch (or one victim), scoring included: a forward is a third of one."""
-        subject, conditions = case.subject, self.conditions
-        separate = conditions.aware_attacks if case.threat.draw_known else 1
-        draws = conditions.draws + conditions.selection_draws if subject.randomised else 1
+        subject, options = case.subject, self.options
+        separate = AWARE_ATTACKS if case.threat.draw_known else 1
+        draws = options.draws + options.selection_draws if subject.randomised else 1
         images = subject.images * draws // 3
         if case.submission is not None:
             images += subject.images * case.submission.questions // 3
@@ -236,7 +237,7 @@ class UnitMaker:
         if unit.case.submission is not None:
             count = None
             if unit.case.threat.one_victim:
-                count = victims_at(self.sizes, self.size, self.conditions.victims)
+                count = victims_at(self.sizes, self.size, self.options.victims)
             made = (self.units_of_first(source, count) for source in unit.case.submission.sources)
             unit = replace(unit, sources=tuple(made))
         return replace(unit, id=cases.unit_id(unit, self.fixed))

@@ -44,7 +44,7 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
                 recorder.write(before)
             raise
         if step.rung == SELF_TESTS:
-            run_selftests(recorder.folder, evaluation.prepared, recorder.listener, work.deadline)
+            run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
     for comparison in plan.judged:
         verdicts = [standing.verdict for standing in standings_of(plan, evidence, comparison)]
         if comparison not in reported and VerdictName.NOT_SETTLED not in verdicts:

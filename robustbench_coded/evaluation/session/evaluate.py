@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.engine.worker_pool import EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
-from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
@@ -29,7 +31,7 @@ from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.threads import subnormals_flushed
-from robustbench_coded.user_code import TimeIsUp
+from robustbench_coded.user_code import TimeIsUp, until
 
 
 class IncompleteRun(Exception):
@@ -108,11 +110,20 @@ def evaluate(
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
-    begin = time.monotonic()
-    listener = listener or Listener()
+    end = math.inf if config.time is None else time.monotonic() + config.time
+    with until(end):
+        return _evaluate(config, listener or Listener(), in_memory, fresh=fresh)
+
+
+def _evaluate(config: EvalConfig, listener: Listener, in_memory: InMemory | None, *, fresh: bool) -> Path:
     given = config if in_memory is None else None
-    prepared, path = made_ready(config, in_memory, listener.preparing)
-    deadline = math.inf if config.time is None else begin + config.time
+    try:
+        prepared, path = made_ready(config, in_memory, listener.preparing)
+    except TimeIsUp:
+        raise InputError(
+            f"--time {config.time:g}s is over before every defence was probed, and no attack has begun; give "
+            "more time"
+        ) from None
     if fresh and config.out is None:
         path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (
@@ -134,7 +145,7 @@ def evaluate(
             listener.note(outlook(evaluation))
         done, store = recorder.done, recorder.store
         try:
-            evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))
+            evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener))
         finally:
             recorder.note_changes()
         _write_run_file(path, given)

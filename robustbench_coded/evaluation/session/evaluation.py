@@ -106,7 +106,7 @@ def plan_of(
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every case that may run, on all of its examples."""
-    cases, notes = cases_for(prepared.requested, prepared.subjects)
+    cases, notes = cases_for(prepared.config, prepared.perturbations, prepared.subjects)
     return plan_of(cases, prepared.maker().units, notes)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,31 +11,31 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from attacks.adapters import objects
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import brought
-from robustbench_coded.deleted import answer_to
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.config import EvalConfig, attack_options, without_checkpoint
-from robustbench_coded.evaluation.options.option import named_norm, plain, radii
+from robustbench_coded.evaluation.options.config import (
+    OF_ARGUMENTS,
+    EvalConfig,
+    options,
+    without_checkpoint,
+)
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
+from robustbench_coded.options.deleted import answer_to
+from robustbench_coded.options.option import Option, plain
+from robustbench_coded.options.values import words
 
-# Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
-MADE_HERE = frozenset(
-    {
-        *("checkpoints", "data", "defences", "command"),
-        *("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks"),
-    }
-)
-ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "listener")
-SEVERAL = ("batch_size", "inputs")
+ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "listener", "quiet")
 SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line
 # What other libraries call an option, where the name alone does not tell.
 CALLED_ELSEWHERE = {
@@ -57,6 +57,7 @@ def evaluate(
     defences: Any = (),
     attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
     listener: Listener | None = None,
+    quiet: bool = False,
     **options: Unpack[EvaluateOptions],
 ) -> Run:
     """Evaluates models behind defences and writes a run folder, like ``csrobust eval``.
@@ -78,10 +79,10 @@ def evaluate(
             Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or as a list, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
-        listener: receives the events of the run. None shows progress on standard error, ``Listener()``
-            nothing.
-        options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
-            ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
+        listener: receives the events of the run. None shows progress on standard error.
+        quiet: show no progress.
+        options: those of ``csrobust eval --help``: ``eps="8/255"``, ``batch_size=128``, ``limit=640``,
+            ``draws``, ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
     Returns:
         the run. ``.summary`` is a pandas frame with a row per attack, ``.judgements`` are the verdicts,
@@ -93,11 +94,13 @@ def evaluate(
     """
     given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
-        run = _evaluate(**given, listener=listener, options=options)
+        run, images = _evaluate(**given, listener=listener or (Listener() if quiet else None), chosen=options)
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    base = given | {"listener": listener, **options, "out": run.path, "overwrite": False}
+    read = {} if images is None else {"data": images, "labels": None}  # a stream is read once
+    told = {"listener": listener, "quiet": quiet}
+    base = given | read | told | {**options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
@@ -108,15 +111,21 @@ def _evaluate(
     defences: Any,
     attacks: Any,
     listener: Listener | None,
-    options: Mapping[str, Any],
-) -> Run:
-    chosen = _options(options)
+    chosen: Mapping[str, Any],
+) -> tuple[Run, Dataset | None]:
+    """The run, and the images that were given in memory."""
+    chosen = _options(chosen)
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
     named, built = _defences(defences)
     alone = not checkpoints and not networks
     if alone and not without_checkpoint(named):
         raise InputError("no model given; give a network, a checkpoint's path, or either by name")
+    several = () if attacks is None else _several(attacks)
+    for line in filter(None, map(objects.written, several)):
+        raise InputError(f"attacks: {line}")
+    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
+        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     plain = isinstance(data, str) and labels is None
     in_memory = InMemory(
         None if plain else dataset_in_memory(data if labels is None else (data, labels)),
@@ -125,18 +134,16 @@ def _evaluate(
         chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
-    several = () if attacks is None else _several(attacks)
-    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
-        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
         checkpoints=checkpoints,
         data=data if plain else "auto",
-        defences=named,
-        **attack_options(keep(several), norm=chosen.get("norm", "linf"), claimed=chosen.get("claim_attack")),
+        defence=named,
+        attacks=None if attacks is None else words([*keep(several)], "--attacks"),
         **chosen,
     )
+    _ = config.requests  # a wrong name is said before anything is loaded
     if alone and in_hand:
         if any(brought(text) is not None for text in named):
             raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
@@ -144,7 +151,8 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
+        path = run_evaluation(config, listener, in_memory if in_hand else None, fresh=True)
+    return load_run(path), in_memory.data
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
@@ -201,14 +209,14 @@ def _defence_name(defence: Any) -> str:
     return own if isinstance(own, str) else name_of(defence)
 
 
-def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
-    known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
-    for name in options:
-        if (other := SPELT.get(name)) in options:
+    known = {name: option for name, option in options().items() if name not in OF_ARGUMENTS}
+    for name in given:
+        if (other := SPELT.get(name)) in given:
             raise InputError(f"{name} and {other} are the same option; give one")
-    options = {SPELT.get(name, name): value for name, value in options.items()}
-    for name, value in options.items():
+    given = {SPELT.get(name, name): value for name, value in given.items()}
+    for name, value in given.items():
         if name not in known:
             if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
                 spec = value if name == "defence" else f"{name}:{value}"
@@ -218,19 +226,24 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
-    chosen = {name: _plain(value) for name, value in options.items()}
-    if "norm" in chosen:
-        chosen["norm"] = named_norm(chosen["norm"], "norm")
-    for name in ("eps", *SEVERAL):
-        if chosen.get(name) is not None:
-            chosen[name] = tuple(map(_plain, _several(chosen[name])))
-    if chosen.get("eps") is not None:
-        chosen["eps"] = sum((radii([e], "eps") if isinstance(e, str) else (e,) for e in chosen["eps"]), ())
-    if (out := chosen.get("out")) is not None:
-        if not isinstance(out, str):
-            raise InputError(f"out {out!r} is not a folder's path")
-        chosen["out"] = Path(out)
-    return chosen
+    return {name: _value(known[name], value) for name, value in given.items()}
+
+
+def _value(option: Option, given: Any) -> Any:
+    """What Python callers may write, text as on the command line or numbers of any library, as a field."""
+    value = _plain(given)
+    if value is None:
+        return None
+    if option.several:
+        parts = map(_plain, _several(value))
+        return sum((option.value([part]) if isinstance(part, str) else (part,) for part in parts), ())
+    if option.kind is Path:
+        if not isinstance(value, str):
+            raise InputError(f"{option.name} {value!r} is not a folder's path")
+        return Path(value)
+    if option.read is not None and (isinstance(value, str) or option.kind is str):
+        return option.value([value])
+    return value
 
 
 def _several(given: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ At a terminal one line that changes; elsewhere, in a notebook too, a line every 
 gradients: one is an image forwarded and differentiated, and a forward alone is a third.
 """
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from robustbench_coded.schema.words import CLEAN, VerdictName
 BAR = 16  # cells
 EVERY = 10.0  # seconds between two lines where there is no terminal
 FIRST = 30.0  # seconds that say little of the speed
+LATE = 30.0  # seconds of set-up after which it is named where there is no terminal
 
 
 class Stop(NamedTuple):
@@ -131,6 +133,7 @@ class ProgressListener(Listener):
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._status: Status | None = None
+        self._late: threading.Timer | None = None
         # By what a line is for: a case in its own batches, or in random ones.
         self._remaining: Counter[tuple[PlannedCase, bool]] = Counter()
         self._done = self._total = 0  # image gradients
@@ -144,8 +147,8 @@ class ProgressListener(Listener):
             print_line(self._console, text)
 
     def preparing(self, text: str) -> None:
-        # At a terminal for as long as it lasts. Elsewhere as a line, once nothing can be refused any more:
-        # what is refused is refused in one line.
+        # At a terminal for as long as it lasts. Elsewhere as a line, once nothing can be refused any more or
+        # it has taken a while: what is refused at once is refused in one line.
         self._end_status()
         if self._task is not None:
             self._advance(0, description=one_line(text))
@@ -154,6 +157,10 @@ class ProgressListener(Listener):
             self._status.start()
         elif self.path is not None:
             self.note(text)
+        elif not self._quiet:
+            self._late = threading.Timer(LATE, self.note, (text,))
+            self._late.daemon = True
+            self._late.start()
 
     def opened(self, path: Path) -> None:
         self._end_status()
@@ -243,3 +250,6 @@ class ProgressListener(Listener):
         if self._status is not None:
             self._status.stop()
             self._status = None
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

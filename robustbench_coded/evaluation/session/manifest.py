@@ -66,11 +66,11 @@ def new_manifest(
     random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     for unit in plan.units:
         (random if unit.random_batches else units)[unit.case].append(unit.id)
-    conditions = prepared.setup.conditions
+    options = prepared.setup.options
     records = []
     for case in plan.cases:
         subject = case.subject
-        draws = conditions.known_draws if case.threat.draw_known else conditions.draws
+        draws = options.known_draws if case.threat.draw_known else options.draws
         record = CaseRecord(
             case=case.case,
             spec=subject.spec,

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from attacks import accelerator, crossover, presets
 from attacks.attack import PREFIX, Attack
+from attacks.presets import Request
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -80,7 +81,7 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes = units.cases_for(prepared.requested, prepared.subjects)
+    cases, notes = units.cases_for(prepared.config, prepared.perturbations, prepared.subjects)
     notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -135,18 +136,17 @@ def _plan(
     kept = {} if old is None else {record.case: record for record in old.cases if record.kept}
     held = _held(prepared, kept)
     cases = list(dict.fromkeys([*named, *held]))
-    judged = comparisons_judged(prepared.requested, cases)
-    claim = prepared.requested.claimed
+    claim = config.claim
+    about = None if claim is None else claim.setting(config.inputs, prepared.resolved.eps)
+    judged = comparisons_judged(cases, about)
     # Random batches have one draw each, and no majority.
-    claimed = (
-        {}
-        if config.claim_votes is not None
-        else {
-            comparison: config.claim or 0.0
-            for comparison, settings in judged.items()
-            if claim in [(str(key.threat), key.perturbation.eps) for key in settings]
-        }
-    )
+    claimed = {
+        comparison: claim.value
+        for comparison, settings in judged.items()
+        if claim is not None
+        and claim.votes == 1
+        and about in [(str(key.threat), key.perturbation.eps) for key in settings]
+    }
 
     @cache
     def images(case: PlannedCase, size: int) -> int:
@@ -199,7 +199,7 @@ def _held(prepared: PreparedEvaluation, kept: Mapping[Case, CaseRecord]) -> list
     subjects = {subject.subject: subject for subject in prepared.subjects}
     held, first = [], prepared.maker(prepared.sizes[0])
     for case, record in kept.items():
-        asked = case.subject in subjects and case.perturbation in prepared.requested.perturbations
+        asked = case.subject in subjects and case.perturbation in prepared.perturbations
         if case.attack == CLEAN or not asked:  # clean inputs are answered by every command
             continue
         planned = PlannedCase(case, subjects[case.subject])
@@ -231,16 +231,17 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     Args:
         every: True for all rows of the table, but for attacks of presets that only open verdicts need.
     """
-    if case.attack in CONTROLS or case.attack == config.claim_attack:
+    if case.attack in CONTROLS or case.attack == (config.claim and config.claim.attack):
         return True
     named = case.attack in presets.in_norm(presets.NAMED, config.norm)
-    if case.threat.one_victim and case.attack not in config.attacks:  # before a positive verdict
+    request = config.requests.get(case.attack, Request(on_batches=False))
+    if case.threat.one_victim and not request.on_batches:  # before a positive verdict
         return False
-    averages = case.attack == presets.FOLLOWS_SHOWN and case.attack in config.second_attacks
+    averages = case.attack == presets.FOLLOWS_SHOWN and request.if_open
     if named and averages and not case.subject.randomised:  # nothing to average over
         return False
     if every:
-        return named or case.attack not in config.second_attacks
+        return named or not request.if_open
     known = set(chain(*presets.PRESETS.values()))
     return (named and case.threat.inputs == "batch") or case.attack not in known
 

@@ -4,11 +4,13 @@ The protocol plans as in a run, on made-up evidence: once as if everything fell 
 as if nothing fell and every check needed its usual attacks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from attacks import presets
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -89,23 +91,37 @@ class Preview:
         }
 
 
-def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
+def preview(
+    config: EvalConfig,
+    in_memory: InMemory | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Preview:
     """Loads and probes everything as ``evaluate`` does, plans it and times the networks.
 
+    Args:
+        say: receives what is done next, before it is done.
+
     Raises:
-        InputError: the options, a checkpoint, the data or the folder are not usable.
+        InputError: the options, a checkpoint or the data are not usable.
     """
-    prepared, path = made_ready(config, in_memory)
+    prepared, path = made_ready(config, in_memory, say)
     going_on = (path / MANIFEST).exists() and not config.overwrite
-    old = load_manifest(path) if going_on else None
+    old, remarks = load_manifest(path) if going_on else None, []
+    try:
+        evaluation = planned_evaluation(prepared, old, path)
+    except InputError:
+        if old is None:
+            raise
+        old, evaluation = None, planned_evaluation(prepared, None, path)
+        remarks = [f"{path} holds another evaluation; this one needs a folder of its own, --out NEW"]
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
-    evaluation = planned_evaluation(prepared, old, path)
+    say("timing the networks on a few images")
     rates = Rates(evaluation.prepared)
     negative, positive = (
         _costs(evaluation, forecast(evaluation.plan, positive=positive), committed, rates)
         for positive in (False, True)
     )
-    notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
+    notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes, *remarks])
     return Preview(path, negative, positive, tuple(notes))
 
 

@@ -2,7 +2,6 @@
 perturbed inputs to the units that submit them, made again where they are missing.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -40,7 +39,6 @@ class Work:
 
     Attributes:
         done: gets what became of each. store: gets what they perturbed.
-        deadline: on the monotonic clock; infinite for no limit.
     """
 
     engine: Engine
@@ -49,11 +47,10 @@ class Work:
     done: Done
     store: PerturbationStore
     listener: Listener
-    deadline: float = math.inf
 
     def commit(self, outcome: UnitResult) -> None:
         data, unit = None, outcome.unit
-        if outcome.adversarials and self.prepared.setup.conditions.keeps_adversarials:
+        if outcome.adversarials and self.prepared.setup.options.keeps_adversarials:
             data = encoded(outcome.adversarials)
         elif outcome.adversarials:
             self.store.put(unit.id, outcome.adversarials)
@@ -84,13 +81,13 @@ def run_plan(work: Work, plan: Plan) -> None:
     # Named streams of random numbers make perturbed inputs what they were.
     lost = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in work.store]
     work.listener.planned(plan, sum(unit.images for unit in (*lost, *pending)), remade=len(lost))
-    with closing(work.engine.run(lost, work.deadline)) as outcomes:
+    with closing(work.engine.run(lost)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 work.store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
             work.listener.inputs_made(outcome.unit, number)
     ready = list(_with_inputs(work, pending))
-    with closing(work.engine.run(ready, work.deadline)) as outcomes:
+    with closing(work.engine.run(ready)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 work.fail(outcome)

@@ -26,7 +26,7 @@ from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
-from robustbench_coded.user_code import TimeLimitExceeded, until
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
@@ -68,7 +68,6 @@ def selftest_subject(
     context: worker_context.WorkerContext,
     subject: cases.ProbedSubject,
     perturbation: Perturbation,
-    deadline: float = math.inf,
 ) -> dict[str, Any]:
     """Runs them on the first examples; the result is JSON data.
 
@@ -77,10 +76,10 @@ def selftest_subject(
     """
     scene = _scene(context, subject, perturbation)
     smaller: dict[str, int] = {}
-    seed, defence = context.setup.conditions.seed, context.defence(subject)
+    seed, defence = context.setup.options.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
-        with until(deadline, SECONDS):
+        with time_limit(SECONDS):
             results = run_all(scene)
             results += tried(
                 ANSWERS_ALIKE,
@@ -110,7 +109,7 @@ def _scene(
     batches_of: tuple[int, int] | None = None,
 ) -> Scene:
     """The first examples, in so many batches of a size; None for those that self-tests have."""
-    seed, defence = context.setup.conditions.seed, context.defence(subject)
+    seed, defence = context.setup.options.seed, context.defence(subject)
     at_once = images_at_once(math.prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
@@ -167,16 +166,14 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
     return replace(prepared, probes=tuple(probes))
 
 
-def run_selftests(
-    folder: RunFolder, prepared: PreparedEvaluation, listener: Listener, deadline: float = math.inf
-) -> None:
+def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
     """Tests the subjects whose results the folder does not hold yet, and commits one after the other.
 
     Args:
         prepared: with the ids of the self-tests.
 
     Raises:
-        TimeIsUp: at the deadline, on the monotonic clock.
+        TimeIsUp: at the run's deadline.
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
     missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
@@ -184,12 +181,12 @@ def run_selftests(
     with worker_context.own_threads(prepared.context):
         for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            results = selftest_subject(prepared.context, subject, perturbation, deadline)
+            results = selftest_subject(prepared.context, subject, perturbation)
             folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
 
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
     """At the middle one of the radii: at the largest of a security curve no gradient is worth much."""
-    requested = prepared.requested.perturbations
+    requested = prepared.perturbations
     larger = sorted((p for p in requested if p.eps > 0), key=lambda p: p.eps)
     return larger[(len(larger) - 1) // 2] if larger else structs.replace(requested[0], eps=0.0)

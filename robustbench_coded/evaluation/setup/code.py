@@ -27,7 +27,7 @@ def named_code(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     for spec in config.defences:
         code = _of_defence(spec)
         codes |= {code_names(checkpoint, spec)[1]: code for checkpoint in (*files, *in_memory.models)}
-    for attack in map(read_attack, config.attacks):
+    for attack in map(read_attack, config.attack_names):
         module = attack.algorithm.rpartition(":")[0]
         package = DISTRIBUTION.get(attack.package or "", attack.package)
         if package and module != IN_MEMORY.__name__:
@@ -60,7 +60,7 @@ def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
         code = code_in_memory(defence)
         for checkpoint in (*(name for name, _ in config.checkpoints), *in_memory.models):
             codes[code_names(checkpoint, GIVEN + name)[1]] = code
-    for attack in map(read_attack, config.attacks):
+    for attack in map(read_attack, config.attack_names):
         place, _, name = attack.algorithm.rpartition(":")
         if place == IN_MEMORY.__name__:
             codes[code_names("", "", str(attack))[2]] = code_in_memory(vars(IN_MEMORY)[name])

@@ -43,7 +43,7 @@ def images_of(
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
-    for attack in map(read_attack, config.attacks):
+    for attack in map(read_attack, config.attack_names):
         if attack.target is not None and attack.target >= whole.classes:
             raise InputError(f"{attack}: the classes of {whole.name} are 0 to {whole.classes - 1}")
     return EvaluatedImages(name, whole, data)

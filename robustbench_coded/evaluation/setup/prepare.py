@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,7 @@ from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_effect, check_options
-from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
-from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
+from robustbench_coded.evaluation.options.config import AWARE_ATTACKS, EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     gradient_of_sum,
@@ -31,6 +29,7 @@ from robustbench_coded.evaluation.options.device import (
     threads_each,
     worker_count,
 )
+from robustbench_coded.evaluation.options.rules import check_claimed_eps, check_effect, check_options
 from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, victims_at
 from robustbench_coded.evaluation.setup.brought import with_zoo
@@ -42,6 +41,7 @@ from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import (
     CodeFacts,
     DataFacts,
@@ -76,8 +76,21 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        **asdict(setup.conditions),
+        **_scoring(setup.options),
         "own_batches": False,  # as `_hashed` says
+    }
+
+
+def _scoring(options: EvalConfig) -> dict[str, Any]:
+    """What decides how every case is attacked and scored; constants were options, and ids hash them."""
+    return {
+        "seed": options.seed,
+        "draws": options.draws,
+        "selection_draws": options.selection_draws,
+        "aware_attacks": AWARE_ATTACKS,
+        "victims": options.victims,
+        "early_stop": True,
+        "keeps_adversarials": options.keeps_adversarials,
     }
 
 
@@ -126,7 +139,7 @@ class PreparedEvaluation:
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
         probes: the probe's results for each subject.
-        requested: which attacks are asked for, and how far they may go.
+        perturbations: of one norm and space, the radii in their order.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
         fixed: what decides outcomes beside the rows themselves.
@@ -141,7 +154,7 @@ class PreparedEvaluation:
     context: worker_context.WorkerContext
     subjects: tuple[cases.ProbedSubject, ...]
     probes: tuple[ProbeRecord, ...]
-    requested: RequestedAttacks
+    perturbations: tuple[Perturbation, ...]
     identity: Identity
     data_facts: DataFacts
     fixed: dict[str, Any]
@@ -180,14 +193,13 @@ class PreparedEvaluation:
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """The maker that cuts rows into units, on so many examples; None for all."""
         size = size or self.sizes[-1]
-        return plan.UnitMaker(self.setup.conditions, self.setup.group_images, self.fixed, self.sizes, size)
+        return plan.UnitMaker(self.setup.options, self.setup.group_images, self.fixed, self.sizes, size)
 
     def examples_planned(self, case: cases.PlannedCase, size: int | None = None) -> int:
         """How many examples a case scores at a sample size; None for all."""
-        conditions = self.setup.conditions
         size = size or self.sizes[-1]
         if case.threat.one_victim:
-            return victims_at(self.sizes, size, conditions.victims)
+            return victims_at(self.sizes, size, self.setup.options.victims)
         batches = plan.batches_for(case.subject, self.setup.examples)
         return sum(batch.scored for part in batches_at(batches, self.sizes, size) for batch in part)
 
@@ -249,8 +261,8 @@ def prepare(
         code = codes.get(cases.code_names(name)[0])
         loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))
     eps = config.eps or (default_eps(config.norm, images.name, tuple(images.whole.image_shape)),)
-    if config.claim_eps is not None:
-        check_claimed_eps(config.claim_eps, eps)
+    check_claimed_eps(config, eps)
+    say(f"preparing the gradients of {', '.join(c.name for c in loaded)}")
     context = _built(config, in_memory, images, loaded, device)
     notes += _notes_on(context, config, device)
     subjects, probes = _probed(config, context, say, refuse=refuse)
@@ -264,7 +276,7 @@ def prepare(
         context=context,
         subjects=tuple(subjects),
         probes=tuple(probes),
-        requested=config.requested(eps),
+        perturbations=config.perturbations(eps),
         identity=identity,
         data_facts=facts_of(images.data, len(images.whole.distinct)),
         fixed=fixed_facts(setup, identity, code_known),
@@ -336,11 +348,8 @@ def _built(
     """The context that units run in: networks with gradients, and images that go through them together."""
     data = images.data
     setup = worker_context.Setup(
-        conditions=config.conditions,
+        options=config,
         data=images.name,
-        data_dir=config.data_dir,
-        first=config.first,
-        processes=WorkerProcesses(config.engine, config.workers),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from robustbench_coded.cli.help import examples
+from robustbench_coded.cli.parser import examples
+from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -14,10 +13,10 @@ from robustbench_coded.reports.text.escape import one_line
 )
 def board_command(
     folders: Annotated[
-        list[Path], typer.Argument(help="Run folders, and folders that csrobust submit wrote.")
+        list[Path], Option("Run folders, and folders that csrobust submit wrote.", positional=True)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write index.html to.")] = Path("board"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print board.json, too.")] = False,
+    out: Annotated[Path, Option("Folder to write index.html to.")] = Path("board"),
+    as_json: Annotated[bool, Option("Print board.json, too.", word="json")] = False,
 ) -> int:
     """Write a static site of the defences in these runs.
 
@@ -41,14 +40,10 @@ def board_command(
     "csrobust submit reports/mine --entry entry.toml --out board-entries",
 )
 def submit_command(
-    run: Annotated[Path, typer.Argument(help="Run folder made with --save-adversarials.")],
-    entry: Annotated[Path, typer.Option("--entry", help="entry.toml; docs/board.md lists its fields.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder in which the entry's folder is created.")] = Path(
-        "board-entries"
-    ),
-    code: Annotated[
-        list[Path] | None, typer.Option("--code", help="Python file of the defence, stored with the entry.")
-    ] = None,
+    run: Annotated[Path, Option("Run folder made with --save-adversarials.", positional=True)],
+    entry: Annotated[Path, Option("entry.toml; docs/board.md lists its fields.")],
+    out: Annotated[Path, Option("Folder in which the entry's folder is created.")] = Path("board-entries"),
+    code: Annotated[list[Path] | None, Option("Python file of the defence, stored with the entry.")] = None,
 ) -> int:
     """Check a run against the board's rules and write its entry."""
     from robustbench_coded.extras.board.submit import submit

@@ -6,31 +6,32 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from robustbench_coded.cli import help, process
-from robustbench_coded.cli.options import config_from, named_paths, takes_only
+from robustbench_coded.cli import process
+from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.errors import InputError
+from robustbench_coded.options.option import Option
 
 if TYPE_CHECKING:
     from robustbench_coded.extras.verification.verify_run import VerifiedRow
 
 SCORED = (
-    "ckpt", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws", "seed",
-    "arch", "normalize", "as_json",
+    "checkpoints", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws",
+    "seed", "arch", "normalize",
 )  # fmt: skip
 RunOrEntry = Annotated[
-    Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
+    Path | None, Option("Run folder made with --save-adversarials, or entry of the board.", positional=True)
 ]
 Adversarials = Annotated[
     Path | None,
-    typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
+    Option("Perturbed inputs from another tool: .npz, .npy or .pt."),
 ]
 
 
-@help.examples("csrobust verify reports/mine")
-@takes_only(*SCORED, run=(RunOrEntry, None), adversarials=(Adversarials, None))
-def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool, **options: Any) -> int:
+@examples("csrobust verify reports/mine")
+@takes(*SCORED)
+def verify_command(
+    run: RunOrEntry = None, *, adversarials: Adversarials = None, as_json: AsJson = False, **options: Any
+) -> int:
     """Score perturbed inputs again and check eps and box.
 
     The inputs come from a run, of which --ckpt, --defence, --arch and --data-dir name what has moved and the
@@ -48,7 +49,7 @@ def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool
         with entry as folder, process.foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,
-                checkpoints=dict(named_paths(options["ckpt"], "--ckpt")),
+                checkpoints=dict(options["checkpoints"]),
                 defences=options["defence"],
                 arch=options["arch"],
                 data_dir=options["data_dir"],
@@ -57,7 +58,7 @@ def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool
         from robustbench_coded.extras.verification.verify_file import verify_file
 
         assert adversarials is not None
-        config = config_from(**options, attacks=[], inputs=[], limit=None, selection_draws=1)
+        config = config_from(**options)
         with process.foreign_output():
             rows = verify_file(adversarials, config)
     if as_json:

@@ -152,7 +152,7 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
 def _scored(
     prepared: PreparedEvaluation, config: EvalConfig, subject: ProbedSubject, attack: str, given: GivenInputs
 ) -> ScoredRow:
-    context, eps = prepared.context, prepared.requested.perturbations[0].eps
+    context, eps = prepared.context, prepared.perturbations[0].eps
     defence = context.defence(subject)
     place = {int(example): i for i, example in enumerate(given.examples)}
     budget = PerturbationBudget(config.norm, eps)

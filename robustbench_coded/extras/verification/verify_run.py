@@ -20,8 +20,7 @@ from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
-from robustbench_coded.evaluation.options.conditions import Conditions
-from robustbench_coded.evaluation.options.config import VICTIMS
+from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -76,20 +75,15 @@ def rebuilt_bench(
         )
         for facts in manifest.checkpoints
     )
-    conditions = Conditions(
-        seed=identity.seed or 0,
-        draws=last.count("draws") or 1,
-        selection_draws=last.count("selection_draws") or 1,
-        aware_attacks=last.count("aware_attacks") or 1,
-        victims=VICTIMS,
-        early_stop=False,
-        keeps_adversarials=False,
-    )
     setup = worker_context.Setup(
-        conditions=conditions,
+        options=EvalConfig(
+            seed=identity.seed or 0,
+            draws=last.count("draws") or DrawOptions.draws,
+            selection_draws=last.count("selection_draws") or DrawOptions.selection_draws,
+            data_dir=data_dir or _text(last.options.get("data_dir")),
+            first=identity.subset is None,
+        ),
         data=identity.data,
-        data_dir=data_dir or _text(last.options.get("data_dir")),
-        first=identity.subset is None,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,
@@ -273,7 +267,7 @@ def _verify_unit(
                 images,
                 y,
                 clean=clean,
-                seed=context.setup.conditions.seed,
+                seed=context.setup.options.seed,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,

@@ -161,7 +161,7 @@ class Study:
     """One table.
 
     Attributes:
-        name: as given to ``csrobust ablate``.
+        name: as given to ``csrobust paper ablate``.
         title: what is varied, in words.
         head: title of the column that says so.
         table: the paper's table, if it has one.

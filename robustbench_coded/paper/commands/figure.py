@@ -1,15 +1,14 @@
-"""``csrobust figure``: the paper's figures from measurements of our own, as SVG and CSV."""
+"""``csrobust paper figure``: the paper's figures from measurements of our own, as SVG and CSV."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from robustbench_coded.cli.help import GroupedCommand
-from robustbench_coded.cli.options import AsJson, counts, named_paths
+from robustbench_coded.cli.parser import AsJson, Group, takes
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.commands.training_options import Arch, DataDir, FirstSeed, made
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import named_paths
+from robustbench_coded.paper.commands.training_options import TRAINING, DataDir, FirstSeed, given, made
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,29 +16,15 @@ if TYPE_CHECKING:
     from robustbench_coded.models.pixel_model import PixelModel
     from robustbench_coded.paper.figures.written import PaperFigure
 
-app = typer.Typer(
-    name="figure",
-    help="Draw a figure of the paper from measurements of our own.",
-    add_completion=False,
-    rich_markup_mode=None,
-)
-
-Out = Annotated[Path, typer.Option(help="Folder for the SVG and the numbers.")]
-Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
+Out = Annotated[Path, Option("Folder for the SVG and the numbers.")]
+Data = Annotated[str, Option("Images; auto: the data of the checkpoints.")]
 FOLDER = Path("reports/paper-figures")
 
 
-@app.callback(invoke_without_command=True)
-def _figures(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-
-
-@app.command("spiral", cls=GroupedCommand)
 def spiral_command(
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Networks per recipe.")] = 3,
-    epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
+    seeds: Annotated[int, Option("Networks per recipe.")] = 3,
+    epochs: Annotated[int, Option("Passes over the points.")] = 300,
     seed: FirstSeed = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -53,12 +38,9 @@ def spiral_command(
     return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
 
 
-@app.command("lemma1", cls=GroupedCommand)
 def lemma1_command(
     out: Out = FOLDER,
-    ckpt: Annotated[
-        list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")
-    ] = None,
+    ckpt: Annotated[list[str] | None, Option("Checkpoint, PATH or NAME=PATH; may be repeated.")] = None,
     data: Data = "auto",
     data_dir: DataDir = None,
     seed: FirstSeed = 0,
@@ -78,25 +60,17 @@ def lemma1_command(
     return _write(lemma1(networks, seed=seed), out, as_json)
 
 
-@app.command("loss", cls=GroupedCommand)
+@takes(
+    *("arch", "data", "data_dir", "epochs", "schedule", "milestones", "precision", "device", "seed"),
+    of=TRAINING,
+)
 def loss_command(
-    data: Annotated[str, typer.Option(help="Training images, as for train.")],
-    arch: Arch,
+    *,
     out: Out = FOLDER,
-    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
-    recipes: Annotated[
-        str, typer.Option(help="Recipes, comma-separated.")
-    ] = "erm,mixup,manifold-mixup,coded",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    schedule: Annotated[str, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = "one-cycle",
-    milestones: Annotated[
-        str | None, typer.Option(help="Epochs after which the rate is divided by 10: 100,200,300.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
-    data_dir: DataDir = None,
-    seed: FirstSeed = 0,
+    seeds: Annotated[int, Option("Runs per recipe.")] = 3,
+    recipes: Annotated[str, Option("Recipes, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
     as_json: AsJson = False,
+    **training: Any,
 ) -> int:
     """Figure 5a: validation loss during training.
 
@@ -106,10 +80,7 @@ def loss_command(
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
     from robustbench_coded.paper.figures.training import loss
 
-    base = base_config(
-        arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
-        milestones=milestones and counts(milestones, "--milestones", 1), seed=seed,
-    )  # fmt: skip
+    base = base_config(**given(training))
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
     laboratory = Laboratory(out, settings, quiet=False)
@@ -120,7 +91,7 @@ def loss_command(
             laboratory.train(config, f"run {number} of {len(configs)}")
     runs = {run_id(config) for config in configs}
     history = [row for row in laboratory.history.rows if row.run in runs]
-    return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
+    return _write(loss(history, where=f"{base.arch} on {base.data}"), out, as_json)
 
 
 def _models(
@@ -158,3 +129,9 @@ def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
     for path in paths:
         print(path)
     return 0
+
+
+FIGURES = Group(
+    "Draw a figure of the paper from measurements of our own.",
+    {"spiral": spiral_command, "lemma1": lemma1_command, "loss": loss_command},
+)

@@ -1,54 +1,46 @@
-"""``csrobust ablate`` and ``gan``: what each option of coded training is worth (Tables 1 and 6 to 9 of arXiv
-2510.00253), and WGAN-GP with and without coded-smoothing.
+"""``csrobust paper``, and of its commands ``ablate`` and ``gan``: what each option of coded training is worth
+(Tables 1 and 6 to 9 of arXiv 2510.00253), and WGAN-GP with and without coded-smoothing.
 """
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-
-from robustbench_coded.cli import help, options, process
+from robustbench_coded.cli import process
+from robustbench_coded.cli.parser import AsJson, Group, examples, takes
 from robustbench_coded.errors import LOG, InputError
-from robustbench_coded.evaluation.options.option import radius
+from robustbench_coded.options.option import Option, check_value, count
+from robustbench_coded.options.values import counts, radius
 from robustbench_coded.paper.commands import training_options
+from robustbench_coded.paper.commands.figure import FIGURES
+from robustbench_coded.paper.shift.command import shift_command
 
 
-@help.examples(
-    "csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",
+@examples(
+    "csrobust paper ablate n mu --data digits --arch digits-cnn --seeds 3",
+)
+@takes(
+    *("arch", "data", "test_data", "data_dir", "epochs", "schedule", "batch_size", "learning_rate"),
+    *("weight_decay", "validation", "precision", "device", "seed"),
+    of=training_options.TRAINING,
 )
 def ablate_command(
     studies: Annotated[
-        list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
+        list[str], Option("recipe, n, mu, blocks, dropout, order, nodes; or all.", positional=True)
     ],
-    data: Annotated[str, typer.Option(help="Training images, as for eval.")],
-    arch: training_options.Arch,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
-    ] = None,
+    *,
+    out: Annotated[Path | None, Option("Folder; reports/ablations-DATA-ARCH unless given.")] = None,
     values: Annotated[
-        training_options.Text,
-        typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
+        str | None,
+        Option("Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
-    seed: training_options.FirstSeed = 0,
-    test_data: training_options.TestData = None,
-    data_dir: training_options.DataDir = None,
-    epochs: training_options.Epochs = None,
-    schedule: Annotated[training_options.Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
-    batch_size: Annotated[training_options.Count, typer.Option(help="K, of training and of RCI.")] = None,
-    learning_rate: training_options.LearningRate = None,
-    weight_decay: training_options.WeightDecay = None,
-    validation: training_options.Validation = None,
-    precision: training_options.Precision = None,
-    device: training_options.Device = None,
-    limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
-    draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
-    eps: Annotated[
-        training_options.Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")
-    ] = None,
-    as_json: options.AsJson = False,
+    seeds: Annotated[int, Option("Runs per setting.")] = 5,
+    limit: Annotated[int, Option("Test images for RCI and attacks.")] = 640,
+    draws: Annotated[int, Option("Scoring draws of RCI.")] = 10,
+    eps: Annotated[str | None, Option("Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
+    as_json: AsJson = False,
+    **training: Any,
 ) -> int:
     """Train and evaluate a series of settings.
 
@@ -61,17 +53,13 @@ def ablate_command(
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
         raise InputError("--values belongs to one study; name that one alone")
-    base = base_config(
-        arch, data, test_data=test_data, data_dir=data_dir, epochs=epochs, schedule=schedule,
-        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, validation=validation,
-        precision=precision, device=device, seed=seed,
-    )  # fmt: skip
+    base = base_config(**training_options.given(training))
     settings = AblationSettings(
         base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
     )
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
-    folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
+    folder = out or Path("reports") / f"ablations-{_plain(base.data)}-{base.arch}"
     laboratory = Laboratory(folder, settings, quiet=False)
     training_options.made(folder)
     laboratory.study(planned)
@@ -98,48 +86,45 @@ def _plain(data: str) -> str:
 RESUME = "the same command goes on"
 
 
-@help.examples(
-    "csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
-    "csrobust gan --data celeba:data/celeba --features inception:weights-inception-2015-12-05-6726825d.pth",
+@examples(
+    "csrobust paper gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
+    "csrobust paper gan --data celeba:celeba --features inception:weights-inception-2015-12-05-6726825d.pth",
 )
 def gan_command(
     features: Annotated[
         str,
-        typer.Option(
-            help="What measures the generated images by its features and predictions: a checkpoint, or "
+        Option(
+            "What measures the generated images by its features and predictions: a checkpoint, or "
             "inception:FILE with torch-fidelity's weights."
         ),
     ],
-    data: Annotated[str, typer.Option(help="Training images, as for train, or celeba:DIR.")] = "digits",
+    data: Annotated[str, Option("Training images, as for train, or celeba:DIR.")] = "digits",
     data_dir: training_options.DataDir = None,
-    n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
-    mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
-    iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
-    batch_size: Annotated[int, typer.Option(help="K.")] = 64,
-    every: Annotated[int, typer.Option(help="Iterations between measurements.")] = 100,
-    samples: Annotated[
-        int, typer.Option(help="Generated images per measurement; the paper has 50000.")
-    ] = 2000,
-    seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
+    n: Annotated[str, Option("Coded inputs of the coded generators: 64,96.")] = "64,96",
+    mu: Annotated[float, Option("Weight of the coded path.")] = 0.5,
+    iterations: Annotated[int, Option("Generator steps; the paper has 100000.")] = 1000,
+    batch_size: Annotated[int, Option("K.")] = 64,
+    every: Annotated[int, Option("Iterations between measurements.")] = 100,
+    samples: Annotated[int, Option("Generated images per measurement; the paper has 50000.")] = 2000,
+    seeds: Annotated[int, Option("Trainings of each generator.")] = 3,
     seed: training_options.FirstSeed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
-    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
+    device: Annotated[str, Option("cpu, cuda ...")] = "cpu",
+    out: Annotated[Path, Option("Folder.")] = Path("reports/gan"),
     quiet: training_options.Quiet = False,
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> int:
     """Train plain and coded generators and compare them.
 
     The same command resumes stopped trainings.
     """
     from robustbench_coded.evaluation.options.device import device_named
-    from robustbench_coded.evaluation.options.option import check_value, count
     from robustbench_coded.paper.generation.config import GanConfig
     from robustbench_coded.paper.generation.report import last_points, write_gan_report
     from robustbench_coded.paper.generation.study import study
 
     check_value("--seeds", seeds, count())
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
-    coded = [replace(plain, n=size) for size in options.counts(n, "--n")]
+    coded = [replace(plain, n=size) for size in counts(n, "--n")]
     on = str(device_named(device))
     try:
         with training_options.made_for(out):
@@ -153,3 +138,9 @@ def gan_command(
     else:
         print(f"report: {out / 'report.md'}")
     return 0
+
+
+PAPER = Group(
+    "Repeat the studies of the paper: ablate, figure, gan and shift.",
+    {"ablate": ablate_command, "figure": FIGURES, "gan": gan_command, "shift": shift_command},
+)

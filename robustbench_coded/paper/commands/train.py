@@ -5,82 +5,32 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Any
 
-import typer
-
-from robustbench_coded.cli import help
-from robustbench_coded.cli.options import AsJson, counts
+from robustbench_coded.cli.parser import AsJson, examples, takes
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.commands.training_options import (
-    Count,
-    DataDir,
-    Device,
-    Epochs,
-    LearningRate,
-    Number,
-    Precision,
-    TestData,
-    Text,
-    Validation,
-    WeightDecay,
-    made,
-)
+from robustbench_coded.options.option import Option
+from robustbench_coded.paper.commands.training_options import TRAINING, given, made
 
 
-@help.examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
+@examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
+@takes(of=TRAINING)
 def train_command(
-    recipe: Annotated[
-        str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")
-    ],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
-    arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
-    data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
-    test_data: TestData = None,
-    data_dir: DataDir = None,
-    epochs: Epochs = None,
-    schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
-    milestones: Annotated[
-        Text, typer.Option(help="Epochs after which the rate is divided by 10: 100,250.")
-    ] = None,
-    batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
-    learning_rate: LearningRate = None,
-    momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
-    weight_decay: WeightDecay = None,
-    augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
-    start: Annotated[
-        Text,
-        typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights."),
-    ] = None,
-    defence: Annotated[Text, typer.Option(help="Defence to train behind, as for eval.")] = None,
-    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
-    dropout: Annotated[
-        Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
-    ] = None,
-    validation: Validation = None,
-    precision: Precision = None,
-    device: Device = None,
-    seed: Annotated[Count, typer.Option(help="First seed.")] = None,
-    seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
+    *,
+    recipe: Annotated[str, Option("erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")],
+    out: Annotated[Path, Option("Checkpoint to write, FILE.safetensors.")],
+    blocks: Annotated[str | None, Option("Blocks on the coded path: 0,1,2; default: all.")] = None,
+    seeds: Annotated[int, Option("Runs; several write FILE-seed0.safetensors ...")] = 1,
     options: Annotated[
         list[str] | None,
-        typer.Option(
-            "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
-        ),
+        Option("Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ...", word="option"),
     ] = None,
     as_json: AsJson = False,
+    **training: Any,
 ) -> int:
     """Train a checkpoint.
 
     The same command resumes a stopped training. A checkpoint made with other settings is never overwritten.
     """
-    given = {
-        "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
-        "schedule": schedule, "milestones": milestones and counts(milestones, "--milestones", 1),
-        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum,
-        "weight_decay": weight_decay, "augmentation": augmentation, "dropout": dropout,
-        "validation": validation, "precision": precision, "device": device, "seed": seed,
-        "start": start, "defence": defence,
-    }  # fmt: skip
     from robustbench_coded.paper.training.listener import ProgressBar
     from robustbench_coded.paper.training.loop import SeededRun, train, train_seeds
     from robustbench_coded.paper.training.save import score_if_done
@@ -91,7 +41,7 @@ def train_command(
         raise InputError(f"--out {out}: a checkpoint is written as .safetensors; end the name so")
     if blocks is not None:
         options = [*(options or []), f"blocks={blocks.replace(',', '+')}"]
-    config = _config(recipe, {k: v for k, v in given.items() if v is not None}, options or [])
+    config = _config(recipe, training, options or [])
 
     made(out.parent)
 
@@ -127,7 +77,7 @@ def _behind(run: Any, config: Any) -> str:
     return f" without its defence, {100 * accuracy:.2f}% behind {config.defence}"
 
 
-def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
+def _config(recipe: str, training: dict[str, Any], options: list[str]) -> Any:
     """The run of a recipe file, or of a recipe's name and options."""
     from robustbench_coded.paper.training.config import TrainConfig, read_recipe
     from robustbench_coded.paper.training.recipes import build_recipe
@@ -136,12 +86,8 @@ def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
         if options:
             name = options[-1].partition("=")[0]
             raise InputError(f"{recipe} has its own {name}; edit the file, or give a recipe's name")
-        return read_recipe(Path(recipe), **given)
-    built = build_recipe(recipe, dict(map(_option, options)))
-    for name in ("arch", "data"):
-        if name not in given:
-            raise InputError(f"--{name} is missing; `csrobust list {name if name == 'data' else 'models'}`")
-    return TrainConfig(recipe=built, **given)
+        return read_recipe(Path(recipe), **{k: v for k, v in training.items() if v is not None})
+    return TrainConfig(recipe=build_recipe(recipe, dict(map(_option, options))), **given(training))
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -2,28 +2,62 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Annotated, Any
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.options.option import Option, last, option, options_of
+from robustbench_coded.options.values import counts
 
-Text = str | None
-Number = float | None
-Count = int | None
+Quiet = Annotated[bool, Option("Print no progress.")]
+DataDir = Annotated[Path | None, Option("Folder in which to look for data sets.")]
+FirstSeed = Annotated[int, Option("First seed.")]
 
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print no progress.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder in which to look for data sets.")]
-FirstSeed = Annotated[int, typer.Option(help="First seed.")]
-Arch = Annotated[str, typer.Option(help="Architecture, a name of `csrobust list models`.")]
-TestData = Annotated[Text, typer.Option(help="Images to score on; the test split of --data.")]
-Epochs = Annotated[Count, typer.Option(help="Passes over the training images.")]
-LearningRate = Annotated[Number, typer.Option(help="Peak or initial learning rate.")]
-WeightDecay = Annotated[Number, typer.Option(help="Weight decay of SGD.")]
-Validation = Annotated[Number, typer.Option(help="Share of the training images held out.")]
-Precision = Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")]
-Device = Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")]
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Options of a training; None is `TrainConfig`'s default."""
+
+    arch: str | None = option(None, "Architecture, a name of `csrobust list models`.")
+    data: str | None = option(None, "Training images, as for eval.")
+    test_data: str | None = option(None, "Images to score on; the test split of --data.")
+    data_dir: Path | None = option(None, "Folder in which to look for data sets.")
+    epochs: int | None = option(None, "Passes over the training images.")
+    schedule: str | None = option(None, "one-cycle, paper (350 epochs) or milestones.")
+    milestones: tuple[int, ...] | None = option(
+        None, "Epochs after which the rate is divided by 10: 100,250.", read=last(partial(counts, least=1))
+    )
+    batch_size: int | None = option(None, "Images a step.")
+    learning_rate: float | None = option(None, "Peak or initial learning rate.")
+    momentum: float | None = option(None, "Momentum of SGD.")
+    weight_decay: float | None = option(None, "Weight decay of SGD.")
+    augmentation: str | None = option(None, "auto, none, shift or shift-flip.")
+    start: str | None = option(
+        None, "Checkpoint to train further, a file or a shipped name; default: random weights."
+    )
+    defence: str | None = option(None, "Defence to train behind, as for eval.")
+    dropout: float | None = option(None, "Dropout rate after the second batch-norm of each block.")
+    validation: float | None = option(None, "Share of the training images held out.")
+    precision: str | None = option(None, "float32, bfloat16 or auto.")
+    device: str | None = option(None, "cpu, cuda ...; auto uses CUDA if available.")
+    seed: int | None = option(None, "First seed.")
+
+
+TRAINING = options_of(TrainingOptions)
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a training that were given.
+
+    Raises:
+        InputError: architecture or data are not among them.
+    """
+    for name in ("arch", "data"):
+        if options.get(name) is None:
+            raise InputError(f"--{name} is missing; `csrobust list {name if name == 'data' else 'models'}`")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def made(folder: Path) -> Path:

@@ -27,13 +27,13 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
     """Writes report.md, report.html and figures/; returns all measurements.
 
     Raises:
-        InputError: no folder of ``csrobust gan``.
+        InputError: no folder of ``csrobust paper gan``.
     """
     try:
         facts = json.loads((folder / FACTS).read_text())
         names = f"FD ({facts['features']})", f"IS ({facts['features']})"
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
+        raise InputError(f"{folder} is no folder of csrobust paper gan (it has no usable {FACTS})") from error
     points = [
         point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, GeneratorPoint).rows
     ]

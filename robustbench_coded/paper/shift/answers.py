@@ -1,4 +1,4 @@
-"""The answers of a run of `csrobust shift`: what shift.json states, and outcomes by set."""
+"""The answers of a run of `csrobust paper shift`: what shift.json states, and outcomes by set."""
 
 import hashlib
 from collections.abc import Sequence
@@ -123,7 +123,7 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class ShiftRun:
-    """A folder of ``csrobust shift``.
+    """A folder of ``csrobust paper shift``.
 
     Attributes:
         answers: of every subject whose units are all there.
@@ -151,7 +151,7 @@ class ShiftRun:
 
 
 def load_shift(path: Path) -> ShiftRun:
-    """Reads a folder of ``csrobust shift``.
+    """Reads a folder of ``csrobust paper shift``.
 
     Raises:
         InputError: it is none, or shift.json is not usable.

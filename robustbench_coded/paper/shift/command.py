@@ -1,13 +1,13 @@
-"""``csrobust shift``, and what ``csrobust report`` does with its folders."""
+"""``csrobust paper shift``, and what ``csrobust report`` does with its folders."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import Text, config_from, counts, option, takes_only
+from robustbench_coded.cli.parser import AsJson, Quiet, config_from, examples, takes
 from robustbench_coded.cli.run import evaluated
-from robustbench_coded.errors import InputError
+from robustbench_coded.options.option import Option
+from robustbench_coded.options.values import counts
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
@@ -17,33 +17,29 @@ _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
     "cifar10.2:DIR, imagenet-r:DIR. May be repeated."
 )
-OWN = {
-    "data": option(list[str], "--data", help=_DATA, default=["auto"]),
-    "corruptions": option(Text, "--corruptions", help="fog,frost ...; all unless given."),
-    "severities": option(str, "--severities", help="From 1 to 5: 1,3,5.", default="1,2,3,4,5"),
-    "baseline": option(Text, "--baseline", help="Checkpoint to compare the others with."),
-}
+Corruptions = Annotated[str | None, Option("fog,frost ...; all unless given.")]
+Severities = Annotated[str, Option("From 1 to 5: 1,3,5.")]
+Baseline = Annotated[str | None, Option("Checkpoint to compare the others with.")]
 
 
 @examples(
-    "csrobust shift --ckpt digits-erm --ckpt digits-coded --data digits --rci N=1.5K",
-    "csrobust shift --ckpt erm=a.pt --ckpt coded=b.pt --data cifar10 --data cifar10.1:DIR --limit 1000",
-    "csrobust shift --ckpt model.pt --data cifar10c:DIR --corruptions fog,frost --severities 3,5",
+    "csrobust paper shift --ckpt digits-erm --ckpt digits-coded --data digits --rci N=1.5K",
+    "csrobust paper shift --ckpt erm=a.pt --ckpt coded=b.pt --data cifar10 --data cifar10.1:DIR --limit 1000",
+    "csrobust paper shift --ckpt model.pt --data cifar10c:DIR --corruptions fog,frost --severities 3,5",
 )
-@takes_only(
-    "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
+@takes(
+    "checkpoints", "arch", "normalize", "rci", "coded", "defence", "standard", "data_dir",
     "limit", "first", "batch_size", "draws", "seed", "device", "threads", "workers", "engine",
-    "out", "overwrite", "quiet", "as_json",
-    **OWN,
+    "out", "overwrite",
 )  # fmt: skip
 def shift_command(
     *,
-    data: list[str],
-    corruptions: str | None,
-    severities: str,
-    baseline: str | None,
-    quiet: bool,
-    as_json: bool,
+    data: Annotated[tuple[str, ...], Option(_DATA)] = ("auto",),
+    corruptions: Corruptions = None,
+    severities: Severities = "1,2,3,4,5",
+    baseline: Baseline = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     **options: Any,
 ) -> int:
     """Measure accuracy under corruptions and covariate shift.
@@ -53,9 +49,7 @@ def shift_command(
     from robustbench_coded.paper.shift.answers import load_shift
     from robustbench_coded.paper.shift.run import ShiftConfig, shift
 
-    if not data:
-        raise InputError("--data: name a data set")
-    evaluation = config_from(**options, attacks=[], eps=[], inputs=[], data=data[0])
+    evaluation = config_from(**options, data=data[0])
     config = ShiftConfig(
         evaluation=evaluation,
         data=tuple(dict.fromkeys(data)),

@@ -1,4 +1,4 @@
-"""report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures."""
+"""report.md, report.html and shift.csv of one run of `csrobust paper shift`, with its figures."""
 
 import re
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ OURS = (
 
 
 def write_shift_report(path: Path) -> ShiftRun:
-    """Writes shift.csv, report.md, report.html and figures/ of a folder of ``csrobust shift``.
+    """Writes shift.csv, report.md, report.html and figures/ of a folder of ``csrobust paper shift``.
 
     Raises:
         InputError: it is none, or shift.json is not usable.

@@ -330,8 +330,6 @@ def _forward_only(options: EvalConfig) -> EvalConfig:
     return replace(
         options,
         attacks=(),
-        victim_attacks=(),
-        relaxed_attacks=(),
         limit=None,
         first=False,
         draws=options.draws - 1,

@@ -77,7 +77,7 @@ def train(config: TrainConfig, out: Path, *, bar: ProgressBar | None = None) -> 
     Args:
         config: everything that decides the result.
         out: a ``.safetensors`` file. With validation images it holds the best epoch, and
-            ``NAME-last.safetensors`` beside it the last one.
+            ``last/NAME.safetensors`` beside it the last one, where no pattern of names finds both.
         bar: shows every step and epoch; None shows nothing.
     Raises:
         InputError: unknown names, data that do not fit, the state of another run.
@@ -244,7 +244,8 @@ class _Run:
         if state.best is None or state.best_epoch is None:
             scores = self._save(self.out, state.weights, state.epoch)
         else:
-            last = self.out.with_name(f"{self.out.stem}-last.safetensors")
+            last = self.out.parent / "last" / self.out.name
+            last.parent.mkdir(exist_ok=True)
             self._save(last, state.weights, state.epoch)
             scores = self._save(self.out, state.best, state.best_epoch)
         return TrainResult(self.out, scores[0], history, scores[1])

@@ -91,7 +91,7 @@ def config(digits_file):
     def make(**options):
         given = {
             "checkpoints": (("erm", str(CHECKPOINT)),),
-            "defences": ("rci:N=1.5K",),
+            "defence": ("rci:N=1.5K",),
             "attacks": ("fgsm", "pgd-3", "aware-pgd-2"),
             "data": f"npz:{digits_file}",
             "eps": (0.3,),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture
 def prepared(config):
-    return prepare(config(defences=(), attacks=()))
+    return prepare(config(defence=(), attacks=()))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
 
 
 def test_smaller_forwards_are_recorded_and_say_the_same(config, faulty, tmp_path):
-    chosen = config(defences=(faulty,), standard=False, attacks=("pgd-3",), limit=64)
+    chosen = config(defence=(faulty,), standard=False, attacks=("pgd-3",), limit=64)
     prepared = prepare(chosen)
     unit = make_plan(prepared).units[-1]
     whole = attempt(prepared.context, unit)

@@ -38,7 +38,7 @@ def plan(config):
     """Rows of every kind in many groups, and the outcomes of each unit on a workbench of its own."""
     chosen = config(
         attacks=("pgd-2", "aware-pgd-1", "transfer-pgd-1"),
-        victim_attacks=("transfer-pgd-1",),
+        inputs=("batch", "victim"),
         limit=18,
         batch_size=(4,),
     )

@@ -4,12 +4,14 @@ import time
 
 import pytest
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine import run
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
+from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.user_code import TimeIsUp
+from robustbench_coded.user_code import TimeIsUp, until
 
 ENGINES = [{}, {"workers": 2}]
 
@@ -50,7 +52,7 @@ def test_outcomes_do_not_depend_on_the_workers(config, reference, engine):
     ],
 )
 def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine, fault, error, tries):
-    chosen = config(defences=(faulty,), attacks=(), **engine)
+    chosen = config(defence=(faulty,), attacks=(), **engine)
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
     for unit in units:
         outcome = outcomes[unit.id]
@@ -63,7 +65,7 @@ def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine
 @pytest.mark.parametrize(("engine", "tries"), [({}, 1), ({"workers": 1}, 2)], ids=str)
 def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine, tries, monkeypatch):
     """Only what hangs runs here, so that no busy machine is taken for a hanging defence."""
-    chosen = config(defences=(faulty,), attacks=(), standard=False, **engine)
+    chosen = config(defence=(faulty,), attacks=(), standard=False, **engine)
     monkeypatch.setattr(run, "UNIT_SECONDS", 1.0)
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("hang"))
     assert len(outcomes) == len(units) > 0
@@ -73,15 +75,23 @@ def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine, tri
 
 @pytest.mark.parametrize("engine", [{}, {"workers": 1}], ids=str)
 def test_a_unit_that_runs_when_the_time_is_up_is_dropped(config, faulty, tmp_path, engine):
-    prepared = prepare(config(defences=(faulty,), attacks=(), standard=False, **engine))
+    prepared = prepare(config(defence=(faulty,), attacks=(), standard=False, **engine))
     units = make_plan(prepared).units
     (tmp_path / "fault").write_text("hang")
-    with Engine(prepared.context) as ours, pytest.raises(TimeIsUp):
-        list(ours.run(units, time.monotonic() + 0.5))
+    with Engine(prepared.context) as ours, until(time.monotonic() + 0.5), pytest.raises(TimeIsUp):
+        list(ours.run(units))
+
+
+def test_time_that_is_up_while_a_defence_is_probed_is_said_and_nothing_is_written(config, faulty, tmp_path):
+    (tmp_path / "fault").write_text("hang")
+    chosen = config(defences=(faulty,), time=2.0, out=tmp_path / "run")
+    with pytest.raises(InputError, match=r"--time 2s is over before every defence was probed"):
+        evaluate(chosen)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
-    chosen = config(defences=(faulty,), attacks=(), workers=2)
+    chosen = config(defence=(faulty,), attacks=(), workers=2)
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("die"))
     for unit in units:
         outcome = outcomes[unit.id]
@@ -92,7 +102,7 @@ def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
 
 @pytest.mark.parametrize(("fault", "engine"), [("die once", {"workers": 1}), ("stall once", {})])
 def test_what_passes_leaves_no_trace(config, faulty, tmp_path, fault, engine):
-    chosen = config(defences=(faulty,), attacks=("pgd-2",), standard=False, **engine)
+    chosen = config(defence=(faulty,), attacks=("pgd-2",), standard=False, **engine)
     expected, _ = outcomes_of(chosen)
     outcomes, _ = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
     assert not (tmp_path / "fault").exists()

@@ -24,7 +24,6 @@ def config(out, **changed):
         "batch_size": (32,),
         "eps": (0.1,),
         "attacks": ("pgd-2",),
-        "checks": False,
         "threads": 1,
         "out": out,
     }
@@ -33,7 +32,7 @@ def config(out, **changed):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return evaluate(config(tmp_path_factory.mktemp("run") / "run", defences=("rci:N=1.5K",)))
+    return evaluate(config(tmp_path_factory.mktemp("run") / "run", defence=("rci:N=1.5K",)))
 
 
 def defended(run):
@@ -59,7 +58,7 @@ def test_a_second_evaluation_takes_them_over(run, monkeypatch):
     before = {path: path.read_bytes() for path in (run / "selftests").iterdir()}
     asked = []
     monkeypatch.setattr(selftesting, "run_all", lambda *given: asked.append(given) or ())
-    evaluate(config(run, defences=("rci:N=1.5K",), attacks=("pgd-2", "fgsm")))
+    evaluate(config(run, defence=("rci:N=1.5K",), attacks=("pgd-2", "fgsm")))
     assert asked == []
     assert {path: path.read_bytes() for path in (run / "selftests").iterdir()} == before
 
@@ -76,14 +75,14 @@ def test_a_damaged_file_is_made_again_and_without_it_no_verdict_is_positive(run)
     ]
     assert len({judgement.subject.defence for judgement in missing}) == 1 and len(names) == 2
     assert all(judgement.verdict.name != "no failure found" for judgement in missing)
-    evaluate(config(run, defences=("rci:N=1.5K",)))
+    evaluate(config(run, defence=("rci:N=1.5K",)))
     assert damaged.read_bytes() == whole
 
 
 def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_path, monkeypatch):
     failed = judged("finite differences", False, "They disagree.", mismatch=0.9)
     monkeypatch.setattr(selftesting, "run_all", lambda *given: (failed,))
-    other = evaluate(config(tmp_path / "other", defences=("rci:N=1.5K",)))
+    other = evaluate(config(tmp_path / "other", defence=("rci:N=1.5K",)))
     for judgement in defended(other):
         (check,) = [check for check in judgement.checks if check.name.startswith("self-tests")]
         assert (check.name, check.outcome) == ("self-tests: finite differences", "failed")
@@ -95,8 +94,8 @@ def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_pa
 
 
 def test_overwrite_removes_them(run, tmp_path):
-    path = evaluate(config(tmp_path / "again", defences=("rci:N=1.5K",)))
+    path = evaluate(config(tmp_path / "again", defence=("rci:N=1.5K",)))
     (old,) = (path / "selftests").iterdir()
-    evaluate(config(path, defences=("rci:N=1.5K",), seed=1, overwrite=True))
+    evaluate(config(path, defence=("rci:N=1.5K",), seed=1, overwrite=True))
     (new,) = (path / "selftests").iterdir()
     assert new != old

@@ -15,7 +15,7 @@ from robustbench_coded.reports.run.next_command import next_command
 from robustbench_coded.schema.words import VerdictName
 from tests.evaluation.session.test_steps import given
 
-ALONE = {"defences": (), "attacks": "pgd-10"}
+ALONE = {"defence": (), "attacks": "pgd-10"}
 WEAK = "fgsm@0.049"  # it leaves half of the images, too near the floor to tell on 256 of them
 
 

@@ -29,6 +29,18 @@ def test_what_is_probed_is_shown_at_a_terminal_until_it_is_over(terminal):
     assert screen.getvalue().endswith(after)
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_without_a_terminal_what_takes_a_while_is_named(monkeypatch, quiet):
+    monkeypatch.setattr("robustbench_coded.evaluation.session.listener.LATE", 0.01)
+    screen = io.StringIO()
+    listener = ProgressListener(Console(file=screen), quiet=quiet)
+    listener.preparing("reading erm.pt")
+    if not quiet:
+        listener._late.join()
+    listener.close()
+    assert screen.getvalue() == ("" if quiet else "reading erm.pt\n")
+
+
 def test_quiet_is_quiet_at_a_terminal():
     screen = io.StringIO()
     listener = ProgressListener(Console(file=screen, force_terminal=True), quiet=True)

@@ -18,7 +18,7 @@ from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
 from robustbench_coded.evaluation.protocol.rungs import next_step
 from robustbench_coded.evaluation.protocol.state import Evidence
@@ -29,6 +29,7 @@ from robustbench_coded.evaluation.session.recording import Decision
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
+from tests.evaluation.conftest import with_checks
 
 K, EXAMPLES, EPS = 8, 640, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
@@ -97,10 +98,11 @@ def given(
     out, pixel=0, *, network=None, examples=EXAMPLES, near=1.0, side=2, attacks=ATTACKS, checks=False, **more
 ):
     """The options of an evaluation, and what is in memory."""
-    options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_size": (K,), **more}
-    chosen = attack_options([attacks])
-    chosen["checks"] |= checks
-    config = EvalConfig(checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **chosen)
+    options = {"defence": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_size": (K,), **more}
+    chosen = tuple(attacks.split(","))
+    config = EvalConfig(eps=(EPS,), threads=1, out=out, attacks=chosen, **options)
+    if checks:
+        config = with_checks(config)
     data = dataset_in_memory(images(examples, near, side), name="pixels", source="a test")
     return config, InMemory(data, {"net": network or Reads(pixel)}, {})
 
@@ -213,7 +215,7 @@ def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, name):
     (7, (), 256), (8, (), K), (8, ("rci:N=12",), 256),
 ])  # fmt: skip
 def test_a_slow_defence_gets_its_first_verdict_from_one_batch(tmp_path, copies, defences, first):
-    config, in_memory = given(tmp_path / "run", defences=defences, until="settled")
+    config, in_memory = given(tmp_path / "run", defence=defences, until="settled")
     answers = {"many": partial(Copies, copies)}
     prepared, _ = made_ready(config, replace(in_memory, defences=answers))
     evaluation = planned_evaluation(prepared, None, tmp_path / "run")
@@ -282,8 +284,8 @@ class Impatient(Listener):
 def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_path, monkeypatch, units):
     run = Engine.run
 
-    def backwards(engine, units, deadline):  # workers give units back in any order
-        yield from run(engine, units[::-1], deadline)
+    def backwards(engine, units):  # workers give units back in any order
+        yield from run(engine, units[::-1])
 
     monkeypatch.setattr(Engine, "run", backwards)
     with pytest.raises(KeyboardInterrupt):
@@ -388,7 +390,7 @@ def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path,
 
 def test_a_run_that_is_stopped_has_no_positive_verdict(tmp_path):
     """Every attack and check that it began may have passed: rungs are left."""
-    options = {"pixel": 1, "defences": (), "examples": 64, "attacks": "paper,adaptive"}
+    options = {"pixel": 1, "defence": (), "examples": 64, "attacks": "paper,adaptive"}
     run = measured(tmp_path / "run", **options)
     assert set(words(run).values()) == {"no failure found"}
     protocol = structs.replace(run.manifest.protocol, stopped=True)
@@ -420,21 +422,21 @@ def test_victims_are_settled_by_random_batches(tmp_path):
 @pytest.mark.parametrize(("network", "runs"), [(Rectified, True), (Reads, False)])
 def test_crossover_is_the_last_resort_on_few_images_of_a_small_network(tmp_path, monkeypatch, network, runs):
     monkeypatch.setattr(crossover, "LONG", 4)
-    alone = {"defences": (), "draws": 1, "selection_draws": 1, "batch_size": (128,)}
+    alone = {"defence": (), "draws": 1, "selection_draws": 1, "batch_size": (128,)}
     run = measured(tmp_path / "run", network=network(1), examples=12, attacks="pgd-10", checks=True, **alone)
     assert set(words(run).values()) == {"not settled"}
     assert ("crossover-160" in attacked(run, "standard")) == runs
 
 
 def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_path):
-    options = {"defences": (), "until": "settled", "attacks": "paper,adaptive"}
+    options = {"defence": (), "until": "settled", "attacks": "paper,adaptive"}
     run = measured(tmp_path / "run", network=Rounds(0), **options)
     ran = {name for name in attacked(run, "standard") if not name.startswith("from:")}
     assert ran == {"relaxed-pgd-20+momentum=1"}
 
 
 def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):
-    options = {"defences": (), "until": "settled", "attacks": "paper,adaptive"}
+    options = {"defence": (), "until": "settled", "attacks": "paper,adaptive"}
     told = Told()
     run = measured(tmp_path / "run", pixel=1, examples=8 * EXAMPLES, listener=told, **options)
     assert set(words(run).values()) == {"no failure found"}

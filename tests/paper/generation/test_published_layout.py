@@ -83,7 +83,7 @@ def test_generators_of_64_pixels_are_measured_by_inception(celeba, weights, tmp_
     monkeypatch.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)  # the least, for speed
     out = tmp_path / "gan"
     command = [
-        "gan", "--data", f"celeba:{celeba}", "--features", f"inception:{weights}", "--n", "8",
+        "paper", "gan", "--data", f"celeba:{celeba}", "--features", f"inception:{weights}", "--n", "8",
         "--batch-size", "4", "--iterations", "1", "--samples", "100", "--seeds", "1", "--out", str(out),
     ]  # fmt: skip
     assert main([*command, "--quiet"]) == 0, capsys.readouterr().err

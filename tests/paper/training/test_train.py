@@ -111,7 +111,7 @@ def test_best_and_last_epochs_are_kept_apart(npz, tmp_path, monkeypatch):
     monkeypatch.setattr(save, "measure", scripted)
     result = train(config(npz, validation=0.1), tmp_path / "a.safetensors")
     assert [row.validation_accuracy for row in result.history] == [0.5, 0.9, 0.7]
-    best, last = load_checkpoint(result.checkpoint), load_checkpoint(tmp_path / "a-last.safetensors")
+    best, last = load_checkpoint(result.checkpoint), load_checkpoint(tmp_path / "last" / "a.safetensors")
     assert result.test.accuracy == 0.2
     assert (best.metadata["epoch"], last.metadata["epoch"]) == (2, 3)
     assert torch.equal(best.network.linear.bias, tested[1]) and torch.equal(

@@ -1,0 +1,1 @@
+"""An option: its one definition, and its values as people type them."""
