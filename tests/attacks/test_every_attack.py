@@ -59,10 +59,8 @@ def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0, *, 
 
 
 def solved(problem, attack, budget: PerturbationBudget, generators, *, early_stop: bool = False):
-    weights = problem.oracle.weights
-
     def base(x):
-        return x.flatten(1) @ weights.T
+        return x.flatten(1) @ problem.oracle.weights.T
 
     start = None if attack.init is None else solved(problem, attack.init, budget, generators)
     known = problem.oracle.draws(9)
