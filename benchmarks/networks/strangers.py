@@ -1,118 +1,122 @@
-"""What happens to small checkpoints that other people published: read, recognised, asked about or refused.
+"""What happens to small checkpoints that other people published, and whether every true statement is taken.
 
-    python benchmarks/networks/strangers.py FOLDER DATA_DIR
+    python benchmarks/networks/strangers.py FOLDER [NUMBER ...]
 
-Prints a table. FOLDER has the files as OWNER+NAME/PATH; which ones, and what their publishers say, is in
-strangers.toml; strangers.md has beside it how they do with true statements. The weights are not part of this
-project. FOLDER/lines.json keeps the lines, and a stopped measurement goes on.
+Prints two tables; strangers.md keeps the last ones. strangers.toml lists the files. FOLDER has a folder for
+each, ``01``, ``02`` and so on: the weights, ``definition.py`` (the publisher's class, which ``build()``
+returns) and ``answers.npy`` (float [256, classes]: what the publisher's own ``forward`` answers to the first
+256 images, normalised as the publisher does). Beside these it has the test images: ``cifar10_test.npz``,
+``mnist/``, and ``NAME.npz`` for data of another name. None of this is part of the project.
+
+Each file is given to ``csrobust eval`` alone, with ``--normalize``, and with ``--arch definition.py:build``
+as well. FOLDER/lines.json keeps what came of it: a stopped measurement goes on; delete it to begin anew.
 """
 
+import hashlib
 import json
+import re
+import resource
+import subprocess
 import sys
-import time
+import tempfile
 import tomllib
-from dataclasses import asdict, dataclass
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.setup.checkpoints import recognised_by
-from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.normalisation import parse_normalisation
+import numpy as np
+import pandas as pd
 
 HERE = Path(__file__).parent
+IMAGES = 256
+READINGS = ("alone", "with its normalisation", "with its definition")
+ASKED = ("asked, true line 1", "asked, true line below", "asked, no true line")
+OUTCOMES = ("right", "wrong, warned", "wrong in silence", *ASKED, "refused", "crashed")
 
 
-@dataclass(frozen=True)
-class Line:
-    """One file: what was decided, and what its publisher says."""
+def outcome(file: Path, entry: dict[str, Any], options: list[str], tried: bool = False) -> dict[str, Any]:
+    """One of OUTCOMES, csrobust's words, and seconds of the processor with the start of Python and torch.
 
-    repository: str
-    path: str
-    outcome: str  # evaluated, asked, refused or read
-    detail: str
-    accuracy: float | None = None
-    normalisation: str = ""  # as the publisher's code has it; empty where that is not known
-    published: float | None = None
-    same_normalisation: bool | None = None
-    seconds: float | None = None  # of the processor
+    Predictions are compared on the first images. Of a question, each line that states no other normalisation
+    is evaluated as well (``tried``), outside these seconds.
+    """
+    folder = file.parents[1]
+    data = entry["data"] if entry["data"] in ("cifar10", "mnist") else f"npz:{folder / entry['data']}.npz"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "robustbench_coded", "eval", "--ckpt", str(file), "--data", data]
+        command += [
+            "--data-dir",
+            str(folder),
+            "--first",
+            "--limit",
+            str(IMAGES),
+            "--attacks",
+            "fgsm",
+            *options,
+        ]
+        done = subprocess.run([*command, "--out", f"{out}/run"], capture_output=True, text=True)
+        tables = [pd.read_parquet(path) for path in Path(out).glob("run/outcomes/*.parquet")]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = done.stderr[done.stderr.find("csrobust:") :].replace(str(folder), "FOLDER")
+    found = {"words": words, "seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+    if done.returncode not in (0, 2) or "Traceback" in done.stderr:
+        return found | {"what": "crashed", "words": done.stderr[-2000:]}
+    if done.returncode == 0:
+        rows = pd.concat(tables)
+        clean = rows[rows["attack"] == "clean"].sort_values("example")["prediction"].to_numpy()
+        equal = int((clean == np.load(file.parent / "answers.npy").argmax(1)).sum())
+        wrong = "wrong, warned" if "warning:" in done.stderr else "wrong in silence"
+        return found | {"what": "right" if equal == IMAGES else wrong, "words": f"{equal} of {IMAGES}"}
+    lines = re.findall(r"^  (--(?:arch|normalize) .*?)(?:  \(.*)?$", words, re.MULTILINE)
+    for number, line in enumerate([] if tried else lines, 1):
+        offered = [text.strip("'") for text in re.findall(r"'[^']*'|\S+", line)]
+        if "--normalize" in offered and entry["normalisation"] not in offered:
+            continue
+        if outcome(file, entry, [*options, *offered], tried=True)["what"] == "right":
+            return found | {"what": ASKED[min(number, 2) - 1]}
+    return found | {"what": ASKED[2] if lines else "refused"}
 
 
-def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_dir: str) -> Line:
-    """Reads one file and, where its images are at hand, recognises it."""
-    said = entry.get("normalisation", "")
-    about: dict[str, Any] = {"normalisation": said, "published": entry.get("accuracy")}
-
-    file = folder / repository.replace("/", "+") / path
-    started = time.process_time()
-    try:
-        checkpoint = load_checkpoint(str(file))
-        if "data" not in entry:
-            return Line(repository, path, "read", checkpoint.arch, **about)
-        found = recognised_by(checkpoint, entry["data"], data_dir)
-    except InputError as error:
-        return Line(repository, path, "refused", str(error).removeprefix(f"{file}: "), **about)
-    assert found.labelled is not None  # these data have labels
-    if said:
-        stated = parse_normalisation(said, checkpoint.channels)
-        about["same_normalisation"] = found.candidate.normalisation == stated
-    outcome = "asked" if found.question else "refused" if found.refusal else "evaluated"
-    detail = "; ".join(found.question.lines) if found.question else found.refusal or found.sentence
-    about["seconds"] = time.process_time() - started
-    return Line(repository, path, outcome, detail, found.labelled.accuracy, **about)
+def read(folder: Path, number: int, entry: dict[str, Any]) -> dict[str, Any]:
+    """One file in the three readings."""
+    file = folder / f"{number:02d}" / Path(entry["path"]).name
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == entry["sha256"], file
+    stated = ["--normalize", entry["normalisation"]]
+    defined = ["--arch", f"{file.parent / 'definition.py'}:build", *stated]
+    given = ([], stated, defined) if Path(defined[1].removesuffix(":build")).exists() else ([], stated)
+    return {reading: outcome(file, entry, options) for reading, options in zip(READINGS, given, strict=False)}
 
 
-def written(lines: list[Line]) -> str:
-    """The table in Markdown."""
-    count = {
-        name: sum(one.outcome == name for one in lines) for name in ("evaluated", "asked", "refused", "read")
-    }
-    known = [one for one in lines if one.outcome == "evaluated" and one.same_normalisation is not None]
-    agreeing = sum(bool(one.same_normalisation) for one in known)
-    repositories = len({one.repository for one in lines})
-    rows = [
-        "# Checkpoints of other people",
-        "",
-        f"{len(lines)} small files of {repositories} public repositories, given without `--arch` and "
-        f"`--normalize`: {count['evaluated']} evaluated, {count['asked']} asked about, {count['refused']} "
-        f"refused with a reason, {count['read']} read whose images are not at hand. The publisher's code "
-        f"says the normalisation of {len(known)} evaluated ones; {agreeing} are evaluated with it. Where a "
-        "file is asked about, the table has the clean accuracy of each form and its accuracy under PGD-10 "
-        "(l-infinity, 0.3 on MNIST, 8/255 on CIFAR-10). Accuracies are on up to 10,000 test images. Made by "
-        "`benchmarks/networks/strangers.py`; the files are not part of this project.",
-        "",
-        "| repository | file | outcome | by what, or why not | accuracy | publisher's | normalisation | s |",
-        "| :-- | :-- | :-- | :-- | --: | --: | :-- | --: |",
-    ]
-    for one in lines:
-        ours = f"{one.accuracy:.2%}" if one.accuracy is not None and one.outcome == "evaluated" else ""
-        theirs = f"{one.published:.2f}%" if one.published is not None else ""
-        detail = one.detail.split("; pass --arch")[0].split("; try --arch")[0]
-        rows.append(
-            f"| [{one.repository}](https://github.com/{one.repository}) | `{one.path}` | {one.outcome} | "
-            f"{detail} | {ours} | {theirs} | {one.normalisation} | {one.seconds or 0:.1f} |"
-        )
-    return "\n".join([*rows, ""]).replace("[layout", "\\[layout").replace("[activation", "\\[activation")
+def written(entries: list[dict[str, Any]], lines: dict[str, dict[str, Any]]) -> str:
+    """Both tables in Markdown: how often what happened, and to which file."""
+    rows = [f"| | {' | '.join(OUTCOMES)} | s |", "| :-- |" + " --: |" * (len(OUTCOMES) + 1)]
+    for reading in READINGS:
+        all_of = [line[reading] for line in lines.values() if reading in line]
+        counts = Counter(one["what"] for one in all_of)
+        cells = [f"{reading} ({len(all_of)})", *(str(counts[what]) for what in OUTCOMES)]
+        rows.append(f"| {' | '.join(cells)} | {sum(one['seconds'] for one in all_of):.0f} |")
+    rows += ["", f"| file | network | normalisation | {' | '.join(READINGS)} | s |"]
+    rows.append("| :-- " * 6 + "| --: |")
+    for number, line in sorted(lines.items(), key=lambda item: int(item[0])):
+        entry = entries[int(number) - 1]
+        cells = [f"[{entry['repository']}](https://github.com/{entry['repository']}) `{entry['path']}`"]
+        cells += [entry["network"], entry["normalisation"]]
+        cells += [line[reading]["what"] if reading in line else "" for reading in READINGS]
+        rows.append(f"| {' | '.join(cells)} | {sum(one['seconds'] for one in line.values()):.0f} |")
+    return "\n".join(rows)
 
 
 def main() -> None:
-    folder, data_dir = Path(sys.argv[1]), sys.argv[2]
+    folder = Path(sys.argv[1])
+    entries = tomllib.loads((HERE / "strangers.toml").read_text())["stranger"]
     stored = folder / "lines.json"
-    done = (
-        {(one["repository"], one["path"]): Line(**one) for one in json.loads(stored.read_text())}
-        if (stored.exists())
-        else {}
-    )
-    lines = []
-    for entry in tomllib.loads((HERE / "strangers.toml").read_text())["file"]:
-        for path in entry["paths"]:
-            key = entry["repository"], path
-            if key not in done:
-                done[key] = line(folder, *key, entry, data_dir)
-                stored.write_text(json.dumps([asdict(one) for one in done.values()]))
-                print(done[key].outcome, *key, done[key].detail[:100], flush=True)
-            lines.append(done[key])
-    print(written(lines))
+    lines = json.loads(stored.read_text()) if stored.exists() else {}
+    for number in map(int, sys.argv[2:] or range(1, len(entries) + 1)):
+        if str(number) not in lines:
+            lines[str(number)] = read(folder, number, entries[number - 1])
+            stored.write_text(json.dumps(lines, indent=1))
+    print(written(entries, lines))
 
 
 if __name__ == "__main__":
