@@ -143,7 +143,7 @@ def _whole(reading: Reading, fitting: list[Reading]) -> Reading:
             entry = reading.wrapper.removesuffix(".")
             raise Refused(
                 f"beside the network under {entry} it has other weights ({name[:60]}), which may be a part "
-                f"of it; FILE#{entry} evaluates that network alone, --arch file.py:build the whole"
+                f"of it; FILE#{entry} evaluates only this part, --arch file.py:build the whole"
             )
     return reading
 
