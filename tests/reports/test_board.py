@@ -88,7 +88,7 @@ def test_a_network_trained_behind_its_defence_is_said_to_be(make_run, subject, t
 
 
 def test_a_claim_that_the_run_weighed_stands_beside_its_figures(make_run, subject, tmp_path):
-    options = {"claim": 0.6, "inputs": ["batch"], "claim_eps": 8 / 255}
+    options = {"claim": {"value": 0.6, "eps": 8 / 255}, "inputs": ["batch"]}
     run = make_run("claimed", changes={"invocations": [{"options": options}]})
     assert main(["board", str(run), "--out", str(tmp_path / "site")]) == 0
     reported = {entry.threat: entry.reported for entry in board_in(tmp_path / "site").entries}

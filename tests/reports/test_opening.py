@@ -168,7 +168,7 @@ def test_a_claim_is_the_question_where_there_is_one(left, stands):
 def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     path = make_run(accuracies=BROKEN_BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)})
     manifest = json.loads((path / "run.json").read_text())
-    manifest["invocations"][0]["options"] |= {"claim": 0.5, "claim_eps": 8 / 255, "claim_attack": "pgd-10"}
+    manifest["invocations"][0]["options"] |= {"claim": {"value": 0.5, "eps": 8 / 255, "attack": "pgd-10"}}
     (path / "run.json").write_text(json.dumps(manifest))
     run = load_run(path)
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
