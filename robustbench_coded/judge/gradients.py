@@ -41,6 +41,7 @@ from robustbench_coded.judge.checks import (
     is_black_box,
     lowest,
     name_of,
+    own_difference_of,
     run_attacks,
     usable_by,
 )
@@ -128,7 +129,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     elif gained.more:
         reason += f", but {gained.longest.case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained.longest))
-    beaten = difference_of(lowest(seeing), best) if seeing else None
+    beaten = own_difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
         reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: name_of(result).steps or 0)))
@@ -187,7 +188,7 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     if not pairs:
         return None
     longest = max(pairs, key=lambda pair: name_of(pair[1]).steps or 0)
-    gained = difference_of(*longest)
+    gained = own_difference_of(*longest)
     if gained is None:
         return None
     certain = gained.low > 0 or not longest[1].randomised

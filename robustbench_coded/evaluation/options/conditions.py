@@ -44,6 +44,7 @@ class RequestedAttacks:
         inputs: what the attackers control.
         perturbations: of one norm and space, the radii in their order.
         claimed: the threat model and radius that a claim is about; None without a claim.
+        standard: whether standard inference is named as a defence, which the claim is about, too.
     """
 
     attacks: tuple[str, ...]
@@ -53,6 +54,7 @@ class RequestedAttacks:
     inputs: tuple[str, ...]
     perturbations: tuple[Perturbation, ...]
     claimed: tuple[str, float | None] | None = None
+    standard: bool = False
 
     @property
     def norm(self) -> str:

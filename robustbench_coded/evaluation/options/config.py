@@ -22,7 +22,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64  # of the threat models with one victim in a batch
@@ -220,6 +220,7 @@ class EvalConfig:
             inputs=self.inputs,
             perturbations=tuple(Perturbation(self.norm, size, self.eps_space) for size in eps),
             claimed=claimed,
+            standard=STANDARD in self.defences,
         )
 
     def as_data(self) -> dict:

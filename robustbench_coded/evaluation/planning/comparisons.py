@@ -61,7 +61,7 @@ def comparisons_judged(
         cases: all that may run.
     """
     attacks = [case for case in cases if case.attack not in CONTROLS]
-    defended = any(case.subject.spec != STANDARD for case in attacks)
+    defended = any(case.subject.spec != STANDARD for case in attacks) and not requested.standard
     settings: dict[Comparison, dict[Case, None]] = {}
     for case in attacks:
         settings.setdefault(comparison_of(case), {})[case.case.setting] = None
