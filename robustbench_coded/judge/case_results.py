@@ -70,8 +70,16 @@ class CaseResult:
         return replace(self, case=case, cell=self.clean, random_batches=self.clean_random_batches)
 
     @property
+    def _knows_draw(self) -> bool:
+        return self.case.threat.draw_known and self.case.attack not in CONTROLS
+
+    @property
     def in_random_batches(self) -> bool:
-        """True if figures come from random batches: of victims, if more were scored in them."""
+        """True if figures come from random batches: of victims, if more were scored in them. An attacker who
+        knows the draw made his inputs for another one.
+        """
+        if self._knows_draw:
+            return False
         own = 0 if self.cell is None else len(self.cell.example)
         fewest = own + 1 if self.case.threat.one_victim else 1
         return any(scored.batches >= fewest for scored in self.random_batches)
@@ -103,11 +111,10 @@ class CaseResult:
         tail /= max(self.looks, 1)
         if self.in_random_batches:
             return self._in_random_batches(cell, tail)
-        known = self.case.threat.draw_known and self.case.attack not in CONTROLS
         interval = accuracy_interval(
             cell.correct,
             cell.batch,
-            batch_dependent=self.batch_dependent or known,
+            batch_dependent=self.batch_dependent or self._knows_draw,
             randomised=self.randomised,
             tail=tail,
         )
@@ -119,10 +126,10 @@ class CaseResult:
         """The accuracy that an attacker leaves who always plays one of the attacks that were scored in them,
         each at its share of the error: the one with the lowest upper end.
 
-        The lower end holds if every attack that comes near the strongest was scored: he plays one of these,
-        and what all of them leave at least, he leaves. Inputs that are made together may do more in the batch
-        that they were made in than in random ones. So it does not hold where random batches leave more than
-        those, by more than `CLOSE`; nothing is known of the lower end then.
+        The lower end is the lowest of theirs if every attack that comes near the strongest was scored: he
+        plays one of these, and what all of them leave at least, he leaves. Else it is 0. Inputs that are made
+        together may do more in the batch that they were made in than in random ones: where that is more than
+        `CLOSE`, the accuracy there stands beside it, and no verdict is positive.
         """
         share = tail / len(self.random_batches)
         ends = [scored.interval(share) for scored in self.random_batches]
@@ -131,7 +138,7 @@ class CaseResult:
         estimate, own = scored.accuracy, float(cell.correct.mean())
         less = not self.case.threat.one_victim and own < estimate - CLOSE
         near = self.case.attack != ENSEMBLE or self.combination.all_near_in_random
-        low = min(end[0] for end in ends) if near and not less else 0.0
+        low = min(end[0] for end in ends) if near else 0.0
         return Interval(
             estimate,
             low,

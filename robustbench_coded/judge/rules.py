@@ -161,7 +161,7 @@ def _unbounded(v: Verdict) -> str:
         return ""
     if v.unknown_draw:
         return "where the draw is known, only negative verdicts are given"
-    return "too few batches have no interval; random batches of more images would settle it"
+    return "disjoint batches alone have no interval"
 
 
 def _another_attack(v: Verdict) -> str:
@@ -276,9 +276,10 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
         when=(
             "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
-            "above the threshold for `broken`."
+            "above the threshold for `broken`, or the figure has no interval, or inputs made together do over "
+            "3 points more in their own batches."
         ),
-        why="Only more examples can settle this.",
+        why="Only more images or random batches can settle this.",
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.

@@ -130,7 +130,7 @@ class Verdict:
     @property
     def above_the_bar(self) -> bool:
         """True if the figures leave room for a positive verdict, so that it depends on checks alone."""
-        if self.accuracy is None or self.accuracy.low <= self.broken_at:
+        if self.accuracy is None or self.accuracy.own is not None or self.accuracy.low <= self.broken_at:
             return False
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 

@@ -299,3 +299,11 @@ def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expecte
 
 def test_what_is_broken_with_nothing_to_compare_it_with_stays_so():
     assert is_final(Verdict(VerdictName.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)
+
+
+def test_inputs_that_do_more_in_their_own_batches_hold_back_a_positive_verdict_alone():
+    own = replace(GOOD.accuracy, own=(0.3, 5))
+    made = decide(replace(GOOD, accuracy=own))
+    assert (made.name, made.rule) == (OPEN, "interval contains the threshold")
+    assert "inputs that are made together do more in their own batch" in made.reason
+    assert decide(replace(GOOD, accuracy=own, gain=gain(-0.01, 0.02))).name == "no gain"
