@@ -276,8 +276,8 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
         when=(
             "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
-            "above the threshold for `broken`, or the figure has no interval, or inputs made together do over "
-            "3 points more in their own batches."
+            "above the threshold for `broken`, or the figure has no interval, or inputs made together do "
+            "over 3 points more in their own batches."
         ),
         why="Only more images or random batches can settle this.",
         brief="too few images to tell",

@@ -37,7 +37,8 @@ def test_the_worst_cells_are_those_of_the_full_table():
 
 
 def test_the_page_is_short():
-    assert len(coverage.NUMBERS.read_text().split()) <= MOST_WORDS
+    words = [word for word in coverage.NUMBERS.read_text().split() if any(map(str.isalnum, word))]
+    assert len(words) <= MOST_WORDS
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
