@@ -31,18 +31,18 @@ CEILINGS = {
     "robustbench_coded/defences": (1351, 14),
     "robustbench_coded/evaluation": (6876, 62),
     "robustbench_coded/extras": (3201, 30),
-    "robustbench_coded/judge": (2798, 21),
+    "robustbench_coded/judge": (2505, 19),
     "robustbench_coded/models": (3901, 31),
-    "robustbench_coded/paper": (4520, 44),
+    "robustbench_coded/paper": (4490, 44),
     "robustbench_coded/reports": (3078, 30),
     "robustbench_coded/runs": (659, 6),
-    "robustbench_coded/schema": (359, 4),
+    "robustbench_coded/schema": (357, 4),
     "robustbench_coded/*.py": (541, 12),
-    "tests": (31110, 329),
-    "benchmarks": (7410, 64),
+    "tests": (30841, 326),
+    "benchmarks": (6684, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (34962, 52469)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (34670, 51984)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 49, 21, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 

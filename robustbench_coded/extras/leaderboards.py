@@ -135,6 +135,8 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
 def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
     accuracy, perturbation = judgement.verdict.accuracy, judgement.perturbation
     assert accuracy is not None
+    ends = {"lower": accuracy.low, "upper": accuracy.high, "confidence_level": 0.95}
+    interval = ends | {"method": accuracy.kind.phrase} if accuracy.kind else None
     data = run.manifest.data.name or "unknown"
     source = {"dataset_name": data, "source_type": "hf_dataset", "hf_repo": ON_THE_HUB.get(data)}
     return {
@@ -160,18 +162,7 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
             "score": accuracy.estimate,
             "details": {"verdict": judgement.verdict.name, "reason": judgement.verdict.reason},
             "uncertainty": {
-                **(
-                    {
-                        "confidence_interval": {
-                            "lower": accuracy.low,
-                            "upper": accuracy.high,
-                            "confidence_level": 0.95,
-                            "method": accuracy.kind.phrase,
-                        }
-                    }
-                    if accuracy.kind
-                    else {}
-                ),
+                **({"confidence_interval": interval} if interval else {}),
                 "num_samples": judgement.verdict.examples,
             },
         },

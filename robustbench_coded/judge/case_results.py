@@ -113,7 +113,7 @@ class CaseResult:
             return self._in_random_batches(cell, tail)
         interval = accuracy_interval(
             cell.correct,
-            cell.batch,
+            cell.example if self.case.threat.one_victim else cell.batch,  # each victim has its own batch
             batch_dependent=self.batch_dependent or self._knows_draw,
             randomised=self.randomised,
             tail=tail,

@@ -79,7 +79,9 @@ def in_own_batches(first: CaseResult, second: CaseResult, tail: float = interval
     own, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     left, right = own.correct, other.correct
     shares = float(left.mean()), float(right.mean())
-    low, high = independent_difference(left, right, own.batch, tail / max(first.looks, second.looks, 1))
+    alone = first.case.threat.one_victim or second.case.threat.one_victim
+    batch = own.example if alone else own.batch  # each victim has its own
+    low, high = independent_difference(left, right, batch, tail / max(first.looks, second.looks, 1))
     return Difference(shares[0] - shares[1], low, high, *shares, len(own.example))
 
 

@@ -177,14 +177,9 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     run = load_run(path)
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
-    assert answer.verdict == "Claim refuted" and answer.sentence.endswith(
-        "The strongest attack is transfer PGD-20."
-    )
-    assert row.interval().kind is None
-    assert "; pgd-10, under which it was claimed, leaves 50.0% (no interval, " in answer.sentence
-    assert (
-        "The claimed 50.0% is refuted for the population; transfer-pgd-20 refutes it alone" in answer.sentence
-    )
+    assert answer.sentence.endswith("The strongest attack is transfer PGD-20.")
+    # Disjoint batches alone refute nothing.
+    assert row.interval().kind is None and "The claimed 50.0% lies inside the interval" in answer.sentence
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
@@ -218,7 +213,7 @@ def test_the_attack_that_is_named_is_the_shortest_of_those_that_leave_as_little(
 def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summary(make_run):
     run = load_run(make_run())
     found = opening_of(run)
-    judged = {j.subject.defence: j.verdict for j in run.judgements if j.threat == WHOLE_BATCH}
+    judged = {j.subject.defence: j.verdict for j in run.judged if j.threat == WHOLE_BATCH}
     rows = {(row.subject.defence, row.attack): row for row in run.rows if row.threat == WHOLE_BATCH}
     clean, papers, left = ((group.settings, group.bare) for group in found.bars)
     for place, defence in enumerate(("rci", "standard")):
@@ -270,7 +265,7 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
     run, path = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
     assert found == NextCommand(
-        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0, "victim/unknown"
+        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0
     )
     (path / "run.toml").write_text("")
     assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --until settled"
@@ -293,7 +288,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     )
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
-    assert opening_of(run).next == NextCommand(NOTHING, about="victim/unknown")  # their number is fixed
+    assert next_command(run, [victims]).purpose == NOTHING  # their number is fixed
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
     assert str(next_command(run, images)) == "Next step: 754 images:"

@@ -196,6 +196,5 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
 def _figure(interval: intervals.Interval | paired.Difference | None) -> Figure | None:
     if interval is None:
         return None
-    known = interval.kind is not None
-    low, high = (interval.low if known else None), (interval.high if known else None)
-    return Figure(interval.estimate, low, high, interval.kind)
+    ends = (interval.low, interval.high) if interval.kind else ()
+    return Figure(interval.estimate, interval.kind, *ends)

@@ -19,9 +19,9 @@ class Figure(Struct, frozen=True):
     """An accuracy, or a difference of two, with its 95% interval and what that is about; null without one."""
 
     estimate: float
-    low: float | None
-    high: float | None
     kind: IntervalKind | None
+    low: float | None = None
+    high: float | None = None
 
 
 class _Sourced(Struct, frozen=True):

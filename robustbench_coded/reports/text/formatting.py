@@ -158,7 +158,7 @@ def interval(low: float | None, high: float | None, kind: words.IntervalKind | N
 
 
 def beside_text(figure: Interval) -> str:
-    """What else a figure says of batches: ``in 5 batches`` in place of an interval, or ``in their own batches
+    """The batches that a figure is from: ``in 5 batches`` in place of an interval, or ``in their own batches
     0.5, in 5 batches`` where inputs made together do more there; else ''.
     """
     if figure.own is not None:
