@@ -1,11 +1,7 @@
-"""Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
-
-FMN (arXiv 2102.12827) and PDPGD (arXiv 2106.01538). PDPGD has two players: one lowers
-w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
-"""
+"""Minimum-norm attacks: each example's nearest wrong answer, whatever eps is; FMN (arXiv 2102.12827)."""
 
 from dataclasses import dataclass
-from math import cos, inf, log, pi
+from math import cos, inf, pi
 
 import torch
 from torch import Tensor
@@ -166,21 +162,17 @@ def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
     height = wide(radius)
     if order == 0:
         return torch.where(most(u.square().sum(2, keepdim=True), height), u, 0)
-    if order == 1:  # what the proximal operator of the dual norm leaves
-        u = u - _proximal(u, radius, inf)
+    if order == 1:  # less the height beyond which the sizes sum up to the radius
+        sizes = u.abs().flatten(2).sort(-1, descending=True).values
+        count = torch.arange(1, sizes.shape[-1] + 1, device=u.device)
+        heights = (sizes.cumsum(-1) - radius[..., None]) / count
+        last = (sizes > heights).sum(-1, keepdim=True).clamp_min(1) - 1
+        cut = heights.gather(-1, last).clamp_min(0)[..., None, None]
+        u = u - u.clamp(-cut, cut)
     elif order == inf:
         u = u.clamp(-height, height)
     length = torch.linalg.vector_norm(u, ord=order, dim=(2, 3, 4), keepdim=True)
     return u / length.clamp(min=torch.finfo(u.dtype).tiny) * height
-
-
-# Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its
-# ends; the step of its logarithm, first and last; the memory of the weights that the first player sees.
-PDPGD_STEP, PDPGD_LAST_STEP = 0.1, 0.001
-RATIO, SMALLEST_RATIO = 0.01, 1e-6
-WEIGHT_STEP, LAST_WEIGHT_STEP = 0.1, 0.01
-MEMORY = 0.9
-PROXIMAL_ROUNDS = 5  # of the proximal operator in Adam's metric (arXiv 1910.10094)
 
 
 class Adam:
@@ -203,68 +195,3 @@ class Adam:
         self._square = self.SECOND * self._square + (1 - self.SECOND) * grad.square()
         self.metric = (self._square / (1 - self.SECOND**self._steps)).sqrt() + self.TINY
         return u - size * self._mean / (1 - self.FIRST**self._steps) / self.metric
-
-
-@Algorithm("PDPGD", "PDPGD, the nearest wrong answer", example=300, paper="2106.01538", family="nearest")
-@dataclass(frozen=True)
-class Pdpgd(Solver):
-    """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
-
-    Attributes:
-        steps: moves; as many gradients, and one value for the last point.
-    """
-
-    steps: int
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.solver.Solver``; from x, or from ``start``."""
-        x, y, estimator, budget, _, start = problem
-        ball = budget.around(x)
-        nearest = Nearest(x, ball)
-        u = nearest.away(x if start is None else start)
-        adam = Adam(u)
-        ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
-        share = torch.sigmoid(ratio)  # w1, where both sum up to 1
-        scale = torch.ones_like(ratio)
-        for step in range(self.steps):
-            answer = estimator.gradient(nearest.at(u), y, margin_loss)
-            assert answer.grad is not None
-            wrong = nearest.see(nearest.at(u), answer.logits, y)
-            scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
-            slope = -scale * torch.sigmoid(-scale * answer.loss)  # of softplus(margin)
-            grad = wide(slope) * answer.grad * ball.unit
-            size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
-            moved = adam.step(u, grad, size)
-            steepest = adam.metric.amax((2, 3, 4))
-            weight = (1 - share) / share * size / steepest
-            u = _in_box(moved, nearest)
-            for _ in range(PROXIMAL_ROUNDS):
-                gap = (moved - u) * adam.metric / wide(steepest)
-                u = _in_box(_proximal(u + gap, weight, ball.order), nearest)
-            rise = WEIGHT_STEP + (LAST_WEIGHT_STEP - WEIGHT_STEP) * step / max(1, self.steps - 1)
-            ratio = (ratio + torch.where(wrong, -rise, rise)).clamp(log(SMALLEST_RATIO), -log(SMALLEST_RATIO))
-            share = MEMORY * share + (1 - MEMORY) * torch.sigmoid(ratio)
-        nearest.see(nearest.at(u), estimator.value(nearest.at(u), y, margin_loss).logits, y)
-        return nearest.result()
-
-
-def _in_box(u: Tensor, nearest: Nearest) -> Tensor:
-    return nearest.away(nearest.at(u))
-
-
-def _proximal(v: Tensor, weight: Tensor, order: float) -> Tensor:
-    """The z that minimises |z - v|_2^2 / 2 + weight * |z|; ``weight`` [G, K], the norm by its order."""
-    cut = wide(weight)
-    if order == 1:
-        return (v.abs() - cut).clamp_min(0) * v.sign()
-    if order == 2:
-        norm = torch.linalg.vector_norm(v, dim=(2, 3, 4), keepdim=True)
-        return v * (1 - cut / norm.clamp_min(torch.finfo(v.dtype).tiny)).clamp_min(0)
-    assert order == inf
-    # All is cut at the height t beyond which the sizes sum up to the weight.
-    sizes = v.abs().flatten(2).sort(-1, descending=True).values
-    count = torch.arange(1, sizes.shape[-1] + 1, device=v.device)
-    heights = (sizes.cumsum(-1) - weight[..., None]) / count
-    last = (sizes > heights).sum(-1, keepdim=True).clamp_min(1) - 1
-    height = heights.gather(-1, last).clamp_min(0)[..., None, None]
-    return v.clamp(-height, height)

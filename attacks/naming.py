@@ -248,7 +248,7 @@ def _closest(text: str, known: Collection[str] = ()) -> str:
             return f"did you mean {read_attack(dashed)}?"
     written = {name.lower(): name for name in reversed([*known])}
     matches = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
-    # Two letters that changed places come first: pdg is pgd sooner than pdpgd.
+    # Two letters that changed places come first: pdg is pgd sooner than spgd.
     close = [written[near] for near in sorted(matches, key=lambda near: sorted(near) != sorted(text.lower()))]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"
 

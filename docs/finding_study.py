@@ -246,6 +246,9 @@ SUBJECT = {"defence": "rci", "k": "128", "n": "190"}
 
 
 def interval(row: dict[str, str], middle: str, ends: str) -> str:
+    """An estimate with its interval, alone where it has none."""
+    if not row[f"{ends}_low"]:
+        return percent(row[middle])
     return f"{percent(row[middle])} [{percent(row[f'{ends}_low'])}, {percent(row[f'{ends}_high'])}]"
 
 

@@ -1,11 +1,14 @@
-"""How often 95% intervals err at either end: simulated evaluations whose population accuracy is known.
+"""How often each end of an interval errs, by formula and population.
 
-    python benchmarks/errors/coverage.py                   prints the tables (about 10 minutes on one core)
-    python benchmarks/errors/coverage.py --write           and puts them into benchmarks/errors/intervals.md
+    python -m benchmarks.errors.coverage            prints the tables (about 2 minutes on one core)
+    python -m benchmarks.errors.coverage --write    and puts them into benchmarks/errors/intervals.md, and the
+                                                    worst cells into docs/numbers.md
+    python -m benchmarks.errors.coverage --smoke    the same in seconds, with 500 evaluations a cell
 
-The truth is the population accuracy over examples, batches and draws. An interval errs at its lower end where
-it lies above the truth, at its upper end where it lies below. The last rows of the first table are beyond
-what is assumed of batches.
+A cell is 10,000 evaluations of one population, whose true accuracy is known. All of them are computed at
+once; the first of each cell also ask the package, which must answer with the same ends. Of random batches the
+bets over batches alone are counted, at any number of batches: the interval is the wider of these and of the
+bets over images, so it errs at most as often.
 """
 
 import argparse
@@ -16,233 +19,283 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import betaincinv, ndtri, stdtrit
+from scipy.stats import binom
 
-from benchmarks.errors.coverage_populations import (
-    Evaluation,
-    K,
-    Pair,
-    Population,
-    above_base,
-    alike,
-    correlated,
-    nested,
-    random_ensemble,
-    rci_linear,
-    survival,
-    two_kinds,
-)
-from robustbench_coded.judge.correlation import pooled
-from robustbench_coded.judge.intervals import accuracy_interval, clustered_interval, over_draws
-from robustbench_coded.judge.paired import clustered_difference
-from robustbench_coded.judge.variance import NOT_SHARED, drawn, shared_of
+from robustbench_coded.evaluation.planning.comparisons import looks
+from robustbench_coded.judge.anytime import CAPITAL, SHARES
+from robustbench_coded.judge.intervals import TAIL, accuracy_interval
+from robustbench_coded.judge.paired import independent_difference
 
-SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
-BATCHES = (5, 10, 40)
-MANY = 79  # batches of 128, the test set of CIFAR-10
-LONG, LONG_SEED = 40, 1  # from so many batches on, a quarter of the evaluations are simulated
 TABLES = Path(__file__).with_name("intervals.md")
-
-BEYOND = "batch, beyond the assumption"
-
-Method = Callable[[Evaluation, NDArray[np.int64]], tuple[float, float]]
+NUMBERS = TABLES.parents[2] / "docs" / "numbers.md"
+SIMULATIONS, SMOKE, ASKED, SEED = 10_000, 500, 3, 0
+IMAGES, ODD = (64, 256, 640), (0.005, 0.01, 0.02)
+K, MOST_BATCHES = 64, 600
+Floats = NDArray[np.float64]
+Ends = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A population and a size of evaluation: ``sizes`` are the examples of each batch."""
+    """One population at one size, and how often either end errs, as fractions; ``width``: mean, a fraction.
 
-    population: Population
-    sizes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Shares of intervals that lie above the truth, below it, and their mean width."""
-
-    low: float
-    high: float
-    width: float
-
-    def __str__(self) -> str:
-        return f"{self.low:.1%} | {self.high:.1%} | {1 - self.low - self.high:.1%} | {self.width:.4f}"
-
-
-def by_batch(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
-    """The interval of a batch-dependent defence, as a report has it: all rows say how alike batches are."""
-    attacked = [(correct, batch) for correct in evaluation.weaker]
-    controls = [(correct, batch) for correct in evaluation.clean]
-    return clustered_interval(evaluation.judged, batch, TAIL, pooled(attacked, controls))
-
-
-def by_example(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
-    """The interval of a defence that answers its inputs one by one; with one draw, it is deterministic."""
-    rows, draws = (evaluation.judged, *evaluation.weaker), evaluation.judged.shape[1]
-    shared = NOT_SHARED if draws == 1 else shared_of(drawn(correct, batch) for correct in rows)
-    found = accuracy_interval(evaluation.judged, batch, batch_dependent=False, shared=shared)
-    return found.low, found.high
-
-
-def row_alone(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
-    """The same, were nothing known of draws but what the row itself shows."""
-    found = accuracy_interval(evaluation.judged, batch, batch_dependent=False)
-    return found.low, found.high
-
-
-def ignoring_batches(evaluation: Evaluation, batch: NDArray[np.int64]) -> tuple[float, float]:
-    """What it would be, were the examples of a batch independent."""
-    return row_alone(evaluation, np.arange(len(batch)))
-
-
-def measure(cell: Cell, method: Method, simulations: int = SIMULATIONS, seed: int = SEED) -> Errors:
-    """Simulates evaluations of one cell and counts how often the interval misses the truth at either end."""
-    rng = np.random.default_rng(seed)
-    batch = np.repeat(np.arange(len(cell.sizes)), cell.sizes)
-    truth = cell.population.truth
-    ends = [method(cell.population.simulate(rng, batch), batch) for _ in range(simulations)]
-    low, high = np.transpose(ends)
-    return Errors(float((low > truth).mean()), float((high < truth).mean()), float((high - low).mean()))
-
-
-def measure_pair(pair: Pair, batches: int, simulations: int = SIMULATIONS, seed: int = SEED) -> Errors:
-    """The same for paired differences."""
-    rng, batch = np.random.default_rng(seed), np.repeat(np.arange(batches), K)
-    ends = []
-    for _ in range(simulations):
-        left, right = pair.simulate(rng, batch)
-        rows = [left] if pair.base else [left, right]
-        shared = pooled([(correct, batch) for correct in rows])
-        ends.append(
-            clustered_difference(left, right, batch, TAIL, right_clustered=not pair.base, correlation=shared)
-        )
-    low, high = np.transpose(ends)
-    return Errors(
-        float((low > pair.truth).mean()), float((high < pair.truth).mean()), float((high - low).mean())
-    )
-
-
-def populations() -> list[Population]:
-    """Those that both ends are promised for, as rows of batches."""
-    return [
-        *(correlated(mean, rho) for rho in (0, 0.1, 0.3, 0.5) for mean in (0.5, 0.9, 0.05, 0.02)),
-        *(correlated(mean, 1) for mean in (0.1, 0.2)),
-        *(survival(share, rest) for share in (0.1, 0.2) for rest in (0.0, 0.05)),
-        two_kinds(0.15, 0.9, 0.02),
-        *(rci_linear(n, margin=1.2) for n in (190, 128)),
-    ]
-
-
-def cells() -> Iterator[tuple[Cell, Method, str]]:
-    """Every cell of the first table, the interval that serves it, and its unit."""
-    for population in populations():
-        for batches in (*BATCHES, MANY):
-            yield Cell(population, (K,) * batches), by_batch, "batch"
-    for population in (correlated(0.5, 0.3), correlated(0.9, 0.1), correlated(0.05, 0.3)):
-        for batches in (5, 10):
-            yield Cell(population, (K,) * (batches - 1) + (16,)), by_batch, "batch, last of 16"
-    for mean in (0.9, 0.05, 0.005):
-        for batches in BATCHES:
-            yield Cell(correlated(mean, 0, draws=1), (K,) * batches), by_example, "example"
-    for batches in BATCHES:
-        yield Cell(random_ensemble((0.9, 0.3)), (K,) * batches), by_example, "example, shared draw"
-    # A kind of batch that is rare, and an accuracy that says nothing of it.
-    for population in (two_kinds(0.15, 0.9, 0.15), two_kinds(0.05, 0.9, 0.15)):
-        for batches in BATCHES:
-            yield Cell(population, (K,) * batches), by_batch, BEYOND
-
-
-def pairs() -> list[Pair]:
-    """Those that both ends are promised for, as differences of two rows."""
-    return [
-        above_base(0.5, 0, 0.4),
-        above_base(0.2, 0.1, 0.05),
-        above_base(0.02, 0.1, 0.0),
-        above_base(0.02, 0.5, 0.0),
-        above_base(0.05, 0.3, 0.03),
-        above_base(0.9, 0.3, 0.4),
-        above_base(0.9, 0.3, 0.9),
-        above_base(0.1, 1, 0.0),
-        above_base(0.2, 1, 0.02),
-        alike(0.5, 0.4),
-        alike(0.5, 0.5),
-        nested(0.5, 0.3, 0.02),
-        nested(0.9, 0.1, 0.5),
-    ]
-
-
-HEAD = "lower end errs | upper end errs | covered | mean width"
-
-
-def effort(batches: int, simulations: int) -> tuple[int, int]:
-    """How many evaluations of so many disjoint batches are simulated, and their seed."""
-    return (simulations // 4, LONG_SEED) if batches >= LONG else (simulations, SEED)
-
-
-def table(simulations: int) -> Iterator[str]:
-    """Markdown, one line per cell."""
-    yield f"| population | unit | batches | {HEAD} |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for cell, method, unit in cells():
-        effort_of_cell = (simulations, SEED) if method is by_example else effort(len(cell.sizes), simulations)
-        found = measure(cell, method, *effort_of_cell)
-        yield f"| {cell.population.name} | {unit} | {len(cell.sizes)} | {found} |"
-
-
-def difference_table(simulations: int) -> Iterator[str]:
-    """Markdown, one line per pair and number of batches."""
-    yield f"| difference of | batches | {HEAD} |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
-    for pair in pairs():
-        for batches in BATCHES:
-            found = measure_pair(pair, batches, *effort(batches, simulations))
-            yield f"| {pair.name} | {batches} | {found} |"
-
-
-def draws_table(simulations: int) -> Iterator[str]:
-    """Markdown, one line per evaluation of fixed batches: the truth is the accuracy over draws alone.
-
-    Answers are right with a probability whose logit is one of the image, plus one of the draw of its batch.
+    Attributes:
+        beyond: the assumption that the population breaks; '' where it keeps all of them.
     """
-    yield f"| logits: mean, of images, of draws | batches | draws | {HEAD} |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    points, weights = np.polynomial.hermite_e.hermegauss(60)
-    for mean, of_images, of_draws in itertools.product((0, -2, -5, 3), (0, 3), (0.2, 1.5)):
-        for batches, draws in itertools.product((2, 5), (4, 10, 20)):
-            rng, batch, ends = np.random.default_rng(SEED), np.repeat(np.arange(batches), K), []
-            for _ in range(simulations // 4):
-                rows = []
-                for middle in (mean, 0, 2):  # the row, and two others of its subject
-                    images = middle + of_images * rng.standard_normal((len(batch), 1))
-                    moved = of_draws * rng.standard_normal((batches, draws))
-                    rows.append((images, rng.random((len(batch), draws)) < expit(images + moved[batch])))
-                images, correct = rows[0]
-                truth = float((expit(images + of_draws * points) @ weights).mean() / weights.sum())
-                found = over_draws(correct, batch, shared_of(drawn(row, batch) for _, row in rows))
-                ends.append((found[0] > truth, found[1] < truth, found[1] - found[0]))
-            errors = Errors(*map(float, np.mean(ends, axis=0)))
-            yield f"| {mean}, {of_images}, {of_draws} | {batches} | {draws} | {errors} |"
+
+    formula: str
+    population: str
+    n: int
+    lower: float
+    upper: float
+    width: float
+    beyond: str = ""
+
+
+def exact(right: Floats, worth: Floats | float, tail: float) -> Ends:
+    """Clopper and Pearson's ends of ``right`` of ``worth`` answers, for many evaluations at once."""
+    right, worth = np.broadcast_arrays(np.asarray(right, float), np.asarray(worth, float))
+    wrong = worth - right
+    low = np.where(right > 0, betaincinv(np.maximum(right, 1e-9), wrong + 1, tail), 0.0)
+    high = np.where(wrong > 0, betaincinv(right + 1, np.maximum(wrong, 1e-9), 1 - tail), 1.0)
+    return low, high
+
+
+def worth_of(correct: NDArray[np.bool_], batches: int, tail: float) -> Floats:
+    """`intervals.answers_worth` of [evaluations, images, draws] in equal batches that share draws."""
+    count, images, draws = correct.shape
+    if draws == 1:
+        return np.full(count, float(images))
+    size, estimate = images // batches, correct.mean(axis=(1, 2))
+    grouped = correct.reshape(count, batches, size, draws)
+    of_means = grouped.mean(axis=2).var(axis=2, ddof=1)
+    of_answers = correct.var(axis=2, ddof=1).reshape(count, batches, size).mean(axis=2)
+    shared = ((size * of_means - of_answers) / (size - 1)).sum(axis=1) / batches**2 / draws
+    of_images = correct.mean(axis=2).var(axis=1, ddof=1) / images
+    total, binomial = of_images + shared, estimate * (1 - estimate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        degrees = total**2 / (of_images**2 / (images - 1) + shared**2 / (batches * (draws - 1)))
+        factor = (stdtrit(np.maximum(degrees, 1), 1 - tail) / -ndtri(tail)) ** 2
+        worth = np.clip(binomial / (total * factor), min(images, batches * draws), images)
+    return np.where((shared > 0) & (binomial > 0), worth, float(images))
+
+
+def one_by_one(correct: NDArray[np.bool_], batches: int, tail: float = TAIL) -> Ends:
+    """The ends for [evaluations, images, draws]."""
+    worth = worth_of(correct, batches, tail)
+    ends = exact(correct.mean(axis=(1, 2)) * worth, worth, tail)
+    batch = np.arange(correct.shape[1]) * batches // correct.shape[1]
+    for i in range(ASKED):
+        asked = accuracy_interval(correct[i], batch, batch_dependent=False, randomised=False, tail=tail)
+        assert np.allclose((asked.low, asked.high), (ends[0][i], ends[1][i]))
+    return ends
+
+
+def gain(left: NDArray[np.bool_], right: NDArray[np.bool_], batches: int, tail: float = TAIL) -> Ends:
+    """The ends for the accuracy of ``left`` less that of ``right``, [evaluations, images, draws] each."""
+    left, right = np.broadcast_arrays(left, right)
+    parts = (left & ~right, right & ~left)
+    reach, deviations = [], []
+    for part in parts:
+        share, worth = part.mean(axis=(1, 2)), worth_of(part, batches, tail)
+        low, high = exact(share * worth, worth, tail)
+        reach.append((share - low, high - share))
+        deviations.append(np.sqrt(share * (1 - share) / worth))
+    means = [part.mean(axis=2) for part in parts]
+    apart = [values - values.mean(axis=1, keepdims=True) for values in means]
+    images = left.shape[1]
+    common = (apart[0] * apart[1]).sum(axis=1) / (images - 1) / images
+    scale = deviations[0] * deviations[1]
+    r = np.clip(np.divide(common, scale, out=np.zeros_like(scale), where=scale > 0), -1, 1)
+    below, above = (
+        np.sqrt(np.maximum(a**2 + b**2 - 2 * r * a * b, 0))
+        for a, b in ((reach[0][0], reach[1][1]), (reach[0][1], reach[1][0]))
+    )
+    estimate = left.mean(axis=(1, 2)) - right.mean(axis=(1, 2))
+    ends = np.maximum(estimate - below, -1), np.minimum(estimate + above, 1)
+    batch = np.arange(images) * batches // images
+    for i in range(ASKED):
+        asked = independent_difference(left[i], right[i], batch, tail)
+        assert np.allclose(asked, (ends[0][i], ends[1][i]))
+    return ends
+
+
+def errs(ends: Ends, truth: Floats | float) -> tuple[float, float, float]:
+    """How often each end errs, and the mean width."""
+    low, high = ends
+    return float((low > truth).mean()), float((high < truth).mean()), float((high - low).mean())
+
+
+def ever(values: Floats, truth: Floats, most: float) -> float:
+    """How often what is bet against the truth ever grows to 1 / TAIL; values [evaluations, batches]."""
+    room = np.maximum(most - truth, 1e-12)[:, None]
+    gained = (truth[:, None] - values) / room
+    grown = np.zeros(values.shape)
+    with np.errstate(divide="ignore"):
+        for share, part in zip(SHARES, CAPITAL, strict=True):
+            grown += part * np.exp(np.minimum(np.log1p(np.maximum(share * gained, -1)).cumsum(axis=1), 500))
+    return float((grown >= 1 / TAIL).any(axis=1).mean())
+
+
+def means_of(rng: np.random.Generator, count: int, n: int, share: float, odd: float, usual: float) -> Floats:
+    """[count, n], the probability of each image to be right: an odd image has ``odd``, others ``usual``."""
+    return np.where(rng.random((count, n)) < share, odd, usual)
+
+
+def deterministic_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
+    """One answer to each image, at a single size and at planned looks."""
+    for n, share in itertools.product(IMAGES, (*ODD, 0.1, 0.3, 0.5, 0.9, 0.98)):
+        correct = rng.random((count, n, 1)) < share
+        yield Cell("one answer each", f"{share:.1%} right", n, *errs(one_by_one(correct, 1), share))
+    sizes = (256, 512, 1024, 2048)
+    for planned, share in itertools.product((sizes[:2], sizes), (0.01, 0.05, 0.3, 0.5, 0.9)):
+        right = rng.random((count, planned[-1])) < share
+        wrong = np.zeros((2, count), bool)
+        for size in planned:
+            ends = exact(right[:, :size].sum(axis=1), size, TAIL / looks(planned, size))
+            wrong |= np.stack([ends[0] > share, ends[1] < share])
+        lower, upper = wrong.mean(axis=1)
+        width = float((ends[1] - ends[0]).mean())
+        name = f"{share:.1%} right, {len(planned)} looks"
+        yield Cell("one answer each, at any planned look", name, planned[-1], lower, upper, width)
+
+
+ODD_AND_USUAL = ((0.0, 0.9), (1.0, 0.1), (0.0, 0.5), (1.0, 0.0), (0.0, 1.0), (0.5, 0.02))
+
+
+def random_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
+    """Several draws for each image, of its own, or shared by a batch."""
+    for n, draws, share in itertools.product(IMAGES, (10, 50), ODD):
+        for odd, usual in ODD_AND_USUAL:
+            p = means_of(rng, count, n, share, odd, usual)
+            mean = rng.binomial(draws, p) / draws
+            truth = share * odd + (1 - share) * usual
+            found = errs(exact(mean.sum(axis=1), n, TAIL), truth)
+            name = f"{draws} draws; {share:.1%} of images right in {odd:.0%}, others in {usual:.0%}"
+            yield Cell("draws of each image", name, n, *found)
+    for n, batches in itertools.product(IMAGES, (2, 5, 20)):
+        for first, second, often, beyond in (
+            (0.9, 0.3, 0.5, ""),
+            (0.6, 0.4, 0.5, ""),
+            (1.0, 0.0, 0.1, "one odd draw of ten, too rare to be seen"),
+        ):
+            size = n // batches
+            kind = rng.random((count, batches, 1, 10)) < often
+            correct = rng.random((count, batches, size, 1)) < np.where(kind, first, second)
+            correct = correct.reshape(count, batches * size, 10)
+            truth = often * first + (1 - often) * second
+            name = f"{batches} batches; a draw has {first:.0%} right with {often:.0%}, else {second:.0%}"
+            found = errs(one_by_one(correct, batches), truth)
+            yield Cell("draws that a batch shares", name, batches * size, *found, beyond)
+
+
+def gain_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
+    """Gains of answers given one by one: both deterministic, or the left one random."""
+    discordant = ((0, 0.005), (0, 0.01), (0, 0.02), (0.01, 0.02), (0.02, 0.05), (0.1, 0.05), (0.3, 0.01))
+    for n, (alone, other) in itertools.product(IMAGES, discordant):
+        u = rng.random((count, n, 1))
+        left = (u < alone) | ((u > 0.2) & (u < 0.6) & (alone < 0.2)) | ((u > 0.4) & (u < 0.6))
+        right = ((u > 0.2) & (u < 0.6) & (alone < 0.2)) | ((u > 0.4) & (u < 0.6)) | (u > 1 - other)
+        name = f"{alone:.1%} right on the left alone, {other:.1%} on the right"
+        yield Cell("gains, one answer each", name, n, *errs(gain(left, right, 1), alone - other))
+    for n, share, (odd, usual) in itertools.product(IMAGES, ODD, ODD_AND_USUAL[:4]):
+        odds = rng.random((count, n, 1)) < share
+        left = rng.random((count, n, 10)) < np.where(odds, odd, usual)
+        right = rng.random((count, n, 1)) < 0.3
+        truth = share * odd + (1 - share) * usual - 0.3
+        name = f"10 draws; {share:.1%} of images right in {odd:.0%}, others in {usual:.0%}; base 30%"
+        yield Cell("gains, draws of each image", name, n, *errs(gain(left, right, n // 32), truth))
+
+
+def batch_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
+    """Random batches of K of the evaluated images, each in a draw of its own."""
+    for n, batches in itertools.product(IMAGES, (2, MOST_BATCHES)):
+        size = (count, batches)
+        odd = {f"{share:.1%} of images always right": max(round(share * n), 1) for share in ODD}
+        answers: dict[str, tuple[Floats, float]] = {
+            name: (rng.hypergeometric(m, n - m, min(K, n), size) / min(K, n), m / n)
+            for name, m in odd.items()
+        }
+        answers["one draw of ten has all right"] = ((rng.random(size) < 0.1) * 1.0, 0.1)
+        answers["2% of batches survive"] = ((rng.random(size) < 0.02) * 1.0, 0.02)
+        for share in (0.1, 0.5, 0.9):
+            answers[f"{share:.0%} right"] = (rng.binomial(K, share, size) / K, share)
+        for name, (values, share) in answers.items():
+            truth = np.full(count, share)
+            lower, upper = ever(-values, -truth, 0.0), ever(values, truth, 1.0)
+            yield Cell(
+                "random batches, at any look", f"{name}, up to {batches} batches", n, lower, upper, np.nan
+            )
+
+
+def victim_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
+    """Victims, each in a batch of its own, of 640 evaluated images; one answer each, or ten."""
+    for n, draws, share in itertools.product((16, 32, 64, 172), (1, 10), (*ODD, 0.1, 0.5)):
+        odd = round(share * 640)
+        seen = rng.hypergeometric(odd, 640 - odd, n, count)
+        p = np.where(np.arange(n) < seen[:, None], 0.9, 0.05)
+        mean = rng.binomial(draws, p) / draws
+        truth = (odd * 0.9 + (640 - odd) * 0.05) / 640
+        name = f"{draws} draws; {share:.1%} of images right in 90%, others in 5%"
+        yield Cell("victims", name, n, *errs(exact(mean.sum(axis=1), n, TAIL), truth))
+
+
+KINDS: tuple[Callable[[np.random.Generator, int], Iterator[Cell]], ...] = (
+    deterministic_cells,
+    random_cells,
+    gain_cells,
+    batch_cells,
+    victim_cells,
+)
+
+
+def simulate(count: int) -> list[Cell]:
+    """Every cell."""
+    return [cell for kind in KINDS for cell in kind(np.random.default_rng(SEED), count)]
+
+
+def by_chance(figures: int, count: int, rate: float = TAIL) -> float:
+    """The median of the largest of so many figures, each of ``count`` evaluations that err at ``rate``."""
+    return float(binom.ppf(0.5 ** (1 / figures), count, rate)) / count
+
+
+def summary(cells: list[Cell], count: int) -> Iterator[str]:
+    """Markdown: a line a formula, its worst cells, and what simulation error alone would give."""
+    yield "| formula | nominal | cells | lower end errs at most | upper end errs at most | by chance alone |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    kinds = dict.fromkeys((cell.formula, cell.beyond) for cell in cells)
+    for formula, beyond in kinds:
+        own = [cell for cell in cells if (cell.formula, cell.beyond) == (formula, beyond)]
+        worst = f"{max(c.lower for c in own):.1%} | {max(c.upper for c in own):.1%}"
+        name = f"**{formula}: {beyond}**" if beyond else formula
+        yield f"| {name} | 2.5% | {len(own)} | {worst} | {by_chance(2 * len(own), count):.1%} |"
+
+
+def every(cells: list[Cell]) -> Iterator[str]:
+    """Markdown: a line a cell."""
+    yield "| formula | population | n | lower end errs | upper end errs | mean width |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for c in cells:
+        width = "" if np.isnan(c.width) else f"{100 * c.width:.1f}"
+        yield f"| {c.formula} | {c.population} | {c.n} | {c.lower:.2%} | {c.upper:.2%} | {width} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--write", action="store_true", help="put the tables into benchmarks/errors/intervals.md"
-    )
-    parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="evaluations simulated per cell")
-    parser.add_argument("--only", help="coverage, differences or over-draws: this table alone")
-    options = parser.parse_args()
-    made_by = {"coverage": table, "differences": difference_table, "over-draws": draws_table}
-    for name, made in made_by.items():
-        if options.only not in (None, name):
-            continue
-        lines = []
-        for line in made(options.simulations):
-            print(line, flush=True)
-            lines.append(line)
-        if options.write:
-            write(name, "\n".join(lines))
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    parser.add_argument("--smoke", action="store_true", help=f"{SMOKE} evaluations a cell")
+    given = parser.parse_args()
+    count = SMOKE if given.smoke else SIMULATIONS
+    cells = simulate(count)
+    worst, lines = "\n".join(summary(cells, count)), "\n".join(every(cells))
+    print(worst, lines, sep="\n\n")
+    if given.write:
+        write("error-rates", worst, NUMBERS)
+        write("error-rates", worst)
+        write("cells", lines)
 
 
 def write(name: str, lines: str, page: Path = TABLES) -> None:

@@ -91,7 +91,7 @@ def importing() -> Iterator[None]:
 
 
 # What tables and sentences hold beside ASCII; a letter each, so that columns stay columns.
-_PLAIN = str.maketrans("†§–—−…’±×", "^#---~'~x")
+_PLAIN = str.maketrans("†–—−…’±×", "^---~'~x")
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:

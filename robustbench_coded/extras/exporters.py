@@ -16,10 +16,9 @@ from robustbench_coded.runs.atomic import write_bytes, write_text
 def parquet_tables(run: Run, out: Path) -> list[Path]:
     """summary, verdicts and all outcomes; the columns of docs/run-folder.md, accuracies as fractions."""
     frames = {"summary": run.summary, "verdicts": run.verdicts, "outcomes": run.outcomes}
-    files: list[Path] = []
-    for name, frame in frames.items():
-        files.append(out / f"{name}.parquet")
-        frame.to_parquet(files[-1], index=False)
+    files = [out / f"{name}.parquet" for name in frames]
+    for file, frame in zip(files, frames.values(), strict=True):
+        frame.to_parquet(file, index=False)
     return files
 
 

@@ -62,7 +62,10 @@ def _model_info(run: Run, judgement: Judgement) -> dict[str, Any]:
     rows = {row.attack: row for row in run.rows if row.case.setting == judgement.case.setting}
     autoattack = next((rows[name].accuracy for name in AUTOATTACK if name in rows), None)
     ensemble = rows["ensemble"]
-    about = "" if ensemble.interval_kind is None else ensemble.interval_kind.phrase
+    about = f"{ensemble.examples} images"
+    if ensemble.interval_kind is not None:
+        ends = f"{_percent(ensemble.low)} to {_percent(ensemble.high)} {ensemble.interval_kind.phrase}"
+        about = f"95% interval {ends}, {about}"
     return {
         "link": None,
         "name": None,
@@ -79,8 +82,7 @@ def _model_info(run: Run, judgement: Judgement) -> dict[str, Any]:
         "external": _percent(ensemble.accuracy),
         "footnote": (
             f"{inference_text(subject, with_k=True)}. {_percent(ensemble.accuracy)}% robust accuracy "
-            f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)} {about}, "
-            f"{ensemble.examples} examples) is due to csrobust's ensemble of attacks; its verdict: "
+            f"({about}) is due to csrobust's ensemble of attacks; its verdict: "
             f"{verdict.name}."
         ),
         "unreliable": None if autoattack is None or ensemble.high is None else autoattack > ensemble.high,
@@ -133,6 +135,8 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
 def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
     accuracy, perturbation = judgement.verdict.accuracy, judgement.perturbation
     assert accuracy is not None
+    ends = {"lower": accuracy.low, "upper": accuracy.high, "confidence_level": 0.95}
+    interval = ends | {"method": accuracy.kind.phrase} if accuracy.kind else None
     data = run.manifest.data.name or "unknown"
     source = {"dataset_name": data, "source_type": "hf_dataset", "hf_repo": ON_THE_HUB.get(data)}
     return {
@@ -158,12 +162,7 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
             "score": accuracy.estimate,
             "details": {"verdict": judgement.verdict.name, "reason": judgement.verdict.reason},
             "uncertainty": {
-                "confidence_interval": {
-                    "lower": accuracy.low,
-                    "upper": accuracy.high,
-                    "confidence_level": 0.95,
-                    "method": accuracy.kind.phrase,
-                },
+                **({"confidence_interval": interval} if interval else {}),
                 "num_samples": judgement.verdict.examples,
             },
         },

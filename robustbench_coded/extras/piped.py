@@ -34,10 +34,11 @@ from robustbench_coded.code_identity import code_of_command
 from robustbench_coded.defences import options, per_batch, plugin
 from robustbench_coded.errors import InputError
 
-ANSWER_SECONDS = 600.0  # for what it declares, too: an image may be fetched, a framework imported
+START_SECONDS = 600.0  # for what it declares: an image may be fetched, a framework imported
+ANSWER_SECONDS = 600.0
 GRACE_SECONDS = 1.0  # for its end, before it is made to
 LARGEST = 2**33  # bytes of a message: more is no length, but text that was printed
-_FLAGS = ("randomised", "batch_dependent", "gradients")
+_FLAGS = ("randomised", "batch_dependent", "gradients", "base")
 
 # One process for each command that is in use in this process.
 _running: "weakref.WeakValueDictionary[str, Process]" = weakref.WeakValueDictionary()
@@ -80,7 +81,7 @@ class Piped:
         self.batch_dependent: bool = declared["batch_dependent"]
         self.gradients: bool = declared["gradients"]
         self.abstain: int | None = declared.get("abstain")
-        self.base = model if declared.get("base") else None
+        self.base = model if declared["base"] else None
         self._most: int = declared.get("k") or 0  # inputs that it answers at once; 0 for any number
 
     @property
@@ -186,7 +187,7 @@ class Process:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._to, False)
-        self.declared = _declared(self._whole(lambda: self._receive(time.monotonic() + ANSWER_SECONDS)))
+        self.declared = _declared(self._whole(lambda: self._receive(time.monotonic() + START_SECONDS)))
 
     def ask(self, question: Arrays) -> Arrays:
         """The answer to a question.
@@ -254,7 +255,8 @@ class Process:
         poll = select.poll()
         poll.register(pipe, event)
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-            raise ProcessFailed(f"its process hangs: no answer in {ANSWER_SECONDS:g} s{self._stderr()}")
+            seconds = ANSWER_SECONDS if hasattr(self, "declared") else START_SECONDS
+            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._stderr()}")
 
     def _ended(self) -> str:
         try:
@@ -278,12 +280,9 @@ def _declared(message: Arrays) -> dict[str, Any]:
     Raises:
         ProcessFailed: it says too little, or something else.
     """
-    declared = {name: value.item() for name, value in message.items() if value.ndim == 0}
-    wrong = [name for name in _FLAGS if not isinstance(declared.get(name), bool)]
-    wrong += [name for name in ("base",) if not isinstance(declared.get(name, False), bool)]
-    wrong += [name for name in ("k", "abstain") if type(declared.get(name, 0)) is not int]
-    if not isinstance(declared.get("name"), str):
-        wrong = ["name", *wrong]
+    declared = {"base": False} | {name: value.item() for name, value in message.items() if value.ndim == 0}
+    kinds = {"name": str} | dict.fromkeys(_FLAGS, bool) | {"k": int, "abstain": int}  # 0 stands for no number
+    wrong = [name for name, kind in kinds.items() if type(declared.get(name, 0)) is not kind]
     if wrong:
         raise ProcessFailed(
             f"its first message declares no {', '.join(wrong)}; it takes a text as name, booleans as "

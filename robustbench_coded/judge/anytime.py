@@ -1,17 +1,4 @@
-"""Intervals that hold at every look: confidence sequences, bets, and answers in random batches.
-
-**The confidence sequence** of an accuracy whose answers are independent, each right or wrong, is a
-beta-binomial mixture (Robbins, Annals of Mathematical Statistics 41, 1970; Howard et al., arXiv 1810.08240,
-section 4), one-sided at each end. The upper end is the largest p0 that smaller accuracies do not refute: the
-likelihood of the answers, averaged over accuracies below p0 by Jeffreys' prior, over their likelihood at p0.
-At p0, the truth, that ratio is a martingale with mean 1 in every order of the answers, so it ever reaches 1 /
-tail with probability at most ``tail`` (Ville). The lower end mirrors it. By Bayes' rule the ratio is a
-quotient of posterior and prior, below p0 and at p0:
-
-    [ F(p0 | s, n) / F(p0) ] / [ f(p0 | s, n) / f(p0) ]
-
-Restricting the mixture to one side is what makes 0 of n nearly as short as at a fixed n: 0.71% for 640
-answers at a tail of 2.5%, where Clopper and Pearson have 0.57%.
+"""Intervals that hold at every look: bets, and answers in random batches.
 
 **The upper end of a mean, by betting**, is certain whatever the distribution. The capital of a gambler who
 bets against "the mean is at least m" is multiplied with every value x by
@@ -35,62 +22,15 @@ them it is assumed that images matter to each other only through the batches tha
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import betainc, betaln, xlog1py, xlogy
+from numpy.typing import NDArray
 
+from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import case_keys
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-
-Floats = NDArray[np.float64]
-
-PRIOR = 0.5  # both parameters of Jeffreys' beta prior
-_HALVINGS = 60
-
-
-def mixture_interval(right: ArrayLike, trials: ArrayLike, tail: float) -> tuple[Floats, Floats]:
-    """Both ends after ``trials`` answers of which ``right`` were right; arrays are taken element by element.
-
-    Each end is on its wrong side at any number of answers with probability at most ``tail``.
-
-    Args:
-        right, trials: 0 <= right <= trials, trials >= 1.
-        tail: in (0, 0.5).
-
-    Raises:
-        ValueError: counts that cannot be.
-    """
-    s, n = np.broadcast_arrays(np.asarray(right, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    if (s < 0).any() or (s > n).any() or (n < 1).any():
-        raise ValueError("expected 0 <= right <= trials and trials >= 1")
-    return 1 - _upper(n - s, n, tail), _upper(s, n, tail)
-
-
-def _upper(s: Floats, n: Floats, tail: float) -> Floats:
-    """Where the ratio reaches 1 / tail, by bisection between the estimate and 1."""
-    low, high = s / n, np.ones_like(n)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        inside = log_ratio(s, n, middle) < -np.log(tail)
-        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    return high
-
-
-def log_ratio(s: Floats, n: Floats, p0: Floats) -> Floats:
-    """The logarithm of the mixture over accuracies below ``p0``, over the likelihood at ``p0``.
-
-    Args:
-        s, n: right answers, answers. p0: in (0, 1].
-    """
-    with np.errstate(divide="ignore"):
-        below = np.log(betainc(s + PRIOR, n - s + PRIOR, p0)) - np.log(betainc(PRIOR, PRIOR, p0))
-        evidence = betaln(s + PRIOR, n - s + PRIOR) - betaln(PRIOR, PRIOR)
-        return below + evidence - xlogy(s, p0) - xlog1py(n - s, -p0)
-
 
 SHARES = np.array([1.0, 0.9, 0.75, 0.5, 0.3, 0.15, 0.07, 0.03])  # c
 CAPITAL = np.array([0.5, *[0.5 / 7] * 7])  # what is bet with each
@@ -173,28 +113,23 @@ class RandomBatches:
         """The images that were scored in them, increasing."""
         return np.unique(self.example)
 
+    @property
+    def accuracy(self) -> float:
+        """The mean accuracy of a random batch."""
+        return float(_means(self.correct.astype(np.float64), self.number).mean())
+
     def interval(self, tail: float) -> tuple[float, float]:
-        """For the accuracy on these images; each end ever errs with probability at most ``tail``."""
-        return self._ends(self.correct.astype(np.float64), tail, least=0.0)
+        """For the accuracy on these images; each end ever errs with probability at most ``tail``.
 
-    def above(
-        self, base: Callable[[NDArray[np.int64]], NDArray[np.bool_]], tail: float
-    ) -> tuple[float, float]:
-        """The same for that accuracy less a base model's, which answers images one by one.
-
-        Args:
-            base: from images to whether the base model's answer is right.
+        Victims, of which each batch scores one, are answered one by one: theirs is the exact interval, for a
+        number that was fixed before they answered.
         """
-        images, place = np.unique(self.example, return_inverse=True)
-        gained = self.correct.astype(np.float64) - base(images)[place]
-        return self._ends(gained, tail, least=-1.0)
-
-    def _ends(self, values: NDArray[np.float64], tail: float, least: float) -> tuple[float, float]:
-        by_batch, by_image = _means(values, self.number), _means(values, self.example)
-        return (
-            -max(upper_end(-means, tail, -least) for means in (by_batch, by_image)),
-            max(upper_end(means, tail) for means in (by_batch, by_image)),
-        )
+        if self.batches == len(self.correct):
+            return clopper_pearson(int(self.correct.sum()), self.batches, tail)
+        values = self.correct.astype(np.float64)
+        units = [_means(values, self.number), _means(values, self.example)]
+        low = min(-upper_end(-means, tail, 0.0) for means in units)
+        return max(0.0, low), max(upper_end(means, tail) for means in units)
 
 
 def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
@@ -219,4 +154,4 @@ def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
 
 def _means(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
     code, sizes = np.unique(group, return_inverse=True, return_counts=True)[1:]
-    return np.clip(np.bincount(code, weights=values) / sizes, -1.0, 1.0)
+    return np.minimum(np.bincount(code, weights=values) / sizes, 1.0)

@@ -42,6 +42,7 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
+from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.outcomes import floor_of
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
@@ -259,8 +260,10 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
-    interval = end.interval()
-    assert interval is not None  # attacks without outcomes are not usable
+    assert end.cell is not None  # attacks without outcomes are not usable
+    interval = accuracy_interval(
+        end.cell.correct, end.cell.batch, batch_dependent=False, randomised=end.randomised
+    )
     finding = (
         f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
         f"floor is {floor:.1%}"

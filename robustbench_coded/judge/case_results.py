@@ -2,8 +2,7 @@
 `judge.combined` has who may use what.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,27 +11,16 @@ import numpy as np
 
 from attacks.attack import AnyAttack
 from attacks.naming import read_attack
-from robustbench_coded.judge.anytime import RandomBatches, mixture_interval
-from robustbench_coded.judge.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
-from robustbench_coded.judge.intervals import (
-    TAIL,
-    Interval,
-    accuracy_interval,
-    clustered_interval,
-    over_draws,
-)
+from robustbench_coded.judge.anytime import RandomBatches
+from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, answers_worth
 from robustbench_coded.judge.outcomes import Cell, majorities
-from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
-from robustbench_coded.schema.case import Case, Subject
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, IntervalKind
 
 Cells = dict[tuple[Case, str], Cell]
 
 CLOSE = 0.03  # attacks with accuracies this close count as equally strong
-# Of the error, what random batches have where a row's own answers, of victims, speak of the same images; the
-# tighter end counts.
-OF_RANDOM = 0.9
 
 
 class Combination(NamedTuple):
@@ -67,12 +55,8 @@ class CaseResult:
     complete: bool
     sources: tuple[Case, ...]  # the attacks it was made from, whose costs it bears
     has_base: bool = True  # whether the defence names a base model
-    correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all results of the subject
-    shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all results of the subject
     # By what the error is divided where it may stop along the way; 0: a number fixed beforehand.
     looks: int = 0
-    # Of victims: how many disjoint batches the images make, from which all of their batches are drawn.
-    disjoint_batches: int = 0
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.
     random_batches: tuple[RandomBatches, ...] = ()
@@ -92,113 +76,85 @@ class CaseResult:
         case = self.case.of_attack(CLEAN)
         return replace(self, case=case, cell=self.clean, random_batches=self.clean_random_batches)
 
+    @property
+    def _knows_draw(self) -> bool:
+        return self.case.threat.draw_known and self.case.attack not in CONTROLS
+
+    @property
+    def in_random_batches(self) -> bool:
+        """True if figures come from random batches: of victims, if more were scored in them. An attacker who
+        knows the draw made his inputs for another one.
+        """
+        if self._knows_draw:
+            return False
+        own = 0 if self.cell is None else len(self.cell.example)
+        fewest = own + 1 if self.case.threat.one_victim else 1
+        return any(scored.batches >= fewest for scored in self.random_batches)
+
     def of_majorities(self, votes: int) -> "CaseResult":
         """The same with majorities of so many draws in place of draws; itself where there is one answer.
 
-        Random batches have one draw each, and what rows show of batches is about single answers.
+        Random batches have one draw each. Where single draws show that a batch shares little, its majorities
+        do not share more, however few they are.
         """
-        if votes == 1 or not self.randomised or self.cell is None:
+        cell = self.cell
+        if votes == 1 or not self.randomised or cell is None:
             return self
-        cell = majorities(self.cell, votes)
-        return replace(self, cell=cell, random_batches=(), correlation=UNMEASURED)
+        single = self.interval()
+        apart = single is not None and single.kind is not None
+        apart = apart and 2 * answers_worth(cell.correct, cell.batch, TAIL) > len(cell.example)
+        return replace(self, cell=majorities(cell, votes), random_batches=(), randomised=not apart)
 
     def interval(self, tail: float = TAIL) -> Interval | None:
-        """The accuracy with its interval, each end of which errs with probability ``tail``; None while there
-        are no outcomes.
+        """The accuracy with its interval, each end of which errs with probability ``tail``, all from the same
+        outcomes; None while there are no outcomes.
+
+        In random batches where there are any. The figure has no interval where an attack knows the draw, nor
+        where answers that depend on their batches come from disjoint batches alone.
         """
         cell = self.cell
         if cell is None:
             return None
-        at_any_look = self.looks and not self.batch_dependent and cell.correct.shape[1] == 1
-        tail /= 1 if at_any_look else max(self.looks, 1)
-        tail, of_random = shared_error(tail, self)
-        if at_any_look:
-            right, answers = int(cell.correct.sum()), len(cell.example)
-            low, high = mixture_interval(right, answers, tail)
-            interval = Interval(right / answers, float(low), float(high))
-        else:
-            interval = accuracy_interval(
-                cell.correct,
-                cell.batch,
-                batch_dependent=self.batch_dependent,
-                correlation=self.correlation,
-                shared=self.shared,
-                tail=tail,
-            )
-        interval = self._of_victims(interval, tail)
-        if not self.random_batches:
-            return interval
-        return self.on_these_images(interval, [of.interval for of in self.random_batches], of_random)
-
-    def _of_victims(self, interval: Interval, tail: float) -> Interval:
-        """Of victims, in batches that share the evaluated images, ``interval`` speaks of these images alone;
-        of the population they say as much as so few disjoint batches.
-        """
-        if not self.disjoint_batches or self.cell is None:
-            return interval
-        batch = np.arange(len(self.cell.example)) % self.disjoint_batches
-        low, high = clustered_interval(self.cell.correct, batch, tail, self.correlation)
-        population = min(low, interval.low), max(high, interval.high)
-        return Interval(
-            interval.estimate, interval.low, interval.high, IntervalKind.EVALUATED_IMAGES, population
+        tail /= max(self.looks, 1)
+        if self.in_random_batches:
+            return self._in_random_batches(cell, tail)
+        interval = accuracy_interval(
+            cell.correct,
+            cell.example if self.case.threat.one_victim else cell.batch,  # each victim has its own batch
+            batch_dependent=self.batch_dependent or self._knows_draw,
+            randomised=self.randomised,
+            tail=tail,
         )
+        if self.case.threat.one_victim and interval.kind is not None:
+            return replace(interval, kind=IntervalKind.EVALUATED_IMAGES)
+        return interval
 
-    @property
-    def shown(self) -> Interval | None:
-        """The accuracy with the interval that every format shows: `interval`, but over draws only for one
-        attack on a random defence whose batches matter, without random batches and with two draws or more.
+    def _in_random_batches(self, cell: Cell, tail: float) -> Interval:
+        """The accuracy that an attacker leaves who always plays one of the attacks that were scored in them,
+        each at its share of the error: the one with the lowest upper end.
 
-        Such an interval decides nothing: few batches say little of the population, which stands beside it.
+        The lower end is the lowest of theirs if every attack that comes near the strongest was scored: he
+        plays one of these, and what all of them leave at least, he leaves. Else it is 0. Inputs that are made
+        together may do more in the batch that they were made in than in random ones: where that is more than
+        `CLOSE`, the accuracy there stands beside it, and no verdict is positive.
         """
-        cell, interval = self.cell, self.interval()
-        says_more = self.random_batches or self.case.threat.draw_known or self.case.attack in COMBINED
-        if cell is None or interval is None or says_more or len(cell.draw) < 2:
-            return interval
-        if not (self.batch_dependent and self.randomised):
-            return interval
-        low, high = over_draws(cell.correct, cell.batch, self.shared)
-        return Interval(interval.estimate, low, high, IntervalKind.OVER_DRAWS, (interval.low, interval.high))
-
-    def on_these_images(
-        self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
-    ) -> Interval:
-        """``interval``, of the population, with what random batches of the evaluated images show in its
-        place; of victims, whose ``interval`` is of these images, too, the tighter ends.
-
-        An attacker who may always play one attack leaves at most what that attack leaves. So random batches
-        give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
-        tail.
-
-        They give it a lower end where every attack that comes near the strongest was scored in them: he
-        plays one of these, and what all of them leave at least, he leaves. Inputs that are made together may
-        do more in the batch that they were made in than in random ones. So that end does not count where
-        random batches leave more than the disjoint ones, in which they are together, by more than `CLOSE`.
-
-        Args:
-            ends: of each of ``random_batches``, by its tail.
-        """
-        played = [end(tail / len(ends)) for end in ends]
-        own = self.case.attack != ENSEMBLE
-        least = min(end[0] for end in played)
-        in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
-        holds = own or (self.combination.all_near_in_random and in_random <= interval.estimate + CLOSE)
-        low = min(least if holds else interval.low, interval.estimate)
-        high = min(end[1] for end in played)
-        if interval.kind is IntervalKind.EVALUATED_IMAGES:
-            low, high = max(low, interval.low), min(high, interval.high)
-        high = max(high, interval.estimate)
-        population = interval.population or (interval.low, interval.high)
-        return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
-
-
-def shared_error(tail: float, *rows: CaseResult) -> tuple[float, float]:
-    """The error that the rows' own answers have, and that of their random batches: each all of it, but for
-    victims, whose answers speak of the same images.
-    """
-    of_victims = any(row.disjoint_batches for row in rows)
-    if not (of_victims and any(row.random_batches for row in rows)):
-        return tail, tail
-    return tail * (1 - OF_RANDOM), tail * OF_RANDOM
+        share = tail / len(self.random_batches)
+        ends = [scored.interval(share) for scored in self.random_batches]
+        played = min(range(len(ends)), key=lambda i: ends[i][1])
+        scored = self.random_batches[played]
+        estimate, own = scored.accuracy, float(cell.correct.mean())
+        less = not self.case.threat.one_victim and own < estimate - CLOSE
+        near = self.case.attack != ENSEMBLE or self.combination.all_near_in_random
+        low = min(end[0] for end in ends) if near else 0.0
+        return Interval(
+            estimate,
+            low,
+            ends[played][1],
+            IntervalKind.EVALUATED_IMAGES,
+            len(scored.images),
+            scored.batches,
+            (own, len(np.unique(cell.batch))) if less else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -244,19 +200,15 @@ def measured_results(
     Args:
         faulty: results of each attack that were no perturbed inputs, where there were any.
     """
-    results, records = [], list(planned)
-    examples = {r.case.subject: r.examples_planned for r in sorted(records, key=lambda r: r.examples_planned)}
-    for record in records:
+    results = []
+    for record in planned:
         cell = outcomes.of(record.case)
-        k, most = record.case.subject.k, examples[record.case.subject]
-        alone = record.case.threat.one_victim
         result = CaseResult(
             case=record.case,
             cell=cell,
             clean=outcomes.clean_like(cell, record.case),
             examples_planned=record.examples_planned,
-            batch_dependent=record.batch_dependent and not alone,
-            disjoint_batches=max(most // (k or 1), 1) if alone else 0,
+            batch_dependent=record.batch_dependent and not record.case.threat.one_victim,
             randomised=record.randomised,
             complete=cell is not None and len(cell.example) >= record.examples_planned,
             sources=(record.case,),
@@ -268,41 +220,6 @@ def measured_results(
         )
         results.append(result)
     return results
-
-
-def correlations(results: Sequence[CaseResult]) -> dict[tuple[Subject, str], Correlation]:
-    """By subject and kind of attacked inputs, what its results say of how alike the outcomes of a batch are.
-
-    Whole batches speak for all kinds. Results with fewer than half of the most examples say too little.
-    """
-    shows: dict[tuple[Subject, str], list[tuple[int, Shown]]] = defaultdict(list)
-    for result in results:
-        if result.cell is not None and result.batch_dependent and result.cell.correct.size:
-            row = shown(result.cell.correct, result.cell.batch, attacked=result.case.attack not in CONTROLS)
-            shows[result.case.subject, result.case.threat.inputs].append((len(result.cell.example), row))
-    pooled = {}
-    for (subject, inputs), of in shows.items():
-        whole = [] if inputs == "batch" else shows.get((subject, "batch"), [])
-        most = max(examples for examples, _ in of)
-        own = [row for examples, row in of if 2 * examples >= most]
-        pooled[subject, inputs] = pooled_of(own + [row for _, row in whole])
-    return pooled
-
-
-def shared_draws(results: Sequence[CaseResult], outcomes: Outcomes) -> dict[Subject, SharedDraws]:
-    """By subject that draws, what its attacked results say of shared draws.
-
-    The draws on which attacks were chosen say it as well as those on which they are scored.
-    """
-    shows: dict[Subject, list[Drawn | None]] = defaultdict(list)
-    for result in results:
-        if not result.randomised or result.cell is None:
-            continue
-        own = shows[result.case.subject]
-        if result.case.attack not in CONTROLS:
-            seen = (result.cell, outcomes.of(result.case, "selection"))
-            own += [drawn(cell.correct, cell.batch) for cell in seen if cell is not None]
-    return {subject: shared_of(of) for subject, of in shows.items()}
 
 
 def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:

@@ -13,8 +13,7 @@ from msgspec import structs
 from attacks.attack import AnyAttack, Attack, suited
 from attacks.naming import read_attack
 from robustbench_coded.judge.case_results import CaseResult, inherited
-from robustbench_coded.judge.intervals import TAIL
-from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.judge.paired import Difference, NotPaired, in_own_batches, paired_difference
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
 
@@ -103,10 +102,18 @@ def accuracy_of(result: CaseResult) -> float:
     return 1.0 if result.cell is None else float(np.mean(result.cell.correct))
 
 
-def difference_of(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference | None:
+def difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
     """`paired_difference`, None where the two results cannot be paired."""
     try:
-        return paired_difference(first, second, tail)
+        return paired_difference(first, second)
+    except NotPaired:
+        return None
+
+
+def own_difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
+    """`in_own_batches`, None where the two results cannot be paired."""
+    try:
+        return in_own_batches(first, second)
     except NotPaired:
         return None
 
@@ -256,12 +263,8 @@ def compared(
     Returns:
         None where the two results have nothing in common.
     """
-    try:
-        first, other = (
-            replace(result, batch_dependent=False, random_batches=()) for result in (larger, smaller)
-        )
-        difference = paired_difference(first, other)
-    except NotPaired:
+    difference = own_difference_of(larger, smaller)
+    if difference is None:
         return None
     attacks = (larger.case.attack, smaller.case.attack)
     accuracies = f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}"

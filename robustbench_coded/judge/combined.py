@@ -24,12 +24,9 @@ from robustbench_coded.judge.case_results import (
     CaseResult,
     Combination,
     Outcomes,
-    correlations,
     inherited,
     measured_results,
-    shared_draws,
 )
-from robustbench_coded.judge.correlation import UNMEASURED
 from robustbench_coded.judge.ensemble import (
     PlayableAttack,
     aligned,
@@ -38,7 +35,6 @@ from robustbench_coded.judge.ensemble import (
     worst_case,
 )
 from robustbench_coded.judge.outcomes import Cell, cells
-from robustbench_coded.judge.variance import NOT_SHARED
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN, STRONGEST
@@ -60,19 +56,8 @@ def case_results(
     for result in measured_results(outcomes, planned, faulty):
         groups.setdefault(result.case.setting, []).append(result)
     everything = [result for results in groups.values() for result in results]
-    batches, draws = correlations(everything), shared_draws(everything, outcomes)
-
-    def correlated(result: CaseResult) -> CaseResult:
-        key, whole = (result.case.subject, result.case.threat.inputs), result.combination.of_complete
-        return replace(
-            result,
-            correlation=batches.get(key, batches.get((key[0], "batch"), UNMEASURED)),
-            shared=draws.get(result.case.subject, NOT_SHARED),
-            combination=result.combination._replace(of_complete=whole and correlated(whole)),
-        )
-
     return [
-        correlated(result)
+        result
         for results in groups.values()
         for result in [*results, *_combined(results, everything, outcomes)]
     ]

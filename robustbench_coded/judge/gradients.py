@@ -39,6 +39,7 @@ from robustbench_coded.judge.checks import (
     is_adaptive,
     is_black_box,
     lowest,
+    own_difference_of,
     run_attacks,
     usable_by,
 )
@@ -124,7 +125,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     elif gained.more:
         reason += f", but {gained.longest.case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained.longest))
-    beaten = difference_of(lowest(seeing), best) if seeing else None
+    beaten = own_difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
         reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
@@ -183,7 +184,7 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     if not pairs:
         return None
     longest = max(pairs, key=lambda pair: pair[1].made_by.steps or 0)
-    gained = difference_of(*longest)
+    gained = own_difference_of(*longest)
     if gained is None:
         return None
     certain = gained.low > 0 or not longest[1].randomised

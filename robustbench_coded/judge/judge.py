@@ -15,8 +15,9 @@ missing outcomes do not count.
   asked where half a point is left of the base model, or less.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,11 +27,13 @@ from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
+from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.outcomes import broken_below, uninformative
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckName, CheckOutcome, VerdictName
 
 
 def what_broke_the_base(
@@ -129,6 +132,7 @@ def _under_all(base: CaseResult, attacks: Sequence[CaseResult]) -> CaseResult:
     return replace(base, cell=replace(base.cell, prediction=prediction))
 
 
+Figure = TypeVar("Figure", Interval, Difference)
 MARGIN = 0.03  # a gain that is certainly smaller is none
 
 
@@ -155,7 +159,7 @@ def judge(
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
-    norm, setting = ensemble.case.perturbation.norm, ensemble.case.setting
+    norm, setting, threat = ensemble.case.perturbation.norm, ensemble.case.setting, ensemble.case.threat
     ran = {result.case.attack for result in results if result.case.setting == setting and result.complete}
     figures = Verdict(
         VerdictName.NOT_SETTLED,
@@ -168,6 +172,7 @@ def judge(
         stopped=stopped,
         faulty=ensemble.faulty + (0 if base is None else base.faulty),
         checks=advised(checks, norm, ran),
+        unknown_draw=str(threat.with_draw("unknown")) if threat.draw_known else "",
     )
     if whole is None:
         return decide(figures)
@@ -194,22 +199,26 @@ def _measured(
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
+    weaker = _of_unknown_draw(results, whole)
     if base is not None:
         missing_on_base, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
-            gain=difference_of(whole, base),
+            base=base.interval(),
+            gain=_bounded(lambda row: difference_of(row, base), whole, weaker),
             clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched,
             missing_on_base=missing_on_base,
         )
-    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
+    claimed = None
+    if claim is not None and not figures.missing:
+        votes = claim.votes
+        claimed = _bounded(lambda row: row.of_majorities(votes).interval(), whole, weaker)
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
-        accuracy=whole.interval(),
-        examples=0 if whole.cell is None else len(whole.cell.example),
+        accuracy=_bounded(CaseResult.interval, whole, weaker),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
@@ -217,6 +226,26 @@ def _measured(
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
+
+
+def _of_unknown_draw(results: Sequence[CaseResult], whole: CaseResult) -> CaseResult | None:
+    """The ensemble of the attacker who differs only in not knowing the draw; None where it knows none, or
+    where no such attack is complete.
+    """
+    if not whole.case.threat.draw_known:
+        return None
+    case = whole.case.under(whole.case.threat.with_draw("unknown")).of_attack(ENSEMBLE)
+    return _complete(next((result for result in results if result.case == case), None))
+
+
+def _bounded(
+    of: Callable[[CaseResult], Figure | None], whole: CaseResult, weaker: CaseResult | None
+) -> Figure | None:
+    """A figure of an attacker who may know the draw: he leaves at most what ``weaker`` has, who does not."""
+    figure, bound = of(whole), None if weaker is None else of(weaker)
+    if figure is None or bound is None or bound.kind is None:
+        return figure
+    return replace(figure, high=bound.high)
 
 
 def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) -> str:

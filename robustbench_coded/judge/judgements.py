@@ -114,7 +114,7 @@ class Judgement:
     def __str__(self) -> str:
         """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, accuracy."""
         known = "" if self.verdict.accuracy is None else f", {self.accuracy_text}"
-        return f"{self.name}: {self.verdict.name}{known}"
+        return f"{self.name}: {self.verdict.name_with_meaning}{known}"
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -134,7 +134,8 @@ class Judgement:
         """``robust accuracy 0.0% [0.0%, 5.6%] for the population``, or ``nothing is known``."""
         if (a := self.verdict.accuracy) is None:
             return "nothing is known"
-        return f"robust accuracy {a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}] {a.kind.phrase}"
+        ends = f"[{a.low:.1%}, {a.high:.1%}] {a.kind.phrase}" if a.kind else "without an interval"
+        return f"robust accuracy {a.estimate:.1%} {ends}"
 
     @property
     def subject(self) -> Subject:
@@ -163,12 +164,14 @@ def judgements_of(
     """
     judged = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
+    of_standard = not defended or names_standard(manifest)
     for result in results:
         if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
-        # A claim is about a defence; on a run without one it is about the model itself.
-        claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
+        # A claim is about the defences given; without one it is about the model itself.
+        about = result.case.subject.defence != words.STANDARD or of_standard
+        claim = claim_of(manifest) if about else None
         checks = _checks(results, result, manifest, selftests, unbounded)
         in_small = small.get(result.case.subject)
         whole = result.case.threat.inputs == "batch" and result.cell is not None
@@ -183,7 +186,7 @@ def judgements_of(
             verdict,
             unbounded,
             attack=_deciding(results, result),
-            examples=len(result.cell.example) if result.cell is not None and attacked else 0,
+            examples=verdict.examples if attacked else 0,
         )
 
 
@@ -213,6 +216,12 @@ def _checks(
         *selftests.get(result.case.subject, ()),
     ]
     return gradients.answered(checks, results, result)
+
+
+def names_standard(manifest: RunManifest) -> bool:
+    """True if a command named standard inference as a defence (``--defence standard``)."""
+    named = (invocation.options.get("defences") for invocation in manifest.invocations)
+    return any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

@@ -59,6 +59,11 @@ def decide(figures: Verdict) -> Verdict:
             if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
                 claimed = accuracy_text(figures.claimed)
                 reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {claimed} is left."
+            if figures.unknown_draw and figures.accuracy and figures.accuracy.high < 1:
+                most = f"{figures.accuracy.high:.1%} for {figures.unknown_draw}"
+                reason += (
+                    f" The draw is known: the upper confidence limit is that of an unknown draw, {most}."
+                )
             brief = rule.brief or rule.name
             return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
     raise AssertionError("the last rule always applies")
@@ -84,7 +89,7 @@ def _below_base(v: Verdict) -> str:
 def _no_gain(v: Verdict) -> str:
     margin = f"the margin of {100 * v.bar:g} points"
     if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
-        return f"{_gain(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
+        return f"{_gain(v)}, below {margin}"
     if v.keeps_less_than_margin:
         return f"{_gain(v)}; that is less than {margin}, whatever its base model keeps"
     return ""
@@ -93,7 +98,9 @@ def _no_gain(v: Verdict) -> str:
 def _near_floor(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
-    return f"{_gain(v)}; broken means at most {v.broken_at:.1%}"
+    gained = v.gain is not None and v.gain.low > v.bar
+    beside = f"; the gain is above the margin of {100 * v.bar:g} points" if gained else ""
+    return f"{_gain(v)}{beside}; this is {v.meaning}"
 
 
 def _constant(v: Verdict) -> str:
@@ -134,6 +141,8 @@ def _few_classes(v: Verdict) -> str:
 def _contains_threshold(v: Verdict) -> str:
     if v.above_the_bar:
         return ""
+    if unbounded := _unbounded(v):
+        return f"{_gain(v)}; {unbounded}"
     images = v.examples_to_settle
     more = "no number of images is expected to settle it"
     if images is not None:
@@ -141,6 +150,18 @@ def _contains_threshold(v: Verdict) -> str:
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
     return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
+
+
+def _unbounded(v: Verdict) -> str:
+    """Why no interval leaves room for a positive verdict, as a clause; '' where one does."""
+    figure = v.accuracy if v.accuracy is None or v.accuracy.kind is None else v.gain
+    if v.accuracy is not None and v.accuracy.own is not None:
+        return "inputs that are made together do more in their own batch, of which there are too few"
+    if figure is None or figure.kind is not None:
+        return ""
+    if v.unknown_draw:
+        return "where the draw is known, only negative verdicts are given"
+    return "disjoint batches alone have no interval"
 
 
 def _another_attack(v: Verdict) -> str:
@@ -255,9 +276,10 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
         when=(
             "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
-            "above the threshold for `broken`."
+            "above the threshold for `broken`, or the figure has no interval, or inputs made together do "
+            "over 3 points more in their own batches."
         ),
-        why="Only more examples can settle this.",
+        why="Only more images or random batches can settle this.",
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.

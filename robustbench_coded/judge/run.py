@@ -20,14 +20,20 @@ from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
-from robustbench_coded.judge.judgements import Judgement, judgements_of, selftest_checks, selftest_results
+from robustbench_coded.judge.judgements import (
+    Judgement,
+    judgements_of,
+    names_standard,
+    selftest_checks,
+    selftest_results,
+)
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -64,17 +70,20 @@ GO_ON = "the command that began it goes on with it"
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
-    "interval_kind", "gain_interval_kind",
+    "interval_kind", "gain_interval_kind", "gain_examples",
 )  # fmt: skip
 
 
 def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     """The verdicts as a frame; accuracies and gains are fractions, null where there is nothing to compare.
 
-    ``base_accuracy`` is that of the base model's ensemble on the examples that ``gain`` compares.
+    ``base_accuracy`` is that of the base model's ensemble on all images that it was attacked on, and
+    ``gain_examples`` says how many of them ``gain`` compares.
     """
     lines = [_line(judgement) for judgement in judgements]
-    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"k": "Int64", "n": "Int64"})
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(
+        dict.fromkeys(("k", "n", "gain_examples"), "Int64")
+    )
 
 
 def _line(judgement: Judgement) -> dict[str, object]:
@@ -83,13 +92,14 @@ def _line(judgement: Judgement) -> dict[str, object]:
         **{name: key[name] for name in COLUMNS if name in key},
         "verdict": str(verdict.name),
         **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
-        "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
+        "base_accuracy": math.nan if verdict.base is None else round(verdict.base.estimate, DIGITS),
         **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
         "clean_accuracy": math.nan if verdict.clean is None else round(verdict.clean.estimate, DIGITS),
         "open_checks": ";".join(verdict.open_checks),
         "reason": verdict.reason,
-        "interval_kind": None if verdict.accuracy is None else str(verdict.accuracy.kind),
-        "gain_interval_kind": None if verdict.gain is None else str(verdict.gain.kind),
+        "interval_kind": verdict.accuracy and verdict.accuracy.kind and str(verdict.accuracy.kind),
+        "gain_interval_kind": verdict.gain and verdict.gain.kind and str(verdict.gain.kind),
+        "gain_examples": verdict.gain and verdict.gain.examples,
     }
 
 
@@ -97,8 +107,9 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
     """A figure and the ends of its interval under these names."""
     if figure is None:
         return dict.fromkeys((estimate, low, high), math.nan)
-    ends = {estimate: figure.estimate, low: figure.low, high: figure.high}
-    return {name: round(value, DIGITS) for name, value in ends.items()}
+    ends = (figure.low, figure.high) if figure.kind else (math.nan, math.nan)
+    values = zip((estimate, low, high), (figure.estimate, *ends), strict=True)
+    return {name: round(value, DIGITS) for name, value in values}
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,23 @@ class Run:
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict and checks per subject, threat model and perturbation."""
+        """Verdict and checks per subject, threat model and perturbation.
+
+        Nobody calls standard inference beside a defence robust. It has no negative or open verdict there,
+        unless ``--defence standard`` names it.
+        """
+        defended = any(judgement.subject.defence != STANDARD for judgement in self.judged)
+        if not defended or names_standard(self.manifest):
+            return self.judged
+        return tuple(
+            judgement
+            for judgement in self.judged
+            if judgement.subject.defence != STANDARD or judgement.verdict.name == VerdictName.NO_FAILURE_FOUND
+        )
+
+    @cached_property
+    def judged(self) -> tuple[Judgement, ...]:
+        """`judgements`, and those of standard inference that serve as a comparison alone."""
         selftests = selftest_results(self.path, self.manifest)
         checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
         small = small_batches(self.path, self.manifest)
@@ -278,7 +305,7 @@ class Run:
         verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
         table = self.summary[["checkpoint", "defence", "threat", "attack", "eps", "interval_kind"]].copy()
         table["accuracy"] = [
-            "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
+            "" if math.isnan(a) else f"{a:.1%}" if math.isnan(low) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
             for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))
         ]
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.manifest.notes)

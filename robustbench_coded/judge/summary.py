@@ -27,7 +27,8 @@ def reached(result: CaseResult) -> Interval | None:
     if target is None or not len(others):
         return None
     hit = cell.prediction[others] == target
-    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.batch_dependent)
+    tied = result.batch_dependent or result.case.threat.draw_known
+    return accuracy_interval(hit, cell.batch[others], batch_dependent=tied, randomised=result.randomised)
 
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
@@ -51,7 +52,10 @@ class SummaryRow:
     Attributes:
         low, high: ends of the accuracy's interval, as every format shows it.
         interval_kind: what they are about; None without outcomes.
-        population: both ends for the population, where they are about something else.
+        batches: of inputs answered together that the accuracy comes from, 0 where inputs are answered one by
+            one: random batches where there is an interval, else the disjoint ones of the attack.
+        own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
+            than 3 points below the one in random batches.
         forwards, backwards: images through the network per scored example.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
@@ -70,7 +74,8 @@ class SummaryRow:
     low: float | None
     high: float | None
     interval_kind: IntervalKind | None
-    population: tuple[float, float] | None
+    batches: int
+    own: tuple[float, int] | None
     majority: float | None
     every_draw: float | None
     forwards: float | None
@@ -107,10 +112,11 @@ class SummaryRow:
 
     @property
     def interval(self) -> Interval | None:
-        """The accuracy with its interval; None without outcomes."""
-        if self.accuracy is None or self.low is None or self.high is None or self.interval_kind is None:
+        """The accuracy with its interval, as far as it has one; None without outcomes."""
+        if self.accuracy is None:
             return None
-        return Interval(self.accuracy, self.low, self.high, self.interval_kind, self.population)
+        ends = (0.0, 1.0) if self.low is None or self.high is None else (self.low, self.high)
+        return Interval(self.accuracy, *ends, self.interval_kind, self.examples, self.batches, self.own)
 
     @property
     def measured(self) -> bool:
@@ -136,14 +142,16 @@ class SummaryRow:
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
-            **_ends("population", self.population),
+            "batches": self.batches,
+            "own_accuracy": _number(_rounded(self.own[0] if self.own else None)),
+            "own_batches": self.own[1] if self.own else None,
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
         }
         if self.reached is not None:
             columns["reached"] = _number(_rounded(self.reached.estimate))
-            columns |= _ends("reached", (self.reached.low, self.reached.high))
+            columns |= _ends("reached", (self.reached.low, self.reached.high) if self.reached.kind else None)
         if self.faulty:
             columns["faulty"] = self.faulty
         return columns
@@ -168,14 +176,16 @@ def summary_rows(results: Iterable[CaseResult], costs: Mapping[Case, ImagesSpent
 def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     """The rows as a frame; figures that do not exist (yet) are null."""
     table = pd.DataFrame([row.as_columns() for row in rows])
-    return table.astype({name: "Int64" for name in ("k", "n", "selection_draws", "faulty") if name in table})
+    return table.astype(
+        {name: "Int64" for name in ("k", "n", "own_batches", "selection_draws", "faulty") if name in table}
+    )
 
 
 def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> SummaryRow:
     if result.case.attack == ENSEMBLE and all(source.attack in CONTROLS for source in result.sources):
         result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
-    interval = result.shown
-    examples = 0 if result.cell is None else len(result.cell.example)
+    interval = result.interval()
+    examples = interval.images if interval else 0
     unknown = ImagesSpent(math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
     return SummaryRow(
@@ -184,10 +194,11 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         examples_planned=result.examples_planned,
         draws=0 if result.cell is None else len(result.cell.draw),
         accuracy=_rounded(interval.estimate if interval else None),
-        low=_rounded(interval.low if interval else None),
-        high=_rounded(interval.high if interval else None),
+        low=_rounded(interval.low if interval and interval.kind else None),
+        high=_rounded(interval.high if interval and interval.kind else None),
         interval_kind=interval.kind if interval else None,
-        population=interval.population if interval else None,
+        batches=interval.batches if interval else 0,
+        own=interval.own if interval else None,
         majority=_figure(outcomes.accuracy_majority, result.cell),
         every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
         forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),

@@ -23,10 +23,12 @@ class Verdict:
         name: what the rule says.
         reason: the rule's name and its sentence, with what would settle an open question.
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
-        examples: the images, or victims, that it was measured on.
+        unknown_draw: where the draw is known, the threat model that differs in that alone, whose upper ends
+            the figures have where it was attacked; else ''.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
+        base: what the base model's ensemble leaves on all images it was attacked on; None without a base.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
@@ -53,6 +55,7 @@ class Verdict:
     bar: float
     compared: bool = False
     broken_at: float = 0.0
+    base: Interval | None = None
     gain: Difference | None = None
     clean: Interval | None = None
     clean_loss: Difference | None = None
@@ -70,7 +73,22 @@ class Verdict:
     unmatched_attacks: str = ""
     missing_on_base: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
-    examples: int = 0
+    unknown_draw: str = ""
+
+    @property
+    def examples(self) -> int:
+        """The images, or victims, that the accuracy was measured on."""
+        return 0 if self.accuracy is None else self.accuracy.images
+
+    @property
+    def meaning(self) -> str:
+        """``at chance level: at most 14.3%``: what `broken` says."""
+        return f"at chance level: at most {self.broken_at:.1%}"
+
+    @property
+    def name_with_meaning(self) -> str:
+        """The name, of `broken` with what it says."""
+        return f"{self.name} ({self.meaning})" if self.name == VerdictName.BROKEN else str(self.name)
 
     @property
     def open_checks(self) -> tuple[str, ...]:
@@ -84,7 +102,7 @@ class Verdict:
         """
         by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
         figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
-        if figure is None or abs(figure.estimate - bar) < 0.0025:
+        if figure is None or figure.kind is None or abs(figure.estimate - bar) < 0.0025:
             return None
         reach = figure.estimate - figure.low if figure.estimate > bar else figure.high - figure.estimate
         return max(self.examples + 1, math.ceil(self.examples * (reach / (figure.estimate - bar)) ** 2))
@@ -95,16 +113,14 @@ class Verdict:
         claim, accuracy = self.claim, self.claimed
         if claim is None or accuracy is None or accuracy.high >= claim.value:
             return ""
-        if accuracy.population is None:
-            return accuracy.kind.phrase
-        low, high = accuracy.population
-        beside = "and" if high < claim.value else "and open for"
-        return f"{accuracy.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+        return accuracy.kind.phrase if accuracy.kind else f"with {self.unknown_draw}"
 
     @property
     def tells(self) -> bool:
         """True if the images can show that it is broken."""
-        return self.clean is None or self.broken_at < self.clean.low
+        if self.clean is None:
+            return True
+        return self.broken_at < (self.clean.low if self.clean.kind else self.clean.estimate)
 
     @property
     def keeps_less_than_margin(self) -> bool:
@@ -114,7 +130,7 @@ class Verdict:
     @property
     def above_the_bar(self) -> bool:
         """True if the figures leave room for a positive verdict, so that it depends on checks alone."""
-        if self.accuracy is None or self.accuracy.low <= self.broken_at:
+        if self.accuracy is None or self.accuracy.own is not None or self.accuracy.low <= self.broken_at:
             return False
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 
@@ -157,5 +173,19 @@ def rounded(count: int) -> str:
 
 
 def accuracy_text(accuracy: Interval) -> str:
-    """``54.2% (51.0% to 57.3% for the population)``"""
-    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"
+    """``54.2% (51.0% to 57.3% for the population, 256 images)``, or from how many batches."""
+    about = f"{accuracy.images:,} images"
+    if accuracy.kind is not None:
+        about = f"{accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase}, {about}"
+        about += f"; {own_batches_text(accuracy)}" if accuracy.own else ""
+    else:
+        about = f"no interval, {about} in {accuracy.batches:,} batches"
+    return f"{accuracy.estimate:.1%} ({about})"
+
+
+def own_batches_text(accuracy: Interval) -> str:
+    """``in their own batches 0.5%, in 5 batches``; '' where the inputs do no more there."""
+    if accuracy.own is None:
+        return ""
+    share, batches = accuracy.own
+    return f"in their own batches {share:.1%}, in {batches:,} batches"

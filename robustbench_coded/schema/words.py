@@ -59,16 +59,15 @@ class CheckOutcome(StrEnum):
 
 
 class IntervalKind(StrEnum):
-    """The subject of an interval (docs/numbers.md); the first two decide verdicts."""
+    """The subject of an interval (docs/numbers.md)."""
 
     EVALUATED_IMAGES = "evaluated images"
     POPULATION = "population"
-    OVER_DRAWS = "over draws only"
 
     @property
     def phrase(self) -> str:
-        """``for the evaluated images``, ``for the population`` or ``over draws only``."""
-        return str(self) if self is IntervalKind.OVER_DRAWS else f"for the {self}"
+        """``for the evaluated images`` or ``for the population``."""
+        return f"for the {self}"
 
 
 class VerdictName(StrEnum):

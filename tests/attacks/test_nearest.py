@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attacks.boundary import Fab
-from attacks.minimum_norm import Fmn, Pdpgd
+from attacks.minimum_norm import Fmn
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.sparse import SigmaZero
 
@@ -12,10 +12,9 @@ pytestmark = pytest.mark.long
 
 ATTACKS = [
     *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1)),
-    *((Pdpgd(300), "l2", 2), (Pdpgd(300), "linf", 1)),
     *((Fab(30), "l2", 2), (Fab(30), "linf", 1)),
 ]
-ALL = pytest.mark.parametrize("attack", [Fmn(20), Pdpgd(20), Fab(20)])
+ALL = pytest.mark.parametrize("attack", [Fmn(20), Fab(20)])
 
 
 @pytest.fixture
@@ -64,8 +63,7 @@ def test_slots_that_are_held_stay(linear, attack):
     assert not torch.equal(x[:, 0], problem.x[:, 0])
 
 
-@pytest.mark.parametrize("attack", [Pdpgd(300), Fab(30)])
-def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem, attack):
+def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
     """A linear model's: the steepest value as far as the box has room, then the next, up to the boundary."""
     logits = problem.oracle.logits(problem.x, [None])
     gap = (logits[..., 0] - logits[..., 1]).abs()
@@ -78,7 +76,7 @@ def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem, attac
     nearest = ((gap[..., None] - before).clamp_min(0) / slope).minimum(room).sum(-1)
     for factor, stands in ((1.05, False), (0.99, True)):
         budget = PerturbationBudget("l1", 1.0, eps_scale=factor * nearest)
-        _, label = answers(problem, attack, budget)
+        _, label = answers(problem, Fab(30), budget)
         assert bool(((label == problem.y) == stands).all())
 
 
@@ -116,8 +114,6 @@ SCALED = [
     (Fmn(60), "l2"),
     (Fmn(60), "l1"),
     (Fmn(60), "l0"),
-    (Pdpgd(60), "l2"),
-    (Pdpgd(60), "l1"),
     (SigmaZero(60), "l0"),
 ]
 

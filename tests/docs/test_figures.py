@@ -45,11 +45,7 @@ def intervals():
         for row in csv.DictReader(file.open()):
             for low in [name for name in row if name.endswith("_low") or name.startswith("ci_low")]:
                 middle = "gain" if low == "gain_low" else low.replace("ci_low", "accuracy", 1)
-                names = (
-                    "accuracy" if low == "ci_low_population" else middle,
-                    low,
-                    low.replace("low", "high", 1),
-                )
+                names = (middle, low, low.replace("low", "high", 1))
                 if all(row.get(name) for name in names):
                     found.add(tuple(f"{100 * abs(float(row[name])):.1f}" for name in names))
     for file in (*REPORTS.glob("**/*.md"), *(ROOT / "benchmarks").glob("*/*.md")):

@@ -13,12 +13,10 @@ from robustbench_coded.judge import (
     attack_checks,
     case_results,
     checks,
-    correlation,
     intervals,
     judge,
     outcomes,
 )
-from robustbench_coded.judge.intervals import clopper_pearson
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -55,44 +53,24 @@ NUMBERS = {
         f"an accuracy below {percent(judge.MARGIN)}%"
     ),
     "near the strongest": lambda: (
-        f"if every attack within {percent(case_results.CLOSE)} points of the strongest "
-        "(selection draws) was scored"
+        f"if every attack within {percent(case_results.CLOSE)} points of the strongest was scored"
     ),
-    "made together": lambda: (
-        f"where random batches leave over {percent(case_results.CLOSE)} points more than the disjoint ones"
-    ),
-    "error of disjoint batches": lambda: (
-        f"each end at {'half' if intervals.OF_BATCHES == 0.5 else intervals.OF_BATCHES} of its error"
-    ),
-    "none of five batches": lambda: (
-        f"With 5 batches, that is {percent(clopper_pearson(0, 5, intervals.TAIL)[1], 0)}%"
-    ),
-    "none of 640, looked at": lambda: (
-        f"0 of 640 leaves {percent(float(anytime.mixture_interval(0, 640, intervals.TAIL)[1]), 2)}%, "
-        f"not {percent(clopper_pearson(0, 640, intervals.TAIL)[1], 2)}%"
-    ),
-    "accuracies of disjoint batches": lambda: (
-        "no kind of batch is so rare that none was evaluated while the accuracy is between "
-        f"{percent(correlation.CENTRAL[0])} and {percent(correlation.CENTRAL[1])}%"
-    ),
-    "a kind of batch that is missed": lambda: (
-        "If 15% of the batches keep 90% and the others 15%, five batches miss the first kind in "
-        f"{percent(0.85**5, 0)}%"
+    "made together": lambda: f"do over {percent(case_results.CLOSE)} points more there: no positive verdict",
+    "too few draws": lambda: (
+        f"with fewer than {'five' if intervals.ENOUGH == 5 else intervals.ENOUGH} degrees of freedom there "
+        "is no interval"
     ),
     "many judgements": lambda: (
-        f"of {'twenty' if 20 * 2 * intervals.TAIL == 1 else 'some'} subjects without any effect, one is "
+        f"Of {'twenty' if 20 * 2 * intervals.TAIL == 1 else 'some'} defences without any effect, one is "
         "expected to have an interval that excludes 0"
     ),
     "sample sizes": lambda: (
-        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
+        f"known beforehand: {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... images or "
         "all"
     ),
     "the first look": lambda: (
-        f"has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, the "
-        f"others {'share the rest' if comparisons.looks((256, 512, 1024), 512) == 4 else 'have more'}"
-    ),
-    "nothing is shared": lambda: (
-        "Each holds at any look at which a run may stop, and nothing is shared between verdicts."
+        f"The first has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, "
+        f"the others {'share the rest' if comparisons.looks((256, 512, 1024), 512) == 4 else 'have more'}"
     ),
 }
 VERDICTS = {
@@ -155,7 +133,8 @@ def test_the_page_says_what_the_code_does(page, name):
 BREAKS = [
     (anytime, "SHARES", np.array([1.0, 0.5]), NUMBERS, "bets"),
     (case_results, "CLOSE", 0.04, NUMBERS, "near the strongest"),
-    (intervals, "TAIL", 0.05, NUMBERS, "none of 640, looked at"),
+    (intervals, "TAIL", 0.05, NUMBERS, "error of an end"),
+    (intervals, "ENOUGH", 3, NUMBERS, "too few draws"),
     (judge, "MARGIN", 0.02, NUMBERS, "batches that refute the margin"),
     (outcomes, "SHARE_OF_CLEAN", 0.1, VERDICTS, "two classes"),
     (outcomes, "NEARLY_ALL", 0.95, VERDICTS, "not constant"),

@@ -37,7 +37,7 @@ class DeadAbove(nn.Module):
 
 @pytest.mark.parametrize(
     ("name", "norm", "eps"),
-    [("pdpgd-5", "linf", 0.01), ("pdpgd-5", "l2", 0.01), ("pdpgd-5", "l1", 0.01), ("sigma-zero-5", "l0", 1)],
+    [("fmn-5", "linf", 0.01), ("fmn-5", "l2", 0.01), ("fab-5", "l1", 0.01), ("sigma-zero-5", "l0", 1)],
 )
 def test_equal_logits_lead_a_search_for_the_nearest_wrong_answer_nowhere(name, norm, eps):
     found = attack(DeadAbove(), X, Y, name, eps, norm=norm, seed=0)

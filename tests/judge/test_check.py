@@ -27,8 +27,8 @@ def test_a_comparison_fails_on_a_certain_difference_of_some_size(
     evaluation, monkeypatch, low, estimate, high, outcome
 ):
     row = case_results(*evaluation().add("pgd-10", np.ones((16, 1))).parts())[0]
-    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800, 50)
-    monkeypatch.setattr(module, "paired_difference", lambda *args: difference)
+    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800)
+    monkeypatch.setattr(module, "in_own_batches", lambda *args: difference)
     check = compared("check", row, row, "fault", "pgd-20")
     assert check.outcome == outcome
     assert check.run_next == (("pgd-20",) if outcome == "failed" else ())

@@ -1,14 +1,11 @@
 """What answers in random batches say of a row, of an ensemble that contains it, and of a gain."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from robustbench_coded.judge.anytime import RandomBatches, upper_end
 from robustbench_coded.judge.combined import case_results
-from robustbench_coded.judge.paired import paired_difference
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
 
@@ -40,15 +37,6 @@ def test_batches_that_survive_as_a_whole_count_as_batches():
     assert whole.interval(TAIL)[1] >= upper_end(np.repeat([1.0, 0.0], [20, 180]), TAIL) > 0.15
 
 
-def test_above_a_base_model_the_base_model_s_own_answers_do_not_count():
-    kept = scored(lambda image, batch: image < 16)  # 10%, as the base model keeps them
-    base = lambda images: images < 16  # noqa: E731
-    low, high = kept.above(base, TAIL)
-    assert high == pytest.approx(upper_end(np.zeros(IMAGES), TAIL)) and low < 0
-    lost = kept.above(lambda images: images < 80, TAIL)
-    assert lost[1] < 0  # it lost 40 points
-
-
 KEYS = {"checkpoint": "net", "norm": "linf", "eps": 0.1, "eps_space": "pixel", "step_size": None}
 RCI = {"defence": "rci", "k": K, "n": 12, "threat": "batch/unknown"}
 
@@ -70,22 +58,22 @@ def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
     )  # fmt: skip
 
 
-def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_the_population_stands_beside():
+def results_of(rows, *attacks):
+    return {r.case.attack: r for r in case_results(pd.concat(rows), [planned(name) for name in attacks])}
+
+
+def test_estimate_interval_and_number_of_images_come_from_the_random_batches():
     nothing = lambda image, draw: image < 0  # noqa: E731
     rows = [outcomes("transfer-pgd-20", nothing, purpose) for purpose in ("selection", "scoring")]
     rows += [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
-    before = {
-        r.case.attack: r
-        for r in case_results(pd.concat(rows), [planned("clean"), planned("transfer-pgd-20")])
-    }
-    rows += [outcomes("transfer-pgd-20", nothing, "random", draws=range(1, 201))]
-    results = case_results(pd.concat(rows), [planned("clean"), planned("transfer-pgd-20")])
-    after = {row.case.attack: row for row in results}
+    before = results_of(rows, "clean", "transfer-pgd-20")["ensemble"].interval()
+    assert (before.kind, before.low, before.high, before.batches) == (None, 0, 1, 2)
+    rows += [outcomes("transfer-pgd-20", lambda image, draw: image == 3, "random", draws=range(1, 201))]
+    after = results_of(rows, "clean", "transfer-pgd-20")
     attack, ensemble = (after[name].interval() for name in ("transfer-pgd-20", "ensemble"))
-    assert attack == ensemble and ensemble.high == upper_end(np.zeros(16), TAIL)  # of 16 images
-    assert ensemble.population == (before["ensemble"].interval().low, before["ensemble"].interval().high)
-    assert ensemble.population[1] > 0.6 > ensemble.high  # two batches alone
-    assert before["ensemble"].interval().kind == "population" and ensemble.kind == "evaluated images"
+    assert attack == ensemble and (ensemble.images, ensemble.batches) == (16, 200)
+    assert ensemble.estimate == 1 / 16 and ensemble.high == upper_end(np.eye(16)[0], TAIL)
+    assert ensemble.own == (0.0, 2)  # six points less in their own batches
 
 
 @pytest.mark.parametrize(
@@ -93,7 +81,7 @@ def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_the
     [
         (["pgd-20", "pgd-100"], 0.75, True),
         (["pgd-100"], 0.75, False),  # pgd-20 comes as near, and may be the worst in other batches
-        (["pgd-20", "pgd-100"], 1.0, False),  # made together, these inputs do more in their own batches
+        (["pgd-20", "pgd-100"], 1.0, True),  # made together, these inputs do more in their own batches
     ],
 )
 def test_an_ensemble_s_lower_end_is_theirs_where_all_near_the_strongest_were_scored(
@@ -103,45 +91,22 @@ def test_an_ensemble_s_lower_end_is_theirs_where_all_near_the_strongest_were_sco
     kept = lambda image, draw: image % 4 > 0  # noqa: E731
     parts = [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
     parts += [outcomes(attack, kept, purpose) for attack in attacks for purpose in ("selection", "scoring")]
-    alone = case_results(pd.concat(parts), [planned(name) for name in ("clean", *attacks)])
     again = kept if in_random == 0.75 else (lambda image, draw: image >= 0)
     parts += [outcomes(attack, again, "random", draws=range(1, 201)) for attack in scored_too]
-    results = case_results(pd.concat(parts), [planned(name) for name in ("clean", *attacks)])
-    (before,) = (row.interval() for row in alone if row.case.attack == "ensemble")
-    (after,) = (row.interval() for row in results if row.case.attack == "ensemble")
-    least = -upper_end(-np.repeat([0.0, 1.0], [4, 12]), TAIL / 2, most=0.0)  # of 16 images
-    assert before.estimate == after.estimate == 0.75 and before.low > least
-    assert after.low == pytest.approx(least if holds else before.low)
+    found = results_of(parts, "clean", *attacks)["ensemble"].interval()
+    wrong = 4 if in_random == 0.75 else 0
+    least = -upper_end(-np.repeat([0.0, 1.0], [wrong, 16 - wrong]), TAIL / 2, most=0.0)  # of 16 images
+    assert found.estimate == in_random and found.low == pytest.approx(least if holds else 0.0)
+    assert found.own == ((0.75, 2) if in_random == 1.0 else None)
 
 
-def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
-    standard = {"defence": "standard", "k": None, "n": None}
-    base = outcomes("pgd-20", lambda image, draw: image < 4, "scoring", draws=(0,)).assign(**standard)
-    kept = [
-        outcomes("transfer-pgd-20", lambda image, draw: image < 2, purpose, draws=draws)
-        for purpose, draws in (("selection", (0, 1)), ("scoring", (0, 1)), ("random", range(1, 201)))
-    ]
-    model = {"randomised": False, "batch_dependent": False, "draws": 1}
-    cases = [
-        CaseRecord(
-            case=Case.from_columns({**KEYS, **RCI, **standard, "attack": "pgd-20"}),
-            **model,
-            examples_planned=16,
-        ),
-        planned("transfer-pgd-20"),
-    ]
-    rows = {
-        (row.case.subject.defence, row.case.attack): row
-        for row in case_results(pd.concat([base, *kept]), cases)
-    }
-    defence, network = rows["rci", "transfer-pgd-20"], rows["standard", "pgd-20"]
-    gain, loss = paired_difference(defence, network), paired_difference(network, defence)
-    # Two images of 16 are lost: 14 times 0 and twice -1.
-    assert gain.estimate == -0.125 and gain.high == pytest.approx(
-        upper_end(np.repeat([0.0, -1.0], [14, 2]), TAIL)
-    )
-    assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
-    assert gain.kind == loss.kind == "evaluated images"
-    assert str(gain).endswith("for the evaluated images)")
-    unscored = paired_difference(replace(defence, random_batches=()), network)
-    assert unscored.kind == "population" and str(unscored).endswith("for the population)")
+def test_an_ensemble_takes_estimate_and_upper_end_from_one_of_its_attacks():
+    attacks = ("pgd-20", "pgd-100")
+    parts = [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
+    for attack, least in zip(attacks, (4, 8), strict=True):
+        kept = lambda image, draw, least=least: image < least  # noqa: E731
+        parts += [outcomes(attack, kept, purpose) for purpose in ("selection", "scoring")]
+        parts += [outcomes(attack, kept, "random", draws=range(1, 201))]
+    found = results_of(parts, "clean", *attacks)["ensemble"].interval()
+    assert found.estimate == 0.25  # of pgd-20, at half of the error
+    assert found.high == upper_end(np.repeat([1.0, 0.0], [4, 12]), TAIL / 2)

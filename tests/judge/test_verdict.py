@@ -28,7 +28,7 @@ def accuracy(low, high):
 
 
 def gain(low, high):
-    return Difference((low + high) / 2, low, high, 0.6, 0.6 - (low + high) / 2, 640, 640)
+    return Difference((low + high) / 2, low, high, 0.6, 0.6 - (low + high) / 2, 640)
 
 
 def open_check(name, outcome="not run", step=None):
@@ -150,6 +150,7 @@ def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
     [
         ((0.00, 0.01), (-0.02, 0.01), "no gain"),
         ((0.10, 0.14), (0.02, 0.06), "broken"),  # below the floor, whatever the gain
+        ((0.10, 0.14), (0.04, 0.06), "broken"),
         ((0.10, 0.16), (0.08, 0.14), "not settled"),  # neither broken nor certainly above that
         ((0.16, 0.20), (0.04, 0.08), "no failure found"),
         ((0.16, 0.20), (0.03, 0.08), "not settled"),
@@ -161,7 +162,9 @@ def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
 def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, word):
     made = decide(replace(GOOD, accuracy=accuracy(*kept), gain=gain(*over_base)))
     assert made.name == word
-    assert ("a significant gain, but below the margin of 3" in made.reason) == (over_base == (0.01, 0.02))
+    above = word == "broken" and over_base[0] > 0.03
+    assert ("the gain is above the margin of 3 points" in made.reason) == above
+    assert (f"at chance level: at most {GOOD.broken_at:.1%}" in made.reason) == (word == "broken")
 
 
 @pytest.mark.parametrize(
@@ -296,3 +299,11 @@ def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expecte
 
 def test_what_is_broken_with_nothing_to_compare_it_with_stays_so():
     assert is_final(Verdict(VerdictName.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)
+
+
+def test_inputs_that_do_more_in_their_own_batches_hold_back_a_positive_verdict_alone():
+    own = replace(GOOD.accuracy, own=(0.3, 5))
+    made = decide(replace(GOOD, accuracy=own))
+    assert (made.name, made.rule) == (OPEN, "interval contains the threshold")
+    assert "inputs that are made together do more in their own batch" in made.reason
+    assert decide(replace(GOOD, accuracy=own, gain=gain(-0.01, 0.02))).name == "no gain"

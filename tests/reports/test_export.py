@@ -1,7 +1,6 @@
 """``csrobust report --format``: what other tools are given, and what is refused."""
 
 import json
-import re
 
 import pandas as pd
 import pytest
@@ -29,13 +28,15 @@ def test_robustbench_entries_have_its_fields_and_the_ensemble_as_external(invent
     files = sorted(exported(invented_run, "robustbench", tmp_path).rglob("*.json"))
     run = load_run(invented_run)
     ensembles = run.summary[(run.summary.attack == "ensemble") & (run.summary.threat == "batch/unknown")]
-    assert len(files) == len(ensembles)
+    judged = {judgement.subject.defence for judgement in run.judgements}
+    ensembles = ensembles[ensembles.defence.isin(judged)]  # a base model that is a comparison has no entry
+    assert len(files) == len(ensembles) > 0
     entries = [json.loads(file.read_text()) for file in files]
     assert {entry["external"] for entry in entries} == {f"{100 * a:.2f}" for a in ensembles.accuracy}
     for entry in entries:
         assert entry["eps"] == "8/255" and entry["link"] is None and entry["autoattack_acc"] is None
         assert entry["unreliable"] is None
-        assert re.search(r"95% interval [\d.]+ to [\d.]+ for the population, 128 ", entry["footnote"])
+        assert "% robust accuracy (128 images) is due to" in entry["footnote"]  # disjoint batches alone
 
 
 def test_an_every_eval_ever_record_has_what_its_schema_requires(make_run, tmp_path):
@@ -57,13 +58,15 @@ def test_an_every_eval_ever_record_has_what_its_schema_requires(make_run, tmp_pa
     details = record["model_info"]["additional_details"]
     assert details["deployment_type"] == "self_deployed" and {type(v) for v in details.values()} == {str}
     verdicts = run.verdicts
-    assert len(record["evaluation_results"]) == len(verdicts) > 1
+    assert len(record["evaluation_results"]) == len(verdicts) > 0
     for result, accuracy, low, name in zip(
         record["evaluation_results"], verdicts.accuracy, verdicts.ci_low, verdicts.verdict
     ):
         score, metric = result["score_details"], result["metric_config"]
         assert (score["score"], score["details"]["verdict"]) == (accuracy, name)
-        assert score["uncertainty"]["confidence_interval"]["lower"] == low
+        bounds = score["uncertainty"].get("confidence_interval")
+        assert (bounds is None) == pd.isna(low) and (bounds is None or bounds["lower"] == low)
+        assert score["uncertainty"]["num_samples"] > 0
         assert metric["lower_is_better"] is False and metric["metric_parameters"]["eps_space"] == "pixel"
         assert result["source_data"]["source_type"] in ("hf_dataset", "other")
 

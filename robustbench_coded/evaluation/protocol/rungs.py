@@ -275,7 +275,10 @@ def _would_be_positive(plan: EvaluationPlan, evidence: Evidence, comparison: Com
 def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:
     """The cases that a verdict rests on, on twice the examples; none where that would not help or not fit."""
     size = size_of(plan, evidence, comparison)
-    undecided = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
+    # More images bring no interval where the draw is known.
+    unknown = [not setting.threat.draw_known for setting in plan.judged[comparison]]
+    standings = zip(standings_of(plan, evidence, comparison), unknown, strict=True)
+    undecided = any(standing.by_interval for standing, helps in standings if helps)
     if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):
         return {}
     size, together = plan.sizes[plan.sizes.index(size) + 1], _widened(plan, comparison)

@@ -200,7 +200,7 @@ class Evaluation:
             kept = tuple(record for record in self.old.cases if record.kept)
             manifest = with_earlier(manifest, structs.replace(self.old, cases=kept), self.old.unit_ids)
         run = Run(path, manifest)
-        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
+        judgements = {judgement.case.setting: judgement for judgement in run.judged}
         lowest = {setting: _low(judgement) for setting, judgement in judgements.items()}
         low_of_base = {
             setting: lowest.get(self.plan.judged[base][0], 0.0)

@@ -11,8 +11,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from attacks.adapters import objects
-from attacks.adapters.plugin import keep
+from attacks.adapters.plugin import keep, written
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import brought
@@ -122,7 +121,7 @@ def _evaluate(
     if alone and not without_checkpoint(named):
         raise InputError("no model given; give a network, a checkpoint's path, or either by name")
     several = () if attacks is None else _several(attacks)
-    for line in filter(None, map(objects.written, several)):
+    for line in filter(None, map(written, several)):
         raise InputError(f"attacks: {line}")
     if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
         raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")

@@ -138,7 +138,7 @@ def _plan(
     cases = list(dict.fromkeys([*named, *held]))
     claim = config.claim
     about = None if claim is None else claim.setting(config.inputs, prepared.resolved.eps)
-    judged = comparisons_judged(cases, about)
+    judged = comparisons_judged(cases, about, standard=STANDARD in config.defences)
     # Random batches have one draw each, and no majority.
     claimed = {
         comparison: claim.value

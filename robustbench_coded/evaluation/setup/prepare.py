@@ -329,7 +329,7 @@ def _probed(
     config: EvalConfig, context: worker_context.WorkerContext, say: Callable[[str], None], *, refuse: bool
 ) -> tuple[list[cases.ProbedSubject], list[ProbeRecord]]:
     given = [GIVEN + name for name in context.setup.in_memory.defences]
-    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
+    specs = list(dict.fromkeys([*([STANDARD] if config.standard else []), *config.defences, *given]))
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)

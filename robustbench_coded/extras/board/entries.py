@@ -126,7 +126,7 @@ def _entry(
         usual_acc=None if usual is None else usual.accuracy,
         usual_attack=None if usual is None else usual.attack,
         ensemble=_figure(verdict.accuracy),
-        base_acc=None if verdict.gain is None else verdict.gain.second,
+        base_acc=None if verdict.base is None else verdict.base.estimate,
         gain=_figure(verdict.gain),
         examples=whole.examples,
         draws=whole.draws,
@@ -194,4 +194,7 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
 
 
 def _figure(interval: intervals.Interval | paired.Difference | None) -> Figure | None:
-    return None if interval is None else Figure(interval.estimate, interval.low, interval.high, interval.kind)
+    if interval is None:
+        return None
+    ends = (interval.low, interval.high) if interval.kind else ()
+    return Figure(interval.estimate, interval.kind, *ends)

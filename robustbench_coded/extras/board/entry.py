@@ -16,12 +16,12 @@ FORMAT = 1
 
 
 class Figure(Struct, frozen=True):
-    """An accuracy, or a difference of two, with its 95% interval and what that is about."""
+    """An accuracy, or a difference of two, with its 95% interval and what that is about; null without one."""
 
     estimate: float
-    low: float
-    high: float
-    kind: IntervalKind
+    kind: IntervalKind | None
+    low: float | None = None
+    high: float | None = None
 
 
 class _Sourced(Struct, frozen=True):

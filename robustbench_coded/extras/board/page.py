@@ -12,7 +12,6 @@ from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
-    DECIDING,
     inference_text,
     interval,
     kinds_text,
@@ -21,7 +20,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.schema.words import IntervalKind, VerdictName
 from robustbench_coded.version import __version__
 
 STYLE = """
@@ -50,7 +49,7 @@ COLUMNS = {
     "Claim": "the accuracy that the run weighed as a claim",
     "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
     "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
-    f"{kinds_text(DECIDING)}",
+    f"{kinds_text(tuple(IntervalKind))}",
     "Base": "the same for the base model",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
 }

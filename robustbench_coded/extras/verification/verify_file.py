@@ -120,11 +120,13 @@ def _checked(
 
 @dataclass(frozen=True)
 class ScoredRow(VerifiedRow):
-    """A file's inputs behind one defence; ``ci_low`` and ``ci_high`` are the 95% interval of ``accuracy``."""
+    """A file's inputs behind one defence; ``ci_low`` and ``ci_high`` are the 95% interval of ``accuracy``,
+    None where answers depend on their batches.
+    """
 
-    ci_low: float = 0.0
-    ci_high: float = 1.0
-    interval_kind: IntervalKind = IntervalKind.POPULATION
+    ci_low: float | None = None
+    ci_high: float | None = None
+    interval_kind: IntervalKind | None = None
 
 
 def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
@@ -186,7 +188,12 @@ def _scored(
             rows.append((labels[:, 0, slots] == y[0, slots].cpu().numpy()).T)
         unit += [batch.index] * len(slots)
     correct = np.concatenate(right)
-    interval = accuracy_interval(correct, np.asarray(unit), batch_dependent=subject.batch_dependent)
+    interval = accuracy_interval(
+        correct,
+        np.asarray(unit),
+        batch_dependent=subject.batch_dependent,
+        randomised=subject.randomised,
+    )
     return ScoredRow(
         checkpoint=subject.checkpoint,
         defence=subject.label,
@@ -201,7 +208,7 @@ def _scored(
         outcomes=correct.size,
         accuracy=interval.estimate,
         accuracy_8bit=float(np.concatenate(rounded).mean()),
-        ci_low=interval.low,
-        ci_high=interval.high,
+        ci_low=interval.low if interval.kind else None,
+        ci_high=interval.high if interval.kind else None,
         interval_kind=interval.kind,
     )

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge import correlation, outcomes
+from robustbench_coded.judge import outcomes
 from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
@@ -107,14 +106,6 @@ class Answers:
     def of(self, sets: list[SetFacts]) -> NDArray[np.bool_]:
         """[examples, sets x draws], of sets of one collection."""
         return np.concatenate([self.right[facts] for facts in sets], axis=1)
-
-    @cached_property
-    def correlation(self) -> correlation.Correlation:
-        """Of two answers of a batch, as all sets show it; shifted images take the place of attacked ones."""
-        of = {True: [], False: []}  # type: dict[bool, list]
-        for facts, right in self.right.items():
-            of[facts.severity > 0].append((right, self.batches(len(right))))
-        return correlation.pooled(of[True] or of[False], of[False])
 
     def batches(self, examples: int) -> NDArray[np.int64]:
         """[examples], which batch of its set each was answered in."""

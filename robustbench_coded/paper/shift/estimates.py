@@ -2,9 +2,10 @@
 
 The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
 draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
-batches, whole batches are the units. Single sets have the intervals of `statistics.intervals`; differences
-and ratios are paired over the same examples. Where all examples have one value, but for a few, their spread
-says nothing of those that were not seen: n examples may have missed a share of up to 1 - TAIL^(1/n).
+batches, whole batches are the units. A single set of answers given one by one has the exact interval of
+`judge.intervals`; differences and ratios are paired over the same examples. Where all examples
+have one value, but for a few, their spread says nothing of those that were not seen: n examples may have
+missed a share of up to 1 - TAIL^(1/n).
 """
 
 import math
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.judge import intervals
-from robustbench_coded.judge.paired import clustered_difference
 from robustbench_coded.paper.shift.answers import Answers, SetFacts
 
 FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
@@ -36,10 +36,9 @@ def accuracy(answers: Answers, sets: list[SetFacts]) -> ShiftEstimate:
     correct = answers.of(sets)
     batch = answers.batches(len(correct))
     if answers.clustered:
-        low, high = intervals.clustered_interval(correct, batch, intervals.TAIL, answers.correlation)
-        return ShiftEstimate(float(correct.mean()), low, high)
+        return _mean(correct.mean(axis=1), batch, len(np.unique(batch)), (0.0, 1.0))
     if len(sets) == 1:
-        interval = intervals.accuracy_interval(correct, batch, batch_dependent=False)
+        interval = intervals.accuracy_interval(correct, batch, batch_dependent=False, randomised=False)
         return ShiftEstimate(interval.estimate, interval.low, interval.high)
     return _share(correct.mean(axis=1))
 
@@ -48,21 +47,7 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> ShiftE
     """Accuracy less that of ``other``."""
     left, right = answers.of(sets), other.of(sets)
     unit = _units(answers, other, len(left))
-    if len(sets) > 1 or not (answers.clustered or other.clustered):
-        seen = _independent(len(left), answers, other)
-        return _mean(left.mean(axis=1) - right.mean(axis=1), unit, seen, (-1.0, 1.0))
-    columns = math.lcm(left.shape[1], right.shape[1])
-    left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
-    low, high = clustered_difference(
-        left,
-        right,
-        unit,
-        intervals.TAIL,
-        left_clustered=answers.clustered,
-        right_clustered=other.clustered,
-        correlation=max(answers.correlation, other.correlation, key=lambda c: c.high),
-    )
-    return ShiftEstimate(float(left.mean() - right.mean()), low, high)
+    return _mean(left.mean(axis=1) - right.mean(axis=1), unit, len(np.unique(unit)), (-1.0, 1.0))
 
 
 def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> ShiftEstimate | None:
@@ -90,8 +75,8 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         return ShiftEstimate(value, value, value)
     slope = _mean(
         np.mean(slopes, axis=0),
-        _units(answers, baseline, len(slopes[0])),
-        _independent(len(slopes[0]), answers, baseline),
+        units := _units(answers, baseline, len(slopes[0])),
+        len(np.unique(units)),
         (-float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))),
     )
     if slope.low is None or slope.high is None:
@@ -104,14 +89,6 @@ def _units(own: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
     that are whole batches on every side whose answers do."""
     sizes = [side.k for side in (own, other) if side.clustered]
     return np.arange(examples) // math.lcm(*sizes)
-
-
-def _independent(examples: int, *sides: Answers) -> float:
-    """How many independent examples as many are worth in the batches of each side."""
-    worth = [
-        side.correlation.effective(np.bincount(side.batches(examples))) for side in sides if side.clustered
-    ]
-    return min(worth, default=float(examples))
 
 
 def _share(values: NDArray[np.floating]) -> ShiftEstimate:
@@ -132,7 +109,7 @@ def _mean(
     """Mean of values and Student's interval over units, of whatever sizes.
 
     Args:
-        seen: how many independent examples the values are worth. within: the range of a value.
+        seen: how many independent units the values are of. within: the range of a value.
     """
     mean = float(values.mean())
     sums = np.bincount(unit, values - mean)
@@ -142,7 +119,8 @@ def _mean(
     deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
     reach = float(stdtrit(units - 1, 1 - intervals.TAIL)) * deviation
     low, high = _with_unseen(values, seen, within)
-    return ShiftEstimate(mean, min(mean - reach, low), max(mean + reach, high))
+    low, high = np.clip((min(mean - reach, low), max(mean + reach, high)), *within)
+    return ShiftEstimate(mean, float(low), float(high))
 
 
 def _with_unseen(

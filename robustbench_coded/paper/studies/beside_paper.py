@@ -14,7 +14,6 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     inference_text,
-    interval,
     kinds_text,
     percent,
     pixels,
@@ -22,7 +21,6 @@ from robustbench_coded.reports.text.formatting import (
     with_interval,
 )
 from robustbench_coded.schema.case import Perturbation
-from robustbench_coded.schema.words import IntervalKind
 
 TITLE = "{} and arXiv 2510.00253"
 
@@ -63,8 +61,8 @@ INCONSISTENCIES = (
 
 CLOSE = 0.1  # of an accuracy: on other networks, less of a difference is no finding
 LEGEND = (
-    "agrees: all of the interval for the population lies within 10 points of the paper's number; differs: "
-    "all of it lies further away. {kinds}"
+    "agrees: all of the interval lies within 10 points of the paper's number; differs: all of it lies "
+    "further away. {kinds}"
 )
 
 
@@ -75,21 +73,21 @@ class PaperLine:
     Attributes:
         table: 3 or 10.
         paper: the paper's accuracy, a fraction.
-        population: both ends for the population: run and paper share no other images.
     """
 
     table: int
     training: str
     row: SummaryRow
     paper: float
-    population: tuple[float, float]
 
     @property
     def agreement(self) -> str:
-        """``agrees`` if the whole interval for the population lies within `CLOSE` of the paper's number,
-        ``differs`` if all of it lies further away, else ``too wide to tell``.
+        """``agrees`` if the whole interval lies within `CLOSE` of the paper's number, ``differs`` if all of
+        it lies further away, else ``too wide to tell``; ``no interval`` without one.
         """
-        low, high = (end - self.paper for end in self.population)
+        if self.row.low is None or self.row.high is None:
+            return "no interval"
+        low, high = self.row.low - self.paper, self.row.high - self.paper
         if max(-low, high) <= CLOSE:
             return "agrees"
         return "differs" if low > CLOSE or high < -CLOSE else "too wide to tell"
@@ -104,10 +102,9 @@ def paper_lines(run: Run) -> list[PaperLine]:
     for row in run.rows:
         training = known.get(row.subject.checkpoint)
         paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
-        if paper is not None and training is not None and (measured := row.interval):
-            ends = measured.population or (measured.low, measured.high)
+        if paper is not None and training is not None and row.interval is not None:
             table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            lines.append(PaperLine(table, training, row, paper, ends))
+            lines.append(PaperLine(table, training, row, paper))
     return lines
 
 
@@ -124,7 +121,6 @@ def paper_text_table(run: Run) -> TextTable:
     numbers: Columns[PaperLine] = {
         "Paper": lambda line: percent(line.paper),
         "Measured": lambda line: with_interval(line.row.interval),
-        "Population": lambda line: interval(*line.population, IntervalKind.POPULATION),
         "Difference": lambda line: f"{100 * ((line.row.accuracy or 0.0) - line.paper):+z.1f}",
     }
     mark: Columns[PaperLine] = {"Agreement": lambda line: line.agreement}

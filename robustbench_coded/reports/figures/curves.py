@@ -25,7 +25,6 @@ from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, Th
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 
 ROW_HEIGHT = 0.6  # inches
-OFFSET = 0.2  # between the intervals of several kinds in a row
 PERCENT_A_LETTER = 1.5  # of the axis of accuracies, at the size of LETTERS
 LETTERS = 10  # points; a phone shows them at three quarters of that, and at 8 they could not be read
 INK = "#24292f"
@@ -81,14 +80,14 @@ def draw_bars(axes: Axes, opening: Opening) -> None:
 
 
 def _draw_span(axes: Axes, place: float, span: Span) -> None:
-    """The lowest and the highest accuracy, an interval for each kind, and the figures above them."""
+    """The lowest and the highest accuracy, the interval of a single one, and the figures above them."""
     ends = [100 * span.least, 100 * span.most]
-    for index, (_, low, high) in enumerate(span.ends):
-        middle, half, beside = 50 * (low + high), 50 * (high - low), index - (len(span.ends) - 1) / 2
-        axes.errorbar([middle], [place + OFFSET * beside], xerr=half, color=INK, linewidth=1, capsize=3)
+    lowest, highest = ends
+    if span.single is not None and span.single.kind is not None:
+        lowest, highest = 100 * span.single.low, 100 * span.single.high
+        middle, half = (lowest + highest) / 2, (highest - lowest) / 2
+        axes.errorbar([middle], [place], xerr=half, color=INK, linewidth=1, capsize=3)
     axes.plot(ends, [place, place], "o-", color=style.COLOURS[0], linewidth=4, markersize=7, clip_on=False)
-    lowest = min(ends[0], *(100 * low for _, low, _ in span.ends))
-    highest = max(ends[1], *(100 * high for _, _, high in span.ends))
     # Beside the smaller part of the axis, but never over the names to the left of it.
     if sum(ends) > 100 and lowest > PERCENT_A_LETTER * len(str(span)):
         axes.text(lowest - 2, place, str(span), va="center", ha="right", fontsize=LETTERS)

@@ -149,12 +149,14 @@ def plot(
 def with_bars(
     at: Sequence[float], rows: Sequence[SummaryRow]
 ) -> tuple[list[float], list[float], list[list[float]]]:
-    """Of the rows that have an interval: their places, accuracies in percent, and bars below and above."""
-    shown = [
-        (place, 100 * row.accuracy, 100 * row.low, 100 * row.high)
-        for place, row in zip(at, rows, strict=True)
-        if row.accuracy is not None and row.low is not None and row.high is not None
-    ]
+    """Of the rows with outcomes: their places, accuracies in percent, and bars below and above, of length 0
+    where a row has no interval.
+    """
+    shown = []
+    for place, row in zip(at, rows, strict=True):
+        if (ci := row.interval) is not None:
+            low, high = (ci.low, ci.high) if ci.kind else (ci.estimate, ci.estimate)
+            shown.append((place, 100 * ci.estimate, 100 * low, 100 * high))
     below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
     above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]
     return [place for place, *_ in shown], [accuracy for _, accuracy, *_ in shown], [below, above]

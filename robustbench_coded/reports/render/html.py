@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run import examples
 from robustbench_coded.reports.text import formatting
@@ -42,8 +43,14 @@ def page(template: str, *, more_style: str = "", **values: Any) -> str:
 
 
 # No line of a table ends inside an interval, and names end one at a hyphen or one of these signs.
-_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\][†§]?")
+_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]†?")
 _JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
+
+
+def _interval(line: SummaryRow) -> str:
+    """The interval of a line, and what else it says of batches."""
+    ends = formatting.interval(line.low, line.high, line.interval_kind)
+    return f"{ends} {formatting.beside_text(line.interval) if line.interval else ''}".strip()
 
 
 @cache
@@ -61,7 +68,7 @@ def _environment() -> Environment:
         "percent": formatting.percent,
         "answers": examples.answer_text,
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
-        "interval": lambda line: formatting.interval(line.low, line.high, line.interval_kind),
+        "interval": _interval,
         "difference": formatting.difference_text,
         "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
         "settled": formatting.settled,

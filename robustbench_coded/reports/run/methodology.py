@@ -117,13 +117,14 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
 
 
 _INTERVALS = (
-    "95%, in brackets; the unit is the batch where answers depend on the batch, else the example. "
-    f"{kinds_text(tuple(IntervalKind))}"
+    "95%, in brackets; the unit is the random batch where answers depend on the batch, else the image. "
+    f"{kinds_text(tuple(IntervalKind))} A figure from disjoint batches alone, or of an attack that knows the "
+    "draw, has no interval."
 )
 _SCORED_AGAIN = (
     "where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
-    "of these images, in one draw each, as were those of the ensembles that contain them. The last table has "
-    "the interval for the population beside it."
+    "of these images, in one draw each; accuracy, interval and number of images come from these batches. "
+    "Where inputs made together do over 3 points more in their own batches, that accuracy stands beside it."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
@@ -261,7 +262,7 @@ GLOSSARY = "docs/glossary.md"
 _TERMS = {
     "Accuracy": "share of correct predictions, in percent, averaged over images and draws.",
     "Interval": "in brackets; each confidence limit has an error probability of 2.5%. "
-    f"{kinds_text(tuple(IntervalKind))} Beside a marked one, the last table has that for the population.",
+    f"{kinds_text(tuple(IntervalKind))}",
     "K, N": "K inputs are classified together; coded inference classifies N mixtures of them.",
     "Draw": "one sample of a defence's random numbers; accuracies use draws made after the attack.",
     "Ensemble": "the strongest attack for each image (or batch, if it is classified together), chosen and "

@@ -75,7 +75,8 @@ def _settling(
     """
     data = run.manifest.data
     whole = {(j.verdict.rule, j.examples) for j in unsettled if j.case.threat.inputs == "batch"}
-    if (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_THRESHOLD, data.examples)}:
+    limited = (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_THRESHOLD, data.examples)}
+    if limited and any(judgement.verdict.examples_to_settle for judgement in unsettled):
         return _more(run, unsettled)  # a limit on images holds them
     if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
         return NextCommand("More images, of more classes")

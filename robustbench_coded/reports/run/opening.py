@@ -26,11 +26,11 @@ from robustbench_coded.reports.text.formatting import (
     attacker_text,
     counted,
     inference_text,
-    interval,
     kinds_text,
     percent,
     pixels,
     series,
+    with_interval,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import STANDARD, IntervalKind, VerdictName
@@ -43,20 +43,16 @@ ALL_ATTACKS = "all attacks"  # the row that decides
 _SENTENCE = "Robust accuracy is {left}{bare}{claim}.{decided}"
 _OTHER = "Against an attacker who {does} ({threat}), the verdict is {verdicts}."
 _BRACKETS = "Brackets show 95% confidence intervals from {images} images. {kinds}"
-_BESIDE = (
-    " For the verdicts marked †, intervals for the population reach up to {most}%, because only {batches} "
-    "disjoint batches were attacked."
-)
 
 
 class Span(NamedTuple):
-    """Accuracies of one or several subjects as fractions: the least and the largest, and for each
-    kind of their intervals how far those of that kind reach.
+    """Accuracies of one or several subjects as fractions: the least and the largest, and of a single one its
+    interval. A range over several has none: no statement about coverage holds for it.
     """
 
     least: float
     most: float
-    ends: tuple[tuple[IntervalKind, float, float], ...]
+    single: Interval | None = None
 
     @staticmethod
     def of(intervals: Iterable[Interval | None]) -> "Span | None":
@@ -64,21 +60,19 @@ class Span(NamedTuple):
         known = [ci for ci in intervals if ci is not None]
         if not known:
             return None
-        kinds: dict[IntervalKind, list[Interval]] = {}
-        for ci in known:
-            kinds.setdefault(ci.kind, []).append(ci)
         middle = [ci.estimate for ci in known]
-        ends = ((kind, min(ci.low for ci in of), max(ci.high for ci in of)) for kind, of in kinds.items())
-        return Span(min(middle), max(middle), tuple(ends))
+        return Span(min(middle), max(middle), known[0] if len(known) == 1 else None)
+
+    @property
+    def kind(self) -> IntervalKind | None:
+        """The kind of its interval; None without one."""
+        return None if self.single is None else self.single.kind
 
     def __str__(self) -> str:
-        return self.text("")
-
-    def text(self, between: str = ", with intervals within") -> str:
-        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0%, with intervals within [0.0, 4.3]† and [3.3, 19.5]``."""
+        """``0.4% [0.1, 0.9]``, ``17.5% in 5 batches``, or ``0.0% to 5.0%``."""
         values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
-        ends = series([interval(low, high, kind) for kind, low, high in self.ends])
-        return f"{' to '.join(values)}{between if len(values) > 1 else ''} {ends}"
+        beside = "" if self.single is None else with_interval(self.single).partition(" ")[2]
+        return f"{' to '.join(values)} {beside}".rstrip()
 
 
 class Answer(NamedTuple):
@@ -243,7 +237,10 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     # A positive verdict is for the batches that were sent.
     sizes = series([f"{k}" for k in sorted({subject.k for subject in subjects if subject.k})])
     at_size = f" at batch size K = {sizes}" if sizes else ""
+    thresholds = [j.verdict.broken_at for j in group]
+    most = Span(min(thresholds), max(thresholds))
     why = {
+        VerdictName.BROKEN: f" (at chance level: at most {most})",
         VerdictName.NOT_SETTLED: f" ({briefs})",
         VerdictName.NO_FAILURE_FOUND: f"{at_size} (not a proof of robustness)",
     }
@@ -255,8 +252,8 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     attacks = Counter(attack_in_words(j.attack) for j in group if j.attack).most_common()
     share = f" in {attacks[0][1]} of {len(group)} cases" if len(attacks) > 1 else ""
     sentence = _SENTENCE.format(
-        left=robust.text(),
-        bare=f" (base model {bare.text()})" if bare else "",
+        left=robust,
+        bare=f" (base model {bare})" if bare else "",
         claim=_of_claim(group[0]),
         decided=f" The strongest attack is {attacks[0][0]}{share}." if attacks else "",
     )
@@ -270,7 +267,8 @@ def _of_claim(judgement: Judgement) -> str:
     if claim is None or robust is None:
         return ""
     voted = f"{_of_what(claim)} (measured: {Span.of([robust])})" if claim.votes > 1 else ""
-    stands = "lies inside the interval" if robust.low < claim.value else f"stands so far {robust.kind.phrase}"
+    about = f" {robust.kind.phrase}" if robust.kind else ""
+    stands = "lies inside the interval" if robust.low < claim.value else f"stands so far{about}"
     refuted = f"is refuted {verdict.refuted_for}" if verdict.refuted_for else "cannot be tested yet"
     refuted += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
     return f". The claimed {percent(claim.value)}%{voted} {stands if robust.high >= claim.value else refuted}"
@@ -292,7 +290,7 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
     same = sum(j.verdict.name == about[j.subject].verdict.name for j in beside)
     for number, (threat, verdicts) in enumerate(groups.items(), 1):
         texts = [
-            f"{name} for {_listed(group)} ({span.text() if span else 'no outcomes'})"
+            f"{name} for {_listed(group)} ({span or 'no outcomes'})"
             for name, group in verdicts.items()
             for span in [Span.of(j.verdict.accuracy for j in group)]
         ]
@@ -310,20 +308,8 @@ def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
     spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
-    kinds = {kind for span in spans for kind, _, _ in span.ends} | {row.interval_kind for row in run.rows}
-    # Of ten batches or more the interval for the population can be the narrower one.
-    beside = [
-        (j, a.population[1])
-        for j in judged
-        if (a := j.verdict.accuracy) and a.population and a.population[1] > a.high
-    ]
-    text = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
-    if not beside:
-        return text
-    whole = all(j.threat.inputs == "batch" and "[state=" not in j.subject.defence for j, _ in beside)
-    batches = {-(-j.examples // k) for j, _ in beside if whole and (k := j.subject.k)}
-    fewest = str(batches.pop()) if len(batches) == 1 else "few"
-    return text + _BESIDE.format(most=percent(max(high for _, high in beside)), batches=fewest)
+    kinds = {span.kind for span in spans} | {row.interval_kind for row in run.rows}
+    return _BRACKETS.format(images=images, kinds=kinds_text(kinds))
 
 
 def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
@@ -331,7 +317,7 @@ def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
     networks = {j.subject.checkpoint for j in judged if j.subject.defence != STANDARD}
     return [
         j
-        for j in run.judgements
+        for j in run.judged
         if j.subject.defence == STANDARD
         and j.subject.checkpoint in networks
         and j.perturbation == judged[0].perturbation

@@ -18,6 +18,7 @@ from robustbench_coded.reports.run import paper
 from robustbench_coded.reports.text.formatting import (
     THREATS,
     TextTable,
+    beside_text,
     difference_text,
     incomplete_text,
     inference_text,
@@ -123,6 +124,8 @@ class TableCell:
         parts = [(percent(line.accuracy), self.strongest)]
         if line.low is not None:
             parts.append((interval(line.low, line.high, line.interval_kind), False))
+        if line.interval is not None and (beside := beside_text(line.interval)):
+            parts.append((beside, False))
         if not line.done:
             parts.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
@@ -131,6 +134,8 @@ class TableCell:
             parts.append((f"{line.faulty:,} faulty", False))
         if self.difference is not None:
             parts.append((difference_text(self.difference), settled(self.difference)))
+            if self.difference.examples != line.examples:
+                parts.append((f"paired on {self.difference.examples:,}", False))
         if self.paper is not None:
             parts.append((f"paper {percent(self.paper)}", False))
         return parts

@@ -17,13 +17,11 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     difference_text,
-    interval,
     of_case,
     of_part,
     percent,
     with_interval,
 )
-from robustbench_coded.schema.words import IntervalKind
 
 VERDICT_LEGEND = "Percentages with pointwise 95% confidence intervals."
 GIVEN_UP = "Clean-accuracy cost (points)"
@@ -34,8 +32,9 @@ def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     figures: Columns[Judgement] = {
         "Robust accuracy": lambda j: with_interval(j.verdict.accuracy),
         "Strongest attack": lambda j: attack_in_words(j.attack) if j.attack else "",
-        "Robust accuracy (base model)": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
+        "Robust accuracy (base model)": lambda j: percent(j.verdict.base.estimate) if j.verdict.base else "",
         "Gain (points)": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
+        "Paired images": lambda j: j.verdict.gain.examples if j.verdict.gain else "",
         "Clean accuracy": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
         GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
     }
@@ -48,7 +47,9 @@ def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
 def _verdict(j: Judgement) -> str:
     if not j.examples or j.verdict.accuracy is None:
         return f"{j.verdict.name}: not run yet"
-    return f"{j.verdict.name}: outcomes are missing" if j.verdict.missing else j.verdict.name
+    if j.verdict.missing:
+        return f"{j.verdict.name}: outcomes are missing"
+    return j.verdict.name_with_meaning
 
 
 def _if_measured(of: Callable[[Judgement], object]) -> Callable[[Judgement], object]:
@@ -104,9 +105,6 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     ),
     "Draws": lambda line: str(line.draws),
     "Accuracy": lambda line: with_interval(line.interval, missing="–"),
-    "Population": lambda line: (
-        "" if line.population is None else interval(*line.population, IntervalKind.POPULATION)
-    ),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
     "Reaches its target": lambda line: with_interval(line.reached),

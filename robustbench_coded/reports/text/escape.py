@@ -45,7 +45,6 @@ _LATEX = {
     "[": "{[}",  # at the start of a line of a table it would be an option of the line before
     "*": "{*}",  # likewise
     "†": r"\dag{}",
-    "§": r"\S{}",
     "−": "$-$",
 }
 _FORMULA_STARTS = ("=", "+", "-", "@")

@@ -135,42 +135,58 @@ def percent(accuracy: float | None) -> str:
     return "–" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-# What stands behind an interval for its kind, and how a legend explains it.
-MARKS = dict(zip(words.IntervalKind, ("†", "", "§"), strict=True))
-DECIDING = (words.IntervalKind.POPULATION, words.IntervalKind.EVALUATED_IMAGES)  # verdicts
-_MARKED = {
-    words.IntervalKind.EVALUATED_IMAGES: "Intervals marked † are for the evaluated images.",
-    words.IntervalKind.OVER_DRAWS: "Intervals marked § cover the defence's randomness only.",
-}
+# The one mark of intervals, and the legend of it.
+MARKS = {words.IntervalKind.EVALUATED_IMAGES: "†", words.IntervalKind.POPULATION: "", None: ""}
+_MARKED = "Intervals marked † are for the evaluated images."
 
 
 def kinds_text(kinds: Collection[words.IntervalKind | None]) -> str:
     """A legend of the intervals' kinds: a sentence for each that is there."""
-    unmarked = "Unmarked intervals" if set(kinds) & set(_MARKED) else "Intervals"
+    marked = words.IntervalKind.EVALUATED_IMAGES in kinds
     texts = {
-        words.IntervalKind.POPULATION: f"{unmarked} are for the population (the data distribution).",
-        **_MARKED,
+        words.IntervalKind.POPULATION: f"{'Unmarked intervals' if marked else 'Intervals'} are for the "
+        "population (the data distribution).",
+        words.IntervalKind.EVALUATED_IMAGES: _MARKED,
     }
     return " ".join(text for kind, text in texts.items() if kind in kinds)
 
 
 def interval(low: float | None, high: float | None, kind: words.IntervalKind | None) -> str:
     """``[25.1, 32.4]`` in percent with the mark of its kind, empty where there is none."""
-    mark = "" if kind is None else MARKS[kind]
-    return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]{mark}"
+    if low is None or high is None or kind is None:
+        return ""
+    return f"[{100 * low:.1f}, {100 * high:.1f}]{MARKS[kind]}"
+
+
+def beside_text(figure: Interval) -> str:
+    """The batches that a figure is from: ``in 5 batches`` in place of an interval, or ``in their own batches
+    0.5, in 5 batches`` where inputs made together do more there; else ''.
+    """
+    if figure.own is not None:
+        return f"in their own batches {percent(figure.own[0])}, in {_batches(figure.own[1])}"
+    return f"in {_batches(figure.batches)}" if figure.kind is None else ""
+
+
+def _batches(count: int) -> str:
+    return "1 batch" if count == 1 else f"{count:,} batches"
 
 
 def with_interval(figure: Interval | None, missing: str = "") -> str:
-    """``28.7 [25.1, 32.4]†`` in percent; ``missing`` where there is none."""
+    """``28.7 [25.1, 32.4]†`` in percent, or ``28.7 in 5 batches``; ``missing`` where there is none."""
     if figure is None:
         return missing
-    return f"{percent(figure.estimate)} {interval(figure.low, figure.high, figure.kind)}"
+    ends = interval(figure.low, figure.high, figure.kind)
+    beside = beside_text(figure)
+    return f"{percent(figure.estimate)} {ends}{f' ({beside})' if ends and beside else beside}".rstrip()
 
 
 def difference_text(difference: Difference) -> str:
-    """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign."""
+    """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign; the estimate alone without an
+    interval.
+    """
     estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
-    return f"{estimate:+z.1f} [{low:+z.1f}, {high:+z.1f}]{MARKS[difference.kind]}"
+    ends = "" if difference.kind is None else f" [{low:+z.1f}, {high:+z.1f}]{MARKS[difference.kind]}"
+    return f"{estimate:+z.1f}{ends}"
 
 
 def settled(difference: Difference) -> bool:

