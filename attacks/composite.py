@@ -35,11 +35,11 @@ from attacks.solver import Problem, Solver, better_of, wide
 def restarted_pgd(
     steps: int,
     step_size: float | None = None,
-    start: Literal["clean"] | None = None,
     loss: Loss = cross_entropy,
     momentum: float = 0.0,
     restarts: int = 1,
     early_stop: bool = False,
+    start: Literal["clean"] | None = None,
 ) -> Solver:
     """Ascent from one random start, or the best of several, later ones on what is left; the last iterate."""
     begins_clean = start == "clean"

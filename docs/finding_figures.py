@@ -132,8 +132,10 @@ def _points(
     style: int,
     name: str,
 ) -> None:
-    """Percentages of ``rows`` at ``at``, with their intervals."""
-    value, low, high = ([100 * float(row[column]) for row in rows] for column in (middle, *ends))
+    """Percentages of ``rows`` at ``at``, with their intervals; the point alone where a row has none."""
+    value, low, high = (
+        [100 * float(row[column] or row[middle]) for row in rows] for column in (middle, *ends)
+    )
     bars = (
         [max(v - end, 0.0) for v, end in zip(value, low, strict=True)],
         [max(end - v, 0.0) for v, end in zip(value, high, strict=True)],

@@ -32,7 +32,7 @@ CEILINGS = {
     "robustbench_coded/evaluation": (6807, 61),
     "robustbench_coded/extras": (3201, 30),
     "robustbench_coded/judge": (2505, 19),
-    "robustbench_coded/models": (3493, 31),
+    "robustbench_coded/models": (3491, 31),
     "robustbench_coded/options": (285, 5),
     "robustbench_coded/paper": (4456, 44),
     "robustbench_coded/reports": (3071, 30),

@@ -36,6 +36,7 @@ NONE_OF_THESE = "  if none of these is your network, pass --arch file.py:build"
 
 TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
 LIKELY = 4  # networks of the same weights that come into question
+OTHERS = ("elu", "gelu", "tanh")  # activations that come into question where nothing says one
 
 
 def published_definition(checkpoint: Checkpoint) -> str | None:
@@ -71,7 +72,11 @@ def networks_of(checkpoint: Checkpoint) -> list[str]:
     names = stack_names(shapes_in(checkpoint.network.state_dict()), checkpoint.image_size)
     hint = checkpoint.activation.lower()
     likely = list(dict.fromkeys([arch, *names]))[:LIKELY]
-    return [with_activation(name, hint) for name in likely] if hint in ACTIVATIONS else likely
+    if hint in ACTIVATIONS:
+        return [with_activation(name, hint) for name in likely]
+    if hint or checkpoint.normalisation is None:  # it asks for the normalisation first
+        return likely
+    return list(dict.fromkeys([*likely, *(with_activation(arch, other) for other in OTHERS)]))
 
 
 @dataclass(frozen=True)

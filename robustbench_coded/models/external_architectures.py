@@ -87,6 +87,8 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     differences = []
     for tensors, note in _forms(network, weights):
         present = {name: tensor for name, tensor in tensors.items() if name in own or not _needless(name)}
+        # As torch does: before its version 0.4 a single number had a dimension.
+        present |= {name: x[0] for name, x in present.items() if own.get(name) == () and x.shape == (1,)}
         expected = {
             name: shape
             for name, shape in own.items()

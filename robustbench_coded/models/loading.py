@@ -1,6 +1,6 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -171,18 +171,14 @@ def _known(
 def _recognised(
     arch: str | None, weights: StateDict, stored: Any, side: int | None
 ) -> tuple[Recognised, StateDict]:
-    """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
+    """One of the registry: as the user says, else as the file says, else by the weights."""
     if arch is None and stored is not None:
         try:
-            recognised = recognise(shapes_in(weights.tensors), stored)
-            note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
-            return replace(recognised, notes=(note,)), weights
-        except (InputError, Refused):
-            recognised, weights = _recognised(None, weights, None, side)
-            if recognised.arch != stored:
-                note = f"its metadata say {str(stored)[:80]}, which its weights are not"
-                recognised = replace(recognised, notes=(*recognised.notes, note))
-            return recognised, weights
+            recognised, weights = _recognised(stored, weights, None, side)
+        except (InputError, Refused) as error:
+            raise Unrecognised(f"its metadata say {str(stored)[:80]}: {error}") from None
+        note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
+        return replace(recognised, notes=(note,)), weights
     try:
         return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes), side), weights
     except Refused as refused:
@@ -250,24 +246,13 @@ def load_checkpoint(
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
-        notes=(*recognised.notes, *weights.notes, *_contradicted(metadata, recognised), *notes),
+        notes=(*recognised.notes, *weights.notes, *notes),
         entries=plain_entries(archive),
         names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
         sources=archive.sources,
         activation=archive.activation,
     )
-
-
-def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:
-    """What the metadata say of the images and classes, where the weights show another number."""
-    channels = metadata["image_shape"][0] if metadata.get("image_shape") else None
-    for stated, has, what in (
-        (metadata.get("classes"), recognised.classes, "classes"),
-        (channels, recognised.channels, "channels"),
-    ):
-        if stated not in (None, has):
-            yield f"its metadata say {stated} {what}, its weights have {has}"
 
 
 def _normalisation(

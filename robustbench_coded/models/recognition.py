@@ -170,6 +170,10 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
         why, contradicting = _contradicted(trials, chosen, others)
         against += contradicting
     settled = given is not None and checkpoint.arch_source != "guessed"
+    # A question helps nobody whose only line says what is stated, and the network of these weights.
+    alone = len(candidates) == 1 and checkpoint.normalisation_source == "given"
+    if why and not settled and alone and published_definition(checkpoint):
+        why, settled = f"{why}; if it is another network, pass --arch file.py:build", True
     if why and settled:
         warnings, why = [*warnings, why], ""
     warnings += against
@@ -214,7 +218,8 @@ def _without_batch_norms(checkpoint: Checkpoint) -> str:
     """What nothing in the file says, a clause; empty where all is stated or published."""
     unknown = []
     if checkpoint.arch_source == "guessed" and published_definition(checkpoint) is None:
-        unknown += ["activations", "pooling"] if checkpoint.arch.startswith("sequential-") else ["heads"]
+        stack, convolutions = checkpoint.arch.startswith("sequential-"), "-c" in checkpoint.arch
+        unknown += ["activations", *["pooling"] * convolutions] if stack else ["heads"]
     unknown += [] if checkpoint.normalisation else ["normalisation"]
     hint = f" (its pickle holds torch.nn.{checkpoint.activation})" if checkpoint.activation else ""
     listed = " and ".join(filter(None, (", ".join(unknown[:-1]), *unknown[-1:])))

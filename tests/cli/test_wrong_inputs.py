@@ -15,7 +15,7 @@ TABLE = [
     ([*E, "--attacks", "autoattack"], "did you mean autoattack:standard?"),
     ([*E, "--attacks", "pgd-0"], "did you mean pgd-10"),
     ([*E, "--attacks", "pgd-10@0"], "a step size above 0 such as 1/255"),
-    ([*E, "--attacks", "pgd-10+step=3"], "expected init or loss or momentum"),
+    ([*E, "--attacks", "pgd-10+step=3"], "expected init or start or loss or momentum"),
     ([*E, "--attacks", ""], "empty name; write names divided by single commas"),
     ([*E, "--eps", "8"], "write 8/255, not 8"),
     ([*E, "--epsilon", "8"], "write 8/255, not 8"),

@@ -180,26 +180,16 @@ def test_metadata_settle_what_shapes_cannot(tmp_path):
 
 
 @pytest.mark.parametrize("claim", ["resnet20", "no-such-network", "os:system", "wrn-28-10"])
-def test_metadata_that_name_another_architecture_are_not_believed(tmp_path, network, claim):
+def test_metadata_that_name_another_architecture_are_refused_and_a_stated_one_is_taken(
+    tmp_path, network, claim
+):
     save_checkpoint(tmp_path / "a.safetensors", network, {"arch": claim})
-    checkpoint = load_checkpoint(tmp_path / "a.safetensors")
-    assert checkpoint.arch == "digits-cnn"
-    assert f"its metadata say {claim}, which its weights are not" in checkpoint.notes
-
-
-@pytest.mark.parametrize(
-    ("claim", "note"),
-    [
-        ({"classes": 7}, "its metadata say 7 classes, its weights have 10"),
-        ({"image_shape": [1, 8, 8]}, "its metadata say 1 channels, its weights have 3"),
-    ],
-)
-def test_metadata_of_other_classes_or_channels_are_named(tmp_path, network, claim, note):
-    save_checkpoint(tmp_path / "a.safetensors", network, claim)
-    assert note in load_checkpoint(tmp_path / "a.safetensors").notes
-    save_checkpoint(tmp_path / "b.safetensors", network, {"classes": 10, "image_shape": [3, 8, 8]})
-    notes = load_checkpoint(tmp_path / "b.safetensors").notes
-    assert not any("its metadata say" in text for text in notes)
+    with pytest.raises(
+        InputError, match=rf"a\.safetensors: its metadata say {claim}: .*--arch file.py:build"
+    ):
+        load_checkpoint(tmp_path / "a.safetensors")
+    stated = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn", normalize="none")
+    assert torch.equal(logits(stated), network(pixels()))
 
 
 def test_a_weight_that_is_another_one_too_comes_back_from_safetensors(tmp_path):

@@ -23,6 +23,15 @@ class Net(nn.Module):
         return self.last(torch.relu(self.first(x.flatten(1))))
 
 
+class Scaled(Net):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.scale * super().forward(x)
+
+
 class Pair(Net):
     def forward(self, x):
         return super().forward(x), x.flatten(1)
@@ -219,6 +228,20 @@ def test_computed_indices_may_be_absent_from_a_file_and_others_may_not(loaded, t
     torch.save(stored, tmp_path / "own.pt")
     with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Shifted"):
         load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
+
+
+def test_a_single_number_may_have_a_dimension_in_the_file(loaded, tmp_path):
+    whole = loaded("Scaled")
+    stored = torch.load(tmp_path / "own.pt")
+    x = torch.rand(3, 1, 8, 8)
+    for scale, fits in ((torch.tensor([3.0]), True), (torch.tensor([3.0, 3.0]), False)):
+        torch.save({**stored, "scale": scale}, tmp_path / "own.pt")
+        if not fits:
+            with pytest.raises(InputError, match=r"scale is \[2\] instead of \[\]"):
+                load_checkpoint("own.pt", arch="own.py:Scaled", image_shape=(1, 8, 8))
+            continue
+        network = load_checkpoint("own.pt", arch="own.py:Scaled", image_shape=(1, 8, 8)).network
+        torch.testing.assert_close(network(x), 3 * whole.network(x))
 
 
 def test_networks_beside_its_parts_are_in_evaluation_mode(loaded):

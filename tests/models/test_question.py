@@ -47,7 +47,7 @@ def test_a_question_has_three_lines_with_the_images_they_rest_on_and_the_last_wa
 ):
     found = recognise_network(load_checkpoint(robust_perceptron), *test_images)
     assert found.refusal == (
-        "neither its weights nor its file say its activations, pooling and normalisation. State the "
+        "neither its weights nor its file say its activations and normalisation. State the "
         "network as it was trained, as in one of these lines (right answers of labelled images): an "
         "adversarially trained network may answer more rightly behind a wrong normalisation, so labels do "
         "not choose; `csrobust eval --guess` takes the first line"
@@ -83,7 +83,16 @@ def test_a_stated_normalisation_stays_under_its_name_in_questions_and_guesses(
     assert (found.question is None) == guess
     if found.question is not None:
         assert {one.normalisation.name for one in found.question.choices} == {normalize}
-        assert "say its activations and pooling. State" in found.refusal
+        assert "say its activations. State" in found.refusal
+
+
+def test_behind_a_stated_normalisation_the_lines_differ_in_activations(perceptron, test_images):
+    found = recognise_network(load_checkpoint(perceptron, normalize="half"), *test_images)
+    lines = {one.arch for one in found.question.choices}
+    assert len(lines) == 3 and STACK.replace("-a-", "-tanh-") in lines  # the true one
+    for arch in lines:
+        stated = load_checkpoint(perceptron, arch=arch, normalize="half")
+        assert recognise_network(stated, *test_images).refusal == ""
 
 
 def test_what_is_stated_is_evaluated_and_labels_that_contradict_it_warn(perceptron, test_images):
