@@ -31,15 +31,15 @@ from robustbench_coded.schema.words import IntervalKind
 from tests.reports.conftest import ACCURACIES, Invented, write_invented
 from tests.reports.conftest import Subject as Attacked
 
-# One subject of each kind: its intervals are for the population, it has none, they are for the evaluated
-# images, and of a random defence that answers its inputs one by one again for the population.
+# One subject of each kind: its intervals of whole batches are for the population, it has none, they are for
+# the evaluated images, and of a random defence that answers its inputs one by one again for the population.
 SUBJECTS = (
     Attacked("erm"),
     Attacked("erm", "rci", 32, 32),
     Attacked("erm", "rci", 32, 48, random_batches=60),
     Attacked("erm", "noise"),
 )
-WHOLE = "batch/unknown"
+WHOLE, VICTIMS = "batch/unknown", "victim/unknown"
 INFERENCES = ("Standard inference", "RCI (N = 32)", "RCI (N = 48)", "noise")
 CELL = re.compile(r"([\d.]+)\W*(\[[\d.]+, [\d.]+\])(†?)")
 LEGENDS = (
@@ -187,8 +187,11 @@ def test_every_format_prints_the_same_interval_of_the_same_kind(name, mixed, exp
     found = dict(FORMATS[name](mixed))
     assert {key: (cell, expected.get(key)) for key, cell in found.items() if cell != expected.get(key)} == {}
     assert {mark for _, _, mark in found.values()} == set(MARKS.values())
-    assert {inference for inference, *_ in found} == {*INFERENCES} - {"RCI (N = 32)"}
-    assert len(found) >= 15
+    # Single victims have one in every defence, disjoint batches and known draws in none.
+    bounded = {(inference, threat) for inference, _, threat in found}
+    batches = {(inference, WHOLE) for inference in INFERENCES if inference != "RCI (N = 32)"}
+    assert bounded == batches | {(inference, VICTIMS) for inference in INFERENCES[1:]}
+    assert len(found) >= 18
 
 
 def test_the_page_of_a_board_s_entry_prints_them_too(mixed, expected, tmp_path):

@@ -58,9 +58,8 @@ def test_the_clean_accuracy_given_up_stands_beside_the_verdict_and_is_positive_w
     text = (run.path / "report.md").read_text()
     head = next(line for line in text.splitlines() if GIVEN_UP in line and "|" in line)
     rows = text[text.index(head) :].splitlines()[2:]
-    rci = next(row for row in rows if "RCI" in row)
-    heads, cells = ([cell.strip() for cell in line.split("|")] for line in (head, rci))
-    shown = dict(zip(heads, cells, strict=False))
-    clean, given_up = shown.get("Clean accuracy", "88."), shown[GIVEN_UP]
-    # The bare network answers 91% of clean images rightly, and RCI 88%.
-    assert clean.startswith("88.") and 2.0 < float(given_up.split()[0]) < 4.0
+    whole = next(row for row in rows if "batch/unknown" in row)
+    heads, cells = ([cell.strip() for cell in line.split("|")] for line in (head, whole))
+    shown = dict(zip(heads, cells, strict=True))
+    # The bare network answers 91% of clean images rightly, and RCI 88%, in disjoint batches: no interval.
+    assert (shown["Clean accuracy"], shown[GIVEN_UP]) == ("88.3", "+2.3")
