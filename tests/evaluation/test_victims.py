@@ -11,6 +11,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.rules import check_options
 from robustbench_coded.evaluation.planning.batches import VICTIMS, evaluated, victims_batch
 from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.schema.words import IntervalKind
 from tests.evaluation.conftest import RowMean, Wrapper, with_checks
@@ -113,16 +114,15 @@ def test_a_submitted_victim_is_perturbed_among_clean_inputs(run):
     assert max(spread) < 5e-3 and not np.allclose(found.margin, clean.margin)
 
 
-def test_the_interval_is_for_the_evaluated_images_and_the_wide_one_stands_beside_it(run):
+def test_the_interval_of_victims_is_exact_and_for_the_evaluated_images(run):
     made = run(("transfer-pgd-2",))
     row = next(r for r in made.results if r.case.threat.one_victim and r.case.attack == "transfer-pgd-2")
     interval = row.interval()
     assert interval.kind is IntervalKind.EVALUATED_IMAGES
-    low, high = interval.population
-    assert low < interval.low and high >= interval.high
     # 12 independent answers, and no fewer.
-    share = row.cell.correct.mean()
-    assert interval.high - interval.low < 0.6 and share == interval.estimate
+    right = int(row.cell.correct.sum())
+    assert (interval.estimate, interval.images, interval.batches) == (right / 12, 12, 0)
+    assert (interval.low, interval.high) == clopper_pearson(right, 12, TAIL) and 0 < right < 12
 
 
 @pytest.mark.parametrize("inputs", ["victim", "co-batch"])

@@ -84,7 +84,7 @@ def test_a_unit_that_runs_when_the_time_is_up_is_dropped(config, faulty, tmp_pat
 
 def test_time_that_is_up_while_a_defence_is_probed_is_said_and_nothing_is_written(config, faulty, tmp_path):
     (tmp_path / "fault").write_text("hang")
-    chosen = config(defences=(faulty,), time=2.0, out=tmp_path / "run")
+    chosen = config(defence=(faulty,), time=2.0, out=tmp_path / "run")
     with pytest.raises(InputError, match=r"--time 2s is over before every defence was probed"):
         evaluate(chosen)
     assert not (tmp_path / "run").exists()

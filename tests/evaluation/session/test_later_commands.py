@@ -16,7 +16,8 @@ from robustbench_coded.schema.words import VerdictName
 from tests.evaluation.session.test_steps import given
 
 ALONE = {"defence": (), "attacks": "pgd-10"}
-WEAK = "fgsm@0.049"  # it leaves half of the images, too near the floor to tell on 256 of them
+WEAK = "fgsm@0.049"  # it leaves all images, and noise half of those that eps reaches
+NEAR = 0.95  # so that what noise leaves is too near the floor to tell on 256 images
 
 
 @pytest.fixture(autouse=True)
@@ -61,11 +62,11 @@ def break_it(model, x, y, eps):
 @pytest.mark.parametrize("strong", ["pgd-10", f"{__name__}:break_it"])
 def test_a_command_that_needs_more_images_mends_no_verdict(strong, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
-    alone = command(tmp_path / "alone", attacks=WEAK)
+    alone = command(tmp_path / "alone", attacks=WEAK, near=NEAR)
     assert alone.judgements[0].verdict.name == VerdictName.NOT_SETTLED and alone.judgements[0].examples > 256
-    first = command(tmp_path / "run", attacks=strong)
-    assert list(left(first).values()) == [(0.0, 256)]
-    second = command(tmp_path / "run", attacks=WEAK)
+    first = command(tmp_path / "run", attacks=strong, near=NEAR)
+    assert list(left(first).values()) == [(10 / 256, 256)]  # those that eps does not reach
+    second = command(tmp_path / "run", attacks=WEAK, near=NEAR)
     assert second.judgements[0].verdict.name == VerdictName.BROKEN
     assert_all_counts(first, second)
 
