@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from robustbench_coded import InputError, attack, evaluate
+from tests.evaluation.test_from_python import Jitter  # noqa: F401 - for the page
 
 pytestmark = pytest.mark.long
 
@@ -35,21 +36,6 @@ class Output:
 
     logits: torch.Tensor
     hidden_states: torch.Tensor
-
-
-class Jitter:
-    """Adds noise: a draw is its seed."""
-
-    name, randomised, batch_dependent = "jitter", True, False
-
-    def __init__(self, base):
-        self.base = base
-
-    def sample(self, generator, k):
-        return int(torch.randint(2**31, (), generator=generator))
-
-    def logits(self, x, draw):
-        return self.base(x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(draw)))
 
 
 class Dropped(nn.Module):

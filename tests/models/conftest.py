@@ -1,6 +1,7 @@
-"""Networks whose batch-norms have seen images."""
+"""Networks whose batch-norms have seen images, or whose weights are nobody's initial values."""
 
 import pytest
+import torch
 from torch import nn
 
 
@@ -17,3 +18,13 @@ def remembering():
         return network.eval()
 
     return after
+
+
+def randomised(network):
+    """Weights and statistics that are nobody's initial values."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
+    return network.eval()

@@ -10,18 +10,9 @@ import torchvision
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
+from tests.models.conftest import randomised
 
 IMAGENET = KNOWN[3]["imagenet"]
-
-
-def randomised(network):
-    """Weights and statistics that are nobody's initial values."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
-    return network.eval()
 
 
 def prefixed(prefix, tensors):

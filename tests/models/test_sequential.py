@@ -14,6 +14,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.registry import find
+from tests.models.conftest import randomised
 
 SHARED = Path(__file__).parents[3] / "shared"
 
@@ -53,15 +54,6 @@ STACKS = {
     ),
     "perceptron": ((1, 28), [nn.Flatten(), nn.Linear(784, 20), nn.ReLU(), nn.Linear(20, 10)]),
 }
-
-
-def randomised(network):
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for tensor in network.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
-    return network.eval()
 
 
 @pytest.mark.parametrize("stack", STACKS)

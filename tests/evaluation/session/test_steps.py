@@ -237,6 +237,10 @@ def test_until_settled_begins_no_row_that_cannot_change_a_word(stopped, told):
         "pgd-10": 256
     }
     assert not (stopped.summary.attack == "random-sign").any()
+    row = stopped.summary[stopped.summary.attack == "transfer-pgd-10"].iloc[0]
+    random = stopped.outcomes[stopped.outcomes.purpose == "random"]
+    scored = random[random.attack == "transfer-pgd-10"].example.nunique()
+    assert row.examples_planned == 256 and row.examples == scored  # those of its interval
 
 
 def test_words_that_fell_early_are_those_of_all_examples(stopped, tmp_path):
