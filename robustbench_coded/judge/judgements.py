@@ -220,7 +220,7 @@ def _checks(
 
 def names_standard(manifest: RunManifest) -> bool:
     """True if a command named standard inference as a defence (``--defence standard``)."""
-    named = (invocation.options.get("defences") for invocation in manifest.invocations)
+    named = (invocation.options.get("defence") for invocation in manifest.invocations)
     return any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
 
 
