@@ -158,6 +158,6 @@ OPEN = (
 @pytest.mark.parametrize("name", OPEN)
 def test_no_next_step_of_the_zoo_leaves_anything_out(name, tmp_path):
     def evaluate(attacks="paper,adaptive", **options):
-        return evaluate_entry(name, tmp_path / "run", n=128, attacks=[attacks], **options).run
+        return evaluate_entry(name, tmp_path / "run", n=128, attacks=attacks.split(","), **options).run
 
     follow_steps(evaluate)
