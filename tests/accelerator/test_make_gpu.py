@@ -13,7 +13,9 @@ def test_both_devices_give_the_same_verdicts(device, monkeypatch, tmp_path):
     quick = {"attacks": ["fgsm", "transfer-pgd-3"], "limit": 64, "batch_size": 16, "draws": 2, "threads": 1}
     rows = list(gpu_check.beside("digits-erm", "digits", device, **quick))
     verdicts = [row for row in rows if row[1].startswith("verdict")]
-    assert len(verdicts) == 2 and all(on_cpu == there for *_, on_cpu, there in verdicts)
+    # Of standard inference beside a defence there is none but a positive one.
+    ((*_, on_cpu, there),) = verdicts
+    assert on_cpu == there
     assert float(gpu_check.waits(device).rpartition(" ")[2]) < 4  # a network alone: who is fooled is asked
 
 

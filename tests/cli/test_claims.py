@@ -33,7 +33,9 @@ def test_a_refuted_claim_leaves_the_inputs_that_refute_it(claimed, csrobust):
     options = ("--attacks", "pgd-3,transfer-pgd-10", "--claim", "60% pgd-3")
     verdicts, summary, folder = claimed(*RCI, *options)
     assert set(refuted(verdicts).defence) == {"rci"}
-    assert summary.query("defence == 'rci' and attack == 'pgd-3'").ci_high.max() < 0.6
+    (of_pgd,) = summary.query("defence == 'rci' and attack == 'pgd-3'").accuracy
+    # What refutes it is the interval of what all attacks leave together in random batches.
+    assert of_pgd < 0.6 and refuted(verdicts).ci_high.max() < 0.6
     assert csrobust("verify", folder, "--json").code == 0
 
 
@@ -60,7 +62,7 @@ def test_a_claim_may_be_refuted_by_random_signs(claimed):
     options = ("--attacks", "fgsm@0.0000001", "--eps", "0.5", "--claim", "0.9")
     verdicts, summary, _ = claimed(*options)
     assert not refuted(verdicts).empty
-    assert summary[summary.attack == "fgsm@0.0000001"].ci_low.min() > 0.9
+    assert summary[summary.attack == "fgsm@1e-07"].ci_low.min() > 0.9
 
 
 def test_an_attack_of_an_attacker_who_knows_less_refutes(claimed):

@@ -137,7 +137,8 @@ class TestFile:
         assert code == 0
         assert [row["defence"] for row in rows] == ["standard", "rci"]
         assert all(row["accuracy"] > 0.9 and row["furthest"] == 0 for row in rows)
-        assert {row["interval_kind"] for row in rows} == {"population"}
+        # Two batches are too few for an interval of a defence whose answers depend on them.
+        assert [row["interval_kind"] for row in rows] == ["population", None]
 
     def test_examples_may_be_named(self, csrobust, digits_erm, tmp_path, clean):
         np.savez(tmp_path / "a.npz", x=clean[[7, 3]], example=[7, 3])

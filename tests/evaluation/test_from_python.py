@@ -205,7 +205,7 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"defences": {"a": 3}}, "^defence a: expected a defence, got int, which lacks name"),
         ({"defences": "nois:sigma=1"}, "did you mean noise?"),
         ({"out": 3}, "^out 3 is not a folder's path$"),
-        ({"time": "30"}, "^time '30' is not a number$"),
+        ({"time": "30"}, "^time '30' is not a time; write 90s, 30m or 2h$"),
         ({"eps": 0.1, "epsilon": 0.1}, "^epsilon and eps are the same option; give one$"),
         ({"batchsize": 8}, "^batchsize and batch_size are the same option; give one$"),
         ({"n_examples": 8}, "^there is no option 'n_examples'; did you mean limit?"),
