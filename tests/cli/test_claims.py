@@ -68,3 +68,9 @@ def test_a_claim_may_be_refuted_by_random_signs(claimed):
 def test_an_attack_of_an_attacker_who_knows_less_refutes(claimed):
     options = ("--attacks", "transfer-pgd-10,aware-pgd-1@0.0000001")
     assert "batch/known" in set(refuted(claimed(*RCI, "--claim", "0.6 batch/known", *options)[0]).threat)
+
+
+def test_standard_inference_beside_a_defence_is_judged_where_it_is_named(claimed):
+    options = ("--rci", "N=48", "--attacks", "fgsm,pgd-10", "--limit", "32")
+    assert set(claimed(*options)[0].defence) == {"rci"}
+    assert set(claimed(*options, "--defence", "standard")[0].defence) == {"rci", "standard"}
