@@ -42,7 +42,7 @@ def test_what_nothing_decides_is_asked_and_a_guess_is_said_first(capsys, robust_
     assert main([*args, "--out", str(out)]) == 2
     heading, *lines = capsys.readouterr().err.strip().splitlines()[-5:]
     assert "neither its weights nor its file say its activations and normalisation" in heading
-    assert any("--normalize none  (9" in line and line.endswith("% of 64)") for line in lines)
+    assert any("--normalize none  (9" in line and line.endswith("% of 640)") for line in lines)
     assert not out.exists()
     assert main([*args, "--guess", "--out", str(out)]) == 0
     said = "Architecture and normalisation were guessed (--guess): robust is evaluated as sequential-8-f64-"
