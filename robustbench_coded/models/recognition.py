@@ -244,9 +244,8 @@ def _by_batch_norms(
             f"{nearer.fingerprint.median:.2g}; try {nearer.candidate.flags}"
         )
     settled = checkpoint.normalisation is not None and checkpoint.arch_source != "guessed"
-    if against and settled:  # the images are familiar to the nearer one
-        return "", against
-    if (seen.median > UNFAMILIAR if settled else best.score > SAME) and not trials.samples:
+    # Images that fit a nearer one are familiar.
+    if (seen.median > UNFAMILIAR and not against if settled else best.score > SAME) and not trials.samples:
         return (
             f"its batch-norms do not fit these images: as {best.candidate} activations differ from the "
             f"stored statistics by {seen.median:.2g} (median), first at {seen.departs_at(UNFAMILIAR)}; a "
