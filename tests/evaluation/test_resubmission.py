@@ -134,10 +134,10 @@ def run_of(
     return load_run(evaluate(config, listener, in_memory=brought))
 
 
-def accuracy(run, defence, attack):
+def accuracy(run, defence, attack, column="accuracy"):
     table = run.summary[(run.summary.defence == defence) & (run.summary.threat == "batch/unknown")]
     table = table[table.eps <= EPS]  # checks measure at a larger one, too
-    (found,) = table[table.attack == attack].accuracy
+    (found,) = table[table.attack == attack][column]
     return found
 
 
@@ -201,10 +201,11 @@ def test_a_defence_that_notices_how_many_inputs_were_perturbed_is_caught_beside_
     run = run_of(tmp_path, Crowd, attacks=("fgsm",), standard=False, first=True, checks=True)
     assert accuracy(run, "crowd", "fgsm") == accuracy(run, "crowd", "from:standard/transfer-pgd-20") == 1.0
     # Half of the examples are within reach, and three quarters or half of them are perturbed.
-    assert accuracy(run, "crowd", "from:crowd/fgsm+slots=0.75") == 0.625
+    beside = ("from:crowd/fgsm+slots=0.75", "from:standard/transfer-pgd-20+slots=0.75", "ensemble")
+    assert [accuracy(run, "crowd", attack, "own_accuracy") for attack in beside] == [0.625] * 3
+    # Of random batches some have more than 80% perturbed inputs by chance, and are noticed.
+    assert all(0.625 < accuracy(run, "crowd", attack) < 0.9 for attack in beside)
     assert accuracy(run, "crowd", "from:crowd/fgsm+slots=0.5") == 0.75
-    assert accuracy(run, "crowd", "from:standard/transfer-pgd-20+slots=0.75") == 0.625
-    assert accuracy(run, "crowd", "ensemble") == 0.625
 
 
 def test_what_is_submitted_does_not_depend_on_other_checkpoints(tmp_path):
