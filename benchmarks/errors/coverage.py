@@ -217,8 +217,8 @@ def batch_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
             name: (rng.hypergeometric(m, n - m, min(K, n), size) / min(K, n), m / n)
             for name, m in odd.items()
         }
-        answers["one draw of ten has all right"] = ((rng.random(size) < 0.1) * 1.0, 0.1)
-        answers["2% of batches survive"] = ((rng.random(size) < 0.02) * 1.0, 0.02)
+        answers["one draw of ten has all right"] = ((rng.random(size) < 0.1).astype(float), 0.1)
+        answers["2% of batches survive"] = ((rng.random(size) < 0.02).astype(float), 0.02)
         for share in (0.1, 0.5, 0.9):
             answers[f"{share:.0%} right"] = (rng.binomial(K, share, size) / K, share)
         for name, (values, share) in answers.items():
