@@ -51,7 +51,7 @@ def assert_all_counts(before, after):
     later = left(after)
     for case, (accuracy, examples) in left(before).items():
         assert later[case][1] >= examples
-        assert later[case][1] > examples or later[case][0] <= accuracy
+        assert later[case][1] > examples or later[case][0] <= accuracy, (case, before.path)
 
 
 def break_it(model, x, y, eps):
