@@ -37,8 +37,8 @@ def units(run):
 
 
 def left(run):
-    """What the ensemble leaves of each subject under each threat model, in the inputs' own batches where these
-    leave less than random ones, and on how many images.
+    """What the ensemble leaves of each subject under each threat model, in the inputs' own batches where
+    these leave less than random ones, and on how many images.
     """
     return {
         judgement.case: (own[0] if (own := accuracy.own) else accuracy.estimate, judgement.examples)
