@@ -3,7 +3,7 @@ it, made once for everything that shows them; and the self-tests of the subjects
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -163,8 +163,7 @@ def judgements_of(
         small: what a short attack leaves in small batches.
     """
     judged = manifest.judged_perturbations
-    defended = any(result.case.subject.defence != words.STANDARD for result in results)
-    of_standard = not defended or names_standard(manifest)
+    of_standard = is_about_standard(manifest, (result.case.subject for result in results))
     for result in results:
         if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
@@ -218,8 +217,12 @@ def _checks(
     return gradients.answered(checks, results, result)
 
 
-def names_standard(manifest: RunManifest) -> bool:
-    """True if a command named standard inference as a defence (``--defence standard``)."""
+def is_about_standard(manifest: RunManifest, subjects: Iterable[Subject]) -> bool:
+    """True if standard inference is what a run asks about: no other inference is among its subjects, or a
+    command named it as a defence (``--defence standard``).
+    """
+    if all(subject.defence == words.STANDARD for subject in subjects):
+        return True
     named = (invocation.options.get("defence") for invocation in manifest.invocations)
     return any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
 

@@ -22,8 +22,8 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import (
     Judgement,
+    is_about_standard,
     judgements_of,
-    names_standard,
     selftest_checks,
     selftest_results,
 )
@@ -229,8 +229,7 @@ class Run:
         Nobody calls standard inference beside a defence robust. It has no negative or open verdict there,
         unless ``--defence standard`` names it.
         """
-        defended = any(judgement.subject.defence != STANDARD for judgement in self.judged)
-        if not defended or names_standard(self.manifest):
+        if is_about_standard(self.manifest, (judgement.subject for judgement in self.judged)):
             return self.judged
         return tuple(
             judgement
