@@ -221,10 +221,9 @@ def is_about_standard(manifest: RunManifest, subjects: Iterable[Subject]) -> boo
     """True if standard inference is what a run asks about: no other inference is among its subjects, or a
     command named it as a defence (``--defence standard``).
     """
-    if all(subject.defence == words.STANDARD for subject in subjects):
-        return True
+    alone = all(subject.defence == words.STANDARD for subject in subjects)
     named = (invocation.options.get("defence") for invocation in manifest.invocations)
-    return any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
+    return alone or any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:
