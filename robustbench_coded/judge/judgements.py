@@ -223,7 +223,7 @@ def is_about_standard(manifest: RunManifest, subjects: Iterable[Subject]) -> boo
     """
     alone = all(subject.defence == words.STANDARD for subject in subjects)
     named = (invocation.options.get("defence") for invocation in manifest.invocations)
-    return alone or any(words.STANDARD in defences for defences in named if isinstance(defences, list | tuple))
+    return alone or any(words.STANDARD in each for each in named if isinstance(each, list | tuple))
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:
