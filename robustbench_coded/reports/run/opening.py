@@ -303,7 +303,7 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
 
 def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     """What the intervals are about."""
-    sizes = sorted({j.examples for j in judged if j.verdict.accuracy is not None})
+    sizes = sorted({j.examples for j in run.judgements if j.verdict.accuracy is not None})
     if not sizes:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
