@@ -325,7 +325,7 @@ def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
 
 
 def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
-    """Three groups of bars; the paper's attacks have none where none of them ran."""
+    """Three groups of bars; plain FGSM and PGD have none where none of them ran."""
 
     def papers(j: Judgement) -> Interval | None:
         row = lowest_of_papers(run.rows, j.subject, j.perturbation)
@@ -333,7 +333,7 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
 
     figures = {
         "clean images": lambda j: j.verdict.clean,
-        "strongest attack\nin the RCI paper": papers,
+        "FGSM, PGD-10\nor PGD-100": papers,
         ALL_ATTACKS: lambda j: j.verdict.accuracy,
     }
     for label, of in figures.items():
