@@ -8,7 +8,7 @@
     attack(model, x, y, "pgd-10", eps=8/255)  # perturbed inputs, like x
 
 The distribution, the command and the project are called ``csrobust``; it brings two packages: this one, and
-``attacks``, which works on tensors alone and can be used without the rest (docs/quickstart.md). What can be
+``attacks``, which works on tensors alone and can be used without the rest (docs/install.md). What can be
 imported from here is public (``api.py``), everything else is not.
 
 It is imported when it is first used: ``csrobust --help`` needs neither torch nor pandas.

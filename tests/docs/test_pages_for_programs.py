@@ -1,4 +1,4 @@
-"""docs/llms.txt and AGENTS.md name files that exist, and llms.txt every page."""
+"""docs/llms.txt and AGENTS.md name files that exist; llms.txt, README.md and the site have one map."""
 
 import re
 from pathlib import Path
@@ -21,3 +21,23 @@ def test_every_path_exists(path):
     quoted = re.findall(r"`((?:tests|evaluation|robustbench_coded)/[\w/.]+)`", text)
     paths = [ROOT / q if (ROOT / q).exists() else ROOT / "robustbench_coded" / q for q in quoted]
     assert len(links) > 2 and [str(p) for p in (*links, *paths) if not p.exists()] == []
+
+
+def pages_by_section(text, section, link):
+    """The pages of docs/ that each section of a map links to, in order."""
+    heads = [*re.finditer(section, text, re.MULTILINE)]
+    ends = [*(head.start() for head in heads[1:]), len(text)]
+    return {head[1]: re.findall(link, text[head.end() : end]) for head, end in zip(heads, ends, strict=True)}
+
+
+def test_readme_the_site_and_the_list_for_language_models_have_one_map():
+    site = pages_by_section(
+        (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2], r"^  - ([^:\n]+):$", r"docs/([\w-]+\.md)"
+    )
+    models = pages_by_section((ROOT / "docs/llms.txt").read_text(), r"^## (.+)$", r"\]\(([\w-]+\.md)\)")
+    documentation = (ROOT / "README.md").read_text().partition("## Documentation\n")[2]
+    readme = pages_by_section(documentation, r"^- \*\*(.+)\*\*:", r"\]\(docs/([\w-]+\.md)\)")
+    assert site == models and len(site) == 6
+    assert {name: [p for p in pages if p != "references.md"] for name, pages in site.items()} == {
+        name: [p for p in pages if p != "references.md"] for name, pages in readme.items()
+    }
