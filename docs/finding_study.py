@@ -142,7 +142,8 @@ def gains_table() -> list[Sequence[str]]:
         ("network", "eps", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
     ]
     for row in rows:
-        lines.append((row["checkpoint"], f"{budget(row)}, {row['eps_space']}", *figures(row)))
+        space = "" if row["eps_space"] == "pixel" else ", normalised"
+        lines.append((row["checkpoint"], budget(row) + space, *figures(row)))
     return lines
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.docs.conftest import ROOT, module_at
 
 PAGE = (ROOT / "docs" / "finding.md").read_text()
+TEXT = " ".join(PAGE.split())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def highest(found, column):
 
 
 def test_at_4_and_8_pixels_it_gains_less_than_the_margin(rows):
-    assert "At 4/255 and 8/255 of pixels, RCI gains less than 3 points" in PAGE
+    assert "At 4/255 and 8/255 of pixels, RCI gains less than 3 points" in TEXT
     for eps in (4, 8):
         found = at(rows, eps)
         assert highest(found, "accuracy") < 0.0235 and highest(found, "base_accuracy") == 0
@@ -59,8 +60,8 @@ def test_at_4_and_8_pixels_it_gains_less_than_the_margin(rows):
 
 @pytest.mark.parametrize(("eps", "space"), [(2, "pixel"), (8, "normalized")])
 def test_at_2_pixels_it_is_broken(rows, eps, space):
-    assert "At 2/255 of pixels, RCI retains 6.9 to 11.8%" in PAGE
-    assert "the figures are nearly the same" in PAGE
+    assert "At 2/255 of pixels, robust accuracy is at chance level" in TEXT
+    assert "close to 2/255 of pixels**, and so are the figures" in TEXT
     found = at(rows, eps, space)
     assert round(highest(found, "accuracy"), 3) == 0.118
     early = found.pop("coded") if space == "pixel" else None
@@ -71,27 +72,26 @@ def test_at_2_pixels_it_is_broken(rows, eps, space):
 
 @pytest.mark.parametrize("eps", [0.5, 1])
 def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
-    assert "RCI gains about 16 points at 1/255 of pixels, and 8 to 11 at 0.5/255" in PAGE
+    assert "At 1/255 and 0.5/255, it gains 8 to 16 points under the attacks that ran" in TEXT
     found = at(rows, eps)
+    assert all(7.5 < 100 * float(row["gain"]) < 16.5 for row in found.values())
     assert {row["verdict"] for row in found.values()} == {"not settled"}
     lows = [float(row["gain_low"]) for row in found.values()]
     assert min(lows) > 0.03 if eps == 1 else max(lows) < 0.03 and round(min(lows), 3) == -0.525
 
 
 def test_networks_that_others_trained_agree_at_2_pixels(study):
-    assert "RCI retains 9.0 to 9.5% and gains 6.8 to 8.4 points. All verdicts are\n`broken`" in PAGE
-    assert "the intervals of all four gains contain 3 points" in PAGE
+    assert "Four ResNet-20s that others trained agree with ours at 2/255" in TEXT
     rows = [row for row in study.other_networks() if row["checkpoint"] in study.OTHERS]
     assert [row["checkpoint"] for row in rows] == list(study.OTHERS)
     assert {row["verdict"] for row in rows} == {"broken"}
-    for column, ends in (("accuracy", (0.09, 0.095)), ("gain", (0.068, 0.084))):
-        values = [round(float(row[column]), 3) for row in rows]
-        assert (min(values), max(values)) == ends
+    for column, (low, high) in (("accuracy", (0.069, 0.118)), ("gain", (0.053, 0.109))):  # those of ours
+        assert all(low <= round(float(row[column]), 3) <= high for row in rows)
     assert all(float(row["gain_low"]) < 0.03 < float(row["gain_high"]) for row in rows)
 
 
 def test_the_papers_architecture_shows_the_same_pattern(study):
-    assert "RCI gains 15.0 points at 1/255, 8.0 at 2/255 and 0.0 at 8/255. At 2/255 it retains 11.4%" in PAGE
+    assert "The paper's architecture, PreActResNet-18, shows the same pattern" in TEXT
     rows = {study.budget(row): row for row in study.other_networks() if row["checkpoint"] == study.PREACT}
     assert {eps: study.percent(row["gain"]) for eps, row in rows.items()} == {
         "1/255": "15.0",
@@ -105,7 +105,7 @@ def test_the_papers_architecture_shows_the_same_pattern(study):
 
 
 def test_at_2_pixels_the_answer_holds_for_every_network(study, rows):
-    assert "At 2/255, it gains 5 to 11 points, but\nretains only 7 to 12%" in PAGE
+    assert "At 2/255, it gains 5 to 11 points, but retains only 7 to 12%" in TEXT
     found = [*at(rows, 2).values(), *(row for row in study.other_networks() if study.budget(row) == "2/255")]
     assert len(found) == 8 and "for eight networks" in PAGE
     for column, ends in (("gain", (5, 11)), ("accuracy", (7, 12))):
@@ -118,7 +118,7 @@ def test_at_2_pixels_the_answer_holds_for_every_network(study, rows):
     [("1-255", 33.9, 33.4, 12.9, 17.2), ("0.5-255", 62.8, 62.6, 45.1, 55.1)],
 )
 def test_below_2_pixels_a_known_order_leaves_no_gain(study, eps, single, averaged, known, base):
-    assert "At 1/255 and 0.5/255, we found no gain against an attacker who knows the order" in PAGE
+    assert "At 2/255, 1/255 and 0.5/255, we found no gain against an attacker who knows the order" in TEXT
     run = f"rci/erm-further-{eps}"
     left = {
         row["attack"]: row["accuracy"] for row in study.rows_of(run, "summary") if row["defence"] == "rci"
@@ -130,7 +130,7 @@ def test_below_2_pixels_a_known_order_leaves_no_gain(study, eps, single, average
         f"{value}" for value in (single, averaged, known, base)
     ]
     assert float(row["gain"]) < 0 and row["gain_low"] == row["gain_high"] == ""
-    assert all(f"{value}%" in PAGE for value in (single, averaged, known, base))
+    assert f"{averaged}% instead of {single}% at [{eps.replace('-', '/')}]" in TEXT
 
 
 @pytest.mark.parametrize(("network", "eps"), [("erm", "2-255"), ("coded", "2-255"), ("erm", "1-255")])
@@ -156,7 +156,7 @@ def of_attack(study, run, defence, attack):
 
 def test_the_page_is_short():
     text = [line for line in PAGE.splitlines() if not line.startswith(("|", "<!--"))]
-    assert len(" ".join(text).split()) <= 1500
+    assert len(" ".join(text).split()) <= 1000
 
 
 def test_every_run_comes_from_the_commit_that_the_page_names():
