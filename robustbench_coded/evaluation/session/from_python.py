@@ -61,7 +61,7 @@ def evaluate(
 ) -> Run:
     """Evaluates models behind defences and writes a run folder, like ``csrobust eval``.
 
-    docs/in-memory.md lists the accepted forms of models, images and defences. Gradients are enabled whatever
+    docs/in-memory.md shows the usual forms of models, images and defences. Gradients are enabled whatever
     the caller's grad mode. Without ``out``, the run is written to a new temporary folder.
 
     Args:
