@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from robustbench_coded.cli.main import main
 from robustbench_coded.reports.write import write_reports
 
 pytestmark = pytest.mark.long
@@ -50,3 +51,15 @@ def test_every_figure_is_drawn_again(written):
         {path.name for path in (folder / "figures").iterdir()} for folder in (written, DIGITS)
     )
     assert drawn == committed >= {"answer.svg", "ladder.svg"}
+
+
+@pytest.mark.parametrize(
+    ("page", "run"), [("digits-trainings", "digits"), ("cifar10-trainings", "cifar10-recipes")]
+)
+def test_comparisons_of_trainings_are_of_their_runs(tmp_path, page, run):
+    reports, written = DIGITS.parent, str(tmp_path)
+    assert (
+        main(["compare", str(reports / run), "--baseline", "erm", "--format", "csv", "--out", written]) == 0
+    )
+    ours, theirs = (folder / "comparison.csv" for folder in (tmp_path, reports / page))
+    assert ours.read_bytes() == theirs.read_bytes(), MENDING
