@@ -46,13 +46,11 @@ def write_reports_of(run: Run, *, final: bool = False, title: str = "") -> None:
     figures = figures_of(run, opening)
     report = report_of(run, opening, figures, worst, pictures_of(run, worst), title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
-    write_text(run.path / "details.md", markdown.markdown_details(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)
-    for figure in figures:
-        figure.write(run.path / "figures")
-    drawn = {figure.name for figure in figures}
+    if report.picture is not None:  # report.html holds all of them
+        report.picture.write(run.path / "figures")
     for path in (run.path / "figures").glob("*.svg"):
-        if path.stem not in drawn:  # the run once had data for it
+        if report.picture is None or path.stem != report.picture.name:  # the run once had data for it
             path.unlink()
     if final:
         remove_unshown(run, worst)

@@ -26,7 +26,7 @@ LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
     RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
-    "figures", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md",
+    "figures", "summary.csv", "timings.csv", "verdicts.csv", "report.md",
     "report.html", "report.tex",
 )  # fmt: skip
 _UNIT = re.compile(r"[0-9a-f]{20}")

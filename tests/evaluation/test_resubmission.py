@@ -184,7 +184,6 @@ def test_a_defence_that_notices_pixels_off_the_grid_is_caught_on_it(tmp_path):
     assert accuracy(run, "off-grid", "from:off-grid/fgsm+bits=8") == 0.5
     assert accuracy(run, "off-grid", "ensemble") == 0.5
     assert "from:off-grid/fgsm+bits=8" in (run.path / "summary.csv").read_text()
-    assert "from:off-grid/fgsm+bits=8" in (run.path / "details.md").read_text()
 
 
 def test_a_defence_that_notices_pixels_the_data_cannot_have_is_caught_on_their_levels(tmp_path):
