@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.paper.shift import tables
 from robustbench_coded.paper.shift.answers import ShiftRun, load_shift
-from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS
+from robustbench_coded.paper.shift.corruptions import CONSTANTS
+from robustbench_coded.paper.shift.images import CLEAN
 from robustbench_coded.paper.studies.plain_report import write_plain
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.render.sections import Block, Bullets, Commands, Figures, Legend, Section

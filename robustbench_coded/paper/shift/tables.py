@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from msgspec import structs
 
 from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
+from robustbench_coded.paper.shift.corruptions import EXTRA, MAIN, SEVERITIES
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
-from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+from robustbench_coded.paper.shift.images import CLEAN
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.reports.run.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document
