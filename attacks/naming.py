@@ -65,7 +65,7 @@ GRAMMAR = {
 
 def examples() -> dict[str, Algorithm]:
     """A name for each algorithm."""
-    runnable = (each for each in ALGORITHMS.values() if each != GONE)
+    runnable = (each for each in ALGORITHMS.values() if each.name not in GONE)
     return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in runnable}
 
 
@@ -119,11 +119,12 @@ def read_runnable(text: str) -> Runnable:
         ValueError: also for inputs that are submitted.
     """
     attack = read_attack(text)
-    if not isinstance(attack, Submitted) and attack.algorithm != GONE.name:
-        return attack
-    submitted = ": perturbed inputs of other subjects are submitted by the evaluation itself"
-    why = submitted if isinstance(attack, Submitted) else ", which no longer is"
-    raise ValueError(f"expected an attack that can be run, got {text!r}{why}")
+    if isinstance(attack, Submitted):
+        why = "perturbed inputs of other subjects are submitted by the evaluation itself"
+        raise ValueError(f"expected an attack that can be run, got {text!r}: {why}")
+    if attack.algorithm in GONE:
+        raise ValueError(f"{text} was deleted: {GONE[attack.algorithm].about}")
+    return attack
 
 
 def read_changed(text: str, **changes: Any) -> Runnable:

@@ -39,17 +39,6 @@ class FullLengthOnly(Wrapper):
         return torch.where(far[:, None], RowMean(6)(x), self.model(x) + 1e-3 * RowMean(7)(x))
 
 
-class CornersOnly(Wrapper):
-    """Right wherever all pixels of a row moved equally far, by the true row; else as fragile as its model."""
-
-    name = "corners"
-
-    def logits(self, x, draw):
-        moved = (x[:, 0, 7] - 128 / 255).abs()
-        alike = (moved.amax(-1) - moved.amin(-1) < 1e-4) & (moved.amax(-1) > 1e-3)
-        return torch.where(alike[:, None], RowMean(6)(x), self.model(x) + 1e-3 * RowMean(7)(x))
-
-
 class OffGrid(Wrapper):
     """Right wherever a pixel is no multiple of 1/255, by another row, whose margins no attack takes."""
 
@@ -167,15 +156,6 @@ def test_a_defence_that_is_only_right_at_full_length_is_caught_inside(tmp_path):
     # Of the near half those above grey, which is 128/255, have a margin of 13.5/255, the others 12.5/255.
     assert accuracy(run, "edge", "from:edge/ensemble+shrunk=0.5") == 0.75
     assert accuracy(run, "edge", "ensemble") == 0.5
-
-
-def test_a_defence_that_notices_corners_of_the_ball_is_caught_beside_them(tmp_path):
-    """Shrunk corners are corners, and attacks by labels alone end at corners: those in parts of the ball do
-    not, and are among the attacks by default.
-    """
-    run = run_of(tmp_path, CornersOnly, attacks=("fgsm", "rays-50", "parts-60"), standard=False)
-    assert accuracy(run, "corners", "fgsm") == accuracy(run, "corners", "rays-50") == 1.0
-    assert accuracy(run, "corners", "parts-60") == 0.5
 
 
 def test_a_defence_that_notices_pixels_off_the_grid_is_caught_on_it(tmp_path):
