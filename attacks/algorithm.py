@@ -170,6 +170,8 @@ GONE = {
     each.name: each
     for each in (
         Algorithm("Greedy", "greedy ascent by few values a step", about="apgd-mt-20 climbs by all values"),
+        # torchattacks has one of this name.
+        Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
         Algorithm("Parts", "ascent in parts of the ball", about="mosaic-8 mixes parts", informative=False),
         Algorithm("Growing", "ascent in growing balls", about="fmn-100 begins close by", informative=False),
     )

@@ -178,7 +178,7 @@ def _checked(attack: Attack, text: str) -> Attack:
     if attack.start and (attack.init or (attack.restarts or 1) > 1):
         raise ValueError(f"expected start=clean, which is one start, or init or restarts, got {text!r}")
     if steps and steps < declared.fewest_steps:
-        raise ValueError(f"expected {declared.fewest_steps} queries or more for {algorithm}, got {text!r}")
+        raise ValueError(f"expected {declared.fewest_steps} steps or more for {algorithm}, got {text!r}")
     return attack
 
 

@@ -61,7 +61,7 @@ SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
 # What checks ask for.
 ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
-ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
+ROUNDABOUT = "bpda-pgd-20"  # where gradients of the defence find less than what has none
 # Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
 # the next one. Then what is stronger.
 BY_LABELS = ("surrogate-pgd-20", "rays-400", "rays-800")
@@ -129,7 +129,7 @@ PRESETS["full"] = tuple(
             "aware-apgd-ce-50",
             "apgd-ce-100",
             "apgd-dlr-100",
-            *ROUNDABOUT,
+            ROUNDABOUT,
             *SCREENED,
             TWICE_THE_LOSS,
             *SEARCHES,

@@ -20,7 +20,7 @@ OURS = dict.fromkeys(
         *(name for names in PRESETS.values() for name in names),
         "apgd-ce-10+restarts=2",
         "transfer-square-100",
-        "fixed-spsa-100",
+        "fixed-square-100",
         "aware-fgsm",
     ]
 )
@@ -41,7 +41,7 @@ def short(text: str) -> str:
     attack = read_attack(text)
     if attack.steps is None:
         return text
-    few = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20}.get(attack.algorithm)
+    few = {"hopskipjump": 60, "crossover": 2, "aa": 20}.get(attack.algorithm)
     least = max(attack.declared.fewest_steps, 12 if attack.declared.asks_answers_alone else 4)
     init = attack.init and read_attack(short(str(attack.init)))
     return str(structs.replace(attack, steps=few or least, init=init))

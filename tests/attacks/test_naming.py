@@ -46,7 +46,7 @@ def test_names_mean_what_they_say(text, attack, draws):
     [
         ("pdg-10", "expected an attack's name, got 'pdg-10'; did you mean pgd-10"),
         ("pgd", "expected a number of steps after pgd, got 'pgd'; did you mean pgd-1"),
-        ("spsa-20", "expected 32 queries or more for spsa, got 'spsa-20'"),
+        ("joint-5", "expected 9 steps or more for joint, got 'joint-5'"),
         ("fgsm-3", "expected no number of steps after fgsm"),
         ("pgd-0", "expected an attack's name, got 'pgd-0'"),
         ("pgd-10@0", "expected a step size above 0"),
