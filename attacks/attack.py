@@ -11,12 +11,11 @@ from typing import ClassVar, Literal, cast
 
 from msgspec import Struct, structs
 
-from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, Cost, LossName
+from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, LossName
 from attacks.norms import NORMS
 
+# What a surrogate was taught is in committed runs, and no longer asked for.
 Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "surrogate", "submitted"]
-# A question to a randomised target that a surrogate learns from averages over so many fresh draws.
-SURROGATE_DRAWS = 4
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 OPTIONS = ("init", "start", "loss", "momentum", "restarts", "targets", "apart", "target")  # after a plus sign
 Options = tuple[tuple[str, str], ...]
@@ -29,7 +28,7 @@ class Attack(Struct, frozen=True):
         algorithm: a name of ``ALGORITHMS``.
         steps: steps, or queries of a black-box attack.
         knows: what the attacker has: a fresh draw at each query, one surrogate draw (``fixed``), the scored
-            draw (``aware``), the base model (``transfer``), both models (``bpda``), answers (``surrogate``).
+            draw (``aware``), the base model (``transfer``), both models (``bpda``).
         eot: fresh draws averaged in each query.
         relaxed: whether operators that hide the gradient have a smooth backward.
         step_size: in units of eps's space.
@@ -83,7 +82,7 @@ class Attack(Struct, frozen=True):
     def draws(self) -> int:
         """Fresh draws averaged in each query (M)."""
         if self.knows != "fresh":
-            return SURROGATE_DRAWS if self.knows == "surrogate" else 1
+            return 1
         return self.eot or self.declared.draws
 
     @property
@@ -108,12 +107,7 @@ class Attack(Struct, frozen=True):
 
     def queries(self, *, randomised: bool) -> tuple[int, int]:
         """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-        if self.knows == "surrogate":
-            from attacks import surrogate  # imports torch
-
-            cost = Cost(surrogate.QUERIES, 0)
-        else:
-            cost = self.declared.queries(self, randomised=randomised)
+        cost = self.declared.queries(self, randomised=randomised)
         draws = self.draws if randomised else 1
         more = self.init.queries(randomised=randomised) if self.init else (0, 0)
         return ceil(cost.forwards) * draws + more[0], ceil(cost.backwards) * draws + more[1]

@@ -54,7 +54,6 @@ GRAMMAR = {
     "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
     "transfer-pgd-20": "gradients of the base model",
     "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
-    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
     "relaxed-pgd-20": "the defence as it is, operators that hide its gradient smooth backwards",
     "relaxed-eot4-apgd-ce-50": "the same on 4 draws; relaxed- goes before any of these",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
@@ -122,9 +121,18 @@ def read_runnable(text: str) -> Runnable:
     if isinstance(attack, Submitted):
         why = "perturbed inputs of other subjects are submitted by the evaluation itself"
         raise ValueError(f"expected an attack that can be run, got {text!r}: {why}")
-    if attack.algorithm in GONE:
-        raise ValueError(f"{text} was deleted: {GONE[attack.algorithm].about}")
+    if instead := _instead_of(attack):
+        raise ValueError(f"{text} was deleted: {instead}")
     return attack
+
+
+def _instead_of(attack: Runnable | None) -> str:
+    """What does the work of a deleted attack, or of one that begins with it; '' for any other."""
+    if not isinstance(attack, Attack):
+        return ""
+    if attack.knows == "surrogate":
+        return "rays-800 asks for labels, square-1000 for scores"
+    return GONE[attack.algorithm].about if attack.algorithm in GONE else _instead_of(attack.init)
 
 
 def read_changed(text: str, **changes: Any) -> Runnable:
@@ -169,8 +177,8 @@ def _checked(attack: Attack, text: str) -> Attack:
     if ("steps" in declared.takes) == (steps is None):
         rule = "a number of steps" if steps is None else "no number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text)}")
-    if declared.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
-        raise ValueError(f"expected an attack with gradients after {attack.knows}-, got {text!r}")
+    if declared.asks_answers_alone and attack.knows == "bpda":
+        raise ValueError(f"expected an attack with gradients after bpda-, got {text!r}")
     if attack.relaxed and not attack.differentiates:
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
     if attack.step_size and "step_size" not in declared.takes:

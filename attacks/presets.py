@@ -62,9 +62,9 @@ SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
 ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
 ROUNDABOUT = "bpda-pgd-20"  # where gradients of the defence find less than what has none
-# Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
-# the next one. Then what is stronger.
-BY_LABELS = ("surrogate-pgd-20", "rays-400", "rays-800")
+# Without gradients to begin with: a difference between the two lengths asks for the next one. Then what is
+# stronger.
+BY_LABELS = ("rays-400", "rays-800")
 BY_LABELS_STRONGER = ("hopskipjump-800", *LAST_RESORT)
 
 # Attacks on a checkpoint, submitted to a defence around it. All steps for all examples: what stops at the

@@ -24,7 +24,7 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (5016, 51),
+    "attacks": (4891, 50),
     "robustbench_coded/cli": (1137, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (995, 9),
@@ -39,11 +39,11 @@ CEILINGS = {
     "robustbench_coded/runs": (659, 6),
     "robustbench_coded/schema": (353, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30702, 322),
+    "tests": (30604, 321),
     "benchmarks": (6670, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (33993, 51106)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (33868, 50920)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 

@@ -16,7 +16,7 @@ A decision-based attack at its end that found up to 3 points more also answers *
 it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
 attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
 there, and queries found as much here), or, if it stands around none, where two kinds of attacks
-(labels, scores, a surrogate) come within 3 points of one another.
+(labels, scores) come within 3 points of one another.
 
 Self-tests of anything else (answers when scored) stand as they are.
 """

@@ -24,7 +24,6 @@ OURS = dict.fromkeys(
         "aware-fgsm",
     ]
 )
-pytestmark = pytest.mark.usefixtures("barely_taught")
 
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
@@ -98,8 +97,8 @@ def test_another_seed_is_another_attack(linear, text):
     assert drew != torch.equal(*results) or attack.algorithm == "switch"
 
 
-# surrogate- teaches one network by all batches; hopskipjump asks as often as its slowest example needs.
-APART = [name for name in OURS if not name.startswith(("surrogate", "hopskipjump"))]
+# hopskipjump asks as often as its slowest example needs.
+APART = [name for name in OURS if not name.startswith("hopskipjump")]
 
 
 @pytest.mark.parametrize("text", APART)
