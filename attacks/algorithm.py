@@ -62,8 +62,8 @@ class Algorithm:
             its lengths.
         chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
         counts_starts: its number counts starts, not steps.
-        informative: whether its figure says what a network keeps. One step, a search for jumps or one in a
-            part of the ball does not.
+        partial: it goes less far than eps, or not everywhere.
+        informative: whether its figure says what a network keeps. One step or a search for jumps does not.
         module, solver: where it is written, and what builds it.
     """
 
@@ -87,6 +87,7 @@ class Algorithm:
     plain: bool = False
     chooses_draws: bool = False
     counts_starts: bool = False
+    partial: bool = False
     informative: bool = True
     module: str = ""
     solver: Callable[..., Any] | None = None
@@ -172,8 +173,7 @@ GONE = {
         Algorithm("Greedy", "greedy ascent by few values a step", about="apgd-mt-20 climbs by all values"),
         # torchattacks has one of this name.
         Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
-        Algorithm("Parts", "ascent in parts of the ball", about="mosaic-8 mixes parts", informative=False),
-        Algorithm("Growing", "ascent in growing balls", about="fmn-100 begins close by", informative=False),
+        Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", partial=True),
     )
 }
 ALGORITHMS = {**_declared(), **GONE}

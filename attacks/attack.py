@@ -186,17 +186,17 @@ class Package(_Elsewhere, frozen=True):
         return (steps := self.steps or THIRD_PARTY_STEPS), steps
 
 
-SHRUNK, SLOTS, LEVELS, BITS = "shrunk", "slots", "levels", "bits"
-EIGHT_BITS = (BITS, "8")
+LEVELS, BITS = "levels", "bits"
+EIGHT_BITS, EIGHT_BIT_LEVELS = (BITS, "8"), 255
 PREFIX, SEVERAL = "from:", "ensemble"
 
 
 class Submitted(_Elsewhere, frozen=True):
     """Perturbed inputs that were made against one subject and are submitted to another.
 
-    They are named ``from:SUBJECT/ATTACK[+shrunk=FACTOR][+slots=SHARE][+levels=L][+bits=8]``. ``shrunk``
-    scales each perturbation, ``slots=0.5`` leaves the inputs in half of each batch's slots clean,
-    ``levels=16`` rounds the perturbed pixels to multiples of 1/16, ``bits=8`` to those of 1/255.
+    They are named ``from:SUBJECT/ATTACK[+levels=L][+bits=8]``. ``levels=16`` rounds the perturbed pixels to
+    multiples of 1/16, ``bits=8`` to those of 1/255. Committed runs also have ``shrunk`` (scaled) and
+    ``slots`` (clean in some of a batch's slots), which are no longer submitted.
 
     Attributes:
         subject: a defence, ``standard`` or ``rci:N=190``, with ``@CHECKPOINT`` behind it where its checkpoint

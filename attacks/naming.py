@@ -153,7 +153,7 @@ def _submitted(text: str) -> Submitted:
     while match := _TRANSFORM.search(attack):
         option, value = match["option"], match["value"]
         if re.fullmatch(_VALUES[option], value) is None:
-            raise ValueError(f"expected shrunk=0.5 (below 1), slots=0.5, levels=16 or bits=8, got {text!r}")
+            raise ValueError(f"expected levels=16 or bits=8, got {text!r}")
         transforms = ((option, value), *transforms)
         attack = attack[: match.start()]
     return Submitted(subject, None if attack == SEVERAL else read_attack(attack), transforms)

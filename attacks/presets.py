@@ -50,8 +50,9 @@ ADAPTIVE = (
     *JOINT,
 )
 ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
-# Before a positive verdict. Smooth moves: what switches without any margin falling.
-DEFERRED = ("switch-20",)
+# Before a positive verdict. Values that move one way, or in one place: what notices that they moved both
+# ways, or everywhere. Smooth moves: what switches without any margin falling.
+DEFERRED = ("parts-60", "switch-20")
 # On victims: through the base model first, before a positive verdict through the defence with its draw
 # unknown and known.
 ON_VICTIMS = (TRANSFER, "pgd-10+loss=margin+momentum=1", "aware-pgd-10+loss=margin")

@@ -1,7 +1,7 @@
 """Two objections to a positive verdict: another kind of attack finds more, or an attack was not at its end.
 
 Where gradients lead an attack astray, something that knows less or goes less far does better: transfer from
-the base model, a random search, an attacker who does not know the draw, a smaller eps.
+the base model, a random search, an attacker who does not know the draw, a smaller eps, a part of the ball.
 After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
 
 Attacks on the cross-entropy alone give no positive verdict. Its gradient vanishes where logits are large,
@@ -236,6 +236,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.combination.strongest_attack)
     usable = usable_by(results, ensemble)
+    parts = [result for result in usable if result.made_by.declared.partial]
     curves = [_curve(results, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
         fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
@@ -251,8 +252,11 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         if any(differs_only_in(end.made_by, result.made_by, "steps") for result in usable)
     ]
     if not ends:
-        # What was found elsewhere was found at this eps: it cannot be submitted at another.
-        made_here = [result for result in usable if result.made_by.knows != "submitted"]
+        # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
+        # of the ball reach any image.
+        made_here = [
+            result for result in usable if result.made_by.knows != "submitted" and result not in parts
+        ]
         wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)

@@ -58,10 +58,10 @@ def is_adaptive(attack: AnyAttack) -> bool:
 def informative(attack: AnyAttack) -> bool:
     """True if an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
-    An attack towards a single target does not either.
+    An attack towards a single target, or in a part of the ball, does not either.
     """
     elsewhere = is_black_box(attack) or attack.target is not None
-    if elsewhere or not attack.declared.informative:
+    if elsewhere or not attack.declared.informative or attack.declared.partial:
         return False
     return attack.steps is None or attack.steps >= FEWEST_STEPS
 

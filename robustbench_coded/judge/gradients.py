@@ -192,6 +192,6 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:
-    """True if it submits what this defence's own attacks found, shrunk or rounded."""
+    """True if it submits what this defence's own attacks found, rounded."""
     attack = result.made_by
     return isinstance(attack, Submitted) and attack.subject == ensemble.case.subject.defence

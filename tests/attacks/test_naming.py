@@ -77,9 +77,8 @@ def test_names_mean_what_they_say(text, attack, draws):
         ("from:standard", "expected from:SUBJECT/ATTACK"),
         ("from:/pgd-10", "expected from:SUBJECT/ATTACK"),
         ("from:standard/nonsense-3", "expected an attack's name"),
-        ("from:standard/pgd-10+bits=7", "expected shrunk=0.5"),
-        ("from:standard/pgd-10+shrunk=1.5", "expected shrunk=0.5"),
-        ("from:standard/pgd-10+slots=5", "slots=0.5, levels=16 or bits=8"),
+        ("from:standard/pgd-10+bits=7", "expected levels=16 or bits=8, got"),
+        ("from:standard/pgd-10+shrunk=1.5", "expected levels=16 or bits=8, got"),
         ("from:standard/pgd-10+levels=0", "levels=16 or bits=8"),
     ],
 )

@@ -29,7 +29,7 @@ def run_in(csrobust, digits_erm, out, norm, attacks):
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm, tmp_path, norm):
-    attacks = "sparse" if norm == "l0" else "pgd-5,apgd-ce-10,aware-pgd-3,square-40"
+    attacks = "sparse" if norm == "l0" else "pgd-5,apgd-ce-10,aware-pgd-3,parts-24,square-40"
     run_in(csrobust, digits_erm, tmp_path / "run", norm, attacks)
     answer = csrobust("verify", tmp_path / "run", "--json")
     rows = json.loads(answer.out)

@@ -151,7 +151,7 @@ def test_relaxed_attacks_that_nothing_beats_answer(outcome):
         {"rays-800": 0.59},  # it has not come to its end
         {"transfer-pgd-20": 0.36},  # found without the relaxed gradients
         {"pgd-20": 0.36},
-        {"from:rci/ensemble+shrunk=0.9": 0.36},  # made of its own inputs, and more than they found
+        {"from:rci/ensemble+bits=8": 0.36},  # made of its own inputs, and more than they found
     ],
 )
 def test_they_do_not_where_anything_else_finds_more(outcome, attacks):
