@@ -24,14 +24,14 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4885, 50),
+    "attacks": (4978, 51),
     "robustbench_coded/cli": (1137, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (995, 9),
     "robustbench_coded/defences": (1351, 14),
     "robustbench_coded/evaluation": (6775, 60),
     "robustbench_coded/extras": (3201, 30),
-    "robustbench_coded/judge": (2486, 19),
+    "robustbench_coded/judge": (2489, 19),
     "robustbench_coded/models": (3491, 31),
     "robustbench_coded/options": (285, 5),
     "robustbench_coded/paper": (4422, 44),
@@ -39,11 +39,11 @@ CEILINGS = {
     "robustbench_coded/runs": (659, 6),
     "robustbench_coded/schema": (353, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30575, 321),
+    "tests": (30644, 322),
     "benchmarks": (6670, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (33844, 50881)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (33940, 51055)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 
