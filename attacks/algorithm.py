@@ -173,6 +173,13 @@ GONE = {
         Algorithm("Greedy", "greedy ascent by few values a step", about="apgd-mt-20 climbs by all values"),
         # torchattacks has one of this name.
         Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
+        Algorithm(
+            "HopSkipJump",
+            "HopSkipJump (labels only)",
+            about="rays-800 asks for labels alone, too",
+            family="decision",
+            loss=None,
+        ),
         Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", partial=True),
     )
 }

@@ -63,10 +63,8 @@ SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
 ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
 ROUNDABOUT = "bpda-pgd-20"  # where gradients of the defence find less than what has none
-# Without gradients to begin with: a difference between the two lengths asks for the next one. Then what is
-# stronger.
+# Without gradients: a difference between the two lengths asks for the next one.
 BY_LABELS = ("rays-400", "rays-800")
-BY_LABELS_STRONGER = ("hopskipjump-800", *LAST_RESORT)
 
 # Attacks on a checkpoint, submitted to a defence around it. All steps for all examples: what stops at the
 # first wrong answer hardly leaves the checkpoint's boundary.
@@ -135,7 +133,6 @@ PRESETS["full"] = tuple(
             TWICE_THE_LOSS,
             *SEARCHES,
             *BY_LABELS,
-            *BY_LABELS_STRONGER,
             RESTARTED,
             # What all others leave close to the boundary.
             RECOMBINED,

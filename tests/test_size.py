@@ -24,7 +24,7 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4978, 51),
+    "attacks": (4819, 49),
     "robustbench_coded/cli": (1137, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (995, 9),
@@ -39,11 +39,11 @@ CEILINGS = {
     "robustbench_coded/runs": (659, 6),
     "robustbench_coded/schema": (353, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30644, 322),
+    "tests": (30619, 322),
     "benchmarks": (6670, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (33940, 51055)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (33781, 50814)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 

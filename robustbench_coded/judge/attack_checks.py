@@ -198,7 +198,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     if not adaptive:
         # Where queries ran instead, there are no gradients to ask for.
         queries = [result for result in others if result.made_by.knows != "submitted"]
-        wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
+        wanted = [doubled_steps(lowest(queries)), *presets.LAST_RESORT] if queries else []
         return not_run(
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
         )

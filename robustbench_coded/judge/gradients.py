@@ -131,7 +131,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
     if accuracy_of(best) - accuracy > CLOSE:
         reason += ", but attacks without gradients are too weak here to answer for it"
-        wanted += presets.BY_LABELS_STRONGER
+        wanted += presets.LAST_RESORT
     return (f"{'' if wanted else 'answered '}without gradients: {reason}", tuple(dict.fromkeys(wanted)))
 
 
