@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.attack import LEVELS, SLOTS
+from attacks.attack import LEVELS
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
@@ -213,11 +213,9 @@ def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
 
 _SUBMITTED = {
     "": "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
-    "another one), submitted as they are: forward passes alone. +shrunk: scaled to that part of the length. "
-    "+bits=8: pixels rounded to multiples of 1/255 within eps. ensemble: of several attacks the worst by the "
-    "attacker's own draws.",
+    "another one), submitted as they are: forward passes alone. +bits=8: pixels rounded to multiples of "
+    "1/255 within eps. ensemble: of several attacks the worst by the attacker's own draws.",
     f"+{LEVELS}=": "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.",
-    f"+{SLOTS}=": "+slots=F: of each batch this share is perturbed, the other inputs are clean.",
 }
 
 
