@@ -142,7 +142,7 @@ def assemble(
     if arch is not None and ":" in arch:
         return own_network(arch, weights, metadata, image_shape)
     try:
-        return _known(arch, weights, metadata, image_shape)
+        return _known(arch, weights, metadata)
     except Refused as refused:
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
@@ -152,12 +152,9 @@ def assemble(
         raise
 
 
-def _known(
-    arch: str | None, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
-) -> Assembled:
+def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     """A network of the registry."""
-    side = image_shape[1] if image_shape else None
-    recognised, weights = _recognised(arch, weights, metadata.get("arch"), side)
+    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
@@ -168,25 +165,23 @@ def _known(
     return Assembled(recognised, network, weights)
 
 
-def _recognised(
-    arch: str | None, weights: StateDict, stored: Any, side: int | None
-) -> tuple[Recognised, StateDict]:
+def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
     """One of the registry: as the user says, else as the file says, else by the weights."""
     if arch is None and stored is not None:
         try:
-            recognised, weights = _recognised(stored, weights, None, side)
+            recognised, weights = _recognised(stored, weights, None)
         except (InputError, Refused) as error:
             raise Unrecognised(f"its metadata say {str(stored)[:80]}: {error}") from None
         note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
         return replace(recognised, notes=(note,)), weights
     try:
-        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes), side), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes)), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
-        for reading in readings(weights, arch):
+        for reading in readings(weights):
             try:
                 shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
-                fitting.append((reading, recognise(shapes, arch, prefix, side)))
+                fitting.append((reading, recognise(shapes, arch, prefix)))
             except Refused as error:
                 # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
                 if reading.whole or not isinstance(error, Unrecognised):

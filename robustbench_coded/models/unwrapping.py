@@ -1,4 +1,4 @@
-"""Weights under other names: one network out of a wrapper with several, and plain stacks of named layers."""
+"""Weights under other names: one network out of a wrapper with several."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from robustbench_coded.models.architectures.sequential_names import numbered
-from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
+from robustbench_coded.models.refusal import COUNTER, Refused
 from robustbench_coded.models.state_dict import (
     NESTS,
     NORMALISATION_BUFFERS,
@@ -49,21 +48,14 @@ class Reading:
     whole: bool = False
 
 
-def readings(weights: StateDict, stated: str | None = None) -> Iterator[Reading]:
-    """The state dict with further parts taken off its names, or other names; likelier readings first.
-
-    ``stated``: the architecture that the user says it is.
-    """
+def readings(weights: StateDict) -> Iterator[Reading]:
+    """The state dict with further parts taken off its names, or other names; likelier readings first."""
     candidates = [Reading(weights, "", complete=True), *_unwrapped(weights)]
     yield from candidates[1:]
     for reading in candidates:
         for synonyms in SYNONYMS:
             if (renamed := _renamed(reading.weights, synonyms)) is not None:
                 yield replace(reading, weights=renamed, whole=False)
-    if (names := numbered(shapes_in(weights.tensors), stated)) is not None:
-        tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-        note = "its layers are read as a stack in the order of the file"
-        yield Reading(replace(weights, tensors=tensors, notes=(*weights.notes, note)), "", complete=True)
 
 
 def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:

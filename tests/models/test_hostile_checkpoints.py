@@ -484,7 +484,10 @@ def test_the_source_in_a_file_of_before_1_6_is_shown_and_never_run(tmp_path, mon
         InputError, match=f"{said} has it as class_source; pass --arch .* --arch file.py:build$"
     ):
         load_checkpoint("own.pt", arch="resnet20")
-    assert main(["inspect", "own.pt", "--json"]) == 0
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\ndef build(): return nn.Sequential(nn.Linear(64, 7), nn.Linear(7, 10))\n"
+    )
+    assert main(["inspect", "own.pt", "--arch", "mine.py:build", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["class_source"]["Own"] == "class Own(nn.Sequential):\n    pass\n"
     assert any(said in note for note in facts["notes"])

@@ -105,8 +105,8 @@ def from_file(
         recognition=choice.as_data() | {"sentence": sentence},
         guessed=choice.by[0] == "--guess",
     )
-    # Workers recognise it as here; stacks, which the size of the images decides as well, have it said.
-    usual = choice.candidate.arch == checkpoint.arch and not checkpoint.arch.startswith("sequential-")
+    # Workers recognise it as here.
+    usual = choice.candidate.arch == checkpoint.arch
     loaded = replace(loaded, arch=config.arch if usual else choice.candidate.arch)
     warned = [f"warning: {reason}" for reason in choice.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
