@@ -75,7 +75,7 @@ class Recognition:
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the lines of its question."""
-        return InputError(f"{checkpoint.path}: {self.refusal}{checkpoint.hint}", self.question)
+        return InputError(f"{checkpoint.path}: {self.refusal}", self.question)
 
     @property
     def sentence(self) -> str:

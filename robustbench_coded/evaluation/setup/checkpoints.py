@@ -90,7 +90,6 @@ def from_file(
     if choice.refusal:
         raise choice.refused(checkpoint)
     sentence = "; ".join([choice.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
-    sentence += checkpoint.hint if checkpoint.arch_source == "guessed" else ""
     loaded = _loaded(
         config,
         choice.candidate.normalisation,
@@ -205,9 +204,6 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "other_entries": checkpoint.entries,
         "notes": notes,
     }
-    if checkpoint.sources:
-        facts["class_source"] = dict(checkpoint.sources)
-        notes.append(checkpoint.hint.removeprefix("; "))
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}
 
 
