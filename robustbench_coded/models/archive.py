@@ -4,8 +4,7 @@ before it; what is not one of them is refused by name.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ class Archive:
         contents: the object inside; for safetensors a dict of tensors.
         metadata: text entries of a safetensors header; empty for the others.
         entry: of ``FILE#ENTRY``: which of its networks is asked for.
-        sources: of the classes of pickled modules, by name, where it holds any; never run.
         activation: the only class of ``torch.nn.modules.activation`` that its pickle names; else empty.
     """
 
@@ -48,7 +46,6 @@ class Archive:
     contents: Any
     metadata: dict[str, str]
     entry: str | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
     activation: str = ""
 
 
@@ -65,12 +62,11 @@ def read_archive(path: str | Path) -> Archive:
     data = _read_bytes(path)
     kind = "torch"
     metadata: dict[str, str] = {}
-    sources: dict[str, str] = {}
     named: set[str] = set()
     try:
         if data.startswith((b"PK", LEGACY_MAGIC)):
             kind += "" if data.startswith(b"PK") else " (before 1.6)"
-            contents = read_torch(data, sources, named)
+            contents = read_torch(data, named)
         elif len(data) > 8 and data[8:9] == b"{":  # behind its header's length
             kind = "safetensors"
             contents, metadata = read_safetensors(data)
@@ -82,7 +78,7 @@ def read_archive(path: str | Path) -> Archive:
     if entry is not None:  # another network than the file's own, under another identity
         sha256.update(f"#{entry}".encode())
     activation = named.pop() if len(named) == 1 else ""
-    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, sources, activation)
+    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, activation)
 
 
 def _read_bytes(named: Path) -> bytes:

@@ -9,7 +9,6 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.sequential_names import ends_of, stack_names
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.refusal import (
@@ -23,7 +22,7 @@ from robustbench_coded.models.refusal import (
 )
 from robustbench_coded.models.state_dict import IN_PARTS
 
-# Where the architectures here keep the layer that tells the classes.
+# Where the architectures here keep the layer that tells the classes; others have it last.
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
 # The names that families derive from shapes.
@@ -74,30 +73,33 @@ def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) ->
 
 
 def classes_of(shapes: Shapes) -> int | None:
-    """Number of classes, from the shape of the last linear layer."""
-    ends = ends_of(shapes)
-    named = (shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2)
-    return next(named, ends[1] if ends else None)
+    """Number of classes: rows of the head, or length of the last bias beside a matrix.
+
+    The matrix is a linear layer, or a 1x1 convolution where a network has no linear one.
+    """
+    if heads := [shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2]:
+        return heads[0]
+    for sides in ((), (1, 1)):
+        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
+        biases = [name.removesuffix("weight") + "bias" for name in layers if name.endswith("weight")]
+        if lengths := [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]:
+            return lengths[-1]
+    return None
 
 
 def channels_of(shapes: Shapes) -> int | None:
     """Channels of the image: 3 where a convolution takes 3, else the fewest that one takes."""
-    if ends := ends_of(shapes):
-        return ends[0]
     inputs = {shape[1] for shape in shapes.values() if len(shape) == 4}
     return 3 if 3 in inputs else min(inputs, default=None)
 
 
-def recognise(
-    shapes: Shapes, arch: str | None = None, prefix: str = "", side: int | None = None
-) -> Recognised:
+def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Recognised:
     """Finds the architecture whose weights have exactly these names and shapes.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
         arch: only this one is tried; None for all that are known.
         prefix: what was taken off the names in the file, for messages.
-        side: height and width of the data's images, by which a stack of layers is read; None where unknown.
     Raises:
         Refused: none fits; the closest are named with what differs.
         InputError: ``arch`` is not known.
@@ -107,7 +109,7 @@ def recognise(
     classes, channels = classes_of(shapes), channels_of(shapes)
     if classes is not None and classes < 2:
         raise Refused(f"its last layer answers {classes} class; {ONE_LOGIT}")
-    candidates = [arch] if arch is not None else _candidates(shapes, side)
+    candidates = [arch] if arch is not None else _candidates(shapes)
     differences = []
     for candidate in candidates:
         try:
@@ -159,15 +161,10 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes, prefix: str) -
     return f"; none is near: it begins with {', '.join(first)}"
 
 
-def _candidates(shapes: Shapes, side: int | None) -> list[str]:
+def _candidates(shapes: Shapes) -> list[str]:
     derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
-    derived += (stack_names(shapes, side) or stack_names(shapes))[:1]
-    fixed = [
-        name
-        for name, architecture in registry.MODELS.items()
-        if architecture.pattern is None and architecture.resolver is None and name not in derived
-    ]
-    return [*derived, *fixed]
+    fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
+    return list(dict.fromkeys([*derived, *fixed]))
 
 
 def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[str]:

@@ -224,20 +224,8 @@ def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
-    shapes = refusal.shapes_in(tensors)
-    heads = detect.classes_of(shapes)
-    if heads is not None:
-        return heads
-    # A linear layer, or a 1x1 convolution where a network has no linear one.
-    for sides in ((), (1, 1)):
-        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
-        weights = [name for name in layers if name.rpartition(".")[2] == "weight"]
-        biases = [name.removesuffix("weight") + "bias" for name in weights]
-        lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
-        if lengths:
-            return lengths[-1]
-    return None
+    """Number of classes of a network of unknown names (`detect.classes_of`)."""
+    return detect.classes_of(refusal.shapes_in(tensors))
 
 
 def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:

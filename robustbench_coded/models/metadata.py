@@ -12,64 +12,26 @@ from robustbench_coded.models.archive import Archive
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 from robustbench_coded.models.refusal import Refused
 
-# Words of the names of accuracies, as ``best_prec1``, ``Test/Acc`` or ``metrics/val_acc@1``: each has one of
-# the first row, and others of these alone. A word that is not here, as ``train``, ``robust`` or ``pgd``, is
-# another figure. Without one of the second row it may be of the training images.
-_ACCURACY = frozenset({"acc", "acc1", "accuracy", "prec1", "top1", "prec", "top"})
-_ON_TEST_IMAGES = frozenset(
-    {"test", "val", "valid", "validation", "eval", "clean", "natural", "nat", "standard", "std", "best"}
+# Accuracies on clean images: ``best_prec1``, ``Test/Acc``, ``val_acc@1``. Those of a name with another word,
+# as ``train``, ``robust`` or ``pgd``, are other figures.
+_ACCURACY = re.compile(
+    r"((best|test|val|valid|validation|eval|clean|natural|nat|standard|std|final|last|metrics?)[_/ ]*)*"
+    r"(acc|accuracy|(acc|prec|top)[_@]?1)",
+    re.IGNORECASE,
 )
-_BESIDE = frozenset({"final", "last", "max", "1", "metric", "metrics", "result", "results", "stats"})
-
-# How far the network may fall short of what its file states, in [0, 1]: three standard errors, and on images
-# that may be those of training a few points more. Beside an activation that is not there, a network may lose
-# less than one.
-STANDARD_ERRORS = 3
-SHORTFALL_ON_ANY_IMAGES = 0.05
-
-
-def is_accuracy(name: str) -> bool:
-    """True if an entry of that name is an accuracy, however it is spelt: ``test/acc``, ``Best_Prec1``."""
-    words = _words(name)
-    ranked = {"prec", "top"} & words  # top_5 is another figure, top alone none
-    return (
-        bool(words & _ACCURACY)
-        and words <= _ACCURACY | _ON_TEST_IMAGES | _BESIDE
-        and (not ranked or "1" in words or "acc1" in words)
-    )
-
-
-def allowed_shortfall(name: str, stated: float, images: int) -> float:
-    """How far below the stated accuracy the measured one may be, by the entry's name."""
-    error = ((stated * (1 - stated) + 1 / images) / images) ** 0.5
-    return STANDARD_ERRORS * error + (0.0 if _on_test_images(name) else SHORTFALL_ON_ANY_IMAGES)
-
-
-def _on_test_images(name: str) -> bool:
-    return bool(_words(name) & _ON_TEST_IMAGES)
 
 
 def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The entry to believe among the values beside the weights, as a fraction in [0, 1].
+    """The accuracy that a file states among the values beside its weights, in [0, 1], with its name.
 
-    One on test images comes before one that does not say.
+    One that says on which images comes before one that does not.
     """
-    names = [name for name in entries if isinstance(name, str) and is_accuracy(name)]
-    for name in sorted(names, key=lambda name: not _on_test_images(name)):
-        if (value := _fraction(entries[name])) is not None:
-            return name, value
-    return None
-
-
-def _fraction(value: Any) -> float | None:
-    """A figure from 0 to 1 or in percent; None where it is no accuracy."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 100:
-        return None
-    return float(value) if value <= 1 else value / 100
-
-
-def _words(name: str) -> frozenset[str]:
-    return frozenset(re.split(r"[^a-z0-9]+", name.lower())) - {""}
+    found = [
+        (not said[1], name, value if value <= 1 else value / 100)
+        for name, value in entries.items()
+        if (said := _ACCURACY.fullmatch(name)) and type(value) in (int, float) and 0 < value <= 100
+    ]
+    return min(found)[1:] if found else None
 
 
 KEY = "csrobust"  # the entry of a safetensors header that has this project's own, as JSON
@@ -118,7 +80,7 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     for name, value in beside.items() if isinstance(beside, dict) else ():
         if not isinstance(name, str) or name == KEY:
             continue
-        if isinstance(value, Tensor) and value.numel() == 1 and is_accuracy(name):
+        if isinstance(value, Tensor) and value.numel() == 1 and _ACCURACY.fullmatch(name):
             value = float(value)  # as much older code stores it
         if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value

@@ -20,8 +20,6 @@ class Architecture:
         constructor: ``module:class`` inside ``models.architectures``.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
-        resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
-            answers the architecture of a name, or None.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
         stochastic: how its activation samples in every answer; None where nothing does.
@@ -34,7 +32,6 @@ class Architecture:
     constructor: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
-    resolver: str | None = None
     takes_image_size: bool = False
     image_size: int | None = None
     stochastic: str | None = None
@@ -141,11 +138,16 @@ _ARCHITECTURES = (
         "wide_resnet:RobustWideResNet",
         {"depths": (27, 28, 13), "planes": (160, 448, 384), "activation": "silu", "named_2022": True},
     ),
-    Architecture(
-        "sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l",
-        "a plain stack of layers (names of weights: 0.weight, 2.weight), as its shapes have it",
-        "sequential:Sequential",
-        resolver="sequential_names:resolve",
+    *(
+        Architecture(
+            f"wong-kolter-{size}-{side}",
+            f"Wong and Kolter's {size} network ({paper}) for {side}x{side} images",
+            "wong_kolter:WongKolter",
+            {"size": size, "side": side},
+            image_size=side,
+        )
+        for size, paper in (("small", "arXiv 1711.00851"), ("large", "arXiv 1805.12514"))
+        for side in (28, 32)
     ),
     Architecture(
         "vit-4-192-6-3",
@@ -174,11 +176,7 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         InputError: nothing has that name.
     """
     for architecture in MODELS.values():
-        if architecture.resolver is not None:
-            resolved = inside(architecture.resolver)(arch, architecture)
-            if resolved is not None:
-                return resolved, {**resolved.parameters}
-        elif architecture.pattern is None:
+        if architecture.pattern is None:
             if arch == architecture.name:
                 return architecture, {**architecture.parameters}
         elif match := re.fullmatch(architecture.pattern, arch, re.ASCII):
@@ -187,9 +185,8 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     if arch.endswith(".py"):
         raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
     near = get_close_matches(arch, MODELS, n=3, cutoff=0.4) or list(MODELS)[:3]
-    own = "; a part in brackets is stated by a function of your own" if "[" in arch else ""
     raise InputError(
-        f"unknown architecture {arch!r}{own}; closest: {', '.join(near)}; `csrobust list models` prints them "
+        f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them "
         "all, and --arch file.py:build takes the network that a function of your own returns"
     )
 

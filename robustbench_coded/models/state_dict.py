@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ PREFIXES = (
 # The names of a normalisation's buffers, as the last part of a weight's name.
 NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 
-DEEPEST = 8  # entries on the way to weights that are offered as FILE#a/b
+DEEPEST = 8  # entries on the way to weights
 
 # Weights that a file may have without the network using them: a counter of averaged models, and the block
 # that the TRADES authors' wide ResNet makes and never calls.
@@ -95,68 +95,37 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
 
 def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
     """The weights, the entries they lay under, and what was passed over for them."""
-    contents, opened, entry = _opened(contents, entry)
-    nesting = [*opened]
-    notes: list[str] = []
-    passed: list[str] = []  # entries of the levels that were opened
-    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4 + len(opened):
-        if entry is not None and isinstance(_alone(contents.get(entry)), Mapping):
-            chosen, entry = entry, None
+    wanted = [] if entry is None else entry.split("/")
+    left, nesting, notes, passed = [*wanted], list[str](), list[str](), list[str]()
+    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < DEEPEST:
+        inside = _entries(contents)
+        nests = _nests(contents, inside)
+        if left and left[0] in inside:
+            chosen = left.pop(0)
+        elif not nests or 0 < len(left) < len(wanted):
+            passed += inside
+            break
         else:
-            nests = _nests(contents)
-            if not nests:
-                break
             known = [name for name in NESTS if name in nests]
             if not known and len(nests) > 1:
                 raise Refused(f"weights under {', '.join(nests)[:100]}; name one, as FILE#{nests[0][:60]}")
             chosen, *others = known or nests
-            others = [name for name in others if _tensors_below(_alone(contents[name]), 3)]
+            others = [name for name in others if _tensors_below(inside[name])]
             if others and entry is None:
                 names = ", ".join(others)[:100]
                 notes.append(f"the weights are those under {chosen}; {another(others[0])} ({names})")
-            if len(entries := _entries(contents)) > 1:
-                passed += entries
+        passed += inside
         nesting.append(chosen)
         contents = contents[chosen]
     tensors = _tensors(contents) or _listed(contents)
-    if entry is not None:
-        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{entry}.")}
+    if left:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{left[0]}.")}
+        has = [*passed, *dict.fromkeys(name.partition(".")[0] for name in _tensors(contents))]
         if not tensors:
-            has = passed or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
-            raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
-    if not tensors and (deeper := next(_deeper(contents), None)):
-        raise Refused(f"its weights lie deeper than is searched; name them, as FILE#{'/'.join(deeper)[:200]}")
+            raise Refused(f"no weights under {'/'.join(wanted)[:60]} in it; it has {', '.join(has)[:100]}")
     if not tensors:
         raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
     return tensors, tuple(nesting), notes
-
-
-def _opened(contents: Any, entry: str | None) -> tuple[Any, list[str], str | None]:
-    """What lies under ``a/b`` of ``FILE#a/b``, the entries above it, and the entry that is left to find.
-
-    Raises:
-        Refused: there is no such entry.
-    """
-    contents = _alone(contents)
-    if entry is None or "/" not in entry or (isinstance(contents, Mapping) and entry in contents):
-        return contents, [], entry
-    path = entry.split("/")
-    for name in path:
-        inside = _entries(contents) if isinstance(contents, Mapping) else {}
-        if name not in inside:
-            has = ", ".join(inside)[:100] or "none"
-            raise Refused(f"no entry {name[:60]} on the way to {entry[:60]}; the entries there: {has}")
-        contents = inside[name]
-    return contents, path, None
-
-
-def _deeper(contents: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The entries that lead to tensors with names, at most DEEPEST of them."""
-    if _tensors(contents):
-        yield above
-    elif isinstance(contents, Mapping) and len(above) < DEEPEST:
-        for name, value in _entries(contents).items():
-            yield from _deeper(value, (*above, name))
 
 
 def another(entry: str) -> str:
@@ -164,15 +133,14 @@ def another(entry: str) -> str:
     return f"FILE#{entry} {EVALUATES_ANOTHER}"
 
 
-def _nests(contents: Mapping[Any, Any]) -> list[str]:
+def _nests(contents: Mapping[Any, Any], inside: Mapping[str, Any]) -> list[str]:
     """Entries that may hold the weights: by their names, else whatever has tensors with names in it."""
-    inside = _entries(contents)
     known = [name for name in NESTS if name in inside]
     if known or _tensors(contents):
         return known
     others = {name: value for name, value in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
     direct = [name for name, value in others.items() if _tensors(value)]
-    return direct or [name for name, value in others.items() if _tensors_below(value, 3)]
+    return direct or [name for name, value in others.items() if _tensors_below(value)]
 
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
@@ -196,7 +164,7 @@ def _alone(contents: Any) -> Any:
     return contents[0]
 
 
-def _tensors_below(contents: Any, levels: int) -> bool:
+def _tensors_below(contents: Any, levels: int = DEEPEST) -> bool:
     if levels == 0 or not isinstance(contents, Mapping):
         return False
     return bool(_tensors(contents)) or any(_tensors_below(value, levels - 1) for value in contents.values())

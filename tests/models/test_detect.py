@@ -7,7 +7,7 @@ from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.registry import MODELS
 
 # Those whose image size is part of what is recognised have tests of their own.
-ARCHS = [*(name for name in MODELS if not name.startswith(("vit", "sequential"))), "wrn-34-20", "wrn-16-4"]
+ARCHS = [*(name for name in MODELS if not name.startswith(("vit", "wong"))), "wrn-34-20", "wrn-16-4"]
 ARCHS += ["resnet8", "resnet164", "resnet56", "resnet110", "dm-wrn-70-16"]
 
 
