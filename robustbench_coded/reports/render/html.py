@@ -12,7 +12,6 @@ from markupsafe import Markup, escape
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run import examples
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import CONTROLS, VerdictName
@@ -66,7 +65,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": formatting.percent,
-        "answers": examples.answer_text,
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
         "interval": _interval,
         "difference": formatting.difference_text,
@@ -74,7 +72,6 @@ def _environment() -> Environment:
         "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
         "data_uri": lambda figure: _uri(figure.svg, "image/svg+xml"),
-        "png_uri": lambda png: _uri(png, "image/png"),
         "chip": _chip,
         "with_joints": _with_joints,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),

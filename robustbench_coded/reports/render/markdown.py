@@ -9,7 +9,6 @@ from robustbench_coded.reports.render.sections import (
     Facts,
     Figures,
     Legend,
-    PictureGrid,
     Report,
     Section,
 )
@@ -90,8 +89,6 @@ def _block(block: Block) -> list[str]:
                     f"**{markdown(figure.title)}.** {markdown(figure.caption)}",
                 )
             ]
-        case PictureGrid():
-            return ["The pictures are in report.html."]
         case Table():
             return [markdown_table(block)]
         case formatting.TextTable():

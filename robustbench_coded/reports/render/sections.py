@@ -29,7 +29,6 @@ ROWS_LEGEND = (
     "Images forward and backward through the network per scored example; seconds, images per second and "
     "memory are in timings.csv."
 )
-PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
 
 
 class Legend(NamedTuple):
@@ -62,13 +61,7 @@ class Figures(NamedTuple):
     figures: tuple[Drawing, ...]
 
 
-class PictureGrid(NamedTuple):
-    """Examples, each with a PNG of its images."""
-
-    pictures: tuple[tuple[examples.WorstExample, bytes], ...]
-
-
-Block = Legend | Bullets | Facts | Commands | Figures | PictureGrid | Table | TextTable
+Block = Legend | Bullets | Facts | Commands | Figures | Table | TextTable
 
 
 @dataclass(frozen=True)
@@ -108,24 +101,21 @@ def report_of(
     opening: Opening,
     figures: Sequence[Drawing] = (),
     worst: Sequence[examples.WorstExample] = (),
-    pictures: Sequence[bytes | None] = (),
     title: str = "",
 ) -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
-        worst: the examples that fell furthest, and a PNG for each; None if its images were not stored.
+        worst: the examples that fell furthest.
         title: in place of the folder's name.
     """
     kinds = kinds_text({row.interval_kind for row in run.rows})
-    shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
         *_answers(run, marked=bool(opening.certainty)),
         *_details(run, [figure for figure in figures if figure.name != "answer"]),
         _section(
             "worst",
             "Examples with the largest drop in margin",
-            *((Legend(PICTURES_LEGEND), PictureGrid(shown)) if shown else ()),  # type: ignore[arg-type]
             text_tables.worst_text_table(worst),
             detail=True,
         ),
