@@ -19,7 +19,7 @@ from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 def html_report(report: Report) -> str:
     """A whole report in one file."""
-    return page("report.html.j2", title=f"csrobust report: {report.title}", report=report)
+    return page("report.html.j2", title=f"{report.title} (csrobust)", report=report)
 
 
 def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
@@ -103,9 +103,9 @@ def _uri(content: bytes, kind: str) -> str:
 def _chip(text: str) -> Markup:
     """The text, with the verdict that it opens with as a coloured label; intervals stay whole."""
     for verdict in VerdictName:
-        if text == verdict or text.startswith(f"{verdict}:"):
+        if text == verdict or text.startswith((f"{verdict}:", f"{verdict} (")):
             mark = Markup('<span class="chip {}">{}</span>').format(verdict.replace(" ", "-"), verdict)
-            return mark + _whole_intervals(text[len(verdict) + 1 :])
+            return mark + _whole_intervals(text[len(verdict) :].removeprefix(":"))
     return _whole_intervals(text)
 
 

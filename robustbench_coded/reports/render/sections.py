@@ -127,7 +127,7 @@ def report_of(
         ),
     ]
     return Report(
-        title=title or f"Robust accuracy ({run.name})",
+        title=title or opening.title,
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
