@@ -78,9 +78,8 @@ def command_of(name: str, function: Callable[..., int]) -> Command:
     """A function with annotated parameters as a command."""
     taken: dict[str, Option] = getattr(function, "takes", {})
     examples = getattr(function, "examples", ())
-    return Command(
-        name, function, {**taken, **options_of(function)}, examples, getattr(function, "shares", False)
-    )
+    shares = getattr(function, "shares", False)
+    return Command(name, function, {**taken, **options_of(function)}, examples, shares)
 
 
 def takes(*names: str, shares: bool = False, **defaults: Any) -> Callable[[F], F]:
@@ -92,10 +91,9 @@ def takes(*names: str, shares: bool = False, **defaults: Any) -> Callable[[F], F
     known = options()
 
     def decorate(command: F) -> F:
-        chosen = {name: known[name] for name in names or known}
-        changed = {name: replace(known[name], default=value) for name, value in defaults.items()}
-        command.takes = chosen | changed  # type: ignore[attr-defined]
-        command.shares = shares  # type: ignore[attr-defined]
+        chosen = dict.fromkeys([*(names or known), *defaults])
+        taken = {n: replace(known[n], default=defaults.get(n, known[n].default)) for n in chosen}
+        command.takes, command.shares = taken, shares  # type: ignore[attr-defined]
         return command
 
     return decorate
