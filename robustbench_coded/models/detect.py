@@ -7,7 +7,7 @@ from functools import lru_cache
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
-from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
+from robustbench_coded.models.architectures.deepmind_resnet import dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct
@@ -20,7 +20,6 @@ from robustbench_coded.models.refusal import (
     compare,
     shapes_in,
 )
-from robustbench_coded.models.state_dict import IN_PARTS
 
 # Where the architectures here keep the layer that tells the classes; others have it last.
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
@@ -31,20 +30,30 @@ DERIVING = (
     wide_resnet.wide_resnet_name,
     vit_name,
     dm_wide_resnet_name,
-    dm_preact_resnet_name,
     wide_resnet.robust_wide_resnet_name,
     resnet_cifar_name,
 )
 
-# What the layers that sample keep beside weights: a temperature, or a name of their own.
-# Attention, as XCiT's, has temperatures and draws nothing.
-_SAMPLING = re.compile(
-    r"(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
-    re.IGNORECASE,
+# What weights are that are more than those of a network, by a pattern of their names, and what mends it.
+ADVICE = (
+    # A temperature, or a name of their own. Attention, as XCiT's, has temperatures and draws nothing.
+    (
+        r"(?i)(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
+        "its activation is stochastic ({}), of unknown kind",
+    ),
+    # Weight norm, spectral norm and masks of pruning, of torch's older functions and of parametrizations.
+    (
+        r"(^|\.)parametrizations\.|_orig$|(^|\.)weight_[guv]$",
+        "its weights are kept in parts ({}), as of weight norm, spectral norm or pruning; save the plain "
+        "ones (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or prune.remove)",
+    ),
+    # What torch.ao.quantization puts beside weights.
+    (
+        r"(^|[._])(fake_quant|activation_post_process)",
+        "it was trained quantisation-aware ({}): its network rounds weights and activations as well; state "
+        "the one that torch.ao.quantization prepared",
+    ),
 )
-
-# What torch.ao.quantization puts beside weights before a training that is quantisation-aware.
-_ROUNDING = re.compile(r"(^|[._])(fake_quant|activation_post_process)")
 
 
 @dataclass(frozen=True)
@@ -129,19 +138,9 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
                 candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
             )
         differences.append(difference)
-    if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
-        raise Unrecognised(f"its activation is stochastic ({prefix}{stochastic[0][:80]}), of unknown kind")
-    if parts := [name for name in shapes if IN_PARTS.search(name)]:
-        raise Unrecognised(
-            f"its weights are kept in parts ({prefix}{parts[0][:80]}), as of weight norm, spectral norm or "
-            "pruning; save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, "
-            "remove_weight_norm or prune.remove)"
-        )
-    if rounded := [name for name in shapes if _ROUNDING.search(name)]:
-        raise Unrecognised(
-            f"it was trained quantisation-aware ({prefix}{rounded[0][:80]}): its network rounds weights and "
-            "activations as well; state the one that torch.ao.quantization prepared"
-        )
+    for pattern, said in ADVICE:
+        if found := next((name for name in shapes if re.search(pattern, name)), None):
+            raise Unrecognised(said.format(f"{prefix}{found[:80]}"))
     if arch and differences:
         raise Unrecognised(f"its weights are not those of {differences[0]}")
     raise Unrecognised(f"no known architecture has these weights{_nearest(differences, shapes, prefix)}")
@@ -172,13 +171,6 @@ def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[st
         return [f"{name} was given, and all {difference.expected} weights fit it"]
     notes = [f"{name}: all {difference.expected} weights have its names and shapes"]
     if stochastic := registry.find(name)[0].stochastic:
-        notes.append(
-            f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
-        )
-    if registry.find(name)[0].takes_image_size:
-        heads = name.rpartition("-")[2]
-        notes.append(
-            f"the number of attention heads, {heads}, is a guess of 64 channels each, shapes do not tell; "
-            "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
-        )
+        said = f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
+        notes.append(said)
     return notes

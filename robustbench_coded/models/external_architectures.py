@@ -149,11 +149,9 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
                 yield before, " and ".join(filter(None, (off, f"{child + '.'!r} put before it")))
     for path, module in [("", network), *((f"{name}.", network.get_submodule(name)) for name in children)]:
         convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-        if convert is not None:
-            converted = _converted(convert, weights.tensors, module)
-            if converted is not None:
-                named = {path + name: tensor for name, tensor in converted.items()}
-                yield named, "old names converted by the library"
+        with suppress(Exception):  # made for one kind of file, it can fail on others in any way
+            converted = convert(dict(weights.tensors), module) if convert is not None else {}
+            yield {path + name: x for name, x in converted.items()}, "old names converted by the library"
     if (mapped := _as_its_class_loads(network, weights.original)) is not None:
         yield dict(mapped), "names as its class maps them"
 
@@ -174,16 +172,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
         return None
     unloaded = [info.get(kind) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
     return None if any(unloaded) else loaded.state_dict()
-
-
-def _converted(
-    convert: Callable[..., Mapping[str, Tensor]], tensors: Mapping[str, Tensor], module: nn.Module
-) -> Mapping[str, Tensor] | None:
-    """What a library's converter of old checkpoints makes of them; None where it does not take them."""
-    try:
-        return convert(dict(tensors), module)
-    except Exception:  # made for one kind of file, it can fail on others in any way
-        return None
 
 
 def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:

@@ -10,15 +10,18 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
-from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.archive import (
+    plain_entries,
+    read_archive,
+    read_metadata,
+    stored_normalisation,
+)
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
-from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating
-from robustbench_coded.models.state_dict import StateDict, read_state_dict
-from robustbench_coded.models.unwrapping import Reading, one_of, readings
+from robustbench_coded.models.state_dict import Reading, StateDict, one_of, read_state_dict, readings
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from attacks.accelerator import random_states_kept
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.archive import stored_accuracy, stored_normalisation
 from robustbench_coded.models.batch_norms import BatchNormEvidence, nearest, trained_batch_norms
 from robustbench_coded.models.candidates import Candidate, Labelled, Trials, networks_of, unknown_parts
 from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 from robustbench_coded.threads import few_threads, subnormals_flushed

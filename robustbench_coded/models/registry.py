@@ -39,11 +39,7 @@ class Architecture:
 
 
 _ARCHITECTURES = (
-    Architecture(
-        "digits-cnn",
-        "three small convolutions for 8x8 digits",
-        "digits_cnn:DigitsCNN",
-    ),
+    Architecture("digits-cnn", "three small convolutions for 8x8 digits", "digits_cnn:DigitsCNN"),
     *(
         Architecture(
             f"resnet{depth}",
@@ -53,19 +49,23 @@ _ARCHITECTURES = (
         )
         for depth in (20, 32, 44, 56)
     ),
-    *(
-        Architecture(
-            f"preact-resnet18{bn}{raw}",
-            f"PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks{with_bn}{of_raw}",
-            "resnet:PreActResNet18",
-            {"final_bn": bool(bn), "raw": bool(raw)},
-            beside="" if raw else "-raw",
-        )
-        for bn, with_bn in (
-            ("", ""),
-            ("-bn", ", a batch-norm before the pooling, as most robust ones have it"),
-        )
-        for raw, of_raw in (("", ""), ("-raw", ", whose shortcuts see what is not activated"))
+    Architecture(
+        "preact-resnet18",
+        "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
+        "resnet:PreActResNet18",
+        beside="-raw",
+    ),
+    Architecture(
+        "preact-resnet18-raw",
+        "the same, whose shortcuts see what is not activated",
+        "resnet:PreActResNet18",
+        {"raw": True},
+    ),
+    Architecture(
+        "preact-resnet18-bn",
+        "the same with a batch-norm before the pooling, as most robust ones have it",
+        "resnet:PreActResNet18",
+        {"final_bn": True},
     ),
     *(
         Architecture(
@@ -88,7 +88,7 @@ _ARCHITECTURES = (
         "the same behind a standardisation of each image (arXiv 1812.02637); any wrn-DEPTH-WIDTH-per-image",
         "wide_resnet:WideResNet",
         {"per_image": True},
-        pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})-per-image",
+        r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})-per-image",
     ),
     Architecture(
         "lwta-wrn-34-1",
@@ -99,18 +99,16 @@ _ARCHITECTURES = (
     ),
     *(
         Architecture(
-            f"torchvision-resnet{depth}",
-            f"torchvision's ResNet-{depth} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
+            f"torchvision-{name}",
+            f"torchvision's {title} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
             "torchvision_resnet:TorchvisionResNet",
-            {"depth": depth},
+            {"depth": depth, "width_per_group": width},
         )
-        for depth in (18, 34, 50, 101)
-    ),
-    Architecture(
-        "torchvision-wide-resnet50-2",
-        "torchvision's wide ResNet-50-2 (arXiv 1605.07146) with ImageNet's 7x7 stem",
-        "torchvision_resnet:TorchvisionResNet",
-        {"depth": 50, "width_per_group": 128},
+        for name, title, depth, width in (
+            ("resnet18", "ResNet-18", 18, 64),
+            ("resnet50", "ResNet-50", 50, 64),
+            ("wide-resnet50-2", "wide ResNet-50-2 (arXiv 1605.07146)", 50, 128),
+        )
     ),
     Architecture(
         "dm-wrn-28-10",
@@ -118,14 +116,10 @@ _ARCHITECTURES = (
         "deepmind_resnet:DMWideResNet",
         pattern=r"dm-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
     ),
-    *(
-        Architecture(
-            f"dm-preact-resnet{depth}",
-            f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
-            "deepmind_resnet:DMPreActResNet",
-            {"depth": depth},
-        )
-        for depth in (18, 34)
+    Architecture(
+        "dm-preact-resnet18",
+        "pre-activation ResNet-18 of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
+        "deepmind_resnet:DMPreActResNet",
     ),
     Architecture(
         "wrn-34-r",

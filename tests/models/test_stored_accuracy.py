@@ -2,7 +2,7 @@
 
 import pytest
 
-from robustbench_coded.models.metadata import stored_accuracy
+from robustbench_coded.models.archive import stored_accuracy
 
 
 @pytest.mark.parametrize(

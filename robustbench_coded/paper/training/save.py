@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 import robustbench_coded
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.archive import KEY
 from robustbench_coded.models.loading import check_data, load_checkpoint
-from robustbench_coded.models.metadata import KEY
 from robustbench_coded.models.normalisation import named
 from robustbench_coded.paper.training import listener, recipes
 from robustbench_coded.paper.training.config import TrainConfig
