@@ -134,28 +134,23 @@ def with_tables(text: str) -> str:
 
 
 def gains_table() -> list[Sequence[str]]:
-    """What RCI gains, in points, by network and budget, the smallest budget first; then normalised ones."""
-    rows = sorted(
-        gains(), key=lambda row: (row["eps_space"] != "pixel", float(row["eps"]), row["checkpoint"])
-    )
-    lines: list[Sequence[str]] = [
-        ("network", "eps", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
-    ]
-    for row in rows:
-        space = "" if row["eps_space"] == "pixel" else ", normalised"
-        lines.append((row["checkpoint"], budget(row) + space, *figures(row)))
+    """What RCI gains, by budget and network, the smallest budget first; then normalised ones."""
+    rows = {(row["eps_space"], float(row["eps"]), row["checkpoint"]): row for row in gains()}
+    budgets = sorted({key[:2] for key in rows}, key=lambda at: (at[0] != "pixel", at[1]))
+    lines: list[Sequence[str]] = [("eps", *NETWORKS)]
+    for space, eps in budgets:
+        cells = [rows[space, eps, network] for network in NETWORKS]
+        name = budget(cells[0]) + ("" if space == "pixel" else ", normalised")
+        lines.append((name, *map(figures, cells)))
     return lines
 
 
 def controls_table() -> list[Sequence[str]]:
-    """RCI and its controls, by budget and network."""
-    head = "network | eps | defence | clean | images | base model | under attack | gain, points | verdict"
-    lines: list[Sequence[str]] = [head.split(" | ")]
+    """RCI and its controls, by network and budget."""
+    lines: list[Sequence[str]] = [("network", "eps", *NAMES.values())]
     for network, eps, _ in CONTROLLED:
-        lines += [
-            (network, eps, name, percent(row["clean_accuracy"]), *figures(row))
-            for name, row in controlled(network, eps).items()
-        ]
+        found = controlled(network, eps)
+        lines.append((network, eps, *(figures(found[name]) for name in NAMES.values())))
     return lines
 
 
@@ -173,19 +168,19 @@ def attackers_table() -> list[Sequence[str]]:
     """RCI under every attacker of the default protocol, and under further attacks at smaller budgets."""
     runs = [ATTACKERS, *map(further_name, FURTHER_AT)]
     rows = [row for run in runs for row in rows_of(f"rci/{run}") if row["defence"] == "rci"]
-    return [
-        ("eps", "N", "attacker", "images", "base model", "RCI", "gain, points", "verdict"),
-        *((budget(row), row["n"], row["threat"], *figures(row)) for row in rows),
-    ]
+    lines: list[Sequence[str]] = [("eps", "N", *THREATS.values())]
+    for eps, n in dict.fromkeys((budget(row), row["n"]) for row in rows):
+        found = {row["threat"]: figures(row) for row in rows if (budget(row), row["n"]) == (eps, n)}
+        lines.append((eps, n, *(found.get(threat, "") for threat in THREATS)))
+    return lines
 
 
 def networks_table() -> list[Sequence[str]]:
-    """RCI around networks that others trained, and around the paper's architecture."""
-    lines: list[Sequence[str]] = [
-        ("network", "eps", "clean, RCI", "images", "base model", "RCI, N = 190", "gain, points", "verdict")
-    ]
-    for row in other_networks():
-        lines.append((row["checkpoint"], budget(row), percent(row["clean_accuracy"]), *figures(row)))
+    """RCI around networks that others trained, and around the paper's architecture, by budget."""
+    found = {(row["checkpoint"], budget(row)): figures(row) for row in other_networks()}
+    lines: list[Sequence[str]] = [("network", *PREACT_AT)]
+    for network in dict.fromkeys(network for network, _ in found):
+        lines.append((network, *(found.get((network, eps), "") for eps in PREACT_AT)))
     return lines
 
 
@@ -195,26 +190,14 @@ def other_networks() -> Iterator[dict[str, str]]:
         yield from filter(is_subject, rows_of(f"rci/{run}"))
 
 
-def figures(row: dict[str, str]) -> tuple[str, ...]:
-    """Images, accuracy of base model and defence, gain, and the verdict with its run."""
+def figures(row: dict[str, str]) -> str:
+    """The gain with its interval, accuracy of base model and defence, and the verdict with its run."""
     mark = "\u2020" if row["gain_interval_kind"] == "evaluated images" else ""
     return (
-        image_count(row),
-        percent(row["base_accuracy"]),
-        f"{interval(row, 'accuracy', 'ci')}{mark}",
-        f"{interval(row, 'gain', 'gain')}{mark}",
-        f"[{row['verdict']}](../reports/{row['run']}/report.md)",
+        f"{interval(row, 'gain', 'gain')}{mark} "
+        f"({percent(row['base_accuracy'])} \u2192 {percent(row['accuracy'])}), "
+        f"[{row['verdict']}](../reports/{row['run']}/report.md)"
     )
-
-
-def image_count(row: dict[str, str]) -> str:
-    """On how many images a verdict rests."""
-    (ensemble,) = (
-        line
-        for line in rows_of(row["run"], "summary")
-        if line["attack"] == "ensemble" and all(line[column] == row[column] for column in OF_A_VERDICT)
-    )
-    return f"{int(ensemble['examples']):,}"
 
 
 def gains() -> Iterator[dict[str, str]]:
@@ -241,7 +224,11 @@ def rows_of(run: str, table: str = "verdicts") -> Iterator[dict[str, str]]:
                 yield {**row, "run": run}
 
 
-OF_A_VERDICT = ("checkpoint", "defence", "k", "n", "threat", "eps", "eps_space")
+THREATS = {
+    "batch/unknown": "whole batches",
+    "batch/known": "whole batches, known order",
+    "victim/unknown": "single victims",
+}
 NAMES = {"rci": "RCI", "coded": "code in a fixed order", "noise[sigma=0.02]": "Gaussian noise, sigma 0.02"}
 SUBJECT = {"defence": "rci", "k": "128", "n": "190"}
 
