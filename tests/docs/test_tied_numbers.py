@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-JPEG, LWTA = "published:jpeg", "relaxed-pgd-20+momentum=1"
-PURIFICATION, RESET = "published:diffusion-purification", "published:stateful-detection[state=4x16]"
+JPEG, RELAXED = "published:jpeg", "relaxed-pgd-20+momentum=1"
+PURIFICATION, PERSISTENT = "published:diffusion-purification", "published:stateful-detection[state=4x16]"
 NOISE, BEHIND_NOISE = "published:heterogeneous-noise", "published:random-noise-defence"
 # The page's words around the figure, the run, and the row by its defence, attack, and what else is not usual.
 BOARD = [
@@ -17,13 +17,13 @@ BOARD = [
     ("and {} ([digits]", "board-digits", "published:anti-adversary", "ensemble", {}),
     ("transforms**: {} on", "board-cifar10-random-transforms", "published:random-transforms", "ensemble", {}),
     ("**Diffusion purification** retains {},", "board-digits-kept", PURIFICATION, "ensemble", {}),
-    ("withstands Square ({})", "board-digits-memory-kept", RESET, "square-200", {}),
-    ("that lie far apart ({},", "board-digits-memory-kept", RESET, "random-200+apart=0.6", {}),
+    ("withstands Square ({})", "board-digits-memory-kept", PERSISTENT, "square-200", {}),
+    ("that lie far apart ({},", "board-digits-memory-kept", PERSISTENT, "random-200+apart=0.6", {}),
     ("(HopSkipJump: {} instead", "board-digits-random-noise", BEHIND_NOISE, "hopskipjump-500", {}),
     ("instead of {})", "board-digits-random-noise", "standard", "hopskipjump-500", {}),
     ("EOT attacks leave {} ", "board-digits-random-noise", BEHIND_NOISE, "eot10-pgd-20", {}),
     ("PGD-10 leaves {}, the same", "lwta", "standard", "pgd-10", {}),
-    ("a relaxed softmax {} ", "lwta", "standard", LWTA, {}),
+    ("a relaxed softmax {} ", "lwta", "standard", RELAXED, {}),
 ]
 PITFALLS = [
     ("JPEG: {} under `pgd-100`", "board-digits", JPEG, "pgd-100", {}),
