@@ -50,7 +50,8 @@ def no_figures(request):
 def robust_perceptron(tmp_path_factory):
     """A file of a perceptron of digits on pixels in [0, 1], trained by FGSM at 0.15 (arXiv 2001.03994).
 
-    Behind other normalisations it answers nearly as many images rightly, and is robust to another degree.
+    ``own.py:build`` beside it is the network. Behind other normalisations it answers nearly as many images
+    rightly, and is robust to another degree.
     """
     import torch
     from torch import nn
@@ -75,6 +76,10 @@ def robust_perceptron(tmp_path_factory):
             optimiser.step()
     path = tmp_path_factory.mktemp("networks") / "robust.pt"
     torch.save(network.state_dict(), path)
+    path.with_name("own.py").write_text(
+        "from torch import nn\n"
+        "def build(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))\n"
+    )
     return path
 
 

@@ -198,7 +198,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     if not adaptive:
         # Where queries ran instead, there are no gradients to ask for.
         queries = [result for result in others if result.made_by.knows != "submitted"]
-        wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
+        wanted = [doubled_steps(lowest(queries)), *presets.LAST_RESORT] if queries else []
         return not_run(
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
         )
@@ -214,9 +214,9 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
         if rivals and not (check is not None and check.failed):
             rival = lowest(rivals)
             more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
-            if rival in signs or _is_search(rival) or not ensemble.has_base:
-                roundabout = presets.possible(presets.ROUNDABOUT, has_base=ensemble.has_base)
-                more += [*roundabout, *(presets.SEARCHES if rival in signs else ())]
+            if ensemble.has_base and (rival in signs or _is_search(rival)):
+                more.append(presets.ROUNDABOUT)
+            more += presets.SEARCHES if rival in signs else ()
             fault = "an attack without the defence's gradients is stronger"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):

@@ -1,19 +1,23 @@
 """Checkpoint files as bytes: safetensors, and those of torch.save, of today's zip format and of the one
-before it; what is not one of them is refused by name.
+before it; what is not one of them is refused by name. And what stands beside the weights in them:
+architecture, normalisation, accuracy.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 from robustbench_coded.models.refusal import (
     MAX_FILE_BYTES,
     MAX_HEADER_BYTES,
@@ -23,6 +27,8 @@ from robustbench_coded.models.refusal import (
 )
 from robustbench_coded.models.shipped import present, split_entry
 from robustbench_coded.models.torch_file import LEGACY_MAGIC, read_torch
+
+ACTIVATIONS = re.compile(rb"ctorch\.nn\.modules\.activation\n([A-Za-z0-9]{1,40})\n")  # as a pickle names them
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,6 @@ class Archive:
         contents: the object inside; for safetensors a dict of tensors.
         metadata: text entries of a safetensors header; empty for the others.
         entry: of ``FILE#ENTRY``: which of its networks is asked for.
-        sources: of the classes of pickled modules, by name, where it holds any; never run.
         activation: the only class of ``torch.nn.modules.activation`` that its pickle names; else empty.
     """
 
@@ -48,7 +53,6 @@ class Archive:
     contents: Any
     metadata: dict[str, str]
     entry: str | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
     activation: str = ""
 
 
@@ -65,12 +69,10 @@ def read_archive(path: str | Path) -> Archive:
     data = _read_bytes(path)
     kind = "torch"
     metadata: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    named: set[str] = set()
     try:
         if data.startswith((b"PK", LEGACY_MAGIC)):
             kind += "" if data.startswith(b"PK") else " (before 1.6)"
-            contents = read_torch(data, sources, named)
+            contents = read_torch(data)
         elif len(data) > 8 and data[8:9] == b"{":  # behind its header's length
             kind = "safetensors"
             contents, metadata = read_safetensors(data)
@@ -81,8 +83,9 @@ def read_archive(path: str | Path) -> Archive:
     sha256, entry = hashlib.sha256(data), split_entry(path)[1]
     if entry is not None:  # another network than the file's own, under another identity
         sha256.update(f"#{entry}".encode())
-    activation = named.pop() if len(named) == 1 else ""
-    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, sources, activation)
+    activations = set(ACTIVATIONS.findall(data))
+    activation = activations.pop().decode() if len(activations) == 1 else ""
+    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, activation)
 
 
 def _read_bytes(named: Path) -> bytes:
@@ -123,3 +126,99 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     # save_model leaves out a weight that is another one, too, and writes which.
     tied = {name: source for name, source in metadata.items() if source in tensors and name not in tensors}
     return {name: tensors[tied.get(name, name)] for name in (*header, *tied)}, metadata
+
+
+# Accuracies on clean images: ``best_prec1``, ``Test/Acc``, ``val_acc@1``. Those of a name with another word,
+# as ``train``, ``robust`` or ``pgd``, are other figures.
+_ACCURACY = re.compile(
+    r"((best|test|val|valid|validation|eval|clean|natural|nat|standard|std|final|last|metrics?)[_/ ]*)*"
+    r"(acc|accuracy|(acc|prec|top)[_@]?1)",
+    re.IGNORECASE,
+)
+
+
+def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The accuracy that a file states among the values beside its weights, in [0, 1], with its name.
+
+    One that says on which images comes before one that does not.
+    """
+    found = [
+        (not said[1], name, value if value <= 1 else value / 100)
+        for name, value in entries.items()
+        if (said := _ACCURACY.fullmatch(name)) and type(value) in (int, float) and 0 < value <= 100
+    ]
+    return min(found)[1:] if found else None
+
+
+KEY = "csrobust"  # the entry of a safetensors header that has this project's own, as JSON
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _MeanAndStd(msgspec.Struct):
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class _Known(msgspec.Struct):
+    """The entries that loading reads; a file may have others."""
+
+    arch: str | None = None
+    classes: Annotated[int, msgspec.Meta(ge=2)] | None = None
+    image_shape: tuple[Positive, Positive, Positive] | None = None
+    normalisation: str | _MeanAndStd | None = None
+
+
+def read_metadata(archive: Archive) -> dict[str, Any]:
+    """The entries under :data:`KEY`; empty where there are none.
+
+    ``arch`` (str), ``classes`` (int), ``image_shape`` ([channels, height, width]) and ``normalisation`` (a
+    known name, or ``mean`` and ``std``) are checked here; the others (``data``, ``recipe``, ``seed``,
+    ``accuracy`` and so on) are passed on.
+
+    Raises:
+        Refused: not JSON, or one of those entries of another form.
+    """
+    try:
+        metadata = json.loads(archive.metadata.get(KEY, "{}"))
+        msgspec.convert(metadata, _Known)
+    except msgspec.ValidationError as error:
+        raise Refused(f"its metadata entry {KEY}: {str(error)[:150]}") from None
+    except (ValueError, RecursionError):
+        raise Refused(f"its metadata entry {KEY} is not JSON") from None
+    return metadata
+
+
+def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
+    """Single values stored beside the weights by others, such as ``best_prec1``; long texts are left out."""
+    beside = archive.metadata if archive.metadata else archive.contents
+    entries: dict[str, str | int | float | bool] = {}
+    for name, value in beside.items() if isinstance(beside, dict) else ():
+        if not isinstance(name, str) or name == KEY:
+            continue
+        if isinstance(value, Tensor) and value.numel() == 1 and _ACCURACY.fullmatch(name):
+            value = float(value)  # as much older code stores it
+        if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
+            entries[name] = value
+    return entries
+
+
+def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisation | None:
+    """The normalisation that checked metadata name, for that many channels.
+
+    Raises:
+        Refused: there is none of that name, or it is for another number of channels.
+    """
+    stored = metadata.get("normalisation")
+    if stored is None:
+        return None
+    try:
+        if isinstance(stored, str):
+            normalisation = KNOWN.get(channels, {}).get(stored)
+        else:
+            normalisation = named(tuple(stored["mean"]), tuple(stored["std"]))
+    except ValueError as error:
+        raise Refused(f"its metadata's normalisation: {error}") from None
+    if normalisation is None or len(normalisation.mean) != channels:
+        raise Refused(f"its metadata's normalisation is not for {channels} channels; pass --normalize")
+    return normalisation

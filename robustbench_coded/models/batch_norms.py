@@ -5,27 +5,18 @@ behind the right normalisation, reproduces these on images of the same data. A b
 before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from statistics import median
-from typing import TypeVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.data.representative import representative_order
 from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Candidate, Trials
-from robustbench_coded.models.prepare import multiplies_bfloat16
-
-FEW = (
-    0.1  # a right network's score on n representative images is about this divided by n, because they are few
-)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,23 +38,13 @@ class Fingerprint:
     def median(self) -> float:
         return median(self.divergences)
 
-    @cached_property
+    @property
     def score(self) -> float:
         """One number to compare candidates by: the square of the mean root, so that every layer counts.
 
         A part that only the last layers see does not move the median.
         """
         return (sum(divergence**0.5 for divergence in self.divergences) / len(self.divergences)) ** 2
-
-    @property
-    def by_chance(self) -> float:
-        """The score of the correct network due to the small number of images."""
-        return FEW / self.images
-
-    @property
-    def excess(self) -> float:
-        """The score less the part that is due to the number of images."""
-        return max(0.0, self.score - self.by_chance)
 
     def departs_at(self, limit: float) -> str:
         """The first layer beyond ``limit``; the furthest where none is."""
@@ -176,18 +157,15 @@ class BatchNormEvidence:
 # last two as many as so many multiplications pay for.
 FIRST_IMAGES = (16, 64)
 FEW_IMAGES, FEW_MULTIPLICATIONS = (16, 64), 4e9
-FINAL_IMAGES, FINAL_MULTIPLICATIONS = (96, 512), 12e9
+FINAL_IMAGES, FINAL_MULTIPLICATIONS = (128, 1024), 20e9
 
-TAKEN = 16  # pairs of a candidate and a kind of images behind which whole networks are compared
-RIVALS = 4  # that are taken to more images
-# What is so many times worse than the best, beyond so many times what is by chance, goes no further.
-CLEARLY_WORSE, CHANCES = 4.0, 3.0
-
-End = tuple[Candidate, str]
+TAKEN, RIVALS = 16, 4  # candidates behind which whole networks are compared, and those with more images
+CLEARLY_WORSE = 4.0  # times as far as the nearest
+CHANCE = 0.3  # over the number of images: so far three times the right network is, because they are few
 
 
 def nearest(
-    trials: Trials, candidates: Iterable[Candidate], kept: Collection[Candidate]
+    trials: Trials, candidates: Sequence[Candidate], kept: Collection[Candidate]
 ) -> list[BatchNormEvidence]:
     """The candidates that are not clearly worse than another, each on the kind of training images that fits
     it best, nearest first.
@@ -197,44 +175,40 @@ def nearest(
         candidates: those that come into question.
         kept: those that stay whatever comes closer.
     """
-    images = trials.images[representative_order(trials.images, FINAL_IMAGES[1])]
-    few = min(trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS), len(images))
-    most = min(trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS), len(images))
-    kinds = {kind: make(images.clone(), torch.Generator().manual_seed(0)) for kind, make in KINDS.items()}
-    device = trials.device
-    # Rounding moves a score by less than a tenth of what is by chance.
-    rounds = multiplies_bfloat16(device) and not trials.samples
 
-    def look(end: End, count: int, layers: int | None = None) -> Fingerprint:
+    def look(candidate: Candidate, kind: str, count: int, layers: int | None) -> BatchNormEvidence:
         torch.manual_seed(0)
-        with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
-            model = trials.model(end[0])
-            norms = trained_batch_norms(model.network)
-            return fingerprint(model, norms, kinds[end[1]][:count].to(device), layers)
+        model = trials.model(candidate)
+        images = KINDS[kind](trials.spread(count), torch.Generator().manual_seed(0)).to(trials.device)
+        seen = fingerprint(model, trained_batch_norms(model.network), images, layers)
+        return BatchNormEvidence(candidate, kind, seen)
 
-    ends = [(candidate, kind) for candidate in candidates for kind in kinds]
+    few = trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS)
+    most = trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
+    ends = [(candidate, kind) for candidate in candidates for kind in KINDS]
     stays = [end for end in ends if end[0] in kept]
     for count in FIRST_IMAGES:
-        ends = not_clearly_worse((look(end, min(count, len(images)), 1), end) for end in ends)
-    ends, count = ends[:TAKEN], few
-    while True:
-        looks = [(look(end, count), end) for end in dict.fromkeys([*ends, *stays])]
-        looks = sorted(looks, key=lambda entry: entry[0].score, reverse=True)
-        best = list({end[0]: (seen, end) for seen, end in looks}.values())[::-1]  # on the kind that fits best
-        best.sort(key=lambda entry: entry[0].score)
-        if count >= most:
-            return [BatchNormEvidence(*end, seen) for seen, end in best]
-        ends = not_clearly_worse(best)[:RIVALS]
-        stays = [end for _, end in best if end[0] in kept]
-        count = min(2 * count, most)
+        ends = [(one.candidate, one.kind) for one in closest([look(*end, count, 1) for end in ends])]
+    ends = ends[:TAKEN]
+    for count in (few, most):
+        looks = sorted((look(*end, count, None) for end in dict.fromkeys([*ends, *stays])), key=_score)
+        best = [next(one for one in looks if one.candidate == each) for each in _candidates(looks)]
+        ends = [(one.candidate, one.kind) for one in closest(best)][:RIVALS]
+        stays = [(one.candidate, one.kind) for one in best if one.candidate in kept]
+    return best
 
 
-def not_clearly_worse(scored: Iterable[tuple[Fingerprint, T]]) -> list[T]:
-    """The best, best first, without what is clearly worse than the first of them.
+def _score(one: BatchNormEvidence) -> float:
+    return one.score
 
-    What the best score owes to the small number of images is taken off before it is multiplied.
-    """
-    ordered = sorted(scored, key=lambda entry: entry[0].score)
-    best = ordered[0][0]
-    limit = best.score + (CLEARLY_WORSE - 1) * best.excess + CHANCES * best.by_chance
-    return [item for fingerprint, item in ordered if fingerprint.score <= limit]
+
+def _candidates(looks: Sequence[BatchNormEvidence]) -> list[Candidate]:
+    return list(dict.fromkeys(one.candidate for one in looks))
+
+
+def closest(looks: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
+    """The nearest, nearest first, without what is clearly worse than the first, by chance or not."""
+    ordered = sorted(looks, key=_score)
+    best = ordered[0]
+    limit = max(CLEARLY_WORSE * best.score, best.score + CHANCE / best.fingerprint.images)
+    return [one for one in ordered if one.score <= limit]

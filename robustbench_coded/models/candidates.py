@@ -1,11 +1,9 @@
-"""Candidates: architectures and normalisations that one file's weights fit, what labelled images say of each,
-and the question that is asked where nothing decides between them.
+"""Candidates: architectures and normalisations that one file's weights fit, on labelled images.
 
 A network that was trained adversarially often answers more images rightly behind a wrong normalisation, and
 is robust behind the right one alone. So labels order candidates for a person, and choose none.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,17 +11,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.sequential_names import (
-    ACTIVATIONS,
-    published_stacks,
-    stack_names,
-    with_activation,
-)
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel, multiplications
-from robustbench_coded.models.refusal import shapes_in
 from robustbench_coded.models.registry import find
 
 ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster than 128
@@ -31,52 +22,27 @@ ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster th
 # Fewest and most labelled images of a candidate, and the multiplications that all of them together may cost:
 # a core makes about 20e9 of these a second.
 LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, 2048), 30e9
-LINES = 3  # of a question
-NONE_OF_THESE = "  if none of these is your network, pass --arch file.py:build"
 
 TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
-LIKELY = 4  # networks of the same weights that come into question
-OTHERS = ("elu", "gelu", "tanh")  # activations that come into question where nothing says one
 
 
-def published_definition(checkpoint: Checkpoint) -> str | None:
-    """The published definition that a network is, in words; None where nobody knows.
+def unknown_parts(checkpoint: Checkpoint) -> list[str]:
+    """The parts that the published definition with its weights leaves open, in words.
 
-    Plain stacks of layers are written by everybody: a definition in ``published_stacks.toml`` has to agree in
-    the names and shapes of all weights, and the numbers of an ``nn.Sequential`` have to show where its
-    activations stand: what lies between layers with names is in a forward pass that everybody edits. How many
-    heads a transformer of this project has is a guess, of 64 channels each, which is right of timm's sizes.
-    The other architectures are published definitions themselves.
+    How many heads a transformer of this project has is a guess, of 64 channels each, which is right of timm's
+    sizes. Layers that an ``nn.Sequential`` numbers may be written by anybody, and the pickle that holds one
+    names its activation.
     """
-    arch = checkpoint.arch
-    if arch.startswith("vit-"):
-        _, _, width, depth, _ = arch.split("-")
-        return "timm's vision transformer" if (width, depth) in TIMM_SIZES else None
-    if not arch.startswith("sequential-") or re.fullmatch(r"sequential-\d+-f\d+-l", arch):
-        return "names and shapes"  # a single matrix has nothing beside it, unless it drives spiking neurons
-    numbered = all(name.split(".")[-2:-1] and name.split(".")[-2].isdecimal() for name in checkpoint.names)
-    known = published_stacks().get(arch, {})
-    if not numbered or "layers" in known or checkpoint.activation not in ("", "ReLU"):
-        return None
-    return known.get("definition")
+    family, *numbers = checkpoint.arch.split("-")
+    if family == "vit" and (numbers[1], numbers[2]) not in TIMM_SIZES:
+        return ["heads"]
+    return ["activations"] if family == "wong" and checkpoint.activation not in ("", "ReLU") else []
 
 
 def networks_of(checkpoint: Checkpoint) -> list[str]:
     """The architectures that have the checkpoint's weights, as ``--arch`` takes them, the likeliest first."""
-    arch = checkpoint.arch
-    if ":" in arch or (published_definition(checkpoint) and arch.startswith("sequential-")):
-        return [arch]
-    if not arch.startswith("sequential-"):
-        beside = find(arch)[0].beside
-        return [arch, f"{arch}{beside}"] if beside else [arch]
-    names = stack_names(shapes_in(checkpoint.network.state_dict()), checkpoint.image_size)
-    hint = checkpoint.activation.lower()
-    likely = list(dict.fromkeys([arch, *names]))[:LIKELY]
-    if hint in ACTIVATIONS:
-        return [with_activation(name, hint) for name in likely]
-    if hint or checkpoint.normalisation is None:  # it asks for the normalisation first
-        return likely
-    return list(dict.fromkeys([*likely, *(with_activation(arch, other) for other in OTHERS)]))
+    beside = "" if ":" in checkpoint.arch else find(checkpoint.arch)[0].beside
+    return [checkpoint.arch, *([f"{checkpoint.arch}{beside}"] if beside else [])]
 
 
 @dataclass(frozen=True)
@@ -109,7 +75,7 @@ class Labelled:
     """A candidate on labelled images.
 
     Attributes:
-        rightly: [n] bool, which of the first n images it answers rightly.
+        rightly: [n] bool, which of the n images it answers rightly.
     """
 
     candidate: Candidate
@@ -150,7 +116,7 @@ def model_of(checkpoint: Checkpoint, candidate: Candidate, device: torch.device)
 
 @dataclass
 class Trials:
-    """Candidates of one checkpoint on the same images; each image once.
+    """Candidates of one checkpoint on the same images.
 
     Attributes:
         checkpoint: as loaded.
@@ -163,7 +129,6 @@ class Trials:
     images: Tensor
     labels: Tensor | None
     device: torch.device
-    _rightly: dict[Candidate, Tensor] = field(default_factory=dict)
 
     @cached_property
     def cost(self) -> int:
@@ -171,14 +136,14 @@ class Trials:
         image = self.images[:1].contiguous().to(self.device)
         return multiplications(self.checkpoint.network.to(self.device), image)
 
-    @property
-    def samples(self) -> bool:
-        """True if the network draws in every answer."""
-        return bool(getattr(self.checkpoint.network, "samples", False))
-
     def model(self, candidate: Candidate) -> PixelModel:
         """See :func:`model_of`."""
         return model_of(self.checkpoint, candidate, self.device)
+
+    def spread(self, count: int) -> Tensor:
+        """At most so many of the images, evenly spread over all of them."""
+        count = min(count, len(self.images))
+        return self.images[torch.arange(count) * len(self.images) // count]
 
     def affordable(self, limits: tuple[int, int], total: float, candidates: int = 1) -> int:
         """Images that so many multiplications pay for, within these limits."""
@@ -195,60 +160,12 @@ class Trials:
         """
         if self.labels is None:
             return []
-        limits = fewest, LABELLED_IMAGES[1]
-        count = self.affordable(limits, LABELLED_MULTIPLICATIONS, len(candidates))
+        most = self.affordable((fewest, LABELLED_IMAGES[1]), LABELLED_MULTIPLICATIONS, len(candidates))
+        labels, rows = self.labels[:most], []
         for candidate in candidates:
-            known = self._rightly.get(candidate, torch.empty(0, dtype=torch.bool))
-            if len(known) < min(count, len(self.images)):
-                torch.manual_seed(len(known))  # networks that sample draw alike for every candidate
-                pieces, model = self.images[len(known) : count].split(ANSWERED_AT_ONCE), self.model(candidate)
-                answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
-                known = torch.cat([known, torch.cat(answers) == self.labels[len(known) : count]])
-                self._rightly[candidate] = known
-        return [Labelled(candidate, self._rightly[candidate][:count]) for candidate in candidates]
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question to the user: which candidate is right.
-
-    Attributes:
-        why: what is not known, a clause.
-        choices: candidates, the likeliest first; at most LINES.
-        labelled: the same on labelled images; empty where there are no labels.
-        distances: of the candidates' batch-norms from what they remember; empty where none remembers.
-        classes: number of classes.
-    """
-
-    why: str
-    choices: tuple[Candidate, ...]
-    labelled: tuple[Labelled, ...]
-    distances: tuple[float, ...]
-    classes: int
-
-    @property
-    def heading(self) -> str:
-        """The question, in one line."""
-        figures = ["right answers of labelled images"] if self.labelled else []
-        figures += ["distance of its batch-norms from their statistics"] if self.distances else []
-        shown = f" ({', '.join(figures)})" if figures else ""
-        why = self.why
-        if self.labelled and all(row.at_chance(self.classes) for row in self.labelled):
-            why += "; even the best of these lines answers as by chance, so the images may not be its own"
-        return (
-            f"{why}. State the network as it was trained, as in one of these lines{shown}: an adversarially "
-            "trained network may answer more rightly behind a wrong normalisation, so labels do not choose; "
-            "`csrobust eval --guess` takes the first line"
-        )
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """The candidates, one a line, their figures behind the options to copy, and the last way out."""
-        figures: list[list[str]] = [[] for _ in self.choices]
-        for figure, row in zip(figures, self.labelled, strict=False):
-            figure.append(f"{row.accuracy:.1%} of {len(row.rightly)}")
-        for figure, distance in zip(figures, self.distances, strict=False):
-            figure.append(f"{distance:.2g}")
-        shown = (f"  ({', '.join(figure)})" if figure else "" for figure in figures)
-        lines = (f"  {choice.flags}{behind}" for choice, behind in zip(self.choices, shown, strict=True))
-        return (*lines, NONE_OF_THESE)
+            torch.manual_seed(0)  # networks that sample draw alike for every candidate
+            model = self.model(candidate)
+            pieces = self.images[:most].split(ANSWERED_AT_ONCE)
+            answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
+            rows.append(Labelled(candidate, torch.cat(answers) == labels))
+        return rows

@@ -7,9 +7,8 @@ from functools import lru_cache
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
-from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
+from robustbench_coded.models.architectures.deepmind_resnet import dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.sequential_names import ends_of, stack_names
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.refusal import (
@@ -21,9 +20,8 @@ from robustbench_coded.models.refusal import (
     compare,
     shapes_in,
 )
-from robustbench_coded.models.state_dict import IN_PARTS
 
-# Where the architectures here keep the layer that tells the classes.
+# Where the architectures here keep the layer that tells the classes; others have it last.
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
 # The names that families derive from shapes.
@@ -32,20 +30,30 @@ DERIVING = (
     wide_resnet.wide_resnet_name,
     vit_name,
     dm_wide_resnet_name,
-    dm_preact_resnet_name,
     wide_resnet.robust_wide_resnet_name,
     resnet_cifar_name,
 )
 
-# What the layers that sample keep beside weights: a temperature, or a name of their own.
-# Attention, as XCiT's, has temperatures and draws nothing.
-_SAMPLING = re.compile(
-    r"(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
-    re.IGNORECASE,
+# What weights are that are more than those of a network, by a pattern of their names, and what mends it.
+ADVICE = (
+    # A temperature, or a name of their own. Attention, as XCiT's, has temperatures and draws nothing.
+    (
+        r"(?i)(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
+        "its activation is stochastic ({}), of unknown kind",
+    ),
+    # Weight norm, spectral norm and masks of pruning, of torch's older functions and of parametrizations.
+    (
+        r"(^|\.)parametrizations\.|_orig$|(^|\.)weight_[guv]$",
+        "its weights are kept in parts ({}), as of weight norm, spectral norm or pruning; save the plain "
+        "ones (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or prune.remove)",
+    ),
+    # What torch.ao.quantization puts beside weights.
+    (
+        r"(^|[._])(fake_quant|activation_post_process)",
+        "it was trained quantisation-aware ({}): its network rounds weights and activations as well; state "
+        "the one that torch.ao.quantization prepared",
+    ),
 )
-
-# What torch.ao.quantization puts beside weights before a training that is quantisation-aware.
-_ROUNDING = re.compile(r"(^|[._])(fake_quant|activation_post_process)")
 
 
 @dataclass(frozen=True)
@@ -74,30 +82,33 @@ def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) ->
 
 
 def classes_of(shapes: Shapes) -> int | None:
-    """Number of classes, from the shape of the last linear layer."""
-    ends = ends_of(shapes)
-    named = (shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2)
-    return next(named, ends[1] if ends else None)
+    """Number of classes: rows of the head, or length of the last bias beside a matrix.
+
+    The matrix is a linear layer, or a 1x1 convolution where a network has no linear one.
+    """
+    if heads := [shapes[name][0] for name in HEADS if len(shapes.get(name, ())) == 2]:
+        return heads[0]
+    for sides in ((), (1, 1)):
+        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
+        biases = [name.removesuffix("weight") + "bias" for name in layers if name.endswith("weight")]
+        if lengths := [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]:
+            return lengths[-1]
+    return None
 
 
 def channels_of(shapes: Shapes) -> int | None:
     """Channels of the image: 3 where a convolution takes 3, else the fewest that one takes."""
-    if ends := ends_of(shapes):
-        return ends[0]
     inputs = {shape[1] for shape in shapes.values() if len(shape) == 4}
     return 3 if 3 in inputs else min(inputs, default=None)
 
 
-def recognise(
-    shapes: Shapes, arch: str | None = None, prefix: str = "", side: int | None = None
-) -> Recognised:
+def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Recognised:
     """Finds the architecture whose weights have exactly these names and shapes.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
         arch: only this one is tried; None for all that are known.
         prefix: what was taken off the names in the file, for messages.
-        side: height and width of the data's images, by which a stack of layers is read; None where unknown.
     Raises:
         Refused: none fits; the closest are named with what differs.
         InputError: ``arch`` is not known.
@@ -107,7 +118,7 @@ def recognise(
     classes, channels = classes_of(shapes), channels_of(shapes)
     if classes is not None and classes < 2:
         raise Refused(f"its last layer answers {classes} class; {ONE_LOGIT}")
-    candidates = [arch] if arch is not None else _candidates(shapes, side)
+    candidates = [arch] if arch is not None else _candidates(shapes)
     differences = []
     for candidate in candidates:
         try:
@@ -127,19 +138,9 @@ def recognise(
                 candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
             )
         differences.append(difference)
-    if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
-        raise Unrecognised(f"its activation is stochastic ({prefix}{stochastic[0][:80]}), of unknown kind")
-    if parts := [name for name in shapes if IN_PARTS.search(name)]:
-        raise Unrecognised(
-            f"its weights are kept in parts ({prefix}{parts[0][:80]}), as of weight norm, spectral norm or "
-            "pruning; save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, "
-            "remove_weight_norm or prune.remove)"
-        )
-    if rounded := [name for name in shapes if _ROUNDING.search(name)]:
-        raise Unrecognised(
-            f"it was trained quantisation-aware ({prefix}{rounded[0][:80]}): its network rounds weights and "
-            "activations as well; state the one that torch.ao.quantization prepared"
-        )
+    for pattern, said in ADVICE:
+        if found := next((name for name in shapes if re.search(pattern, name)), None):
+            raise Unrecognised(said.format(f"{prefix}{found[:80]}"))
     if arch and differences:
         raise Unrecognised(f"its weights are not those of {differences[0]}")
     raise Unrecognised(f"no known architecture has these weights{_nearest(differences, shapes, prefix)}")
@@ -159,15 +160,10 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes, prefix: str) -
     return f"; none is near: it begins with {', '.join(first)}"
 
 
-def _candidates(shapes: Shapes, side: int | None) -> list[str]:
+def _candidates(shapes: Shapes) -> list[str]:
     derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
-    derived += (stack_names(shapes, side) or stack_names(shapes))[:1]
-    fixed = [
-        name
-        for name, architecture in registry.MODELS.items()
-        if architecture.pattern is None and architecture.resolver is None and name not in derived
-    ]
-    return [*derived, *fixed]
+    fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
+    return list(dict.fromkeys([*derived, *fixed]))
 
 
 def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[str]:
@@ -175,13 +171,6 @@ def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[st
         return [f"{name} was given, and all {difference.expected} weights fit it"]
     notes = [f"{name}: all {difference.expected} weights have its names and shapes"]
     if stochastic := registry.find(name)[0].stochastic:
-        notes.append(
-            f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
-        )
-    if registry.find(name)[0].takes_image_size:
-        heads = name.rpartition("-")[2]
-        notes.append(
-            f"the number of attention heads, {heads}, is a guess of 64 channels each, shapes do not tell; "
-            "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
-        )
+        said = f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
+        notes.append(said)
     return notes

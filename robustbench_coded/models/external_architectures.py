@@ -149,11 +149,9 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
                 yield before, " and ".join(filter(None, (off, f"{child + '.'!r} put before it")))
     for path, module in [("", network), *((f"{name}.", network.get_submodule(name)) for name in children)]:
         convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
-        if convert is not None:
-            converted = _converted(convert, weights.tensors, module)
-            if converted is not None:
-                named = {path + name: tensor for name, tensor in converted.items()}
-                yield named, "old names converted by the library"
+        with suppress(Exception):  # made for one kind of file, it can fail on others in any way
+            converted = convert(dict(weights.tensors), module) if convert is not None else {}
+            yield {path + name: x for name, x in converted.items()}, "old names converted by the library"
     if (mapped := _as_its_class_loads(network, weights.original)) is not None:
         yield dict(mapped), "names as its class maps them"
 
@@ -174,16 +172,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
         return None
     unloaded = [info.get(kind) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
     return None if any(unloaded) else loaded.state_dict()
-
-
-def _converted(
-    convert: Callable[..., Mapping[str, Tensor]], tensors: Mapping[str, Tensor], module: nn.Module
-) -> Mapping[str, Tensor] | None:
-    """What a library's converter of old checkpoints makes of them; None where it does not take them."""
-    try:
-        return convert(dict(tensors), module)
-    except Exception:  # made for one kind of file, it can fail on others in any way
-        return None
 
 
 def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
@@ -224,20 +212,8 @@ def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
-    shapes = refusal.shapes_in(tensors)
-    heads = detect.classes_of(shapes)
-    if heads is not None:
-        return heads
-    # A linear layer, or a 1x1 convolution where a network has no linear one.
-    for sides in ((), (1, 1)):
-        layers = [name for name, shape in shapes.items() if len(shape) >= 2 and shape[2:] == sides]
-        weights = [name for name in layers if name.rpartition(".")[2] == "weight"]
-        biases = [name.removesuffix("weight") + "bias" for name in weights]
-        lengths = [shapes[bias][0] for bias in biases if len(shapes.get(bias, ())) == 1]
-        if lengths:
-            return lengths[-1]
-    return None
+    """Number of classes of a network of unknown names (`detect.classes_of`)."""
+    return detect.classes_of(refusal.shapes_in(tensors))
 
 
 def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:

@@ -1,6 +1,6 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,22 +10,18 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
-from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.archive import (
+    plain_entries,
+    read_archive,
+    read_metadata,
+    stored_normalisation,
+)
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
-from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
-from robustbench_coded.models.refusal import (
-    COUNTER,
-    Refused,
-    Unrecognised,
-    shapes_in,
-    source_hint,
-    stating,
-)
-from robustbench_coded.models.state_dict import StateDict, read_state_dict
-from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
+from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating
+from robustbench_coded.models.state_dict import Reading, StateDict, one_of, read_state_dict, readings
 
 
 @dataclass(frozen=True)
@@ -48,9 +44,7 @@ class Checkpoint:
         normalisation_source: ``given``, ``stored`` or ``guessed``.
         notes: what was recognised and why, a sentence each.
         entries: single values beside the weights.
-        names: of the network's weights, as the file has them.
         layout: how the weights lay in the file, without them.
-        sources: of the classes of pickled modules in it, by name; never run.
         activation: the only class of activations that its pickle names, as ``ELU``; else empty.
     """
 
@@ -70,15 +64,8 @@ class Checkpoint:
     normalisation_source: Literal["given", "stored", "guessed"]
     notes: tuple[str, ...]
     entries: dict[str, str | int | float | bool]
-    names: tuple[str, ...]
     layout: StateDict
-    sources: Mapping[str, str]
     activation: str
-
-    @property
-    def hint(self) -> str:
-        """Where the source of its network is to be seen; empty where the file has none."""
-        return source_hint(self.path, self.sources)
 
 
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
@@ -136,28 +123,22 @@ def assemble(
     """
     if arch is not None and is_library(arch):
         library, _, name = arch.partition(":")
-        if (assembled := load("libraries", library)(name, weights, path, metadata)) is None:
-            raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
+        assembled: Assembled = load("libraries", library)(name, weights, path, metadata)
         return assembled
     if arch is not None and ":" in arch:
         return own_network(arch, weights, metadata, image_shape)
     try:
-        return _known(arch, weights, metadata, image_shape)
+        return _known(arch, weights, metadata)
     except Refused as refused:
-        if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
-            return assembled
         if arch is None and (path.parent / "config.json").is_file():
             message = f"{refused}; --arch hf: takes the network that config.json describes"
             raise type(refused)(message) from None
         raise
 
 
-def _known(
-    arch: str | None, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
-) -> Assembled:
+def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     """A network of the registry."""
-    side = image_shape[1] if image_shape else None
-    recognised, weights = _recognised(arch, weights, metadata.get("arch"), side)
+    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
@@ -168,34 +149,36 @@ def _known(
     return Assembled(recognised, network, weights)
 
 
-def _recognised(
-    arch: str | None, weights: StateDict, stored: Any, side: int | None
-) -> tuple[Recognised, StateDict]:
+def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
     """One of the registry: as the user says, else as the file says, else by the weights."""
     if arch is None and stored is not None:
         try:
-            recognised, weights = _recognised(stored, weights, None, side)
+            recognised, weights = _recognised(stored, weights, None)
         except (InputError, Refused) as error:
             raise Unrecognised(f"its metadata say {str(stored)[:80]}: {error}") from None
         note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
         return replace(recognised, notes=(note,)), weights
+
+    def read(weights: StateDict) -> Recognised:
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes))
+
     try:
-        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes), side), weights
+        return read(weights), weights
     except Refused as refused:
-        why, fitting = refused, list[tuple[Reading, Recognised]]()
-        for reading in readings(weights, arch):
-            try:
-                shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
-                fitting.append((reading, recognise(shapes, arch, prefix, side)))
-            except Refused as error:
-                # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
-                if reading.whole or not isinstance(error, Unrecognised):
-                    why = error
-        if not fitting:
-            raise why from None
-        chosen = one_of([reading for reading, _ in fitting])
-        weights = beside_others(chosen, [reading for reading, _ in fitting])
-        return next(recognised for reading, recognised in fitting if reading is chosen), weights
+        why = refused
+    fitting: list[Reading] = []
+    for reading in readings(weights):
+        try:
+            read(reading.weights)
+            fitting.append(reading)
+        except Refused as error:
+            # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
+            if not reading.outside or not isinstance(error, Unrecognised):
+                why = error
+    if not fitting:
+        raise why from None
+    weights = one_of(fitting)
+    return read(weights), weights
 
 
 def load_checkpoint(
@@ -228,8 +211,7 @@ def load_checkpoint(
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         how = f"; {stating(str(path))}" if isinstance(refused, Unrecognised) else ""
-        hint = source_hint(archive.path, archive.sources) if how else ""
-        raise InputError(f"{archive.path}: {refused}{hint}{how}") from None
+        raise InputError(f"{archive.path}: {refused}{how}") from None
     is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,
@@ -248,9 +230,7 @@ def load_checkpoint(
         normalisation_source=source,
         notes=(*recognised.notes, *weights.notes, *notes),
         entries=plain_entries(archive),
-        names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
-        sources=archive.sources,
         activation=archive.activation,
     )
 

@@ -2,8 +2,8 @@
 
 Names and shapes of the weights decide the architecture where a published definition has them. The user's
 statement, the file's metadata or what batch-norms remember decide the normalisation. Batch-norms and labelled
-images have to confirm all of it; else the user is asked (``candidates.Question``). What is stated is
-evaluated as it is stated, with warnings of what speaks against it.
+images have to confirm all of it; else the user is asked. What is stated is evaluated as it is stated, with
+warnings of what speaks against it.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,11 @@ from torch import Tensor
 
 from attacks.accelerator import random_states_kept
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.archive import stored_accuracy, stored_normalisation
 from robustbench_coded.models.batch_norms import BatchNormEvidence, nearest, trained_batch_norms
-from robustbench_coded.models.candidates import (
-    LINES,
-    Candidate,
-    Labelled,
-    Question,
-    Trials,
-    networks_of,
-    published_definition,
-)
+from robustbench_coded.models.candidates import Candidate, Labelled, Trials, networks_of, unknown_parts
 from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 from robustbench_coded.threads import few_threads, subnormals_flushed
@@ -42,10 +34,16 @@ UNFAMILIAR = 0.015  # so far, as a median over the layers, they are not those of
 # Labels contradict where another normalisation is more accurate by more than an adversarially trained network
 # gains behind a wrong one.
 FAR_BELOW = 0.05
+# Beyond three standard errors, how far it may fall short of the accuracy that its file states: that may be of
+# the images of training.
+SHORTFALL = 0.05
 # The fewest images on which many candidates answer, and multiplications for those beside what is decided on.
 FEWEST, BESIDE_MULTIPLICATIONS = 16, 20e9
 
 BY_METADATA = "its metadata"  # decide an architecture
+
+LINES = 3  # of a question
+NONE_OF_THESE = "  if none of these is your network, pass --arch file.py:build"
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ class Recognition:
         accuracy: what the file states, by the entry's name.
         warnings: what speaks against it, a clause each.
         refusal: why it is not evaluated, in one line; empty where it is.
-        question: for the user instead; None if there is none, or the answer was guessed.
+        question: lines to choose from, with the options to copy; empty if there is no question, or the answer
+            was guessed.
     """
 
     candidate: Candidate
@@ -72,12 +71,11 @@ class Recognition:
     accuracy: tuple[str, float] | None
     warnings: tuple[str, ...]
     refusal: str
-    question: Question | None
+    question: tuple[str, ...] = ()
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
-        """The refusal as an error, with the candidates of its question."""
-        message = f"{checkpoint.path}: {self.refusal}{checkpoint.hint}"
-        return InputError(message, self.question.lines if self.question else ())
+        """The refusal as an error, with the lines of its question."""
+        return InputError(f"{checkpoint.path}: {self.refusal}", self.question)
 
     @property
     def sentence(self) -> str:
@@ -142,7 +140,7 @@ def _as_stated(trials: Trials) -> Recognition | None:
     (own,) = trials.labelled([candidate])
     if own.accuracy + own.error < stated or own.at_chance(checkpoint.classes):
         return None
-    return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "", None)
+    return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "")
 
 
 def _decided(trials: Trials, *, guess: bool) -> Recognition:
@@ -151,54 +149,51 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
     stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
     known = normalisations_of(mean, std, given, stored)
     architectures = [checkpoint.arch] if checkpoint.arch_source != "guessed" else networks_of(checkpoint)
-    behind = known if given is None else [given]
-    candidates = [Candidate(arch, one) for arch in architectures for one in behind]
+    candidates = [Candidate(arch, one) for arch in architectures for one in ([given] if given else known)]
     others = [Candidate(architectures[0], one) for one in known if one != given]
     warnings = _normalised_twice(checkpoint)
     fits: list[BatchNormEvidence] = []
     if trained_batch_norms(checkpoint.network):
-        fits = nearest(trials, [*candidates, *others], candidates if given is not None else ())
+        fits = nearest(trials, list(dict.fromkeys([*candidates, *others])), candidates if given else ())
     allowed = [fit for fit in fits if fit.candidate in candidates]
+    why, against = _unknown(checkpoint), list[str]()
     if allowed:
         candidates = list(dict.fromkeys([*(fit.candidate for fit in allowed), *candidates]))
         why, against = _by_batch_norms(trials, fits, allowed)
-    else:
-        why, against = _without_batch_norms(checkpoint), []
-    chosen, question = candidates[0], None
-    own = next(iter(trials.labelled([chosen])), None)
-    if not why and not (own and own.at_chance(checkpoint.classes)):
-        why, contradicting = _contradicted(trials, chosen, others)
-        against += contradicting
+    chosen = candidates[0]
+    labelled = next(iter(trials.labelled([chosen])), None)
+    better = _better(trials, labelled, others)
     settled = given is not None and checkpoint.arch_source != "guessed"
+    if labelled and not why and not labelled.at_chance(checkpoint.classes):
+        contradictions = _contradicted(checkpoint, labelled, better)
+        why = "" if settled else "".join(contradictions[:1])
+        against += [] if why else contradictions
     # A question helps nobody whose only line says what is stated, and the network of these weights.
     alone = len(candidates) == 1 and checkpoint.normalisation_source == "given"
-    if why and not settled and alone and published_definition(checkpoint):
+    if why and not settled and alone and not unknown_parts(checkpoint):
         why, settled = f"{why}; if it is another network, pass --arch file.py:build", True
     if why and settled:
         warnings, why = [*warnings, why], ""
-    warnings += against
+    refusal, question = "", tuple[str, ...]()
     if why:
-        question = _question(trials, why, candidates, allowed)
-        chosen = question.choices[0]
-    labelled = next(iter(trials.labelled([chosen])), None)
-    by_chance = labelled is not None and labelled.at_chance(checkpoint.classes)
-    refusal = "" if question is None else question.heading
-    if labelled is not None and by_chance and (question is None or guess):
-        question, refusal = None, _by_chance(trials, labelled, others)
-    origins: dict[str, str] = {"given": "--arch", "stored": BY_METADATA}
-    architecture = origins.get(checkpoint.arch_source, published_definition(checkpoint) or "names and shapes")
-    source: Source = checkpoint.normalisation_source
-    source = "recognised" if given is None and allowed and not why else source
-    if question is not None and guess:
-        architecture, question, refusal = "--guess", None, ""
-    evidence = next((fit for fit in allowed if fit.candidate == chosen), None)
-    accuracy = _stated_accuracy(checkpoint)
-    by: tuple[str, Source] = (architecture, source)
-    return Recognition(chosen, by, labelled, evidence, accuracy, tuple(warnings), refusal, question)
-
-
-def _stated_accuracy(checkpoint: Checkpoint) -> tuple[str, float] | None:
-    return stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.entries)
+        refusal, question, chosen, labelled = _question(trials, why, candidates, allowed)
+    if labelled and labelled.at_chance(checkpoint.classes) and (not why or guess):
+        refusal, question = _by_chance(checkpoint, labelled, better), ()
+    origins = {"given": "--arch", "stored": BY_METADATA, "guessed": "names and shapes"}
+    architecture = origins[checkpoint.arch_source]
+    if question and guess:
+        architecture, refusal, question = "--guess", "", ()
+    recognised = given is None and allowed and not why
+    return Recognition(
+        chosen,
+        (architecture, "recognised" if recognised else checkpoint.normalisation_source),
+        labelled,
+        next((fit for fit in allowed if fit.candidate == chosen), None),
+        stored_accuracy(checkpoint.entries),
+        (*warnings, *against),
+        refusal,
+        question,
+    )
 
 
 def _normalised_twice(checkpoint: Checkpoint) -> list[str]:
@@ -214,16 +209,12 @@ def _normalised_twice(checkpoint: Checkpoint) -> list[str]:
     return [f"{stated} replaces the one in its file ({stored})"] if replaced else []
 
 
-def _without_batch_norms(checkpoint: Checkpoint) -> str:
+def _unknown(checkpoint: Checkpoint) -> str:
     """What nothing in the file says, a clause; empty where all is stated or published."""
-    unknown = []
-    if checkpoint.arch_source == "guessed" and published_definition(checkpoint) is None:
-        stack, convolutions = checkpoint.arch.startswith("sequential-"), "-c" in checkpoint.arch
-        unknown += ["activations", *["pooling"] * convolutions] if stack else ["heads"]
+    unknown = unknown_parts(checkpoint) if checkpoint.arch_source == "guessed" else []
     unknown += [] if checkpoint.normalisation else ["normalisation"]
     hint = f" (its pickle holds torch.nn.{checkpoint.activation})" if checkpoint.activation else ""
-    listed = " and ".join(filter(None, (", ".join(unknown[:-1]), *unknown[-1:])))
-    return f"neither its weights nor its file say its {listed}{hint}" if unknown else ""
+    return f"neither its weights nor its file say its {' and '.join(unknown)}{hint}" if unknown else ""
 
 
 def _by_batch_norms(
@@ -244,8 +235,9 @@ def _by_batch_norms(
             f"{nearer.fingerprint.median:.2g}; try {nearer.candidate.flags}"
         )
     settled = checkpoint.normalisation is not None and checkpoint.arch_source != "guessed"
+    draws = getattr(checkpoint.network, "samples", False)
     # Images that fit a nearer one are familiar.
-    if (seen.median > UNFAMILIAR and not against if settled else best.score > SAME) and not trials.samples:
+    if (seen.median > UNFAMILIAR and not against if settled else best.score > SAME) and not draws:
         return (
             f"its batch-norms do not fit these images: as {best.candidate} activations differ from the "
             f"stored statistics by {seen.median:.2g} (median), first at {seen.departs_at(UNFAMILIAR)}; a "
@@ -253,21 +245,25 @@ def _by_batch_norms(
         ), against
     if not settled and len(allowed) > 1 and allowed[1].score <= TIE * best.score:
         return "its batch-norms fit several of the networks that it may be", against
-    if checkpoint.arch_source == "guessed" and published_definition(checkpoint) is None:
-        return "its batch-norms do not show what follows the last of them, activation or pooling", against
     return "", against
 
 
-def _contradicted(trials: Trials, chosen: Candidate, others: Sequence[Candidate]) -> tuple[str, list[str]]:
-    """Why labelled images do not confirm a candidate, a clause where it was recognised; else warnings."""
-    checkpoint, stated = trials.checkpoint, _stated_accuracy(trials.checkpoint)
-    own = next(iter(trials.labelled([chosen])), None)
+def _better(trials: Trials, own: Labelled | None, others: Sequence[Candidate]) -> list[Labelled]:
+    """The same network behind normalisations with which it is more accurate by three standard errors, the
+    best first; empty where that takes long."""
     if own is None:
-        return "", []
-    rows = _ranked(_behind_others(trials, chosen, others))
-    better = [row for row in rows if own.beaten_by(row)]
-    clauses = []
-    if stated and own.accuracy < stated[1] - allowed_shortfall(*stated, len(own.rightly)):
+        return []
+    beside = [replace(own.candidate, normalisation=other.normalisation) for other in others]
+    beside = [one for one in beside if one != own.candidate]
+    if trials.affordable((0, FEWEST), BESIDE_MULTIPLICATIONS, len(beside)) < FEWEST:
+        return []
+    return [row for row in _ranked(trials.labelled(beside, FEWEST)) if own.beaten_by(row)]
+
+
+def _contradicted(checkpoint: Checkpoint, own: Labelled, better: Sequence[Labelled]) -> list[str]:
+    """Why labelled images do not confirm a candidate, a clause each."""
+    stated, clauses = stored_accuracy(checkpoint.entries), []
+    if stated and own.accuracy < stated[1] - own.error - SHORTFALL:
         mend = next((row.candidate.flags for row in better), "another --arch, --normalize or --data")
         clauses.append(
             f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {stated[0]} "
@@ -276,33 +272,45 @@ def _contradicted(trials: Trials, chosen: Candidate, others: Sequence[Candidate]
     # Behind a wrong normalisation an adversarially trained network gains a little.
     for best in [row for row in better if row.accuracy > own.accuracy + FAR_BELOW][:1]:
         clauses.append(
-            f"its labelled images contradict {chosen}: {best.candidate} answers {best.accuracy:.1%} of "
-            f"{len(best.rightly)} rightly instead of {own.accuracy:.1%}; try {best.candidate.flags}"
+            f"its labelled images contradict {own.candidate}: {best.candidate} answers {best.accuracy:.1%} "
+            f"of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try {best.candidate.flags}"
         )
-    settled = checkpoint.normalisation is not None and checkpoint.arch_source != "guessed"
-    return (clauses[0], []) if clauses and not settled else ("", clauses)
-
-
-def _behind_others(trials: Trials, chosen: Candidate, others: Sequence[Candidate]) -> list[Labelled]:
-    """The candidate behind other normalisations; empty where that takes long."""
-    beside = [replace(chosen, normalisation=other.normalisation) for other in others]
-    count = trials.affordable((0, FEWEST), BESIDE_MULTIPLICATIONS, len(beside))
-    return trials.labelled([one for one in beside if one != chosen], FEWEST) if count == FEWEST else []
+    return clauses
 
 
 def _question(
     trials: Trials, why: str, candidates: Sequence[Candidate], fits: Sequence[BatchNormEvidence]
-) -> Question:
-    """The nearest candidates by batch-norms, or without these the most accurate ones."""
-    shown, distances = list(candidates), tuple(fit.score for fit in fits[:LINES])
+) -> tuple[str, tuple[str, ...], Candidate, Labelled | None]:
+    """The question in one line, the lines to choose from, and the first candidate of these with its labels.
+
+    Args:
+        why: what is not known, a clause.
+        candidates: the nearest by batch-norms first; without these the most accurate ones are shown.
+        fits: of the first of them.
+    """
+    shown = list(candidates)
     if not fits:
         shown = [row.candidate for row in _ranked(trials.labelled(shown, FEWEST))] or shown
-    shown = shown[:LINES]
-    rows = trials.labelled(shown)
-    rows = _ranked(rows) if rows and not fits else rows
-    choices = tuple(row.candidate for row in rows) or tuple(shown)
-    distances = distances if len(distances) == len(choices) else ()
-    return Question(why, choices, tuple(rows), distances, trials.checkpoint.classes)
+    rows = trials.labelled(shown[:LINES])
+    shown = [row.candidate for row in _ranked(rows)] if rows and not fits else shown[:LINES]
+    figures = {one: list[str]() for one in shown}
+    for row in rows:
+        figures[row.candidate].append(f"{row.accuracy:.1%} of {len(row.rightly)}")
+    for fit in fits[:LINES]:
+        figures[fit.candidate].append(f"{fit.score:.2g}")
+    named = ["right answers of labelled images"] if rows else []
+    named += ["distance of its batch-norms from their statistics"] if fits else []
+    of_what = f" ({', '.join(named)})" if named else ""
+    if rows and all(row.at_chance(trials.checkpoint.classes) for row in rows):
+        why += "; even the best of these lines answers as by chance, so the images may not be its own"
+    heading = (
+        f"{why}. State the network as it was trained, as in one of these lines{of_what}: an adversarially "
+        "trained network may answer more rightly behind a wrong normalisation, so labels do not choose; "
+        "`csrobust eval --guess` takes the first line"
+    )
+    behind = {one: f"  ({', '.join(said)})" if said else "" for one, said in figures.items()}
+    lines = (*(f"  {one.flags}{behind[one]}" for one in shown), NONE_OF_THESE)
+    return heading, lines, shown[0], next((row for row in rows if row.candidate == shown[0]), None)
 
 
 def _ranked(rows: Sequence[Labelled]) -> list[Labelled]:
@@ -310,12 +318,10 @@ def _ranked(rows: Sequence[Labelled]) -> list[Labelled]:
     return sorted(rows, key=lambda row: -row.accuracy)
 
 
-def _by_chance(trials: Trials, labelled: Labelled, others: Sequence[Candidate]) -> str:
+def _by_chance(checkpoint: Checkpoint, labelled: Labelled, better: Sequence[Labelled]) -> str:
     """Why a network is refused that answers as by chance, and what to try."""
-    checkpoint, rows = trials.checkpoint, _behind_others(trials, labelled.candidate, others)
-    best = max(rows, key=lambda row: row.accuracy, default=labelled)
     mend = "try another --arch, --normalize or --data"
-    if not best.at_chance(checkpoint.classes) and labelled.beaten_by(best):
+    for best in [row for row in better if not row.at_chance(checkpoint.classes)][:1]:
         mend = f"behind another normalisation {best.accuracy:.1%} are: {best.candidate.flags}"
     notes = [note.rpartition("; ")[2] for note in checkpoint.notes if EVALUATES_ANOTHER in note]
     message = (

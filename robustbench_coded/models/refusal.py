@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 
 from torch import Tensor
@@ -36,16 +35,6 @@ def stating(file: str) -> str:
         "pass --arch torchvision:NAME, --arch NAME of `csrobust list models`, or a file of your own, whose "
         "build() returns the network without weights: "
         f"csrobust eval --ckpt {quote(file)} --arch file.py:build"
-    )
-
-
-def source_hint(file: Path, sources: Mapping[str, str]) -> str:
-    """That a file holds the source of its classes, and how to see it; empty where it holds none."""
-    if not sources:
-        return ""
-    return (
-        f"; its pickle holds the source of {', '.join(sources)[:100]}, which is never run: "
-        f"`csrobust inspect {quote(str(file))} --json` has it as class_source"
     )
 
 

@@ -20,8 +20,6 @@ class Architecture:
         constructor: ``module:class`` inside ``models.architectures``.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
-        resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
-            answers the architecture of a name, or None.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
         stochastic: how its activation samples in every answer; None where nothing does.
@@ -34,7 +32,6 @@ class Architecture:
     constructor: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
-    resolver: str | None = None
     takes_image_size: bool = False
     image_size: int | None = None
     stochastic: str | None = None
@@ -42,11 +39,7 @@ class Architecture:
 
 
 _ARCHITECTURES = (
-    Architecture(
-        "digits-cnn",
-        "three small convolutions for 8x8 digits",
-        "digits_cnn:DigitsCNN",
-    ),
+    Architecture("digits-cnn", "three small convolutions for 8x8 digits", "digits_cnn:DigitsCNN"),
     *(
         Architecture(
             f"resnet{depth}",
@@ -56,19 +49,23 @@ _ARCHITECTURES = (
         )
         for depth in (20, 32, 44, 56)
     ),
-    *(
-        Architecture(
-            f"preact-resnet18{bn}{raw}",
-            f"PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks{with_bn}{of_raw}",
-            "resnet:PreActResNet18",
-            {"final_bn": bool(bn), "raw": bool(raw)},
-            beside="" if raw else "-raw",
-        )
-        for bn, with_bn in (
-            ("", ""),
-            ("-bn", ", a batch-norm before the pooling, as most robust ones have it"),
-        )
-        for raw, of_raw in (("", ""), ("-raw", ", whose shortcuts see what is not activated"))
+    Architecture(
+        "preact-resnet18",
+        "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
+        "resnet:PreActResNet18",
+        beside="-raw",
+    ),
+    Architecture(
+        "preact-resnet18-raw",
+        "the same, whose shortcuts see what is not activated",
+        "resnet:PreActResNet18",
+        {"raw": True},
+    ),
+    Architecture(
+        "preact-resnet18-bn",
+        "the same with a batch-norm before the pooling, as most robust ones have it",
+        "resnet:PreActResNet18",
+        {"final_bn": True},
     ),
     *(
         Architecture(
@@ -91,7 +88,7 @@ _ARCHITECTURES = (
         "the same behind a standardisation of each image (arXiv 1812.02637); any wrn-DEPTH-WIDTH-per-image",
         "wide_resnet:WideResNet",
         {"per_image": True},
-        pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})-per-image",
+        r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})-per-image",
     ),
     Architecture(
         "lwta-wrn-34-1",
@@ -102,18 +99,16 @@ _ARCHITECTURES = (
     ),
     *(
         Architecture(
-            f"torchvision-resnet{depth}",
-            f"torchvision's ResNet-{depth} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
+            f"torchvision-{name}",
+            f"torchvision's {title} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
             "torchvision_resnet:TorchvisionResNet",
-            {"depth": depth},
+            {"depth": depth, "width_per_group": width},
         )
-        for depth in (18, 34, 50, 101)
-    ),
-    Architecture(
-        "torchvision-wide-resnet50-2",
-        "torchvision's wide ResNet-50-2 (arXiv 1605.07146) with ImageNet's 7x7 stem",
-        "torchvision_resnet:TorchvisionResNet",
-        {"depth": 50, "width_per_group": 128},
+        for name, title, depth, width in (
+            ("resnet18", "ResNet-18", 18, 64),
+            ("resnet50", "ResNet-50", 50, 64),
+            ("wide-resnet50-2", "wide ResNet-50-2 (arXiv 1605.07146)", 50, 128),
+        )
     ),
     Architecture(
         "dm-wrn-28-10",
@@ -121,14 +116,10 @@ _ARCHITECTURES = (
         "deepmind_resnet:DMWideResNet",
         pattern=r"dm-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
     ),
-    *(
-        Architecture(
-            f"dm-preact-resnet{depth}",
-            f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
-            "deepmind_resnet:DMPreActResNet",
-            {"depth": depth},
-        )
-        for depth in (18, 34)
+    Architecture(
+        "dm-preact-resnet18",
+        "pre-activation ResNet-18 of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
+        "deepmind_resnet:DMPreActResNet",
     ),
     Architecture(
         "wrn-34-r",
@@ -141,11 +132,16 @@ _ARCHITECTURES = (
         "wide_resnet:RobustWideResNet",
         {"depths": (27, 28, 13), "planes": (160, 448, 384), "activation": "silu", "named_2022": True},
     ),
-    Architecture(
-        "sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l",
-        "a plain stack of layers (names of weights: 0.weight, 2.weight), as its shapes have it",
-        "sequential:Sequential",
-        resolver="sequential_names:resolve",
+    *(
+        Architecture(
+            f"wong-kolter-{size}-{side}",
+            f"Wong and Kolter's {size} network ({paper}) for {side}x{side} images",
+            "wong_kolter:WongKolter",
+            {"size": size, "side": side},
+            image_size=side,
+        )
+        for size, paper in (("small", "arXiv 1711.00851"), ("large", "arXiv 1805.12514"))
+        for side in (28, 32)
     ),
     Architecture(
         "vit-4-192-6-3",
@@ -174,11 +170,7 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         InputError: nothing has that name.
     """
     for architecture in MODELS.values():
-        if architecture.resolver is not None:
-            resolved = inside(architecture.resolver)(arch, architecture)
-            if resolved is not None:
-                return resolved, {**resolved.parameters}
-        elif architecture.pattern is None:
+        if architecture.pattern is None:
             if arch == architecture.name:
                 return architecture, {**architecture.parameters}
         elif match := re.fullmatch(architecture.pattern, arch, re.ASCII):
@@ -187,9 +179,8 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
     if arch.endswith(".py"):
         raise InputError(f"--arch {arch}: name the function in it that returns the network: {arch}:build")
     near = get_close_matches(arch, MODELS, n=3, cutoff=0.4) or list(MODELS)[:3]
-    own = "; a part in brackets is stated by a function of your own" if "[" in arch else ""
     raise InputError(
-        f"unknown architecture {arch!r}{own}; closest: {', '.join(near)}; `csrobust list models` prints them "
+        f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them "
         "all, and --arch file.py:build takes the network that a function of your own returns"
     )
 

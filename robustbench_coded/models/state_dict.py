@@ -1,6 +1,5 @@
-"""The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers."""
+"""The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers, wrappers."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,11 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import Refused
-
-# Weights in parts: weight norm, spectral norm and masks of pruning, of torch's older functions and of
-# torch.nn.utils.parametrizations.
-IN_PARTS = re.compile(r"(^|\.)parametrizations\.|_orig$|(^|\.)weight_[guv]$")
+from robustbench_coded.models.refusal import COUNTER, Refused
 
 EVALUATES_ANOTHER = "evaluates another"  # in the sentences about further networks of a file
 
@@ -39,7 +34,7 @@ PREFIXES = (
 # The names of a normalisation's buffers, as the last part of a weight's name.
 NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 
-DEEPEST = 8  # entries on the way to weights that are offered as FILE#a/b
+DEEPEST = 8  # entries on the way to weights
 
 # Weights that a file may have without the network using them: a counter of averaged models, and the block
 # that the TRADES authors' wide ResNet makes and never calls.
@@ -95,68 +90,37 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
 
 def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
     """The weights, the entries they lay under, and what was passed over for them."""
-    contents, opened, entry = _opened(contents, entry)
-    nesting = [*opened]
-    notes: list[str] = []
-    passed: list[str] = []  # entries of the levels that were opened
-    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < 4 + len(opened):
-        if entry is not None and isinstance(_alone(contents.get(entry)), Mapping):
-            chosen, entry = entry, None
+    wanted = [] if entry is None else entry.split("/")
+    left, nesting, notes, passed = [*wanted], list[str](), list[str](), list[str]()
+    while isinstance(contents := _alone(contents), Mapping) and len(nesting) < DEEPEST:
+        inside = _entries(contents)
+        nests = _nests(contents, inside)
+        if left and left[0] in inside:
+            chosen = left.pop(0)
+        elif not nests or 0 < len(left) < len(wanted):
+            passed += inside
+            break
         else:
-            nests = _nests(contents)
-            if not nests:
-                break
             known = [name for name in NESTS if name in nests]
             if not known and len(nests) > 1:
                 raise Refused(f"weights under {', '.join(nests)[:100]}; name one, as FILE#{nests[0][:60]}")
             chosen, *others = known or nests
-            others = [name for name in others if _tensors_below(_alone(contents[name]), 3)]
+            others = [name for name in others if _tensors_below(inside[name])]
             if others and entry is None:
                 names = ", ".join(others)[:100]
                 notes.append(f"the weights are those under {chosen}; {another(others[0])} ({names})")
-            if len(entries := _entries(contents)) > 1:
-                passed += entries
+        passed += inside
         nesting.append(chosen)
         contents = contents[chosen]
     tensors = _tensors(contents) or _listed(contents)
-    if entry is not None:
-        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{entry}.")}
+    if left:
+        tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{left[0]}.")}
+        has = [*passed, *dict.fromkeys(name.partition(".")[0] for name in _tensors(contents))]
         if not tensors:
-            has = passed or list(dict.fromkeys(name.partition(".")[0] for name in _tensors(contents)))
-            raise Refused(f"no weights under {entry[:60]} in it; it has {', '.join(has)[:100]}")
-    if not tensors and (deeper := next(_deeper(contents), None)):
-        raise Refused(f"its weights lie deeper than is searched; name them, as FILE#{'/'.join(deeper)[:200]}")
+            raise Refused(f"no weights under {'/'.join(wanted)[:60]} in it; it has {', '.join(has)[:100]}")
     if not tensors:
         raise Refused(f"no weights in it; expected a state dict, alone or under {', '.join(NESTS[:6])}")
     return tensors, tuple(nesting), notes
-
-
-def _opened(contents: Any, entry: str | None) -> tuple[Any, list[str], str | None]:
-    """What lies under ``a/b`` of ``FILE#a/b``, the entries above it, and the entry that is left to find.
-
-    Raises:
-        Refused: there is no such entry.
-    """
-    contents = _alone(contents)
-    if entry is None or "/" not in entry or (isinstance(contents, Mapping) and entry in contents):
-        return contents, [], entry
-    path = entry.split("/")
-    for name in path:
-        inside = _entries(contents) if isinstance(contents, Mapping) else {}
-        if name not in inside:
-            has = ", ".join(inside)[:100] or "none"
-            raise Refused(f"no entry {name[:60]} on the way to {entry[:60]}; the entries there: {has}")
-        contents = inside[name]
-    return contents, path, None
-
-
-def _deeper(contents: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The entries that lead to tensors with names, at most DEEPEST of them."""
-    if _tensors(contents):
-        yield above
-    elif isinstance(contents, Mapping) and len(above) < DEEPEST:
-        for name, value in _entries(contents).items():
-            yield from _deeper(value, (*above, name))
 
 
 def another(entry: str) -> str:
@@ -164,15 +128,14 @@ def another(entry: str) -> str:
     return f"FILE#{entry} {EVALUATES_ANOTHER}"
 
 
-def _nests(contents: Mapping[Any, Any]) -> list[str]:
+def _nests(contents: Mapping[Any, Any], inside: Mapping[str, Any]) -> list[str]:
     """Entries that may hold the weights: by their names, else whatever has tensors with names in it."""
-    inside = _entries(contents)
     known = [name for name in NESTS if name in inside]
     if known or _tensors(contents):
         return known
     others = {name: value for name, value in inside.items() if not name.lower().startswith(NOT_WEIGHTS)}
     direct = [name for name, value in others.items() if _tensors(value)]
-    return direct or [name for name, value in others.items() if _tensors_below(value, 3)]
+    return direct or [name for name, value in others.items() if _tensors_below(value)]
 
 
 def _entries(contents: Mapping[Any, Any]) -> dict[str, Mapping[Any, Any]]:
@@ -196,7 +159,7 @@ def _alone(contents: Any) -> Any:
     return contents[0]
 
 
-def _tensors_below(contents: Any, levels: int) -> bool:
+def _tensors_below(contents: Any, levels: int = DEEPEST) -> bool:
     if levels == 0 or not isinstance(contents, Mapping):
         return False
     return bool(_tensors(contents)) or any(_tensors_below(value, levels - 1) for value in contents.values())
@@ -283,3 +246,103 @@ def _normalisation_buffers(tensors: Mapping[str, Tensor]) -> tuple[str, str] | N
     # Wrappers inside wrappers keep copies.
     values = {tuple(tuple(tensors[name].flatten().tolist()) for name in pair) for pair in pairs}
     return pairs[0] if len(values) == 1 else None
+
+
+# A network has more weights than this under one name, and a file few such names.
+MIN_WEIGHTS = 4
+MAX_PARTS = 4
+MAX_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A state dict as its names may be meant.
+
+    Attributes:
+        weights: under the names of this reading.
+        part: that was taken off.
+        outside: names without that part.
+        complete: whether the weights outside are still there.
+    """
+
+    weights: StateDict
+    part: str
+    outside: tuple[str, ...]
+    complete: bool
+
+
+def readings(weights: StateDict, depth: int = 0) -> Iterator[Reading]:
+    """The state dict with further parts taken off its names, likelier readings first; at most a dozen."""
+    for part in _likely(weights) if depth < MAX_DEPTH else ():
+        prefix = f"{part}."
+        off = {name.removeprefix(prefix): x for name, x in weights.tensors.items() if name.startswith(prefix)}
+        outside = tuple(name for name in weights.tensors if not name.startswith(prefix))
+        if off.keys().isdisjoint(outside):
+            note = f"{prefix} is taken off {'the names that have it' if outside else 'every name'}"
+            beside = {name: weights.tensors[name] for name in outside}
+            whole = Reading(_read(weights, {**off, **beside}, prefix, note), part, outside, complete=True)
+            yield whole
+            if not outside:
+                yield from readings(whole.weights, depth + 1)
+                continue
+        note = f"the network is what lies under {prefix}; {len(outside)} other weights ({outside[0][:60]}, "
+        note += "...) are not used"
+        yield Reading(_read(weights, off, prefix, note), part, outside, complete=False)
+
+
+def _likely(weights: StateDict) -> list[str]:
+    """First parts of many names, those first that training programs use."""
+    parts = Counter(name.partition(".")[0] for name in weights.tensors if "." in name)
+    fewest = min(MIN_WEIGHTS, len(weights.tensors))
+    common = [part for part, count in parts.most_common(MAX_PARTS) if count >= fewest]
+    return sorted(common, key=lambda part: NESTS.index(part) if part in NESTS else len(NESTS))
+
+
+def _read(weights: StateDict, tensors: dict[str, Tensor], prefix: str, note: str) -> StateDict:
+    inner = stripped(tensors, weights.nesting, weights.dtypes)
+    return replace(
+        inner,
+        original=weights.original,
+        prefixes=(*weights.prefixes, prefix, *inner.prefixes),
+        dropped=(*weights.dropped, *inner.dropped),
+        normalisation=weights.normalisation or inner.normalisation,
+        notes=(*weights.notes, note),
+    )
+
+
+def one_of(fitting: list[Reading]) -> StateDict:
+    """The weights to take of those that fit: all of them, else what a training program would mean.
+
+    Raises:
+        Refused: the file holds several networks and nothing says which, or more than what fits.
+    """
+    known = [reading for reading in fitting if reading.complete or reading.part in NESTS]
+    if not known and len(fitting) > 1:
+        names = ", ".join(f"{reading.part}." for reading in fitting)
+        raise Refused(f"weights of several networks, under {names}; name one, as FILE#{fitting[0].part}")
+    chosen = known[0] if known else fitting[0]
+    if chosen.complete:
+        return chosen.weights
+    apart = {*NESTS, *(reading.part for reading in fitting)}
+    if beside := _beside(chosen.weights, apart):
+        raise Refused(
+            f"beside the network under {chosen.part} it has other weights ({beside[:60]}), which may be a "
+            f"part of it; FILE#{chosen.part} evaluates only this part, --arch file.py:build the whole"
+        )
+    others = [reading.part for reading in fitting if not reading.complete and reading is not chosen]
+    return replace(chosen.weights, notes=(*chosen.weights.notes, *map(another, others[:1])))
+
+
+def _beside(weights: StateDict, apart: set[str]) -> str:
+    """The first weight beside a part of a file that may be of the same network: none that it uses, no copy of
+    it, and of no network that is known to stand apart. Empty where there is none.
+    """
+    taken = [*weights.tensors.values()]
+    for name, tensor in weights.original.items():
+        last = name.rpartition(".")[2]
+        needless = last == COUNTER or name.startswith((*UNUSED, *NOT_WEIGHTS))
+        if needless or not apart.isdisjoint(name.split(".")) or any(last in p for p in NORMALISATION_BUFFERS):
+            continue
+        if not any(same.shape == tensor.shape and torch.equal(same, tensor) for same in taken):
+            return name
+    return ""

@@ -34,7 +34,6 @@ REBUILT = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebu
 PARAMETER = "torch.nn.parameter Parameter"  # called, before torch 0.4
 FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-ACTIVATION = "torch.nn.modules.activation "
 CODE = ("dill.", "cloudpickle.")  # pickle functions and classes by their code
 HARMFUL = ("os ", "posix ", "nt ", "sys ")  # only a planted call names these
 MAX_VALUES = 10**6  # that a walk through a file meets
@@ -43,23 +42,14 @@ MAX_UNSAVED = 100  # buffers of one module that are not in its state dict
 Storages = Callable[[str, int], Tensor]  # a key and its bytes -> these, uint8 (bytes,)
 
 
-def read_torch(
-    data: bytes, sources: dict[str, str] | None = None, activations: set[str] | None = None
-) -> Any:
+def read_torch(data: bytes) -> Any:
     """The object in a file of torch.save: tensors on the CPU, and a dict of the weights in place of a module.
 
-    Args:
-        sources: gets the source of the modules' classes, by name, which files of before 1.6 hold.
-        activations: gets the classes of torch.nn's activations that it names.
     Raises:
         Refused: TorchScript, damaged, claims of sizes that are wrong, or objects and no weights.
     """
     try:
-        old = data.startswith(LEGACY_MAGIC)
-        sources, named = {} if sources is None else sources, list[str]()
-        contents = _read_legacy(data, sources, named) if old else _read_zip(data, named)
-        if activations is not None:
-            activations |= {name.split()[1] for name in named if name.startswith(ACTIVATION)}
+        contents = _read_legacy(data) if data.startswith(LEGACY_MAGIC) else _read_zip(data)
         if isinstance(contents, dict):
             nth = itertools.count()
             weights = {name: _weights(value, nth) for name, value in contents.items()}
@@ -73,7 +63,7 @@ def read_torch(
         raise Refused(f"truncated, damaged or not a torch checkpoint ({reason}); download it again") from None
 
 
-def _read_zip(data: bytes, named: list[str]) -> Any:
+def _read_zip(data: bytes) -> Any:
     if data.count(ZIP_ENTRY) > MAX_TENSORS:
         raise Refused(f"a zip archive of more than {MAX_TENSORS} files")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -94,10 +84,10 @@ def _read_zip(data: bytes, named: list[str]) -> Any:
                 raise Refused(f"data/{key[:20]} claims {nbytes} bytes, the archive holds {len(record)}")
             return torch.from_numpy(np.frombuffer(bytearray(record), np.uint8))
 
-        return _unpickled(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), stored, {}, named)
+        return _unpickled(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), stored)
 
 
-def _read_legacy(data: bytes, sources: dict[str, str], named: list[str]) -> Any:
+def _read_legacy(data: bytes) -> Any:
     """Of the format before zip: five pickles, then size and bytes of each storage."""
     stream = io.BytesIO(data)
     storages: dict[str, Tensor] = {}
@@ -112,7 +102,7 @@ def _read_legacy(data: bytes, sources: dict[str, str], named: list[str]) -> Any:
         return storages.setdefault(key, torch.zeros(nbytes, dtype=torch.uint8))
 
     # Magic number, protocol, the writer's machine, the object and the order of its storages.
-    *_, contents, keys = [_unpickled(stream, stored, sources, named) for _ in range(5)]
+    *_, contents, keys = [_unpickled(stream, stored) for _ in range(5)]
     for key in keys:
         stream.seek(8, io.SEEK_CUR)
         storages[key].numpy()[:] = np.frombuffer(stream.read(storages[key].numel()), np.uint8)
@@ -127,11 +117,8 @@ class _StandIn(dict[Any, Any]):
         self.made_of, self.state = made_of, None
 
 
-def _unpickled(stream: io.BytesIO, stored: Storages, sources: dict[str, str], named: list[str]) -> Any:
-    """The value of the next pickle, of protocol 2. Nothing is copied, so that sizes stay the file's.
-
-    ``sources`` gets the source of the classes in it, ``named`` the names of all that it would import.
-    """
+def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
+    """The value of the next pickle, of protocol 2. Nothing is copied, so that sizes stay the file's."""
     stack: list[Any] = []
     marks: list[list[Any]] = []
     memo: dict[Any, Any] = {}
@@ -187,12 +174,10 @@ def _unpickled(stream: io.BytesIO, stored: Storages, sources: dict[str, str], na
                 stack.append(_called(*items))
             case "BINPERSID" if items[0][0] == "module":  # before 1.6: a class beside its source
                 stack.append(items[0][1])
-                sources[items[0][1].made_of.rpartition(" ")[2]] = str(items[0][3])
             case "BINPERSID":
                 stack.append(_storage(storages, stored, *items[0]))
             case _:
                 raise Refused(f"damaged, or not of torch.save, which writes no operation {does}")
-    named += names
     for name in names:
         if name.startswith(HARMFUL) or not (storages or name == "collections OrderedDict"):
             raise Refused(holds_objects(name))

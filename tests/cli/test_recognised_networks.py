@@ -37,15 +37,17 @@ def test_what_is_stated_is_evaluated_with_a_warning_that_the_report_repeats(caps
 
 
 def test_what_nothing_decides_is_asked_and_a_guess_is_said_first(capsys, robust_perceptron, tmp_path):
-    args = ["eval", "--ckpt", str(robust_perceptron), *CHEAP[:-1], "--data", "digits", "--eps", "0.15"]
+    own = f"{robust_perceptron.parent}/own.py:build"
+    args = ["eval", "--ckpt", str(robust_perceptron), "--arch", own, *CHEAP[:-1]]
+    args += ["--data", "digits", "--eps", "0.15"]
     out = tmp_path / "run"
     assert main([*args, "--out", str(out)]) == 2
     heading, *lines = capsys.readouterr().err.strip().splitlines()[-5:]
-    assert "neither its weights nor its file say its activations and normalisation" in heading
+    assert "neither its weights nor its file say its normalisation" in heading
     assert any("--normalize none  (9" in line and line.endswith("% of 640)") for line in lines)
     assert not out.exists()
     assert main([*args, "--guess", "--out", str(out)]) == 0
-    said = "Architecture and normalisation were guessed (--guess): robust is evaluated as sequential-8-f64-"
+    said = f"What was not stated was guessed (--guess): robust is evaluated as {own} "
     printed = capsys.readouterr()
     assert said in " ".join((printed.out + printed.err).split())
     report = (out / "report.md").read_text()
@@ -53,8 +55,7 @@ def test_what_nothing_decides_is_asked_and_a_guess_is_said_first(capsys, robust_
     assert said in (out / "report.html").read_text()
     (facts,) = json.loads((out / "run.json").read_text())["checkpoints"]
     assert facts["guessed"] is True
-    stack = facts["arch"].partition("[")[0]
-    stated = [*args, "--arch", stack, "--normalize", "none", "--out", str(tmp_path / "stated")]
+    stated = [*args, "--normalize", "none", "--out", str(tmp_path / "stated")]
     assert main(stated) == 0
     assert "guessed" not in (tmp_path / "stated" / "report.md").read_text()
 
@@ -64,8 +65,7 @@ def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     assert main(["eval", "--ckpt", ERM, *CHEAP, "--out", str(run)]) == 0
     report = (run / "report.md").read_text()
     assert "may be another network" not in report
-    details = (run / "details.md").read_text()
-    assert "right, the file says accuracy 99.53%" in details
+    assert "right, the file says accuracy 99.53%" in (run / "report.html").read_text()
 
 
 def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
@@ -111,7 +111,7 @@ def test_of_several_networks_the_documented_order_decides_and_one_sentence_names
     assert main(arguments) == 0
     said = "the weights are those under state_dict; FILE#ema_state_dict evaluates another"
     assert said in " ".join(capsys.readouterr().err.split())
-    assert said.replace("_", r"\_") in (run / "details.md").read_text()
+    assert said.replace("_", r"\_") in (run / "report.md").read_text()
     assert main(["inspect", str(file), "--data", "digits", "--json"]) == 0
     assert any(note.startswith(said) for note in json.loads(capsys.readouterr().out)["notes"])
     arguments[2] = f"two={file}#ema_state_dict"

@@ -19,8 +19,6 @@ BOARD = [
     ("**Diffusion purification** retains {},", "board-digits-kept", PURIFICATION, "ensemble", {}),
     ("withstands Square ({})", "board-digits-memory-kept", PERSISTENT, "square-200", {}),
     ("that lie far apart ({},", "board-digits-memory-kept", PERSISTENT, "random-200+apart=0.6", {}),
-    ("(HopSkipJump: {} instead", "board-digits-random-noise", BEHIND_NOISE, "hopskipjump-500", {}),
-    ("instead of {})", "board-digits-random-noise", "standard", "hopskipjump-500", {}),
     ("EOT attacks leave {} ", "board-digits-random-noise", BEHIND_NOISE, "eot10-pgd-20", {}),
     ("PGD-10 leaves {}, the same", "lwta", "standard", "pgd-10", {}),
     ("a relaxed softmax {} ", "lwta", "standard", RELAXED, {}),

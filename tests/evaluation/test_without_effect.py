@@ -136,12 +136,13 @@ def test_a_target_is_a_class(target):
 
 
 def test_an_open_normalisation_ends_in_the_advice_of_the_command_line(robust_perceptron, capsys):
-    path = str(robust_perceptron)
-    assert main(["eval", "--ckpt", path, "--data", "digits", "--eps", "0.15", "--quiet"]) == 2
+    path, arch = str(robust_perceptron), f"{robust_perceptron.parent}/own.py:build"
+    named = ["--ckpt", path, "--arch", arch]
+    assert main(["eval", *named, "--data", "digits", "--eps", "0.15", "--quiet"]) == 2
     _, *advice = capsys.readouterr().err.strip().splitlines()
     assert len(advice) > 1
     with pytest.raises(InputError) as refused:
-        evaluate(path, "digits", eps=0.15)
+        evaluate(path, "digits", eps=0.15, arch=arch)
     assert str(refused.value).splitlines()[1:] == [in_python(line) for line in advice]
 
 

@@ -8,7 +8,12 @@ from torch import nn
 
 from robustbench_coded.data.augment import KINDS
 from robustbench_coded.models import batch_norms
-from robustbench_coded.models.batch_norms import Fingerprint, not_clearly_worse, trained_batch_norms
+from robustbench_coded.models.batch_norms import (
+    BatchNormEvidence,
+    Fingerprint,
+    closest,
+    trained_batch_norms,
+)
 
 
 def of_kind(kind, x):
@@ -107,9 +112,9 @@ def test_one_late_layer_moves_the_score_though_not_the_median():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_kinds_of_training_images(kind, channels):
     x = images(40, channels)
-    not_clearly_worse = x.clone()
+    before = x.clone()
     made = of_kind(kind, x)
-    assert torch.equal(x, not_clearly_worse)
+    assert torch.equal(x, before)
     assert made.shape == x.shape and made.dtype == x.dtype
     assert float(made.min()) >= 0 and float(made.max()) <= 1
     assert torch.equal(made, of_kind(kind, x))
@@ -122,15 +127,15 @@ def test_mixed_images_have_the_variance_of_mixup():
     assert float(of_kind("mixed up", x).var()) == pytest.approx(0.25 * 2 / 3, rel=0.02)
 
 
-def test_what_is_worse_than_chance_and_four_times_what_is_left_over_goes_no_further():
+def test_what_is_four_times_as_far_and_not_by_chance_goes_no_further():
     def seen(score, images=512):
-        return Fingerprint(("1",), (score,), images)
+        return BatchNormEvidence(None, "plain", Fingerprint(("1",), (score,), images))
 
     right, near, far = seen(0.0004), seen(0.0009), seen(0.002)
-    assert right.by_chance == pytest.approx(0.1 / 512)
-    assert not_clearly_worse([(far, "far"), (near, "near"), (right, "right")]) == ["right", "near"]
-    few = [(seen(one.score, 16), one) for one in (far, right)]
-    assert not_clearly_worse(few) == [right, far]  # so few images do not tell them apart
+    assert closest([far, near, right]) == [right, near]
+    assert closest([seen(0.0081), seen(0.002)]) == [seen(0.002)]
+    few = [seen(0.002, 16), seen(0.0004, 16)]
+    assert closest(few) == few[::-1]  # so few images do not tell them apart
 
 
 @pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])

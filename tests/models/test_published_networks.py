@@ -43,11 +43,6 @@ MEASURED = {
         [-1.7575, -3.71296, -3.29978, -0.768476],
         [-1.7216, -3.65016],
     ),
-    "dm-wrn-10-1[relu]": (
-        lambda: DMWideResNet(depth=10, width=1, activation="relu"),
-        [-3.77691, -7.3303, -6.22816, -1.15657],
-        [-3.73823, -7.266],
-    ),
     "dm-preact-resnet18": (
         lambda: build("dm-preact-resnet18", 10),
         [103721.0, 91413.9, 73034.8, 49804.9],
@@ -88,44 +83,3 @@ def test_logits_are_those_of_the_published_definitions(name):
         logits = filled(make())(images())
     torch.testing.assert_close(logits[0, :4], torch.tensor(first), rtol=2e-4, atol=0.0)
     torch.testing.assert_close(logits[1, :2], torch.tensor(second), rtol=2e-4, atol=0.0)
-
-
-def dm_names(weights):
-    """A wide ResNet's weights under the names of the other family, its stride-2 kernels turned around."""
-    renamed = {}
-    for name, tensor in weights.items():
-        for ours, theirs in (
-            ("bn1.", "batchnorm."),
-            ("fc.", "logits."),
-            ("conv1.", "init_conv."),
-        ):
-            if name.startswith(ours):
-                name = theirs + name.removeprefix(ours)
-        for stage in (1, 2, 3):
-            name = name.replace(f"block{stage}.layer.", f"layer.{stage - 1}.block.")
-        for index in (1, 2):
-            name = name.replace(f".bn{index}.", f".batchnorm_{index - 1}.")
-            name = name.replace(f".conv{index}.", f".conv_{index - 1}.")
-        renamed[name.replace("convShortcut", "shortcut")] = tensor
-    return renamed
-
-
-@pytest.mark.parametrize("alive", ["convolutions", "shortcuts"])
-def test_the_two_families_of_wide_resnets_differ_by_the_side_they_pad(alive):
-    """Padding at the other end is the same function of an image and kernels that are both turned around.
-
-    A shortcut of stride 2 is not turned with them, so the two paths are compared one at a time.
-    """
-    ours, theirs = filled(WideResNet(depth=10, width=1)), DMWideResNet(depth=10, width=1, activation="relu")
-    with torch.no_grad():
-        for name, tensor in ours.state_dict().items():
-            if ("convShortcut" in name) if alive == "convolutions" else name.endswith("conv2.weight"):
-                tensor.zero_()
-        turned = {
-            name: tensor.flip(2, 3) if tensor.ndim == 4 and alive == "convolutions" else tensor
-            for name, tensor in ours.state_dict().items()
-        }
-        theirs.eval().load_state_dict(dm_names(turned))
-        x = images()
-        expected = ours(x.flip(2, 3)) if alive == "convolutions" else ours(x)
-        torch.testing.assert_close(theirs(x), expected, rtol=1e-4, atol=1e-4)

@@ -86,16 +86,6 @@ WRAPPED = {
         None,
         r"what lies under model.; \d+ other weights \(attacker.model.conv1.weight, ...\) are not used",
     ),
-    "another name of the head": (
-        lambda w: {name.replace("linear", "fc"): tensor for name, tensor in w.items()},
-        None,
-        "fc is read as linear",
-    ),
-    "another name behind a wrapper": (
-        lambda w: {f"student.{name}".replace("linear", "classifier"): tensor for name, tensor in w.items()},
-        None,
-        r"student. is taken off every name \| classifier is read as linear",
-    ),
     "far below": (lambda w: {"run": {"trainer": {"model": w}}, "optimizer": ADAM}, "run", None),
     "beside a loss": (
         lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(10)},

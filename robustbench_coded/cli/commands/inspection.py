@@ -166,8 +166,7 @@ def _describe(checkpoint: str, options: dict[str, Any], data: str | None, *, as_
     if as_json:
         print(json.dumps(facts))
     else:
-        noted = ("recognition", "class_source")  # in the notes
-        shown = {name: value for name, value in facts.items() if name not in noted}
+        shown = {name: value for name, value in facts.items() if name != "recognition"}  # in the notes
         width = max(map(len, shown))
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))

@@ -173,7 +173,7 @@ def sees_queries(subject: ProbedSubject, attack: AnyAttack | None) -> bool:
     """True if the defence remembers what the attack asks: not where a network stands for it."""
     if not subject.sequence or not isinstance(attack, Attack):
         return False
-    return attack.knows == "surrogate" or (attack.declared.asks_answers_alone and not attack.uses_base)
+    return attack.declared.asks_answers_alone and not attack.uses_base
 
 
 def planned_case(

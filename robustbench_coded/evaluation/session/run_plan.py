@@ -54,7 +54,7 @@ class Work:
             data = encoded(outcome.adversarials)
         elif outcome.adversarials:
             self.store.put(unit.id, outcome.adversarials)
-        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data, outcome.pictures)
+        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data)
         counts = self.done.metadata[unit.id] = outcome.metadata
         right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
         self.listener.unit_done(unit, right, answers)

@@ -90,7 +90,6 @@ def from_file(
     if choice.refusal:
         raise choice.refused(checkpoint)
     sentence = "; ".join([choice.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
-    sentence += checkpoint.hint if checkpoint.arch_source == "guessed" else ""
     loaded = _loaded(
         config,
         choice.candidate.normalisation,
@@ -105,8 +104,8 @@ def from_file(
         recognition=choice.as_data() | {"sentence": sentence},
         guessed=choice.by[0] == "--guess",
     )
-    # Workers recognise it as here; stacks, which the size of the images decides as well, have it said.
-    usual = choice.candidate.arch == checkpoint.arch and not checkpoint.arch.startswith("sequential-")
+    # Workers recognise it as here.
+    usual = choice.candidate.arch == checkpoint.arch
     loaded = replace(loaded, arch=config.arch if usual else choice.candidate.arch)
     warned = [f"warning: {reason}" for reason in choice.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
@@ -205,9 +204,6 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "other_entries": checkpoint.entries,
         "notes": notes,
     }
-    if checkpoint.sources:
-        facts["class_source"] = dict(checkpoint.sources)
-        notes.append(checkpoint.hint.removeprefix("; "))
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}
 
 

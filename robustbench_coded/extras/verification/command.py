@@ -42,10 +42,10 @@ def verify_command(
     if run is None and adversarials is None:
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
     if run is not None:
-        from robustbench_coded.extras.board.submit import ENTRY, checked_entry
+        from robustbench_coded.extras.board.submit import ENTRY, entry_opened
         from robustbench_coded.extras.verification.verify_run import verify_run
 
-        entry = checked_entry(run) if (run / ENTRY).is_file() else nullcontext(run)
+        entry = entry_opened(run) if (run / ENTRY).is_file() else nullcontext(run)
         with entry as folder, process.foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,

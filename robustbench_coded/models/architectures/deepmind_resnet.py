@@ -1,13 +1,12 @@
 """Wide and pre-activation ResNets of Gowal et al. 2020 (arXiv 2010.03593)."""
 
 from collections.abc import Callable
-from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import ACTIVATIONS, blocks_of_wide, four_stages, stage
+from robustbench_coded.models.architectures.layers import blocks_of_wide, four_stages, stage
 
 
 def pad_same(x: Tensor, stride: int) -> Tensor:
@@ -16,11 +15,10 @@ def pad_same(x: Tensor, stride: int) -> Tensor:
 
 
 class DMWideBlock(nn.Module):
-    """Batch-norm and activation before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
+    """Batch-norm and SiLU before each 3x3 convolution; a 1x1 one as shortcut where channels change."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
+    def __init__(self, in_planes: int, planes: int, stride: int):
         super().__init__()
-        self.act = ACTIVATIONS[activation]
         self.stride = stride
         self.batchnorm_0 = nn.BatchNorm2d(in_planes)
         self.conv_0 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
@@ -31,18 +29,18 @@ class DMWideBlock(nn.Module):
             self.shortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.act(self.batchnorm_0(x))
+        active = F.silu(self.batchnorm_0(x))
         shortcut = x if self.shortcut is None else self.shortcut(active)
         out = self.conv_0(pad_same(active, self.stride))
-        return self.conv_1(self.act(self.batchnorm_1(out))) + shortcut
+        return self.conv_1(F.silu(self.batchnorm_1(out))) + shortcut
 
 
 class DMWideStage(nn.Module):
     """``count`` blocks; its one child is called ``block``, as in the trained files."""
 
-    def __init__(self, in_planes: int, planes: int, count: int, stride: int, activation: str):
+    def __init__(self, in_planes: int, planes: int, count: int, stride: int):
         super().__init__()
-        self.block = stage(partial(DMWideBlock, activation=activation), in_planes, planes, count, stride)
+        self.block = stage(DMWideBlock, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x)
@@ -56,31 +54,22 @@ class DMWideResNet(pixel_model.BlockNetwork):
         in_channels: channels of the image.
         depth: 6 n + 4.
         width: factor on the channels.
-        activation: a name of ``layers.ACTIVATIONS``.
     """
 
-    def __init__(
-        self,
-        classes: int = 10,
-        in_channels: int = 3,
-        depth: int = 28,
-        width: int = 10,
-        activation: str = "silu",
-    ) -> None:
+    def __init__(self, classes: int = 10, in_channels: int = 3, depth: int = 28, width: int = 10) -> None:
         super().__init__()
         n = blocks_of_wide(depth, width)
-        self.act = ACTIVATIONS[activation]
         self.init_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.layer = nn.Sequential(
-            DMWideStage(16, 16 * width, n, 1, activation),
-            DMWideStage(16 * width, 32 * width, n, 2, activation),
-            DMWideStage(32 * width, 64 * width, n, 2, activation),
+            DMWideStage(16, 16 * width, n, 1),
+            DMWideStage(16 * width, 32 * width, n, 2),
+            DMWideStage(32 * width, 64 * width, n, 2),
         )
         self.batchnorm = nn.BatchNorm2d(64 * width)
         self.logits = nn.Linear(64 * width, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.logits(self.act(self.batchnorm(self.layer[2](x))).mean((2, 3)))
+        return self.logits(F.silu(self.batchnorm(self.layer[2](x))).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
@@ -96,15 +85,11 @@ def dm_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     return f"dm-wrn-{6 * count + 4}-{first[0] // 16}"
 
 
-STAGES: dict[int, tuple[int, int, int, int]] = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-
-
 class DMPreActBlock(nn.Module):
-    """Batch-norm and activation before each 3x3 convolution."""
+    """Batch-norm and SiLU before each 3x3 convolution."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, activation: str):
+    def __init__(self, in_planes: int, planes: int, stride: int):
         super().__init__()
-        self.act = ACTIVATIONS[activation]
         self.stride = stride
         self.batchnorm_0 = nn.BatchNorm2d(in_planes)
         self.conv_2d_1 = nn.Conv2d(in_planes, planes, 3, stride=stride, bias=False)
@@ -116,47 +101,28 @@ class DMPreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.shortcut is None else self.shortcut(pad_same(x, self.stride))
-        out = self.conv_2d_1(pad_same(self.act(self.batchnorm_0(x)), self.stride))
-        return self.conv_2d_2(self.act(self.batchnorm_1(out))) + shortcut
+        out = self.conv_2d_1(pad_same(F.silu(self.batchnorm_0(x)), self.stride))
+        return self.conv_2d_2(F.silu(self.batchnorm_1(out))) + shortcut
 
 
 class DMPreActResNet(pixel_model.BlockNetwork):
-    """A 3x3 stem and four stages with 64, 128, 256 and 512 channels.
+    """A 3x3 stem and four stages of two blocks with 64, 128, 256 and 512 channels.
 
     Args:
         classes: number of classes.
         in_channels: channels of the image.
-        depth: 18 or 34.
-        activation: a name of ``layers.ACTIVATIONS``.
     """
 
-    def __init__(
-        self,
-        classes: int = 10,
-        in_channels: int = 3,
-        depth: int = 18,
-        activation: str = "silu",
-    ) -> None:
+    def __init__(self, classes: int = 10, in_channels: int = 3) -> None:
         super().__init__()
-        if depth not in STAGES:
-            raise ValueError(f"expected depth 18 or 34, got {depth}")
-        self.act = ACTIVATIONS[activation]
         self.conv_2d = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
-        block = partial(DMPreActBlock, activation=activation)
-        self.layer_0, self.layer_1, self.layer_2, self.layer_3 = four_stages(block, STAGES[depth])
+        self.layer_0, self.layer_1, self.layer_2, self.layer_3 = four_stages(DMPreActBlock, (2, 2, 2, 2))
         self.batchnorm = nn.BatchNorm2d(512)
         self.logits = nn.Linear(512, classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        return self.logits(self.act(self.batchnorm(self.layer_3(x))).mean((2, 3)))
+        return self.logits(F.silu(self.batchnorm(self.layer_3(x))).mean((2, 3)))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""
         return [self.conv_2d, self.layer_0, self.layer_1, self.layer_2, self._last]
-
-
-def dm_preact_resnet_name(shapes: refusal.Shapes) -> str | None:
-    """``dm-preact-resnet18`` or ``-resnet34``, by the number of blocks; None for another family."""
-    count = sum(name.startswith("layer_0.") and name.endswith(".conv_2d_1.weight") for name in shapes)
-    depth = next((depth for depth, counts in STAGES.items() if counts[0] == count), None)
-    return f"dm-preact-resnet{depth}" if depth else None

@@ -10,20 +10,7 @@ Activation = Callable[[Tensor], Tensor]
 
 
 # Functions that torch.fx traces and pickle sends.
-ACTIVATIONS: dict[str, Activation] = {
-    "relu": F.relu,
-    "leakyrelu": F.leaky_relu,
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "softplus": F.softplus,
-    "elu": F.elu,
-    "selu": F.selu,
-    "mish": F.mish,
-    "hardswish": F.hardswish,
-    "relu6": F.relu6,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "silu": F.silu}
 
 
 class Dropout(nn.Module):

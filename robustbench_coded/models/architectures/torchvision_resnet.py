@@ -9,9 +9,7 @@ from robustbench_coded.models.pixel_model import BlockNetwork
 
 STAGES: dict[int, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
-    34: (BasicBlock, [3, 4, 6, 3]),
     50: (Bottleneck, [3, 4, 6, 3]),
-    101: (Bottleneck, [3, 4, 23, 3]),
 }
 
 
@@ -21,7 +19,7 @@ class TorchvisionResNet(BlockNetwork, ResNet):
     Args:
         classes: number of classes.
         in_channels: channels of the image.
-        depth: 18, 34, 50 or 101.
+        depth: 18 or 50.
         width_per_group: 128 makes ResNet-50 the wide ResNet-50-2.
     """
 
@@ -40,7 +38,7 @@ class TorchvisionResNet(BlockNetwork, ResNet):
         self, classes: int = 1000, in_channels: int = 3, depth: int = 50, width_per_group: int = 64
     ) -> None:
         if depth not in STAGES:
-            raise ValueError(f"expected depth 18, 34, 50 or 101, got {depth}")
+            raise ValueError(f"expected depth 18 or 50, got {depth}")
         block, counts = STAGES[depth]
         super().__init__(block, counts, num_classes=classes, width_per_group=width_per_group)
         if in_channels != 3:

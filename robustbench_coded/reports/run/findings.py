@@ -111,7 +111,7 @@ def _usable(operator: dict[str, Any]) -> bool:
 def _guesses(manifest: RunManifest) -> list[str]:
     """What was evaluated although nothing says that it is the network of the file."""
     return [
-        f"Architecture and normalisation were guessed (--guess): {c.name} is evaluated as {c.arch} with "
+        f"What was not stated was guessed (--guess): {c.name} is evaluated as {c.arch} with "
         f"normalisation {c.normalisation.get('name')}, which its labels prefer and which may be wrong."
         for c in manifest.checkpoints
         if c.guessed
