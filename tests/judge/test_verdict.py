@@ -279,6 +279,11 @@ def test_the_page_begins_with_every_verdict():
     assert set(re.findall(r"^\| `([^|]+)` \|", first, re.M)) == {str(name) for name in VerdictName}
 
 
+def test_the_page_explains_every_check():
+    section = PAGE.read_text().partition("\n## Checks\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"\*\*([^*]+)\*\*", section)) == {str(name) for name in CheckName}
+
+
 @pytest.mark.parametrize(
     ("word", "high", "base_low", "expected"),
     [
