@@ -1,4 +1,4 @@
-"""docs/pitfalls.md shows what newcomers' mistakes print, to the letter, and no mistake changes a file."""
+"""What newcomers' mistakes print, to the letter (mistakes.md), and no mistake changes a file."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ import pytest
 from robustbench_coded.cli.main import main
 from tests.cli.conftest import complaints
 
-PAGE = Path(__file__).parents[2] / "docs" / "pitfalls.md"
+PAGE = Path(__file__).with_name("mistakes.md")
 SHOWN = re.findall(
     r"^```console\n\$ csrobust ([^\n]+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
 )

@@ -30,6 +30,11 @@ def test_a_page_counts_the_verdicts_by_what_is_true(findings):
         row for row in findings._rows("zoo/zoo.csv") if row["broken"] == "True" and not row["third_party"]
     ]
     assert sum(row[0] for (truth, _), row in counts.items() if truth == "zoo: broken") == len(broken)
+    positive_on_broken = sum(row[1] for (truth, _), row in counts.items() if truth.endswith(": broken"))
+    negative_on_good = sum(row[2] for (truth, _), row in counts.items() if truth.endswith(": good"))
+    assert (positive_on_broken, negative_on_good) == (0, 4)
+    said = "no broken defence of known robust accuracy a positive verdict, and four good ones a negative"
+    assert said in " ".join(findings.BIAS.read_text().split())
 
 
 def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(findings):

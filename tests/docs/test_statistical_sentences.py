@@ -48,33 +48,26 @@ NUMBERS = {
     "stakes": lambda: (
         f"half of it staked at c = {anytime.SHARES[anytime.CAPITAL == 0.5][0]:g}, the rest {staked()}"
     ),
-    "batches that refute the margin": lambda: (
-        f"If every answer is wrong, {anytime.values_needed(0.0, judge.MARGIN, intervals.TAIL)} batches show "
-        f"an accuracy below {percent(judge.MARGIN)}%"
-    ),
     "near the strongest": lambda: (
         f"if every attack within {percent(case_results.CLOSE)} points of the strongest was scored"
     ),
-    "made together": lambda: f"do over {percent(case_results.CLOSE)} points more there: no positive verdict",
     "too few draws": lambda: (
         f"with fewer than {'five' if intervals.ENOUGH == 5 else intervals.ENOUGH} degrees of freedom there "
         "is no interval"
     ),
-    "many judgements": lambda: (
-        f"Of {'twenty' if 20 * 2 * intervals.TAIL == 1 else 'some'} defences without any effect, one is "
-        "expected to have an interval that excludes 0"
+    "the first look": lambda: (
+        "At the first each end errs in "
+        f"{percent(intervals.TAIL / comparisons.looks((256, 512, 1024), 256), 2)}%, half of α"
     ),
     "sample sizes": lambda: (
         f"known beforehand: {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... images or "
         "all"
     ),
-    "the first look": lambda: (
-        f"The first has {'half' if comparisons.looks((256, 512, 1024), 256) == 2 else 'some'} of the error, "
-        f"the others {'share the rest' if comparisons.looks((256, 512, 1024), 512) == 4 else 'have more'}"
-    ),
 }
 VERDICTS = {
-    "margin": lambda: f"the **margin**, {percent(judge.MARGIN)} points unless `--margin` changes it",
+    "minimum gain": lambda: (
+        f"the **minimum gain**, {percent(judge.MARGIN)} points unless `--margin` changes it"
+    ),
     "error of a limit": lambda: (
         f"Each confidence limit has an error probability of at most {percent(intervals.TAIL)}%, including "
         "at every interim analysis at which the run may stop"
@@ -83,9 +76,9 @@ VERDICTS = {
         "Verdicts are pointwise: error probabilities are not corrected for multiple verdicts."
     ),
     "share of clean": lambda: (
-        f"at most the **floor** plus {percent(outcomes.SHARE_OF_CLEAN)}% of its clean accuracy"
+        f"at most chance level plus {percent(outcomes.SHARE_OF_CLEAN)}% of its clean accuracy"
     ),
-    "floor": lambda: (
+    "chance level": lambda: (
         f"It is about {percent(alike(10)[1], 0)}% for ten balanced classes, {percent(alike(100)[1], 0)}% for "
         f"a hundred and {percent(alike(2)[1], 0)}% for two"
     ),
@@ -98,7 +91,9 @@ VERDICTS = {
         f"exceeds the frequency of the most common class by at most {percent(outcomes.NEAR_CONSTANT)} points "
         "(or by half that frequency, if less)"
     ),
-    "not constant": lambda: f"its upper confidence limit is below {percent(outcomes.NEARLY_ALL)}% and",
+    "not constant": lambda: (
+        f"the upper limit of the clean accuracy is below {percent(outcomes.NEARLY_ALL)}% and"
+    ),
     "attacks agree": lambda: (
         f"accuracy under the strongest attack is at most {percent(attack_checks.DISAGREE)} points higher "
         "than under the ensemble"
@@ -114,8 +109,8 @@ VERDICTS = {
         "possible"
     ),
     "informative": lambda: (
-        f"uses gradients, at least {'ten' if checks.FEWEST_STEPS == 10 else checks.FEWEST_STEPS} steps and "
-        "the whole ball"
+        f"it uses gradients, at least {'ten' if checks.FEWEST_STEPS == 10 else checks.FEWEST_STEPS} steps "
+        "and the whole ball"
     ),
 }
 
@@ -135,7 +130,7 @@ BREAKS = [
     (case_results, "CLOSE", 0.04, NUMBERS, "near the strongest"),
     (intervals, "TAIL", 0.05, NUMBERS, "error of an end"),
     (intervals, "ENOUGH", 3, NUMBERS, "too few draws"),
-    (judge, "MARGIN", 0.02, NUMBERS, "batches that refute the margin"),
+    (judge, "MARGIN", 0.02, VERDICTS, "minimum gain"),
     (outcomes, "SHARE_OF_CLEAN", 0.1, VERDICTS, "two classes"),
     (outcomes, "NEARLY_ALL", 0.95, VERDICTS, "not constant"),
     (checks, "TELLS", 0.05, VERDICTS, "a comparison that tells"),
