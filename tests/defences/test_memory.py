@@ -123,8 +123,11 @@ class Forgetful(AdaptingMean):
         (LaterGradients, f"after {CALLS} other questions its gradient to one batch under one draw"),
         (AdaptingMean, "asked again at once, its answer to one batch under one draw has changed by"),
         (Unseeded, "let sample(generator, k) return a seed"),
-        (lambda model: SamplingModule(Unset(model), name="unset"), "from the global generators of torch"),
-        (DrawnFrom, "its draw is a generator"),
+        (
+            lambda model: SamplingModule(Unset(model), name="unset"),
+            "a module may use the global generators of torch",
+        ),
+        (DrawnFrom, "let sample(generator, k) return a seed"),
     ],
 )
 def test_each_kind_of_memory_is_named(model, x, kind, message):
