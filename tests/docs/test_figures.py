@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REPORTS = ROOT / "reports"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-INTERVAL = re.compile(r"[-+]?(\d+\.\d+)%? \[[-+]?(\d+\.\d+),\s[-+]?(\d+\.\d+)\]")
 FIGURE = re.compile(r"(?<![\d.])\d+\.\d(?![\d.])")
 LINK = re.compile(r"\]\((?:\.\./)?((?:reports|benchmarks)/[\w./-]+)")
 CODE = re.compile(r"`[^`]*`|<!-- mnist: begin -->.*?<!-- mnist: end -->", re.DOTALL)  # no outcomes committed
@@ -37,29 +35,6 @@ def figures(file: str) -> set[str]:
     return {f"{scale * number:.1f}" for number in numbers for scale in (1, 100)}.union(written)
 
 
-@pytest.fixture(scope="module")
-def intervals():
-    """All intervals of the committed tables, without their signs."""
-    found = set()
-    for file in REPORTS.glob("**/*.csv"):
-        for row in csv.DictReader(file.open()):
-            for low in [name for name in row if name.endswith("_low") or name.startswith("ci_low")]:
-                middle = "gain" if low == "gain_low" else low.replace("ci_low", "accuracy", 1)
-                names = (middle, low, low.replace("low", "high", 1))
-                if all(row.get(name) for name in names):
-                    found.add(tuple(f"{100 * abs(float(row[name])):.1f}" for name in names))
-    for file in (*REPORTS.glob("**/*.md"), *(ROOT / "benchmarks").glob("*/*.md")):
-        found.update(INTERVAL.findall(file.read_text().replace("\\", "")))
-    return found
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_interval_stands_in_a_committed_table(page, intervals):
-    assert [
-        quoted for quoted in INTERVAL.findall(CODE.sub("", page.read_text())) if quoted not in intervals
-    ] == []
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_figures_beside_a_link_stand_in_what_is_linked(page):
     strange = {
@@ -72,5 +47,4 @@ def test_figures_beside_a_link_stand_in_what_is_linked(page):
 
 
 def test_enough_figures_are_looked_at():
-    assert sum(len(INTERVAL.findall(page.read_text())) for page in PAGES) > 60
     assert sum(len(FIGURE.findall(block)) for page in PAGES for block, _ in linked(page)) > 200

@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MOST_WORDS = 18_299  # lower it with every page that gets shorter; the goal is 17,000
+MOST_WORDS = 18_233  # lower it with every page that gets shorter; the goal is 17,000
 
 
 def words(text):
@@ -12,10 +12,5 @@ def words(text):
     return sum(any(map(str.isalnum, word)) for word in text.split())
 
 
-def test_marks_are_no_words():
-    assert words("| a | `b-c` | --- |\n- 12 words") == 4
-
-
 def test_the_documentation_stays_below_its_ceiling():
-    pages = {page.name: words(page.read_text()) for page in PAGES}
-    assert sum(pages.values()) <= MOST_WORDS, f"{sum(pages.values()):,} words: {pages}"
+    assert sum(words(page.read_text()) for page in PAGES) <= MOST_WORDS
