@@ -1,4 +1,6 @@
-"""Figures in README.md and docs/ stand in the committed tables that they are quoted from."""
+"""Figures in README.md and docs/ stand in the committed tables that they are quoted from; those of
+tied_numbers.csv, which has a page, its words and a row, are of that row.
+"""
 
 import csv
 import re
@@ -48,3 +50,26 @@ def test_figures_beside_a_link_stand_in_what_is_linked(page):
 
 def test_enough_figures_are_looked_at():
     assert sum(len(FIGURE.findall(block)) for page in PAGES for block, _ in linked(page)) > 200
+
+
+def rows(path):
+    with path.open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def figure(run, tied):
+    """In percent, of the one row at a perturbation that the run gives verdicts for."""
+    judged = {row["eps"] for row in rows(run / "verdicts.csv")}
+    more = dict(pair.split("=") for pair in tied["more"].split())
+    wanted = {"threat": "batch/unknown", "defence": tied["defence"], "attack": tied["attack"], **more}
+    summary = [row for row in rows(run / "summary.csv") if row["eps"] in judged]
+    (found,) = (row for row in summary if all(row[name] == value for name, value in wanted.items()))
+    return f"{100 * float(found[tied['column']]):.1f}"
+
+
+@pytest.mark.parametrize(
+    "tied", rows(Path(__file__).with_name("tied_numbers.csv")), ids=lambda tied: tied["words"]
+)
+def test_a_figure_is_that_of_its_row(tied):
+    text = " ".join((ROOT / "docs" / f"{tied['page']}.md").read_text().split())
+    assert tied["words"].format(figure(ROOT / "reports" / tied["run"], tied)) in text
