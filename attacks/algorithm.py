@@ -62,8 +62,8 @@ class Algorithm:
             its lengths.
         chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
         counts_starts: its number counts starts, not steps.
-        partial: it goes less far than eps, or not everywhere.
-        informative: whether its figure says what a network keeps. One step or a search for jumps does not.
+        informative: whether its figure says what a network keeps. One step, a search for jumps, or one in
+            parts of the ball does not.
         module, solver: where it is written, and what builds it.
     """
 
@@ -87,7 +87,6 @@ class Algorithm:
     plain: bool = False
     chooses_draws: bool = False
     counts_starts: bool = False
-    partial: bool = False
     informative: bool = True
     module: str = ""
     solver: Callable[..., Any] | None = None
@@ -180,7 +179,7 @@ GONE = {
             family="decision",
             loss=None,
         ),
-        Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", partial=True),
+        Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", informative=False),
     )
 }
 ALGORITHMS = {**_declared(), **GONE}

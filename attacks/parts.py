@@ -142,7 +142,9 @@ class _Ascent:
         return True
 
 
-@Algorithm("Parts", "ascent in parts of the ball", example=60, loss="margin", fewest_steps=24, partial=True)
+@Algorithm(
+    "Parts", "ascent in parts of the ball", example=60, loss="margin", fewest_steps=24, informative=False
+)
 @dataclass(frozen=True)
 class Parts(Solver):
     """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.

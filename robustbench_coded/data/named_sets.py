@@ -96,153 +96,109 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-_CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
-_CIFAR100_CLASSES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
-castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
-elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard
-lobster man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear
-pickup_truck pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark
-shrew skunk skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone
-television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
-"""
-
-
 @dataclass(frozen=True)
 class _Published:
+    """A data set as torchvision downloads it.
+
+    Attributes:
+        title: in reports.
+        reader: its class in ``torchvision.datasets``.
+        folders: where its files may lie, torchvision's own first.
+        classes: number of classes.
+    """
+
     title: str
-    folders: tuple[str, ...]  # the name that torchvision unpacks to first
-    torchvision_class: str
-    class_names: tuple[str, ...]
+    reader: str
+    folders: tuple[str, ...]
+    classes: int
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Numbers."""
+        return tuple(map(str, range(self.classes)))
 
 
-CIFAR = {
-    "cifar10": _Published("CIFAR-10", ("cifar-10-batches-py",), "CIFAR10", tuple(_CIFAR10_CLASSES.split())),
-    "cifar100": _Published("CIFAR-100", ("cifar-100-python",), "CIFAR100", tuple(_CIFAR100_CLASSES.split())),
+PUBLISHED = {
+    "cifar10": _Published("CIFAR-10", "CIFAR10", ("cifar-10-batches-py",), 10),
+    "cifar100": _Published("CIFAR-100", "CIFAR100", ("cifar-100-python",), 100),
+    "mnist": _Published("MNIST", "MNIST", ("MNIST/raw", "mnist"), 10),
+    "fashion-mnist": _Published("Fashion-MNIST", "FashionMNIST", ("FashionMNIST/raw", "fashion-mnist"), 10),
 }
+_STEMS = {"test": "t10k", "train": "train"}
+_IDX = ("images-idx3", "labels-idx1")
 
 
-def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
-    """Reads ``cifar10`` or ``cifar100``, ``split`` ``train`` or ``test``.
+def load_published(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
+    """Reads a set of :data:`PUBLISHED`, ``split`` ``train`` or ``test``, in the order of its files.
 
-    Looks in the folders of `search_path`, in each for torchvision's folder and then for ``NAME_SPLIT.npz``;
-    downloads torchvision's copy where there is neither. The order of the images is that of the files.
+    Looks in the folders of `search_path`: for CIFAR's in each for torchvision's folder and then for
+    ``NAME_SPLIT.npz``, for MNIST's for torchvision's folder or one of the data's name. Downloads
+    torchvision's copy where there is none.
 
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.
     """
-    variant = CIFAR[name]
-    places = search_path(data_dir)
+    published, places = PUBLISHED[name], search_path(data_dir)
+    look = _mnist_in if name.endswith("mnist") else _cifar_in
     for place in places:
-        if (place / variant.folders[0]).is_dir():
-            return _from_torchvision(name, split, place)
-        file = place / f"{name}_{split}.npz"
-        if file.is_file():
-            return load_npz(file, name=name, class_names=variant.class_names)
-    by_hand = (
-        f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folders[0]}"
-    )
+        if (data := look(name, split, place)) is not None:
+            return data
+    folder = published.folders[0]
+    by_hand = f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {folder}"
+    if look is _mnist_in:
+        by_hand = f"{', '.join(f'{_STEMS[split]}-{kind}-ubyte.gz' for kind in _IDX)} in {name}/"
     target = download_folder(data_dir)
-    download(name, variant.torchvision_class, variant.folders[0], target, places, by_hand)
-    return _from_torchvision(name, split, target)
+    download(name, published.reader, folder.partition("/")[0], target, places, by_hand)
+    if (data := look(name, split, target)) is None:
+        raise InputError(f"{target / folder}: the download left no {split} images; put {by_hand} there")
+    return data
 
 
-def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
+def _cifar_in(name: str, split: str, place: Path) -> Dataset | None:
+    published, file = PUBLISHED[name], place / f"{name}_{split}.npz"
+    folder = place / published.folders[0]
+    if not folder.is_dir():
+        return load_npz(file, name=name, class_names=published.class_names) if file.is_file() else None
     import torchvision.datasets
 
-    variant = CIFAR[name]
-    reader = getattr(torchvision.datasets, variant.torchvision_class)
     try:
         # torchvision compares checksums before it unpickles anything.
+        reader = getattr(torchvision.datasets, published.reader)
         stored = reader(root=place, train=split == "train", download=False)
     except RuntimeError as error:
         raise InputError(
-            f"{place / variant.folders[0]}: incomplete or altered {variant.title} files; "
+            f"{folder}: incomplete or altered {published.title} files; "
             f"remove the folder or put the original files there"
         ) from error
-    return Dataset(
-        name=name,
-        images=stored.data,
-        scale=255.0,
-        labels=np.array(stored.targets, dtype=np.int64),
-        classes=len(variant.class_names),
-        class_names=variant.class_names,
-        source=f"{variant.title} {split} images, torchvision's files",
-    )
+    images, labels = stored.data, np.array(stored.targets, dtype=np.int64)
+    return _dataset(name, images, labels, f"{split} images, torchvision's files")
+
+
+def _dataset(name: str, images: np.ndarray, labels: np.ndarray, source: str) -> Dataset:
+    names = PUBLISHED[name].class_names
+    return Dataset(name, images, 255.0, labels, len(names), names, f"{PUBLISHED[name].title} {source}")
 
 
 MAX_IMAGES = 200_000
 # Of each kind of file: how it begins, the bytes of its header, and those of one image or label.
-FORMATS = {"images": (b"\x00\x00\x08\x03", 16, 28 * 28), "labels": (b"\x00\x00\x08\x01", 8, 1)}
-
-_FASHION = "T-shirt/top trouser pullover dress coat sandal shirt sneaker bag boot"
-
-MNIST = {
-    "mnist": _Published("MNIST", ("MNIST/raw", "mnist"), "MNIST", tuple("0123456789")),
-    "fashion-mnist": _Published(
-        "Fashion-MNIST",
-        ("FashionMNIST/raw", "fashion-mnist", "fashion_mnist"),
-        "FashionMNIST",
-        tuple(_FASHION.split()),
-    ),
-}
-_STEMS = {"test": "t10k", "train": "train"}
+FORMATS = {_IDX[0]: (b"\x00\x00\x08\x03", 16, 28 * 28), _IDX[1]: (b"\x00\x00\x08\x01", 8, 1)}
 
 
-def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
-    """Reads ``mnist`` or ``fashion-mnist``, ``split`` ``train`` or ``test``, in the order of the files.
-
-    Looks in the folders of `search_path`, in each for torchvision's folder (``MNIST/raw``), for one of the
-    data's name, or for being one of these itself; else downloads torchvision's copy.
-
-    Raises:
-        InputError: the files found are damaged, or none were found and the download failed.
-    """
-    variant = MNIST[name]
-    places = search_path(data_dir)
-    for place in places:
-        # The two data sets' files have the same names: a folder says which it holds, or its parent.
-        names = {name, *(folder.partition("/")[0].lower() for folder in variant.folders)}
-        own = (place, place / "raw") if place.name.lower() in names else ()
-        raw = (place,) if place.name == "raw" and place.absolute().parent.name.lower() in names else ()
-        for folder in (*(place / folder for folder in variant.folders), *own, *raw):
-            pair = _files(folder, split)
-            if pair is not None:
-                return _read(name, split, *pair)
-    files = ", ".join(f"{_STEMS[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
-    folder = variant.folders[0].partition("/")[0]
-    target = download_folder(data_dir)
-    download(name, variant.torchvision_class, folder, target, places, f"{files} in {name}/")
-    pair = _files(target / variant.folders[0], split)
-    if pair is None:
-        raise InputError(f"{target / variant.folders[0]}: the download left no {files}")
-    return _read(name, split, *pair)
-
-
-def _files(folder: Path, split: str) -> tuple[Path, Path] | None:
-    """The images and the labels of a split; None where one is missing."""
-    stems = (folder / f"{_STEMS[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
-    images, labels = (stem if stem.is_file() else stem.with_suffix(".gz") for stem in stems)
-    return (images, labels) if images.is_file() and labels.is_file() else None
-
-
-def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:
-    images, labels = _bytes(image_file, "images").reshape(-1, 28, 28, 1), _bytes(label_file, "labels")
+def _mnist_in(name: str, split: str, place: Path) -> Dataset | None:
+    for folder in PUBLISHED[name].folders:  # the two data sets' files have the same names
+        stems = (place / folder / f"{_STEMS[split]}-{kind}-ubyte" for kind in _IDX)
+        files = [stem if stem.is_file() else stem.with_suffix(".gz") for stem in stems]
+        if all(file.is_file() for file in files):
+            break
+    else:
+        return None
+    images, labels = (_bytes(file, kind) for file, kind in zip(files, _IDX, strict=True))
+    images = images.reshape(-1, 28, 28, 1)
     if len(images) != len(labels) or not len(images):
-        raise InputError(
-            f"{label_file}: {len(labels)} labels for the {len(images)} images of {image_file.name}"
-        )
+        raise InputError(f"{files[1]}: {len(labels)} labels for the {len(images)} images of {files[0].name}")
     if labels.max() > 9:
-        raise InputError(f"{label_file}: label {labels.max()} is out of range; labels are 0 to 9")
-    return Dataset(
-        name=name,
-        images=images,
-        scale=255.0,
-        labels=labels.astype(np.int64),
-        classes=10,
-        class_names=MNIST[name].class_names,
-        source=f"{MNIST[name].title} {split} images, the published files",
-    )
+        raise InputError(f"{files[1]}: label {labels.max()} is out of range; labels are 0 to 9")
+    return _dataset(name, images, labels.astype(np.int64), f"{split} images, the published files")
 
 
 def _bytes(file: Path, kind: str) -> np.ndarray:

@@ -61,10 +61,8 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     if spec == "digits":
         return named_sets.load_digits(split)
     first = Path(data_dir) if data_dir else None
-    if spec in named_sets.CIFAR:
-        return named_sets.load_cifar(spec, split=split, data_dir=first)
-    if spec in named_sets.MNIST:
-        return named_sets.load_idx(spec, split=split, data_dir=first)
+    if spec in named_sets.PUBLISHED:
+        return named_sets.load_published(spec, split=split, data_dir=first)
     hint = did_you_mean(spec, DATA)
     if Path(spec).exists():
         hint = f"write {'folder' if Path(spec).is_dir() else 'npz'}:{spec}; "

@@ -58,7 +58,7 @@ class GaussianNoise(protocol.WrappedNetwork, protocol.Seeded):
         return self.model((x + self.sigma * noise).flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-class MixupInference(protocol.WrappedNetwork):
+class MixupInference(protocol.WrappedNetwork, protocol.Seeded):
     """Averages the network's probabilities over mixtures ``share`` x + (1 - ``share``) x_s.
 
     The x_s come from a pool of images and belong, by the network's own prediction, to other classes than x is
@@ -75,8 +75,6 @@ class MixupInference(protocol.WrappedNetwork):
     """
 
     name = "mixup-inference"
-    randomised = True
-    batch_dependent = False
 
     def __init__(self, model: nn.Module, pool: Tensor, share: float, samples: int):
         super().__init__(model)
@@ -95,7 +93,7 @@ class MixupInference(protocol.WrappedNetwork):
         self._counts = torch.bincount(given, minlength=logits.shape[-1])
         self._starts = self._counts.cumsum(0) - self._counts
 
-    def sample(self, generator: torch.Generator, k: int) -> Tensor:
+    def sample(self, generator: torch.Generator, k: int) -> Tensor:  # type: ignore[override]
         return torch.rand(k, self.samples, generator=generator)
 
     def logits(self, x: Tensor, draw: Tensor) -> Tensor:
@@ -118,7 +116,7 @@ class MixupInference(protocol.WrappedNetwork):
         return torch.where(rank < starts, rank, rank + counts)
 
 
-class ResizePad(protocol.WrappedNetwork):
+class ResizePad(protocol.WrappedNetwork, protocol.Seeded):
     """Shrinks every input by a random factor and puts it at a random place of a black image of the old size.
 
     The original enlarges images to at most 331 pixels, which a network for 32 x 32 pixels cannot take. Factor
@@ -132,14 +130,12 @@ class ResizePad(protocol.WrappedNetwork):
     """
 
     name = "resize-pad"
-    randomised = True
-    batch_dependent = False
 
     def __init__(self, model: nn.Module, scale: float):
         super().__init__(model)
         self.scale = scale
 
-    def sample(self, generator: torch.Generator, k: int) -> Tensor:
+    def sample(self, generator: torch.Generator, k: int) -> Tensor:  # type: ignore[override]
         return torch.rand(k, 3, generator=generator)
 
     def logits(self, x: Tensor, draw: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 
-PASSED = Check("falls with eps", "passed", "")
+PASSED = Check("attacks agree", "passed", "")
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 ALONE = {"randomised": False, "batch_dependent": False}
 

@@ -47,7 +47,7 @@ def judgement(
         verdict, "", accuracy, 0.03, compared=True, broken_at=0.14, clean=Interval(0.9, 0.85, 0.95), **more
     )
     case = Case(subject, threat, BUDGET, ENSEMBLE)
-    return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
+    return Judgement(case, made, attack=attack, examples=640)
 
 
 OTHER = structs.replace(RCI, n=128)

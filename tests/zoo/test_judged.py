@@ -97,7 +97,7 @@ def test_the_matrix_counts_entries():
         found = finding(name, word, threat, truth, interval)
         return zoo_report.Judged(
             name, found.entry.family, ZOO[name].description, found.broken, threat, found.truth, found.low,
-            found.estimate, found.high, word, found.sense, "Because.", ("falls with eps",), found.holds,
+            found.estimate, found.high, word, found.sense, "Because.", ("attacks agree",), found.holds,
             found.fair,
         )  # fmt: skip
 

@@ -132,13 +132,11 @@ class PlannedCase:
 
     Attributes:
         subject: the case's subject, probed.
-        for_check: measured at another eps than requested, because a check needs it; not judged.
         submission: where the perturbed inputs come from, if nothing is attacked for this case.
     """
 
     case: Case
     subject: ProbedSubject
-    for_check: bool = False
     submission: Submission | None = None
 
     @property

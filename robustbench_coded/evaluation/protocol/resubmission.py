@@ -96,7 +96,7 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     """
     measured: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
     for case in evidence.sizes:
-        if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
+        if case.attack in CONTROLS or str(case.threat) != "batch/unknown":
             continue
         if sees_queries(case.subject, case.made_by):
             continue  # its inputs follow its queries, which no other attack makes

@@ -105,8 +105,8 @@ def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:
             read = partial(_read, unit, work.store, context)
             yield replace(unit, submitted=SubmittedInputs(read), sources=())
         else:  # what is submitted elsewhere comes back with the outcomes
-            submitted = unit.case.threat == WHOLE_BATCH and not unit.case.for_check
-            yield replace(unit, keep=unit.keep or (submitted and unit.case.attack not in CONTROLS))
+            submitted = unit.case.threat == WHOLE_BATCH and unit.case.attack not in CONTROLS
+            yield replace(unit, keep=unit.keep or submitted)
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from msgspec import to_builtins
-from rich.console import Group
 from torch import Tensor
 
 from attacks.objective import co_batch
@@ -25,8 +24,7 @@ from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
+from robustbench_coded.reports.text.formatting import percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.schema.case import Case
@@ -82,6 +80,28 @@ class VerifiedRow:
 
     def as_data(self) -> dict[str, Any]:
         return {**asdict(self), "holds": self.holds}
+
+    def __str__(self) -> str:
+        """A line on which row it is, whether it holds, and the figures."""
+        sizes = "".join(
+            f" {name}={size}" for name, size in (("K", self.k), ("N", self.n)) if size is not None
+        )
+        row = (
+            f"{self.checkpoint} | {self.defence}{sizes} | {self.threat} | eps {self.eps:.4g} | {self.attack}"
+        )
+        if self.problem:
+            return f"{row}: {self.problem}"
+        faults = [f"{self.outside} inputs outside eps or box"] if self.outside else []
+        if self.differing:
+            faults.append(f"{self.differing} of {self.outcomes} answers differ")
+        measured = f"{self.inputs} inputs, {self.furthest:.4f} of eps at most"
+        if not self.outcomes:
+            measured += "; its answers followed queries, which are not stored"
+        else:
+            recorded = "" if self.recorded is None else f"{percent(self.recorded)}% recorded, "
+            now, in_8bit = percent(self.accuracy), percent(self.accuracy_8bit)
+            measured += f"; accuracy {recorded}{now}% now, {in_8bit}% in 8 bits"
+        return f"{row}: {'; '.join(faults) or 'holds'} ({measured})"
 
 
 def scored_again(
@@ -322,36 +342,3 @@ def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
             f"checkpoint {facts.name} needs the code {facts.arch}; name it with --arch to load it"
         )
     return arch
-
-
-def verification_table(rows: Sequence[VerifiedRow]) -> Group:
-    """A block per subject, threat model and eps, a line per attack: accuracies recorded, now and after 8-bit
-    rounding; the largest distance as a fraction of eps; what is off."""
-    figures: Columns[VerifiedRow] = {
-        "inputs": lambda row: row.inputs,
-        "of eps": lambda row: f"{row.furthest:.4f}",
-        "recorded": lambda row: percent(row.recorded),
-        "now": lambda row: percent(row.accuracy),
-        "8-bit": lambda row: percent(row.accuracy_8bit),
-    }
-    columns: Columns[VerifiedRow] = {"": _block, "attack": lambda row: row.attack, **figures}
-    table = TextTable.of(rows, {**columns, "result": _result}, figures)
-    return Group(*(PlainTable(title, block) for (title,), block in table.split(1)))
-
-
-def _block(row: VerifiedRow) -> str:
-    sizes = "".join(f" {name}={size}" for name, size in (("K", row.k), ("N", row.n)) if size is not None)
-    return f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
-
-
-def _result(row: VerifiedRow) -> str:
-    if row.problem:
-        return row.problem
-    if not row.outcomes and not row.outside:
-        return "within eps; its answers followed queries, which are not stored"
-    faults = []
-    if row.outside:
-        faults.append(f"{row.outside} inputs outside eps or box")
-    if row.differing:
-        faults.append(f"{row.differing} of {row.outcomes} answers differ")
-    return "; ".join(faults) or "holds"
