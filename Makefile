@@ -62,7 +62,7 @@ paper:
 	  -V header-includes='\usepackage{etoolbox}\AtBeginEnvironment{longtable}{\scriptsize\setlength{\tabcolsep}{3pt}}' -o finding.pdf
 	@echo build/finding.pdf
 
-# Writes the committed reports, and README's tables and figure, again from stored outcomes.
+# Writes the committed reports, and README's tables, again from stored outcomes.
 rewrite: $(INSTALLED)
 	for run in reports/*/run.json reports/*/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
 	$(BIN)/csrobust compare reports/digits --baseline erm --format md,html,csv,latex --out reports/digits-trainings

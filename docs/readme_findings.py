@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/bias.md and reports/README.md, and a table and the figure of docs/finding.md,
+"""The tables of README.md, docs/bias.md and reports/README.md, and a table of docs/finding.md,
 from the committed reports (`make rewrite` runs it).
 
 python docs/readme_findings.py
@@ -8,27 +8,22 @@ import csv
 import json
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
-from robustbench_coded.judge.run import load_run
-from robustbench_coded.reports.figures.curves import draw_ladder
-from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.text.formatting import MARKS
 from robustbench_coded.schema.words import IntervalKind
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
-FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
 FINDING = ROOT / "docs" / "finding.md"
 PAGES = (README, BIAS, FINDING, REPORTS / "README.md")
-# run, checkpoint, N of RCI -> the name in the table and the title in the figure
+# run, checkpoint, N of RCI -> the name in the table
 NETWORKS = {
     ("cifar10-resnet20", "resnet20", 190): "standard-trained ResNet-20",
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
@@ -61,7 +56,6 @@ FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
 def main() -> None:
-    FIGURE.write_bytes(figure().svg)
     for page in PAGES:
         page.write_text(with_blocks(page.read_text()))
 
@@ -98,23 +92,6 @@ def claims() -> str:
             beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
         rows.append((title, beside, ours, f"[{verdict['verdict']}](reports/{run}/report.md)"))
     return pipes(rows)
-
-
-def figure() -> Drawing:
-    """The ladder of attacks for both networks, with and without RCI."""
-    lines = []
-    for (name, checkpoint, n), title in NETWORKS.items():
-        run = load_run(REPORTS / name)
-        lines += [
-            replace(row, case=row.case.of_checkpoint(title))
-            for row in run.rows
-            if row.case.subject.checkpoint == checkpoint and row.case.subject.n in (None, n)
-            if row.attack == "clean" or row.perturbation in run.manifest.judged_perturbations
-        ]
-    with styled():
-        drawn = draw_ladder(lines)
-    assert drawn is not None
-    return drawn
 
 
 def findings() -> str:
