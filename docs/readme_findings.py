@@ -214,10 +214,8 @@ def _generated() -> str:
         if tool == "csrobust" or "AutoAttack" in tool
     ]
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
-    return (
-        f"off by more than {100 * FAR:g} points are {', '.join(off)}. csrobust errs on "
-        f"{len(errors) or 'none'} ({', '.join(errors)})."
-    )
+    named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
+    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. csrobust errs on {named}."
 
 
 def _far(row: dict[str, str]) -> bool:

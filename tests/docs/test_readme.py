@@ -32,8 +32,8 @@ def test_a_page_counts_the_verdicts_by_what_is_true(findings):
     assert sum(row[0] for (truth, _), row in counts.items() if truth == "zoo: broken") == len(broken)
     positive_on_broken = sum(row[1] for (truth, _), row in counts.items() if truth.endswith(": broken"))
     negative_on_good = sum(row[2] for (truth, _), row in counts.items() if truth.endswith(": good"))
-    assert (positive_on_broken, negative_on_good) == (0, 4)
-    said = "no broken defence of known robust accuracy a positive verdict, and four good ones a negative"
+    assert (positive_on_broken, negative_on_good) == (0, 2)
+    said = "no broken defence of known robust accuracy a positive verdict, and two good ones a negative"
     assert said in " ".join(findings.BIAS.read_text().split())
 
 
@@ -44,7 +44,7 @@ def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(fin
     rows = [row for row in findings._rows("soundness/soundness.csv") if row["tool"] == "csrobust"]
     far = [row for row in rows if abs(float(row["accuracy"]) - float(row["truth"])) > 0.03]
     assert f"more than 3 points are csrobust on {len(far)} of {len(rows)}, " in generated
-    assert "csrobust errs on 1 (`ensemble-third`)" in generated  # 80.9 [75.7, 85.4] of a true 66.7
+    assert "csrobust errs on none." in generated  # ensemble-third, 80.2 [68.3, 89.1] of a true 66.7, is open
     for page in (README, findings.BIAS.read_text()):
         assert page.index("reports/soundness/") < page.index("reports/zoo/")
     order = [line.split(" ")[1] for line in findings.bias().splitlines()[2:]]
