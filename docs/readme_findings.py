@@ -257,7 +257,7 @@ def _verdicts(truth: str, threat: str, counts: Sequence[int]) -> Sequence[str]:
     shares = []
     for count in counts:
         low, high = clopper_pearson(count, max(total, 1), TAIL)
-        shares.append(f"{count} ({100 * low:.0f} to {100 * high:.0f}%)")
+        shares.append(f"{count} [{100 * low:.0f}, {100 * high:.0f}]")
     return (truth, threat, str(total), *shares)
 
 

@@ -1,4 +1,4 @@
-"""The committed board: as large and as honest as docs/board.md says, and in step with its runs."""
+"""The committed board: nothing is praised that a paper broke, and it is in step with its runs."""
 
 import csv
 import hashlib
@@ -70,9 +70,3 @@ def test_no_ensemble_lies_above_the_interval_of_an_attack_that_it_had(entries):
                 lowest[case] = min(lowest.get(case, 1.0), float(row["ci_high"]))
         chosen = [(tuple(row[name] for name in at), row) for row in rows if row["attack"] == "ensemble"]
         assert chosen and all(float(row["ci_low"]) <= lowest.get(case, 1.0) for case, row in chosen), run
-
-
-def test_the_page_counts_the_open_verdicts_of_the_board(entries):
-    verdicts = [entry.verdict for entry in entries]
-    said = f"Of the {len(verdicts)} verdicts of this board {verdicts.count('not settled')} are `not settled`."
-    assert said in (REPORTS.parent / "docs" / "board.md").read_text()
