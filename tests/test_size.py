@@ -45,7 +45,7 @@ CEILINGS = {
 }
 SHIPPED = (31950, 48460)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
-WORDS = 17_599  # of README.md and docs/; the goal is 17,000
+WORDS = 17_595  # of README.md and docs/; the goal is 17,000
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 
 
