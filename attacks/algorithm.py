@@ -173,11 +173,7 @@ GONE = {
         # torchattacks has one of this name.
         Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
         Algorithm(
-            "HopSkipJump",
-            "HopSkipJump (labels only)",
-            about="rays-800 asks for labels alone, too",
-            family="decision",
-            loss=None,
+            "HopSkipJump", "HopSkipJump (labels only)", about="rays-800 needs no more", family="decision"
         ),
         Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", informative=False),
     )

@@ -24,26 +24,26 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4820, 49),
+    "attacks": (4816, 49),
     "robustbench_coded/cli": (1136, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (933, 8),
     "robustbench_coded/defences": (1300, 14),
-    "robustbench_coded/evaluation": (6698, 59),
+    "robustbench_coded/evaluation": (6671, 58),
     "robustbench_coded/extras": (2570, 28),
-    "robustbench_coded/judge": (2409, 19),
+    "robustbench_coded/judge": (2361, 18),
     "robustbench_coded/models": (2967, 28),
     "robustbench_coded/options": (283, 5),
     "robustbench_coded/paper": (4118, 40),
     "robustbench_coded/reports": (3026, 30),
     "robustbench_coded/runs": (605, 5),
-    "robustbench_coded/schema": (350, 4),
+    "robustbench_coded/schema": (349, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30081, 318),
+    "tests": (30013, 316),
     "benchmarks": (6684, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (31950, 48460)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (31870, 48335)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
 WORDS = 17_595  # of README.md and docs/; the goal is 17,000
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB

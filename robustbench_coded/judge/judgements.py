@@ -21,7 +21,6 @@ from robustbench_coded.judge.checks import (
     usable_by,
 )
 from robustbench_coded.judge.judge import MARGIN, judge
-from robustbench_coded.judge.small_batches import SmallBatches, smaller_batches
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -151,13 +150,11 @@ def judgements_of(
     results: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
-    small: Mapping[Subject, SmallBatches] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
     Args:
         selftests: the checks of each subject that came of its self-tests.
-        small: what a short attack leaves in small batches.
     """
     judged = manifest.judged_perturbations
     of_standard = is_about_standard(manifest, (result.case.subject for result in results))
@@ -168,10 +165,6 @@ def judgements_of(
         about = result.case.subject.defence != words.STANDARD or of_standard
         claim = claim_of(manifest) if about else None
         checks = _checks(results, result, manifest, selftests)
-        in_small = small.get(result.case.subject)
-        whole = result.case.threat.inputs == "batch" and result.cell is not None
-        if in_small is not None and whole and in_small.eps == result.case.perturbation.eps:
-            checks = (*checks, smaller_batches(result, in_small))
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)

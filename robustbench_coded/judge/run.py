@@ -28,7 +28,6 @@ from robustbench_coded.judge.judgements import (
     selftest_results,
 )
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
@@ -242,8 +241,7 @@ class Run:
         """`judgements`, and those of standard inference that serve as a comparison alone."""
         selftests = selftest_results(self.path, self.manifest)
         checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
-        small = small_batches(self.path, self.manifest)
-        return tuple(judgements_of(self.results, self.manifest, checks, small))
+        return tuple(judgements_of(self.results, self.manifest, checks))
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """Counts of the units of one case, summed."""

@@ -18,7 +18,6 @@ from robustbench_coded.evaluation.options.config import default_eps
 from robustbench_coded.evaluation.planning import cases, streams
 from robustbench_coded.evaluation.selftests.run_all import run_all, tried
 from robustbench_coded.evaluation.selftests.scene import Scene, SelfTest, judged
-from robustbench_coded.evaluation.selftests.small_batches import small_batches
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
@@ -75,7 +74,6 @@ def selftest_subject(
     and its cost does.
     """
     scene = _scene(context, subject, perturbation)
-    smaller: dict[str, int] = {}
     seed, defence = context.setup.options.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     try:
@@ -86,10 +84,6 @@ def selftest_subject(
                 "The defence fails when it is scored",
                 lambda: (answers_alike(scene, defence, seed, batches),),
             )
-            if subject.batch_dependent:
-                smaller = small_batches(
-                    lambda k: _scene(context, subject, perturbation, (k, subject.k // k)), subject.k
-                )
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {SECONDS:g} s."),)
     return {
@@ -98,7 +92,6 @@ def selftest_subject(
         "forwards": scene.forwards,
         "backwards": scene.backwards,
         "tests": [asdict(result) for result in results],
-        **({"small_batches": smaller} if smaller else {}),
     }
 
 
@@ -106,15 +99,13 @@ def _scene(
     context: worker_context.WorkerContext,
     subject: cases.ProbedSubject,
     perturbation: Perturbation,
-    batches_of: tuple[int, int] | None = None,
 ) -> Scene:
-    """The first examples, in so many batches of a size; None for those that self-tests have."""
+    """The first examples, in batches no larger than the subject's."""
     seed, defence = context.setup.options.seed, context.defence(subject)
     at_once = images_at_once(math.prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
     groups = max(1, most // k) if subject.batch_dependent else 1
-    k, groups = batches_of or (k, groups)
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     norm, eps, space = perturbation.norm, perturbation.eps, perturbation.eps_space
     normalized = space == "normalized"
