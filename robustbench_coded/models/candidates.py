@@ -146,10 +146,6 @@ class Trials:
         image = self.images[:1].contiguous().to(self.device)
         return multiplications(self.checkpoint.network.to(self.device), image)
 
-    def model(self, candidate: Candidate) -> PixelModel:
-        """See :func:`model_of`."""
-        return model_of(self.checkpoint, candidate, self.device)
-
     def spread(self, count: int) -> Tensor:
         """At most so many of the images, evenly spread over all of them."""
         count = min(count, len(self.images))
@@ -174,7 +170,7 @@ class Trials:
         labels, rows = self.labels[:most], []
         for candidate in candidates:
             torch.manual_seed(0)  # networks that sample draw alike for every candidate
-            model = self.model(candidate)
+            model = model_of(self.checkpoint, candidate, self.device)
             pieces = self.images[:most].split(ANSWERED_AT_ONCE)
             answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
             rows.append(Labelled(candidate, torch.cat(answers) == labels))
@@ -342,7 +338,7 @@ def nearest(
 
     def look(candidate: Candidate, kind: str, count: int, layers: int | None) -> BatchNormEvidence:
         torch.manual_seed(0)
-        model = trials.model(candidate)
+        model = model_of(trials.checkpoint, candidate, trials.device)
         images = KINDS[kind](trials.spread(count), torch.Generator().manual_seed(0)).to(trials.device)
         seen = fingerprint(model, trained_batch_norms(model.network), images, layers)
         return BatchNormEvidence(candidate, kind, seen)

@@ -172,38 +172,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
     return None if any(unloaded) else loaded.state_dict()
 
 
-def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
-    """Builds the user's network and puts the weights into it.
-
-    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
-    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
-    state is put back afterwards.
-
-    Args:
-        spec: ``package.module:function``.
-        weights: of the checkpoint.
-    Returns:
-        The network in float32, answering with logits (`in_memory.logits_of`), and whether it holds the
-        normalisation that the file stores.
-    Raises:
-        InputError: the function cannot be imported, fails, or returns no network.
-        Refused: the weights are not those of its network.
-    """
-    function = import_function(spec, "--arch")
-    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(spec)):
-        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
-        try:
-            network = _call(function, weights.tensors)
-        except Exception as error:  # the user's function can fail in any way
-            raise InputError(f"--arch {spec}: it raised {described(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
-    network = answering_logits(network.float().cpu())
-    for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
-        held.eval()
-    return network, fit(spec, network, weights).holds_normalisation
-
-
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a network of unknown names (`detect.classes_of`)."""
     return detect.classes_of(refusal.shapes_in(tensors))
@@ -266,8 +234,34 @@ SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says ho
 def own_network(
     arch: str, weights: state_dict.StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
 ) -> Assembled:
-    """A network of the user's own, which says itself which images it takes: those of the data come first."""
-    network, normalises_itself = load_user_defence(arch, weights)
+    """A network of the user's own, which says itself which images it takes: those of the data come first.
+
+    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
+    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
+    state is put back afterwards. The network answers with logits (`in_memory.logits_of`).
+
+    Args:
+        arch: ``package.module:function`` or ``some/where/file.py:function``.
+        weights: of the checkpoint.
+        metadata: what this project stored beside them.
+        image_shape: of the data, [C, H, W].
+    Raises:
+        InputError: the function cannot be imported, fails, or returns no network.
+        Refused: the weights are not those of its network, or it answers no such images.
+    """
+    function = import_function(arch, "--arch")
+    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(arch)):
+        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
+        try:
+            network = _call(function, weights.tensors)
+        except Exception as error:  # the user's function can fail in any way
+            raise InputError(f"--arch {arch}: it raised {described(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch {arch}: expected a torch.nn.Module, it returned a {type(network).__name__}")
+    network = answering_logits(network.float().cpu())
+    for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
+        held.eval()
+    normalises_itself = fit(arch, network, weights).holds_normalisation
     known = detect.channels_of(refusal.shapes_in(weights.tensors))
     given = [list(image_shape)] if image_shape else []
     colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
