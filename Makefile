@@ -65,6 +65,8 @@ paper:
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 rewrite: $(INSTALLED)
 	for run in reports/*/run.json reports/*/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
+	$(BIN)/csrobust compare reports/digits --baseline erm --format md,html,csv,latex --out reports/digits-trainings
+	$(BIN)/csrobust compare reports/cifar10-recipes --baseline erm --format md,csv,latex --out reports/cifar10-trainings
 	$(BIN)/python docs/readme_findings.py
 	$(MAKE) board
 

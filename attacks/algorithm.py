@@ -61,9 +61,9 @@ class Algorithm:
         plain: one gradient a step from a random start. Losses by step are kept, and others are measured by
             its lengths.
         chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
-        partial: it goes less far than eps, or not everywhere.
         counts_starts: its number counts starts, not steps.
-        informative: whether its figure says what a network keeps. One step or a search for jumps does not.
+        informative: whether its figure says what a network keeps. One step, a search for jumps, or one in
+            parts of the ball does not.
         module, solver: where it is written, and what builds it.
     """
 
@@ -86,7 +86,6 @@ class Algorithm:
     stops_early: bool = True
     plain: bool = False
     chooses_draws: bool = False
-    partial: bool = False
     counts_starts: bool = False
     informative: bool = True
     module: str = ""
@@ -166,6 +165,21 @@ def _declared() -> dict[str, Algorithm]:
     return {each.name: each for module in marked for each in declared_in(marked[module], module)}
 
 
-# In committed runs, and no longer run: it broke nothing alone.
-GONE = Algorithm("Greedy", "greedy ascent by few values a step", fewest_steps=2)
-ALGORITHMS = {**_declared(), GONE.name: GONE}
+# In committed runs, and no longer run: they decided no verdict alone. ``about`` says what does their work.
+GONE = {
+    each.name: each
+    for each in (
+        Algorithm("Greedy", "greedy ascent by few values a step", about="apgd-mt-20 climbs by all values"),
+        # torchattacks has one of this name.
+        Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
+        Algorithm(
+            "HopSkipJump",
+            "HopSkipJump (labels only)",
+            about="rays-800 asks for labels alone, too",
+            family="decision",
+            loss=None,
+        ),
+        Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", informative=False),
+    )
+}
+ALGORITHMS = {**_declared(), **GONE}

@@ -11,12 +11,11 @@ from typing import ClassVar, Literal, cast
 
 from msgspec import Struct, structs
 
-from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, Cost, LossName
+from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, LossName
 from attacks.norms import NORMS
 
+# What a surrogate was taught is in committed runs, and no longer asked for.
 Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "surrogate", "submitted"]
-# A question to a randomised target that a surrogate learns from averages over so many fresh draws.
-SURROGATE_DRAWS = 4
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 OPTIONS = ("init", "start", "loss", "momentum", "restarts", "targets", "apart", "target")  # after a plus sign
 Options = tuple[tuple[str, str], ...]
@@ -29,7 +28,7 @@ class Attack(Struct, frozen=True):
         algorithm: a name of ``ALGORITHMS``.
         steps: steps, or queries of a black-box attack.
         knows: what the attacker has: a fresh draw at each query, one surrogate draw (``fixed``), the scored
-            draw (``aware``), the base model (``transfer``), both models (``bpda``), answers (``surrogate``).
+            draw (``aware``), the base model (``transfer``), both models (``bpda``).
         eot: fresh draws averaged in each query.
         relaxed: whether operators that hide the gradient have a smooth backward.
         step_size: in units of eps's space.
@@ -83,7 +82,7 @@ class Attack(Struct, frozen=True):
     def draws(self) -> int:
         """Fresh draws averaged in each query (M)."""
         if self.knows != "fresh":
-            return SURROGATE_DRAWS if self.knows == "surrogate" else 1
+            return 1
         return self.eot or self.declared.draws
 
     @property
@@ -108,12 +107,7 @@ class Attack(Struct, frozen=True):
 
     def queries(self, *, randomised: bool) -> tuple[int, int]:
         """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-        if self.knows == "surrogate":
-            from attacks import surrogate  # imports torch
-
-            cost = Cost(surrogate.QUERIES, 0)
-        else:
-            cost = self.declared.queries(self, randomised=randomised)
+        cost = self.declared.queries(self, randomised=randomised)
         draws = self.draws if randomised else 1
         more = self.init.queries(randomised=randomised) if self.init else (0, 0)
         return ceil(cost.forwards) * draws + more[0], ceil(cost.backwards) * draws + more[1]
@@ -192,17 +186,17 @@ class Package(_Elsewhere, frozen=True):
         return (steps := self.steps or THIRD_PARTY_STEPS), steps
 
 
-SHRUNK, SLOTS, LEVELS, BITS = "shrunk", "slots", "levels", "bits"
-EIGHT_BITS = (BITS, "8")
+LEVELS, BITS = "levels", "bits"
+EIGHT_BITS, EIGHT_BIT_LEVELS = (BITS, "8"), 255
 PREFIX, SEVERAL = "from:", "ensemble"
 
 
 class Submitted(_Elsewhere, frozen=True):
     """Perturbed inputs that were made against one subject and are submitted to another.
 
-    They are named ``from:SUBJECT/ATTACK[+shrunk=FACTOR][+slots=SHARE][+levels=L][+bits=8]``. ``shrunk``
-    scales each perturbation, ``slots=0.5`` leaves the inputs in half of each batch's slots clean,
-    ``levels=16`` rounds the perturbed pixels to multiples of 1/16, ``bits=8`` to those of 1/255.
+    They are named ``from:SUBJECT/ATTACK[+levels=L][+bits=8]``. ``levels=16`` rounds the perturbed pixels to
+    multiples of 1/16, ``bits=8`` to those of 1/255. Committed runs also have ``shrunk`` (scaled) and
+    ``slots`` (clean in some of a batch's slots), which are no longer submitted.
 
     Attributes:
         subject: a defence, ``standard`` or ``rci:N=190``, with ``@CHECKPOINT`` behind it where its checkpoint

@@ -54,7 +54,6 @@ GRAMMAR = {
     "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
     "transfer-pgd-20": "gradients of the base model",
     "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
-    "surrogate-pgd-20": "gradients of a small network taught the defence's answers (arXiv 1602.02697)",
     "relaxed-pgd-20": "the defence as it is, operators that hide its gradient smooth backwards",
     "relaxed-eot4-apgd-ce-50": "the same on 4 draws; relaxed- goes before any of these",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
@@ -65,7 +64,7 @@ GRAMMAR = {
 
 def examples() -> dict[str, Algorithm]:
     """A name for each algorithm."""
-    runnable = (each for each in ALGORITHMS.values() if each != GONE)
+    runnable = (each for each in ALGORITHMS.values() if each.name not in GONE)
     return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in runnable}
 
 
@@ -119,11 +118,21 @@ def read_runnable(text: str) -> Runnable:
         ValueError: also for inputs that are submitted.
     """
     attack = read_attack(text)
-    if not isinstance(attack, Submitted) and attack.algorithm != GONE.name:
-        return attack
-    submitted = ": perturbed inputs of other subjects are submitted by the evaluation itself"
-    why = submitted if isinstance(attack, Submitted) else ", which no longer is"
-    raise ValueError(f"expected an attack that can be run, got {text!r}{why}")
+    if isinstance(attack, Submitted):
+        why = "perturbed inputs of other subjects are submitted by the evaluation itself"
+        raise ValueError(f"expected an attack that can be run, got {text!r}: {why}")
+    if instead := _instead_of(attack):
+        raise ValueError(f"{text} was deleted: {instead}")
+    return attack
+
+
+def _instead_of(attack: Runnable | None) -> str:
+    """What does the work of a deleted attack, or of one that begins with it; '' for any other."""
+    if not isinstance(attack, Attack):
+        return ""
+    if attack.knows == "surrogate":
+        return "rays-800 asks for labels, square-1000 for scores"
+    return GONE[attack.algorithm].about if attack.algorithm in GONE else _instead_of(attack.init)
 
 
 def read_changed(text: str, **changes: Any) -> Runnable:
@@ -144,7 +153,7 @@ def _submitted(text: str) -> Submitted:
     while match := _TRANSFORM.search(attack):
         option, value = match["option"], match["value"]
         if re.fullmatch(_VALUES[option], value) is None:
-            raise ValueError(f"expected shrunk=0.5 (below 1), slots=0.5, levels=16 or bits=8, got {text!r}")
+            raise ValueError(f"expected levels=16 or bits=8, got {text!r}")
         transforms = ((option, value), *transforms)
         attack = attack[: match.start()]
     return Submitted(subject, None if attack == SEVERAL else read_attack(attack), transforms)
@@ -168,8 +177,8 @@ def _checked(attack: Attack, text: str) -> Attack:
     if ("steps" in declared.takes) == (steps is None):
         rule = "a number of steps" if steps is None else "no number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text)}")
-    if declared.asks_answers_alone and attack.knows in ("bpda", "surrogate"):
-        raise ValueError(f"expected an attack with gradients after {attack.knows}-, got {text!r}")
+    if declared.asks_answers_alone and attack.knows == "bpda":
+        raise ValueError(f"expected an attack with gradients after bpda-, got {text!r}")
     if attack.relaxed and not attack.differentiates:
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
     if attack.step_size and "step_size" not in declared.takes:
@@ -177,7 +186,7 @@ def _checked(attack: Attack, text: str) -> Attack:
     if attack.start and (attack.init or (attack.restarts or 1) > 1):
         raise ValueError(f"expected start=clean, which is one start, or init or restarts, got {text!r}")
     if steps and steps < declared.fewest_steps:
-        raise ValueError(f"expected {declared.fewest_steps} queries or more for {algorithm}, got {text!r}")
+        raise ValueError(f"expected {declared.fewest_steps} steps or more for {algorithm}, got {text!r}")
     return attack
 
 

@@ -1,5 +1,4 @@
-"""Which perturbed inputs are inside the budget, and what is done to them before they are submitted again:
-scaled, or rounded.
+"""Which perturbed inputs are inside the budget, and how they are rounded before they are submitted again.
 
 All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 1], as everywhere.
 """
@@ -11,28 +10,12 @@ from attacks.accelerator import double
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.solver import wide
 
-LEVELS = 255
 # Part of a level by which a bound may miss one: a pixel in float32 is a multiple of 1/255 only nearly.
 SLACK = 1e-5
 # Part of eps that rounding of float32 may add to a distance.
 ROUNDING = 1e-5
 # Lengths at which a perturbation is tried until its rounded version is inside an l2 ball.
 LENGTHS = (1.0, 0.98, 0.96, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2, 0.0)
-
-
-def scaled(x: Tensor, clean: Tensor, factor: float) -> Tensor:
-    """The perturbations times ``factor`` from 0 to 1: inside every ball and box that holds both ends."""
-    return torch.lerp(clean, x, factor).clamp_(0, 1)
-
-
-def in_some_slots(x: Tensor, clean: Tensor, share: float) -> Tensor:
-    """The perturbed inputs in this share of each batch's slots, evenly spread, and clean ones in the others.
-
-    A defence can notice that most of a batch was perturbed.
-    """
-    slots = torch.arange(x.shape[1], device=x.device)
-    perturbed = ((slots + 1) * share).floor() > (slots * share).floor()
-    return torch.where(perturbed[None, :, None, None, None], x, clean)
 
 
 def outside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
@@ -54,8 +37,8 @@ def projected(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
     return torch.where(finite, budget.around(clean).project_(x.clone()), torch.nan)
 
 
-def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = LEVELS) -> Tensor:
-    """The nearest inputs inside the ball whose pixels are multiples of 1/``levels``: 255 in a file of 8 bits.
+def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int) -> Tensor:
+    """The nearest inputs inside the ball whose pixels are multiples of 1/``levels``.
 
     linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
     pixel stays as it is. l2, l1: all pixels are rounded; where that leaves the ball, the perturbation is
@@ -70,7 +53,8 @@ def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = 
     result = clean.clone()
     open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     for length in LENGTHS:
-        tried = _on_grid((scaled(x, clean, length) * levels).round(), levels)
+        shorter = torch.lerp(clean, x, length).clamp_(0, 1)
+        tried = _on_grid((shorter * levels).round(), levels)
         fits = open_ & (ball.distance(tried) <= 1 + ROUNDING)
         result = torch.where(wide(fits), tried, result)
         open_ &= ~fits

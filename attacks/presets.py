@@ -51,9 +51,8 @@ ADAPTIVE = (
 )
 ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
 # Before a positive verdict. Values that move one way, or in one place: what notices that they moved both
-# ways, or everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves:
-# what switches without any margin falling.
-DEFERRED = ("parts-60", "growing-48", "switch-20")
+# ways, or everywhere. Smooth moves: what switches without any margin falling.
+DEFERRED = ("parts-60", "switch-20")
 # On victims: through the base model first, before a positive verdict through the defence with its draw
 # unknown and known.
 ON_VICTIMS = (TRANSFER, "pgd-10+loss=margin+momentum=1", "aware-pgd-10+loss=margin")
@@ -63,11 +62,9 @@ SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *DEFERRED, *ADAPTIVE_HIDDEN)
 # What checks ask for.
 ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
-ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
-# Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
-# the next one. Then what is stronger.
-BY_LABELS = ("surrogate-pgd-20", "rays-400", "rays-800")
-BY_LABELS_STRONGER = ("hopskipjump-800", *LAST_RESORT)
+ROUNDABOUT = "bpda-pgd-20"  # where gradients of the defence find less than what has none
+# Without gradients: a difference between the two lengths asks for the next one.
+BY_LABELS = ("rays-400", "rays-800")
 
 # Attacks on a checkpoint, submitted to a defence around it. All steps for all examples: what stops at the
 # first wrong answer hardly leaves the checkpoint's boundary.
@@ -131,12 +128,11 @@ PRESETS["full"] = tuple(
             "aware-apgd-ce-50",
             "apgd-ce-100",
             "apgd-dlr-100",
-            *ROUNDABOUT,
+            ROUNDABOUT,
             *SCREENED,
             TWICE_THE_LOSS,
             *SEARCHES,
             *BY_LABELS,
-            *BY_LABELS_STRONGER,
             RESTARTED,
             # What all others leave close to the boundary.
             RECOMBINED,

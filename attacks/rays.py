@@ -1,14 +1,15 @@
 """RayS (arXiv 2006.12792): searches directions of signs for the nearest wrong answer, by labels alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import torch
 from torch import Tensor
 
 from attacks.algorithm import Algorithm
 from attacks.balls import Ball
-from attacks.decisions import Decisions, begin, room, start_images
+from attacks.estimators import Estimator
 from attacks.solver import Problem, Solver, wide
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
@@ -16,6 +17,8 @@ PRECISION = 1 / 512
 # Where answers depend on randomness or the batch: bisections at the beginning, and by what factor the
 # distance changes after each comparison.
 HALVINGS, DRIFT = 6, 1.03
+# Places to look for a first wrong answer, the other inputs of the batch first.
+STARTS = 20
 
 
 @Algorithm(
@@ -49,10 +52,69 @@ class Rays(Solver):
         decisions = Decisions(estimator, y, self.steps)
         rays = _Rays(x, ball)
         first = _first_rays(x, generators, start)
-        rays.signs, begun = begin(decisions, first, lambda signs: rays.at(rays.distance, signs))
+        rays.signs, begun = _begin(decisions, first, lambda signs: rays.at(rays.distance, signs))
         if estimator.per_example:
             return ball.project_(_by_distance(rays, decisions, begun, early_stop=self.early_stop))
         return ball.project_(_by_share(rays, decisions))
+
+
+def mistaken(logits: Tensor, y: Tensor) -> Tensor:
+    """1 where ``logits`` ``[..., classes]`` are answered with another class than ``y`` ``[...]``, else 0.
+
+    Averaged over draws by an estimator, this is the share of draws that are answered wrongly.
+    """
+    return (logits.argmax(-1) != y).to(logits.dtype)
+
+
+@dataclass
+class Decisions:
+    """Asks for labels, and counts the questions.
+
+    Attributes:
+        estimator: the target; it averages over draws where the target is randomised.
+        y: true classes ``[G, K]``.
+        steps: the number of questions allowed; each is a whole batch, one candidate a slot.
+        questions: asked so far.
+    """
+
+    estimator: Estimator
+    y: Tensor
+    steps: int
+    questions: int = 0
+
+    @property
+    def at_once(self) -> int:
+        """How many points are queried side by side: two under the same draws if the target is random."""
+        return 1 if self.estimator.per_example else 2
+
+    @property
+    def over(self) -> bool:
+        """True if the remaining questions do not suffice for so many points."""
+        return self.questions + self.at_once > self.steps
+
+    def wrong_share(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        """``[G, K]``: the share of fresh draws under which ``x`` ``[G, K, C, H, W]`` is answered wrongly.
+
+        Args:
+            x: candidates in [0, 1].
+            live: ``[G, K]``, the examples to ask about, None for all. The others get 0. Only for targets that
+                answer inputs one by one.
+        """
+        self.questions += 1
+        if live is None or bool(live.all()):
+            return self.estimator.value(x, self.y, mistaken).loss
+        share = torch.zeros(self.y.shape, dtype=x.dtype, device=x.device)
+        share[live] = self.estimator.value(x[live][None], self.y[live][None], mistaken).loss[0]
+        return share
+
+    def wrong(self, x: Tensor, live: Tensor | None = None) -> Tensor:
+        """``[G, K]``: whether most of the fresh draws are answered wrongly."""
+        return self.wrong_share(x, live) > 0.5
+
+    def compare(self, xs: Sequence[Tensor]) -> list[Tensor]:
+        """The share of wrong draws of each of ``xs``, ``[G, K]`` each, under the same draws."""
+        self.questions += len(xs)
+        return [estimate.loss for estimate in self.estimator.compare(xs, self.y, mistaken)]
 
 
 class _Rays:
@@ -67,7 +129,10 @@ class _Rays:
         self.radius = ball.radius.flatten(2).amax(-1).expand(x.shape[:2])
         # A sign vector has norm 1 in linf and sqrt(values) in l2.
         self.norm = 1.0 if ball.order == torch.inf else x[0, 0].numel() ** 0.5
-        self.distance = room(ball, x)
+        # A search starts far away, with room for the whole box; a slot that is held has none.
+        whole = torch.linalg.vector_norm((x.new_ones(x.shape) / ball.unit).flatten(2), ord=ball.order, dim=-1)
+        held = (ball.radius <= 0).flatten(2).all(-1).expand(x.shape[:2])
+        self.distance = torch.where(held, 0, whole)
         self.level = torch.zeros(x.shape[:2], dtype=torch.long, device=x.device)
         self.block = torch.zeros_like(self.level)
 
@@ -148,7 +213,7 @@ def _first_rays(x: Tensor, generators: Sequence[torch.Generator], start: Tensor 
     drawn = torch.stack([torch.randint(0, 2, (*x.shape[1:3], 1, 1), generator=g) for g in generators])
     signs = (2 * drawn - 1).to(x).expand_as(x)
     yield from (signs, -signs)
-    for image in start_images(x, generators):
+    for image in _start_images(x, generators):
         yield _towards(image, x)
 
 
@@ -156,3 +221,49 @@ def _towards(image: Tensor, x: Tensor) -> Tensor:
     """The signs of the way from x to another image; where they are equal, to where the box ends soon."""
     way = torch.where(image == x, x - 0.5, image - x)
     return torch.where(way < 0, -1.0, 1.0).to(x)
+
+
+def _begin(
+    decisions: Decisions, candidates: Iterable[Tensor], place: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Each example's first candidate that is answered wrongly, else its last; and which are, ``[G, K]``.
+
+    Args:
+        candidates: at least one; like x each.
+        place: from a candidate to the point that is queried.
+    """
+    starts = iter(candidates)
+    chosen = next(starts)
+    begun = torch.zeros_like(decisions.y, dtype=torch.bool)
+    # In the end, the points of others of the batch.
+    shifts = range(1, min(chosen.shape[1], STARTS // 2 + 1))
+    starts = chain([chosen], starts, (chosen.roll(shift, 1) for shift in shifts))
+    while some := tuple(islice(starts, decisions.at_once)):
+        if decisions.over or bool(begun.all()):
+            break
+        if decisions.estimator.per_example:
+            shares = [decisions.wrong_share(place(some[0]), ~begun)]
+        else:
+            shares = decisions.compare([place(candidate) for candidate in some])
+        for candidate, share in zip(some, shares):
+            chosen = torch.where(wide(begun), chosen, candidate)
+            begun = begun | (share > 0.5)
+    return chosen, begun
+
+
+def _start_images(x: Tensor, generators: Sequence[torch.Generator]) -> Iterator[Tensor]:
+    """Images like ``x`` that may be of another class: others of the batch, the negative, flat colours, noise.
+
+    How many of them are taken changes no random number that is drawn later.
+    """
+    seeds = [int(torch.randint(0, 2**31, (), generator=generator)) for generator in generators]
+    own = [torch.Generator().manual_seed(seed) for seed in seeds]
+    k, channels, height, width = x.shape[1:]
+    others = min(k - 1, STARTS // 2)
+    for shift in range(1, others + 1):
+        yield x.roll(shift, 1)
+    yield 1 - x
+    for count in range(STARTS - others - 1):
+        shape = (k, channels, height, width) if count % 2 else (k, channels, 1, 1)
+        # Of 0 and 1 alone: the corners of the box are far from everything.
+        yield torch.stack([torch.randint(0, 2, shape, generator=g) for g in own]).to(x).expand_as(x)

@@ -1,8 +1,7 @@
-"""Black-box attacks that see scores: random search, Square and SPSA.
+"""Black-box attacks that see scores: random search (arXiv 1902.06705) and Square (arXiv 1912.00049).
 
-Random search (arXiv 1902.06705) and Square (arXiv 1912.00049) propose a point, compare it with the best one
-and keep the better; SPSA (arXiv 1802.05666) estimates gradients from loss differences along random
-directions. If one breaks an example that gradient attacks do not break, the gradients may be masked.
+They propose a point, compare it with the best one and keep the better. If one breaks an example that gradient
+attacks do not break, the gradients may be masked.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +14,7 @@ from torch import Tensor
 from attacks.algorithm import Algorithm
 from attacks.balls import Ball
 from attacks.estimators import Estimator
-from attacks.losses import Loss, margin_loss
-from attacks.pgd import default_step_size
+from attacks.losses import margin_loss
 from attacks.solver import Problem, Solver, wide
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, best points -> candidates like them
@@ -258,66 +256,3 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
     inside_rows = ((rows >= 0) & (rows < side))[:, :, None, :, None]
     inside_columns = ((columns >= 0) & (columns < side))[:, :, None, None, :]
     return (inside_rows & inside_columns).to(x.device)
-
-
-@Algorithm(
-    "SPSA",
-    "SPSA",
-    example=1000,
-    paper="1802.05666",
-    takes=("steps", "step_size"),
-    family="estimate",
-    fewest_steps=32,  # two queries for each of 16 directions
-    stops_early=False,
-)
-@dataclass(frozen=True)
-class Spsa(Solver):
-    """PGD on gradients that are estimated from losses; the target need not be differentiable.
-
-    A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
-    inputs on an example's loss is noise of mean zero. Both ends of a direction are queried under the same
-    draws. Estimates are accumulated with decay ``memory``, where the paper uses Adam. The result is the last
-    iterate.
-
-    Attributes:
-        steps: queries in all; ``2 * pairs`` of them make one step, and a remainder is not used.
-        step_size: in units of eps's space; None for PGD's rule.
-        loss: what is maximised.
-        pairs: directions per step, each queried forwards and backwards.
-        delta: distance of a query from the iterate, in pixel units; queries may leave the ball, not the box.
-        memory: decay factor of the accumulated estimates.
-    """
-
-    steps: int
-    step_size: float | None = None
-    loss: Loss = margin_loss
-    pairs: int = 16
-    delta: float = 0.01
-    memory: float = 0.75
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.solver.Solver``."""
-        x, y, estimator, budget, generators, start = problem
-        ball = budget.around(x)
-        adv = x.clone() if start is None else ball.project_(start.clone())
-        moves = self.steps // (2 * self.pairs)
-        size = default_step_size(budget.eps, moves) if self.step_size is None else self.step_size
-        grad = torch.zeros_like(x)
-        for _ in range(moves):
-            grad = self.memory * grad + self._estimate(adv, y, estimator, generators)
-            adv = ball.step_(adv, grad, size)
-        return adv
-
-    def _estimate(
-        self, x: Tensor, y: Tensor, estimator: Estimator, generators: Sequence[torch.Generator]
-    ) -> Tensor:
-        grad = torch.zeros_like(x)
-        for _ in range(self.pairs):
-            signs = torch.stack([torch.randint(0, 2, x.shape[1:], generator=g) for g in generators])
-            trial = self.delta * (2 * signs - 1).to(x)
-            ahead, behind = estimator.compare(
-                [(x + trial).clamp_(0, 1), (x - trial).clamp_(0, 1)], y, self.loss
-            )
-            # The signs are their own inverses.
-            grad += (ahead.loss - behind.loss)[:, :, None, None, None] * trial
-        return grad / (2 * self.pairs * self.delta**2)

@@ -14,7 +14,6 @@ from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
 from attacks.solver import Solver
-from attacks.surrogate import Surrogate, SurrogateTarget
 
 
 def solver_for(attack: AnyAttack, *, early_stop: bool = False) -> Solver:
@@ -22,8 +21,7 @@ def solver_for(attack: AnyAttack, *, early_stop: bool = False) -> Solver:
 
     Args:
         early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
-            inputs one by one. A transfer or surrogate attack never stops early: it does not see the target's
-            answers at its steps.
+            inputs one by one. A transfer attack never stops early: it does not see the target's answers.
 
     Raises:
         ValueError: it is another package's, which an adapter runs.
@@ -37,9 +35,9 @@ def solver_for(attack: AnyAttack, *, early_stop: bool = False) -> Solver:
     if "loss" in signature(algorithm.solver).parameters:
         given["loss"] = BY_NAME[attack.loss or algorithm.loss or "margin"]
     if algorithm.may_stop:
-        given["early_stop"] = early_stop and attack.knows not in ("transfer", "surrogate")
+        given["early_stop"] = early_stop and attack.knows != "transfer"
     solver: Solver = algorithm.solver(**given)
-    return Surrogate(solver) if attack.knows == "surrogate" else solver
+    return solver
 
 
 def estimator_for(
@@ -74,9 +72,6 @@ def estimator_for(
     elif attack.knows == "bpda":
         assert base is not None
         estimator = Bpda(oracle, base, draws=attack.draws, **shared)
-    elif attack.knows == "surrogate":
-        estimator = taught = SurrogateTarget(oracle, draws=attack.draws, **shared)
-        taught.base = base
     elif attack.knows == "aware":
         if known is None:
             raise ValueError(f"expected the scored draws for {attack}, got None")

@@ -1,11 +1,12 @@
-"""The figure and the tables of README.md, of docs/bias.md and of reports/README.md, from the committed
-reports (`make rewrite` runs it).
+"""The tables of README.md, docs/bias.md and reports/README.md, and a table and the figure of docs/finding.md,
+from the committed reports (`make rewrite` runs it).
 
 python docs/readme_findings.py
 """
 
 import csv
 import json
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +26,27 @@ README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
 FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
-PAGES = (README, BIAS, REPORTS / "README.md")
+FINDING = ROOT / "docs" / "finding.md"
+PAGES = (README, BIAS, FINDING, REPORTS / "README.md")
 # run, checkpoint, N of RCI -> the name in the table and the title in the figure
 NETWORKS = {
-    ("cifar10-resnet20", "resnet20", 190): "standardly trained ResNet-20",
+    ("cifar10-resnet20", "resnet20", 190): "standard-trained ResNet-20",
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
+# What README opens with: how a defence and its setting are called, run, checkpoint, defence, and the figure
+# beside ours: an attack, or None for the claim that the run tested.
+CLAIMS = (
+    ("Stochastic local winner-takes-all (arXiv 2112.02671), authors' weights; CIFAR-10, linf 8/255",
+     "lwta", "lwta-wrn34-1", "standard", None),
+    ("Randomised coded inference (arXiv 2510.00253); CIFAR-10, linf 8/255",
+     "cifar10-resnet20", "resnet20", "rci", "pgd-10"),
+    ("JPEG compression; digits, linf 0.2", "board-digits", "erm", "published:jpeg", "pgd-10"),
+    ("Batch-norm adaptation (arXiv 2006.10963); digits, linf 0.2",
+     "board-digits-coupled", "erm", "published:batch-norm-adaptation", "pgd-10"),
+    ("Adversarial training (arXiv 1706.06083); CIFAR-10, linf 8/255",
+     "cifar10-adversarial", "pgd-at", "standard", "pgd-10"),
+)  # fmt: skip
 # Rows of reports/outside that are verdicts.
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
@@ -53,11 +68,36 @@ def main() -> None:
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    blocks = {"findings": findings, "truth": truth, "zoo": zoo, "bias": bias, "provenance": provenance}
+    blocks = {
+        "claims": claims,
+        "findings": findings,
+        "truth": truth,
+        "zoo": zoo,
+        "bias": bias,
+        "provenance": provenance,
+    }
     for name, make in blocks.items():
         if f"<!-- {name}: begin -->" in text:
             text = placed(text, name, make())
     return text
+
+
+def claims() -> str:
+    """What a standard attack leaves of a defence, or its authors reported, and what csrobust leaves."""
+    rows: list[Sequence[str]] = [("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")]
+    for title, run, checkpoint, defence, attack in CLAIMS:
+        subject = {"checkpoint": checkpoint, "defence": defence, "threat": MAIN}
+        verdict = _matching(_rows(f"{run}/verdicts.csv"), subject)[0]
+        budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
+        lines = _matching(_rows(f"{run}/summary.csv"), subject | budget)
+        ours = _accuracy(_matching(lines, {"attack": "ensemble"})[0])
+        if attack is None:
+            claim = tomllib.loads((REPORTS / run / "run.toml").read_text())["claim"]
+            beside = f"{100 * float(claim):.1f} (reported)"
+        else:
+            beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
+        rows.append((title, beside, ours, f"[{verdict['verdict']}](reports/{run}/report.md)"))
+    return pipes(rows)
 
 
 def figure() -> Drawing:
@@ -177,10 +217,11 @@ def truth() -> str:
     }
     (broken, stands, unsettled), (wrong, upheld, unclear) = counts["broken"], counts["robust"]
     return (
-        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases (images, networks, "
-        f"defences) broken in prior work, csrobust breaks {broken}, leaves {unsettled} open and gives "
-        f"{stands or 'none'} a positive verdict. Of {sum(counts['robust'])} reported robust, it breaks "
-        f"{wrong}, leaves {unclear} open and gives {upheld or 'none'} a positive verdict.\n"
+        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases broken in prior "
+        f"work, csrobust breaks {broken}, leaves {unsettled} open and gives {stands or 'none'} a positive "
+        f"verdict. "
+        f"Of {sum(counts['robust'])} reported robust, it breaks {wrong}, leaves {unclear} open and gives "
+        f"{upheld or 'none'} a positive verdict.\n"
         f"- [Generated defences](reports/soundness/report.md), whose accuracy is proved: {_generated()}"
     )
 

@@ -21,7 +21,6 @@ WIDE_HEIGHT, NARROW_HEIGHT = 1000, 800
 SHOTS = {
     "report-light.png": ("light", WIDE, None),
     "report-dark.png": ("dark", WIDE, "figures"),
-    "report-examples.png": ("light", WIDE, "worst"),
     "report-narrow.png": ("dark", NARROW, "verdicts"),
 }
 SCROLL = "scrollTo(0, arguments[0] ? document.getElementById(arguments[0]).offsetTop - 8 : 0)"

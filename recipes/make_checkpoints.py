@@ -17,7 +17,7 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.training.config import TrainConfig, read_recipe
-from robustbench_coded.paper.training.listener import ProgressBar
+from robustbench_coded.paper.training.listener import Progress
 from robustbench_coded.paper.training.loop import TrainResult, train
 from robustbench_coded.paper.training.recipes import recipe_name, recipe_options
 from robustbench_coded.runs.atomic import write_text
@@ -97,7 +97,7 @@ def make_checkpoints(
         for source in recipes:
             config = read_recipe(source, device="cpu", data_dir=data_dir)
             file = out / f"{source.stem}.safetensors"
-            record(source, config, train(config, file, bar=ProgressBar(file.stem)))
+            record(source, config, train(config, file, bar=Progress(file.stem)))
 
 
 def _main() -> int:

@@ -11,7 +11,7 @@ csrobust.exporters    (run, folder) -> files written
 csrobust.engines      (context, workers) -> a pool of workers, for ``--engine NAME``
 csrobust.processes    ``cmd``: (command, model) -> a defence that another process answers for
 csrobust.libraries    (name, weights, checkpoint, metadata) -> the network ``models.loading.Assembled`` for
-                      ``--arch LIBRARY:NAME``; None where there is no name and the weights tell none
+                      ``--arch LIBRARY:NAME``
 
 A name that two packages bring is refused. In a checkout those of csrobust are read from pyproject.toml, which
 also plugs in the test benches that are not in the wheel.

@@ -48,7 +48,8 @@ def known_rci_linear_wide(n: int = 640, eps: float = 0.1, k: int = 128, n_coded:
 def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: str) -> Known:
     model = linear.along(linear.pattern(45))
     x, y = linear.planted_margins(distances, linear.pattern(45))
-    defence = RCI(model, k, n_coded, name=name)
+    defence = RCI(model, k, n_coded)
+    defence.name = name
     codec = defence.codec_for(k)
     clean = bounds(codec, model, x, y, 0.0, co_batched_eps=0.0)
     by_inputs = {

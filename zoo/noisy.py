@@ -65,18 +65,17 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
 
 def known_noise_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 1.2 to 2.2 eps under noise of deviation 0.4 eps: about 92% are right whatever is done."""
-    defence = inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=3.2 * eps, name="noise-wide")
+    defence = inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=3.2 * eps)
+    defence.name = "noise-wide"
     defence.base = None  # the model underneath is as robust: against it, nothing is gained
     return _known_noise(defence, linear.spread(1.2 * eps, 2.2 * eps, n), eps)
 
 
 def known_noise_narrow(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 0.2 to 0.6 eps under noise of deviation 0.2 eps: averaging over draws breaks it."""
-    return _known_noise(
-        inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=1.6 * eps, name="noise-narrow"),
-        linear.spread(0.2 * eps, 0.6 * eps, n),
-        eps,
-    )
+    defence = inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=1.6 * eps)
+    defence.name = "noise-narrow"
+    return _known_noise(defence, linear.spread(0.2 * eps, 0.6 * eps, n), eps)
 
 
 def _known_noise(defence: inferences.GaussianNoise, distances: Tensor, eps: float) -> Known:
@@ -115,7 +114,7 @@ class MedianOfNoise(protocol.Seeded):
         return k * self.copies
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
-        noise = inferences.standard_normal(draw, (self.copies, *x.shape)).to(x)
+        noise = protocol.normal(draw, x.expand(self.copies, *x.shape))
         scores = self.model.score((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
         return linear.two_logits(self.model.gain * scores.median(0).values)
 
@@ -173,7 +172,7 @@ class RandomSlope(protocol.Seeded):
         self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
-        made_up = (x * inferences.standard_normal(draw, x.shape[1:]).to(x)).flatten(1).sum(1)
+        made_up = (x * protocol.normal(draw, x[0])).flatten(1).sum(1)
         return linear.with_slope_of(self.model(x), linear.two_logits(made_up))
 
 

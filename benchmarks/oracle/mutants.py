@@ -3,9 +3,9 @@ verdicts, changed one at a time.
 
     python -m benchmarks.oracle.mutants TABLE [--seed N] [--number N]
 
-Each mutant meets only the tests that execute its line, as one run with coverage finds. What is computed on
-import meets all tests of its part. Mutants run in two copies of the last commit, side by side. TABLE has a
-line for each; a stopped command goes on.
+Each mutant meets only tests that execute its line, as one run with coverage finds: the quickest of them, as
+many as take half a minute. What is computed on import meets tests of its part. Mutants run in two copies of
+the last commit, side by side. TABLE has a line for each; a stopped command goes on.
 """
 
 import argparse
@@ -14,13 +14,14 @@ import csv
 import io
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
 import tokenize
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
@@ -41,7 +42,8 @@ INSTEAD = {
     "+": "-", "-": "+", "*": "+", "/": "*", "//": "/", "%": "+",
 }  # fmt: skip
 COLUMNS = ("file", "line", "column", "before", "after", "tests", "noticed_by")
-LIMIT = 300.0  # seconds; a mutant that makes a test run for ever is noticed, too
+ENOUGH = 30.0  # seconds that the tests of a mutant took without it
+LIMIT = 600.0  # seconds; a mutant that makes a test run for ever is noticed, too
 
 
 class Mutant(NamedTuple):
@@ -122,14 +124,14 @@ def pytest(copy: Path, *arguments: str, **environment: str) -> "subprocess.Compl
     )  # fmt: skip
 
 
-def tests_by_line(copy: Path) -> dict[str, dict[int, list[str]]]:
-    """File -> line -> the tests that execute it."""
+def tests_by_line(copy: Path) -> tuple[dict[str, dict[int, list[str]]], dict[str, float]]:
+    """File -> line -> the tests that execute it; and the seconds of every test."""
     from coverage import CoverageData  # of the group dev
 
     store = copy / ".coverage"
     done = pytest(
         copy, *dict.fromkeys((*PARTS.values(), ALWAYS)), "--cov", "--cov-context=test", "--cov-report=",
-        COVERAGE_FILE=str(store),
+        "--durations=0", "-vv", COVERAGE_FILE=str(store),
     )  # fmt: skip
     if done.returncode:
         sys.exit(f"tests fail before anything is changed:\n{done.stdout[-2000:]}")
@@ -137,21 +139,36 @@ def tests_by_line(copy: Path) -> dict[str, dict[int, list[str]]]:
     data.read()
     measured = {}
     for file in data.measured_files():
+        if not Path(file).is_relative_to(copy):  # that a test wrote elsewhere
+            continue
         lines = data.contexts_by_lineno(file)
         tests = {line: sorted({c.rpartition("|")[0] for c in found if c}) for line, found in lines.items()}
         measured[str(Path(file).relative_to(copy))] = tests
-    return measured
+    seconds: dict[str, float] = {}
+    for taken, name in re.findall(r"^([\d.]+)s \w+ +(tests/.*)$", done.stdout, re.MULTILINE):
+        seconds[name.strip()] = seconds.get(name.strip(), 0.0) + float(taken)
+    return measured, seconds
 
 
-def tests_for(mutant: Mutant, by_line: dict[str, dict[int, list[str]]]) -> list[str]:
-    """The tests that execute a mutant's statement, or else those of its part."""
+def tests_for(
+    mutant: Mutant, by_line: dict[str, dict[int, list[str]]], seconds: dict[str, float]
+) -> list[str]:
+    """The quickest tests that execute a mutant's statement, or else those of its part."""
     lines = by_line.get(mutant.file, {})
     for line in range(mutant.line, max(mutant.line - 6, 0), -1):  # a statement may have several lines
         if line in lines:
             if lines[line]:
-                return lines[line]
+                return quickest(lines[line], seconds)
             break
-    return [next(tests for part, tests in PARTS.items() if mutant.file.startswith(part)), ALWAYS]
+    folder = next(tests for part, tests in PARTS.items() if mutant.file.startswith(part))
+    return quickest([name for name in seconds if name.startswith((folder, ALWAYS))], seconds)
+
+
+def quickest(tests: Sequence[str], seconds: dict[str, float]) -> list[str]:
+    """As many tests as take `ENOUGH` together, and at least one."""
+    order = sorted(tests, key=lambda name: (seconds.get(name, 0.0), name))
+    spent = list(accumulate(seconds.get(name, 0.0) for name in order))
+    return [name for name, sofar in zip(order, spent, strict=True) if sofar <= ENOUGH] or order[:1]
 
 
 def noticed_by(mutant: Mutant, tests: Sequence[str], copy: Path) -> str:
@@ -186,13 +203,13 @@ def main() -> None:
         copies: Queue[Path] = Queue()
         for name in ("a", "b"):
             copies.put(copy_of_head(Path(folder) / name / "csrobust"))
-        by_line = tests_by_line(copies.queue[0])
+        by_line, seconds = tests_by_line(copies.queue[0])
         todo = drawn(copies.queue[0], options.number, options.seed)
         done = list(csv.reader(options.table.open(newline=""))) if options.table.exists() else [COLUMNS]
         tried = {tuple(line[:5]) for line in done}
 
         def line_of(mutant: Mutant) -> list[object]:
-            copy, tests = copies.get(), tests_for(mutant, by_line)
+            copy, tests = copies.get(), tests_for(mutant, by_line, seconds)
             try:
                 return [*mutant, len(tests), noticed_by(mutant, tests, copy)]
             finally:

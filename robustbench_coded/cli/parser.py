@@ -78,26 +78,22 @@ def command_of(name: str, function: Callable[..., int]) -> Command:
     """A function with annotated parameters as a command."""
     taken: dict[str, Option] = getattr(function, "takes", {})
     examples = getattr(function, "examples", ())
-    return Command(name, function, {**taken, **options_of(function)}, examples, hasattr(function, "shares"))
+    shares = getattr(function, "shares", False)
+    return Command(name, function, {**taken, **options_of(function)}, examples, shares)
 
 
-def takes(
-    *names: str, of: Mapping[str, Option] | None = None, shares: bool = False, **defaults: Any
-) -> Callable[[F], F]:
-    """Gives a command these options, all without names; some have other defaults.
+def takes(*names: str, shares: bool = False, **defaults: Any) -> Callable[[F], F]:
+    """Gives a command these options of an evaluation, all without names; some have other defaults.
 
     Args:
-        of: those that there are; None for those of an evaluation.
         shares: whether its help names those that are as in eval, and no more.
     """
-    known = options() if of is None else of
+    known = options()
 
     def decorate(command: F) -> F:
-        chosen = {name: known[name] for name in names or known}
-        changed = {name: replace(known[name], default=value) for name, value in defaults.items()}
-        command.takes = chosen | changed  # type: ignore[attr-defined]
-        if shares:
-            command.shares = True  # type: ignore[attr-defined]
+        chosen = dict.fromkeys([*(names or known), *defaults])
+        taken = {n: replace(known[n], default=defaults.get(n, known[n].default)) for n in chosen}
+        command.takes, command.shares = taken, shares  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -159,10 +155,10 @@ def _typed(command: Command, words: list[str]) -> dict[str, list[str] | bool]:
                 raise InputError(f"unexpected argument {word!r}; `{command.name} --help` says what it takes")
             typed.setdefault(name, []).append(word)
             continue
-        flag, is_given, value = word.partition("=")
+        flag, is_given, value = ("--option" if word == "-o" else word).partition("=")
         flag = f"--{usual(flag[2:])}"
         on = not flag.startswith("--no-")
-        if (name := flags.get(flag if on else f"--{flag[5:]}")) is None or len(word) < 3:
+        if (name := flags.get(flag if on else f"--{flag[5:]}")) is None or len(flag) < 3:
             raise InputError(_unknown(command, word.partition("=")[0], flags))
         option = command.parameters[name]
         if option.kind is bool:
@@ -180,7 +176,10 @@ def _typed(command: Command, words: list[str]) -> dict[str, list[str] | bool]:
 def _unknown(command: Command, flag: str, flags: Mapping[str, str]) -> str:
     if (answer := answer_to(flag)) is not None:
         return answer
-    if usual(flag.lstrip("-")) in {option.word for option in options().values()}:
+    word = usual(flag.lstrip("-"))
+    if "--option" in flags:
+        return f"no such option {flag}; write -o {word.replace('-', '_')}=VALUE (`{command.name} --help`)"
+    if word in {option.word for option in options().values()}:
         return f"{command.name} has no {flag}; csrobust eval has it"
     near = did_you_mean(flag, flags)
     return f"no such option {flag}; {near}`{command.name} --help` lists them"

@@ -4,15 +4,34 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from robustbench_coded.defences import inferences, plugin, protocol, rci
-from robustbench_coded.defences.options import PIPED, DefenceSpec, installed, mixes_images, parse_defence
+from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad, Standard
+from robustbench_coded.defences.options import (
+    CODED,
+    PIPED,
+    DefenceSpec,
+    installed,
+    mixes_images,
+    parse_defence,
+)
+from robustbench_coded.defences.plugin import load_user_defence
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
+
+INFERENCES: dict[str, Callable[..., Defence]] = {
+    "standard": Standard,
+    "coded": Coded,
+    "rci": RCI,
+    "noise": GaussianNoise,
+    "resize-pad": ResizePad,
+    "mixup-inference": MixupInference,
+}
 
 
 def build_defence(
     spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Callable[[], Tensor] | None = None
-) -> protocol.Defence:
+) -> Defence:
     """The defence that ``spec`` describes, around ``model``; it has ``spec.resolve_n(k)`` coded inputs.
 
     Args:
@@ -26,31 +45,15 @@ def build_defence(
     """
     if isinstance(spec, str):
         spec = parse_defence(spec)
-    options = dict(spec.options)
-    match spec.kind:
-        case "standard":
-            return inferences.Standard(model)
-        case "coded":
-            return rci.Coded(model, k, spec.n or "", name=spec.label, **options)
-        case "rci":
-            return rci.RCI(model, k, spec.n or "", name=spec.label, **options)
-        case "noise":
-            return inferences.GaussianNoise(model, name=spec.label, **options)
-        case "resize-pad":
-            return inferences.ResizePad(model, name=spec.label, **options)
-        case "mixup-inference":
-            return inferences.MixupInference(model, _images(pool, spec), name=spec.label, **options)
-        case "plugin" if (spec.target or "").startswith(PIPED):
-            return load("processes", "cmd")(spec.target or "", model)
-        case "plugin":
-            return plugin.load_user_defence(spec.target or "", model)
-        case kind if mixes_images(spec):
-            return installed()[kind].build(model, _images(pool, spec))
-        case kind:
-            return installed()[kind].build(model)
-
-
-def _images(pool: Callable[[], Tensor] | None, spec: DefenceSpec) -> Tensor:
-    if pool is None:
+    if spec.kind == "plugin":
+        target = spec.target or ""
+        return (load("processes", "cmd") if target.startswith(PIPED) else load_user_defence)(target, model)
+    if mixes_images(spec) and pool is None:
         raise InputError(f"{spec.label} cannot be built without a pool of images that are not evaluated")
-    return pool()
+    images = (pool(),) if mixes_images(spec) and pool else ()
+    if spec.kind not in INFERENCES:
+        return installed()[spec.kind].build(model, *images)
+    sizes = (k, spec.n) if spec.kind in CODED else ()
+    defence = INFERENCES[spec.kind](model, *sizes, *images, **dict(spec.options))
+    defence.name = spec.label
+    return defence

@@ -32,7 +32,7 @@ class Standard(protocol.Deterministic):
         return self.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
 
 
-class GaussianNoise(protocol.Seeded):
+class GaussianNoise(protocol.WrappedNetwork, protocol.Seeded):
     """Adds independent Gaussian noise to every pixel before the network sees it; nothing is clipped.
 
     A draw is an integer that seeds a CPU generator of its own, so the noise is the same on every device.
@@ -40,18 +40,13 @@ class GaussianNoise(protocol.Seeded):
     Args:
         model: pixels -> logits.
         sigma: standard deviation of the noise, in pixel units on the [0, 1] scale.
-        name: as tables name it.
     """
 
-    def __init__(self, model: nn.Module, sigma: float, *, name: str = "noise"):
-        self.name = name
-        self.model = model
-        self.base: nn.Module | None = model
-        self.sigma = sigma
+    name = "noise"
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return k
+    def __init__(self, model: nn.Module, sigma: float):
+        super().__init__(model)
+        self.sigma = sigma
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -59,16 +54,11 @@ class GaussianNoise(protocol.Seeded):
 
     def logits_grouped(self, x: Tensor, draws: Sequence[int]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward."""
-        noise = torch.stack([standard_normal(draw, x.shape[1:]) for draw in draws]).to(x)
+        noise = torch.stack([protocol.normal(draw, batch) for draw, batch in zip(draws, x, strict=True)])
         return self.model((x + self.sigma * noise).flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-def standard_normal(seed: int, shape: Sequence[int]) -> Tensor:
-    """Standard normal numbers, float32 of ``shape``, that are the same for the same seed."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-class MixupInference:
+class MixupInference(protocol.WrappedNetwork, protocol.Seeded):
     """Averages the network's probabilities over mixtures ``share`` x + (1 - ``share``) x_s.
 
     The x_s come from a pool of images and belong, by the network's own prediction, to other classes than x is
@@ -80,22 +70,17 @@ class MixupInference:
         pool: images [P, C, H, W] in [0, 1] that are not evaluated; on the model's device.
         share: weight of the input in each mixture, above 0 and at most 1. The paper's is 0.5.
         samples: mixtures averaged in one answer. The paper averages 30.
-        name: as tables name it.
     Raises:
         ValueError: the network gives all of the pool to one class, so that no image of another one is there.
     """
 
-    randomised = True
-    batch_dependent = False
+    name = "mixup-inference"
 
-    def __init__(
-        self, model: nn.Module, pool: Tensor, share: float, samples: int, *, name: str = "mixup-inference"
-    ):
-        self.name = name
-        self.model = model
-        self.base: nn.Module | None = model
+    def __init__(self, model: nn.Module, pool: Tensor, share: float, samples: int):
+        super().__init__(model)
         self.share = share
         self.samples = samples
+        self.passes = 1 + samples  # the input as it is, then its mixtures
         with torch.no_grad():
             logits = model(pool)
         given = logits.argmax(-1)
@@ -108,11 +93,7 @@ class MixupInference:
         self._counts = torch.bincount(given, minlength=logits.shape[-1])
         self._starts = self._counts.cumsum(0) - self._counts
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``: each input as it is, then its mixtures."""
-        return k * (1 + self.samples)
-
-    def sample(self, generator: torch.Generator, k: int) -> Tensor:
+    def sample(self, generator: torch.Generator, k: int) -> Tensor:  # type: ignore[override]
         return torch.rand(k, self.samples, generator=generator)
 
     def logits(self, x: Tensor, draw: Tensor) -> Tensor:
@@ -135,7 +116,7 @@ class MixupInference:
         return torch.where(rank < starts, rank, rank + counts)
 
 
-class ResizePad:
+class ResizePad(protocol.WrappedNetwork, protocol.Seeded):
     """Shrinks every input by a random factor and puts it at a random place of a black image of the old size.
 
     The original enlarges images to at most 331 pixels, which a network for 32 x 32 pixels cannot take. Factor
@@ -146,23 +127,15 @@ class ResizePad:
     Args:
         model: pixels -> logits.
         scale: the smallest factor, above 0 and at most 1; factors are uniform from here to 1.
-        name: as tables name it.
     """
 
-    randomised = True
-    batch_dependent = False
+    name = "resize-pad"
 
-    def __init__(self, model: nn.Module, scale: float, *, name: str = "resize-pad"):
-        self.name = name
-        self.model = model
-        self.base: nn.Module | None = model
+    def __init__(self, model: nn.Module, scale: float):
+        super().__init__(model)
         self.scale = scale
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return k
-
-    def sample(self, generator: torch.Generator, k: int) -> Tensor:
+    def sample(self, generator: torch.Generator, k: int) -> Tensor:  # type: ignore[override]
         return torch.rand(k, 3, generator=generator)
 
     def logits(self, x: Tensor, draw: Tensor) -> Tensor:

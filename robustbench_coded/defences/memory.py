@@ -13,20 +13,17 @@ from torch.nn import functional
 from attacks.gradients import raise_machine_fault, slope
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.models.in_memory import networks_in
 
 CALLS = 200  # questions about other inputs after which the first one is asked again
 WITH_GRADIENTS = 10  # every so many of them are differentiated
 ROUNDING = 1e-4  # of the largest logit, or of the largest component of the gradient
 NEAR = (1e-3, 1e-2, 0.05)  # in pixels, of near-duplicates
-_OR_RANDOM = "if that is chance, it comes from a source that no draw sets: "
-_OF_A_MODULE = (
-    "take random numbers from the global generators of torch, numpy or Python, or from a generator that is "
-    "an attribute of the module"
+_UNSET = (
+    "; if that is chance, it comes from a source that no draw sets: let sample(generator, k) return a seed "
+    "or the random numbers themselves; a module may use the global generators of torch, numpy or Python, or "
+    "generators among its attributes"
 )
-_OF_AN_OBJECT = "let sample(generator, k) return a seed or the random numbers themselves, and use no others"
-_A_GENERATOR = "; its draw is a generator, which answers move on: let sample(generator, k) return a seed"
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
@@ -89,7 +86,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     fresh = _answered_by_a_copy(defence, near[1], draw)
     sentinel = Sentinel.ask(defence, x, draw)
     if change := sentinel.change():
-        unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
+        unset = _UNSET if math.isfinite(sentinel.answer_moved()) else ""
         return [f"has a memory: asked again at once, {change}{unset}"]
     where = "to an input after it was asked about one that is nearly the same"
     answers = []
@@ -118,13 +115,6 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
         if not (moved := _moved(answer, _answer(defence, duplicate, draw))) <= ROUNDING:
             return [f"has a memory: its answer {where} is another, changed {_by(moved)}"]
     return _modes(defence, sentinel)
-
-
-def _unset(defence: Defence, draw: Draw) -> str:
-    """What to do if it is no memory but chance that changes an answer."""
-    if isinstance(draw, torch.Generator):
-        return _A_GENERATOR
-    return f"; {_OR_RANDOM}{_OF_A_MODULE if isinstance(defence, SamplingModule) else _OF_AN_OBJECT}"
 
 
 def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:

@@ -158,7 +158,12 @@ class _Option:
 
     def read(self, text: str, option: str) -> Any:
         """The value that ``text`` stands for; of texts to choose from in the type of the default."""
+        if not text:
+            raise InputError(f"{option}= has no value; write {_example(option.partition(':')[0])}")
         try:
+            if self.kind is coded_size:
+                coded_size(text, _LARGE_K)  # some batch can have so many; the run's own K is not known here
+                return text.upper()
             if self.kind is tuple:
                 return tuple(
                     sorted({msgspec.convert(part, _Block, strict=False) for part in text.split("+")})
@@ -170,6 +175,9 @@ class _Option:
             message = str(error).replace("`float`", "a number").replace("`int`", "a whole number")
             raise InputError(f"{option}={text}: {message[:1].lower()}{message[1:]}") from error
         except (ValueError, ZeroDivisionError) as error:
+            if self.kind is coded_size:
+                sizes = f"{FEWEST} to {MOST}; write N=190 or N=1.5K"
+                raise InputError(f"{option}={text} is not a number of coded inputs from {sizes}") from error
             choice = f"; choose from {', '.join(self.kind)}" if isinstance(self.kind, tuple) else ""
             raise InputError(f"{option}={text} is not known{choice}") from error
 
@@ -177,40 +185,24 @@ class _Option:
 def _known(kind: str, rest: str) -> DefenceSpec:
     """A spec of a defence of ours from its comma-separated ``name=value`` pairs."""
     table = _OPTIONS[kind]
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for part in (p.strip() for p in rest.split(",") if p.strip()):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        names = [*(["N"] if kind in CODED else []), *table]
         if not equals:
             raise InputError(f"{kind}: {part!r} is not name=value; write {_example(kind)}")
-        if name not in names:
-            takes = f"it takes {', '.join(names)}" if names else "it takes none"
-            raise InputError(f"{kind} has no option {name!r}; {did_you_mean(name, names)}{takes}")
+        if name not in table:
+            takes = f"it takes {', '.join(table)}" if table else "it takes none"
+            raise InputError(f"{kind} has no option {name!r}; {did_you_mean(name, table)}{takes}")
         if name in given:
             raise InputError(f"{kind}: {name} is given twice; give it once")
-        if not value:
-            raise InputError(f"{kind}: {name}= has no value; write {_example(kind)}")
-        given[name] = value
-    n = given.pop("N", None)
-    if kind in CODED:
-        if n is None:
-            raise InputError(f"{kind} needs the number of coded inputs; write {_example(kind)}")
-        try:
-            coded_size(n, _LARGE_K)  # some batch can have so many; the run's own K is not known here
-        except ValueError as error:
-            raise InputError(
-                f"{kind}: N={n} is not a number of coded inputs from {FEWEST} to {MOST}; write N=190 or "
-                "N=1.5K"
-            ) from error
-        n = n.upper()
-    options = []
-    for name, option in table.items():
-        value = option.read(given[name], f"{kind}: {name}") if name in given else option.default
-        if value is _REQUIRED:
-            raise InputError(f"{kind} needs {name}; write {_example(kind)}")
-        if kind not in CODED or value != option.default:
-            options.append((name, value))
-    return DefenceSpec(kind, n, tuple(options))
+        given[name] = table[name].read(value, f"{kind}: {name}")
+    values = {name: given.get(name, option.default) for name, option in table.items()}
+    if missing := [name for name, value in values.items() if value is _REQUIRED]:
+        what = "the number of coded inputs" if kind in CODED else missing[0]
+        raise InputError(f"{kind} needs {what}; write {_example(kind)}")
+    n = values.pop("N", None)
+    shown = {name for name, value in values.items() if kind not in CODED or value != table[name].default}
+    return DefenceSpec(kind, n, tuple((name, value) for name, value in values.items() if name in shown))
 
 
 def _shown(value: Any) -> str:
@@ -228,6 +220,7 @@ _Block = Annotated[int, Meta(ge=0, le=9999)]
 _Smoothing = Annotated[float, Meta(ge=0, le=1e9)]
 _Share = Annotated[float, Meta(gt=0, le=1)]
 _CODEC = {
+    "N": _Option(coded_size, _REQUIRED),
     "blocks": _Option(tuple, None),  # numbers of blocks, 0+1+2
     "nodes": _Option(("chebyshev", "uniform"), "chebyshev"),
     "order": _Option(("1", "3", "5"), 3),

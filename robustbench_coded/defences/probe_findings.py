@@ -16,6 +16,7 @@ from robustbench_coded.schema.words import STANDARD
 # algorithm, on a GPU in less precision, hence the looser second figure.
 ROUNDING = 1e-4
 ROUNDING_ACROSS_SIZES = 1e-2
+_ACROSS_SIZES = ("other_size", "other_slot", "grouped")
 # Draws that are compared with each other.
 DRAWS = 4
 # What a network that samples out of sight can do.
@@ -80,23 +81,23 @@ class ProbeResult:
     @property
     def randomised(self) -> bool:
         """True if some draw gave another answer."""
-        return self.moved(self.other_draws)
+        return self.moved("other_draws")
 
     @property
     def batch_dependent(self) -> bool:
         """True if some answer followed its co-batched inputs."""
-        return (
-            self.moved(self.co_batched) or self.moved(self.all_co_batched) or self.cross_gradient > ROUNDING
-        )
+        return any(map(self.moved, ("co_batched", "all_co_batched", "cross_gradient")))
 
-    def moved(self, change: float, rounding: float = ROUNDING) -> bool:
-        """True if a change is more than rounding."""
+    def moved(self, figure: str) -> bool:
+        """True if a change of this name was measured, and is more than rounding."""
+        change = getattr(self, figure)
+        if figure == "cross_gradient":  # a share
+            return change > ROUNDING
+        rounding = ROUNDING_ACROSS_SIZES if figure in _ACROSS_SIZES else ROUNDING
         # NaN compares false with everything; it must count as a change.
-        return not change <= rounding * self.scale
+        return change is not None and not change <= rounding * self.scale
 
 
-_TAKEN = "seems to classify inputs independently of the others in the batch, but"
-_DECLARE = "; set batch_dependent = True"
 _OR_DRAW = (
     ", or let an input use the same random numbers whatever the others are (torch.poisson and torch.binomial "
     "take more or fewer)"
@@ -105,9 +106,7 @@ _OR_DRAW = (
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
     """Contradictions to its declaration or to the protocol: one line each, to follow "it"."""
-    sentences = []
-    if wrong := misshapen(defence, result.k, result.shape):
-        sentences.append(wrong)
+    sentences = [wrong] if (wrong := misshapen(defence, result.k, result.shape)) else []
     if result.unanswered > UNANSWERED:
         sentences.append(
             f"answers {result.unanswered:.0%} of clean inputs with NaN or infinite logits, and at most "
@@ -115,85 +114,61 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         )
     if sentences:
         return sentences
-    if result.moved(result.same_draw) and defence.name == STANDARD:
+    if result.moved("same_draw") and defence.name == STANDARD:
         return [f"answers the same input differently when asked again, by {result.same_draw:.2g}{_UNSEEDED}"]
-    if result.moved(result.same_draw):
-        sentences.append(
-            f"gives different logits for the same input and draw: they changed by {result.same_draw:.2g}"
-        )
-    elif result.moved(result.global_state):
-        sentences.append(
-            "depends on the global random generators beside its draw: reseeding them changed logits by "
-            f"{result.global_state:.2g}"
-        )
-    if not defence.randomised and result.randomised:
-        sentences.append(
-            f"is declared not randomised, but another draw changed logits by {result.other_draws:.2g}"
-        )
-    alone = (
-        _TAKEN
-        if "batch_dependent" in getattr(defence, "undeclared", ())
-        else "is declared batch-independent, but"
+    declared = alone = "is declared batch-independent, but"
+    if "batch_dependent" in getattr(defence, "undeclared", ()):
+        alone = "seems to classify inputs independently of the others in the batch, but"
+    mend = "; set batch_dependent = True" + (_OR_DRAW if defence.randomised else "")
+    # Figures that may not move, by what the defence declares: of each group the first is said.
+    again = {
+        "same_draw": "gives different logits for the same input and draw: they changed by {:.2g}",
+        "global_state": "depends on the global random generators beside its draw: reseeding them changed "
+        "logits by {:.2g}",
+    }
+    other_draw = {"other_draws": "is declared not randomised, but another draw changed logits by {:.2g}"}
+    others = {
+        "co_batched": f"{declared} changing one co-batched input changed logits by {{:.2g}} "
+        f"({result.co_batched_by}){mend}",
+        "all_co_batched": f"{declared} changing the co-batched inputs changed logits by {{:.2g}}{mend}",
+        "cross_gradient": f"{declared} answers have {{:.2g}} of their gradient in co-batched inputs{mend}",
+        "other_size": f"{alone} another batch size changed logits by {{:.2g}}{mend}",
+        "other_slot": f"{alone} moving the inputs to other positions in the batch changed their logits by "
+        f"{{:.2g}}{mend}",
+    }
+    grouped = {"grouped": "answers batches in a group (logits_grouped) otherwise than alone, by {:.2g}"}
+    groups = (
+        again,
+        {} if defence.randomised else other_draw,
+        {} if defence.batch_dependent else others,
+        grouped,
     )
-    mend = _DECLARE + (_OR_DRAW if defence.randomised else "")
-    if not defence.batch_dependent and result.batch_dependent:
-        sentences.append(f"is declared batch-independent, but {_dependence(result)}{mend}")
-    elif (
-        not defence.batch_dependent
-        and result.other_size is not None
-        and result.moved(result.other_size, ROUNDING_ACROSS_SIZES)
-    ):
-        sentences.append(f"{alone} another batch size changed logits by {result.other_size:.2g}{mend}")
-    elif (
-        not defence.batch_dependent
-        and result.other_slot is not None
-        and result.moved(result.other_slot, ROUNDING_ACROSS_SIZES)
-    ):
-        sentences.append(
-            f"{alone} moving the inputs to other positions in the batch changed their logits by "
-            f"{result.other_slot:.2g}{mend}"
-        )
-    if result.grouped is not None and result.moved(result.grouped, ROUNDING_ACROSS_SIZES):
-        sentences.append(
-            f"answers batches in a group (logits_grouped) otherwise than alone, by {result.grouped:.2g}"
-        )
+    for group in groups:
+        if moved := next(filter(result.moved, group), None):
+            sentences.append(group[moved].format(getattr(result, moved)))
     return sentences
 
 
 def warnings(defence: Defence, result: ProbeResult) -> list[str]:
     """Allowed properties that may mislead an evaluation, one line each."""
-    sentences = []
-    if result.unanswered:
-        sentences.append(
-            f"it answers {result.unanswered:.1%} of clean inputs with NaN or infinite logits, which count as "
-            "errors"
-        )
-    if result.zero_gradients and not result.no_gradient:
-        sentences.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs")
-    if result.nan_gradients:
-        sentences.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
-    if result.training_layers:
-        names = ", ".join(result.training_layers[:3])
-        more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
-        sentences.append(f"layers in training mode: {names}{more}")
-    if result.other_size_error:
-        sentences.append(f"cannot answer {result.k // 2} inputs: {result.other_size_error}")
-    if defence.randomised and not result.randomised:
-        open_ = "randomised" in getattr(defence, "undeclared", ())
-        claim = "draws random numbers" if open_ else "is declared randomised"
-        sentences.append(f"{claim}, but {DRAWS} draws gave the same answers")
-    if defence.batch_dependent and not result.batch_dependent:
-        sentences.append("is declared batch-dependent, but no logits changed with the co-batched inputs")
-    return sentences
-
-
-def _dependence(result: ProbeResult) -> str:
-    if result.moved(result.co_batched):
-        change = f"{result.co_batched:.2g} ({result.co_batched_by})"
-        return f"changing one co-batched input changed logits by {change}"
-    if result.moved(result.all_co_batched):
-        return f"changing the co-batched inputs changed logits by {result.all_co_batched:.2g}"
-    return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
+    names = ", ".join(result.training_layers[:3])
+    more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
+    undeclared = "randomised" in getattr(defence, "undeclared", ())
+    claim = "draws random numbers" if undeclared else "is declared randomised"
+    found = {
+        f"it answers {result.unanswered:.1%} of clean inputs with NaN or infinite logits, which count as "
+        "errors": result.unanswered,
+        f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs": result.zero_gradients
+        and not result.no_gradient,
+        f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs": result.nan_gradients,
+        f"layers in training mode: {names}{more}": names,
+        f"cannot answer {result.k // 2} inputs: {result.other_size_error}": result.other_size_error,
+        f"{claim}, but {DRAWS} draws gave the same answers": defence.randomised and not result.randomised,
+        "is declared batch-dependent, but no logits changed with the co-batched inputs": (
+            defence.batch_dependent and not result.batch_dependent
+        ),
+    }
+    return [sentence for sentence, holds in found.items() if holds]
 
 
 def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:

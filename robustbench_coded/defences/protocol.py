@@ -116,9 +116,29 @@ class Seeded:
 
 
 class WrappedNetwork:
-    """A defence around a network, pixels -> logits, which is its base model."""
+    """A defence around a network, pixels -> logits, which is its base model.
+
+    Attributes:
+        passes: images through the network for each input that is answered.
+    """
 
     base: nn.Module | None
+    passes = 1
 
     def __init__(self, model: nn.Module):
         self.base = self.model = model
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        return k * self.passes
+
+
+def normal(seed: int | torch.Generator, like: Tensor) -> Tensor:
+    """Standard normal numbers of the shape of ``like``, drawn on the CPU, so that they are the same on every
+    device.
+
+    Args:
+        seed: of a generator of its own, or a generator, which moves on.
+    """
+    generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
+    return torch.randn(like.shape, generator=generator).to(like)

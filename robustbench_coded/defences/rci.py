@@ -52,12 +52,12 @@ class Coded:
         n: coded inputs for a batch, a number or text such as ``1.5K`` (``coding.sizes``).
         blocks: numbers of the coded blocks, from 0; None codes the whole network. Neighbours are encoded and
             decoded together, so naming every block is the same as naming none.
-        name: as tables name it.
         codec: ``nodes``, ``order``, ``smoothing_encoder``, ``smoothing_decoder`` of ``coding.codec.Codec``.
     Raises:
         InputError: k or n below 4, or blocks that the network does not have.
     """
 
+    name = "coded"
     randomised = False
     batch_dependent = True
 
@@ -68,10 +68,8 @@ class Coded:
         n: int | str,
         *,
         blocks: Iterable[int] | None = None,
-        name: str = "coded",
         **codec: Any,
     ):
-        self.name = name
         self.base: nn.Module | None = model
         self.k, self._n_given = k, n
         self._codec_options = codec
@@ -156,15 +154,13 @@ class RCI(Coded):
     Args:
         model, k, n, codec: as in ``Coded``.
         average: permutations averaged inside one answer.
-        name: as tables name it.
     """
 
+    name = "rci"
     randomised = True
 
-    def __init__(
-        self, model: nn.Module, k: int, n: int | str, *, average: int = 1, name: str = "rci", **codec: Any
-    ):
-        super().__init__(model, k, n, name=name, **codec)
+    def __init__(self, model: nn.Module, k: int, n: int | str, *, average: int = 1, **codec: Any):
+        super().__init__(model, k, n, **codec)
         self.average = average
 
     def images(self, k: int) -> int:

@@ -37,7 +37,8 @@ _GLOBAL = (
 )
 
 
-def seeded_globally(seed: int) -> AbstractContextManager[Callable[[], bool]]:
+@contextmanager
+def seeded_globally(seed: int, held: Sequence[Held] = ()) -> Iterator[Callable[[], bool]]:
     """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
 
     For code that is not ours and samples from them. Those of accelerators in use are included.
@@ -45,8 +46,24 @@ def seeded_globally(seed: int) -> AbstractContextManager[Callable[[], bool]]:
 
     Args:
         seed: from 0 to 2**32 - 1.
+        held: further generators; the i-th one starts at ``seed`` + 1 + i.
     """
-    return _seeded(_GLOBAL, [seed] * len(_GLOBAL))
+    sources = [*_GLOBAL, *map(_source, held)]
+    seeds = [seed] * len(_GLOBAL) + [(seed + 1 + i) % 2**32 for i in range(len(held))]
+    before = [source.read() for source in sources]
+    try:
+        for source, start in zip(sources, seeds, strict=True):
+            source.seed(start)
+        first = [_plain(source.read()) for source in sources]
+        yield lambda: first != [_plain(source.read()) for source in sources]
+    finally:
+        for source, state in zip(sources, before, strict=True):
+            source.put(state)
+
+
+def all_seeded(module: nn.Module, seed: int) -> AbstractContextManager[Callable[[], bool]]:
+    """The same, with the generators that ``module`` holds."""
+    return seeded_globally(seed, held_generators(module))
 
 
 def held_generators(module: nn.Module) -> list[Held]:
@@ -58,32 +75,6 @@ def held_generators(module: nn.Module) -> list[Held]:
             if isinstance(value, Held):
                 generators.setdefault(id(value), value)
     return list(generators.values())
-
-
-def seeded(generators: list[Held], seed: int) -> AbstractContextManager[Callable[[], bool]]:
-    """The same of held generators; the i-th one starts at ``seed`` + 1 + i."""
-    seeds = [(seed + 1 + i) % 2**32 for i in range(len(generators))]
-    return _seeded([_source(held) for held in generators], seeds)
-
-
-@contextmanager
-def all_seeded(module: nn.Module, seed: int) -> Iterator[Callable[[], bool]]:
-    """Both: the global generators, and those that ``module`` holds."""
-    with seeded_globally(seed) as drawn, seeded(held_generators(module), seed) as own_drawn:
-        yield lambda: drawn() or own_drawn()
-
-
-@contextmanager
-def _seeded(sources: Sequence[_Source], seeds: Sequence[int]) -> Iterator[Callable[[], bool]]:
-    before = [source.read() for source in sources]
-    try:
-        for source, seed in zip(sources, seeds, strict=True):
-            source.seed(seed)
-        start = [_plain(source.read()) for source in sources]
-        yield lambda: start != [_plain(source.read()) for source in sources]
-    finally:
-        for source, state in zip(sources, before, strict=True):
-            source.put(state)
 
 
 def _plain(state: Any) -> Any:

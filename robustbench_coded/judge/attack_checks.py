@@ -1,7 +1,7 @@
 """Two objections to a positive verdict: another kind of attack finds more, or an attack was not at its end.
 
 Where gradients lead an attack astray, something that knows less or goes less far does better: transfer from
-the base model, a random search, an attacker who does not know the draw, a smaller eps, a part of the ball.
+the base model, a random search, an attacker who does not know the draw, a part of the ball.
 After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
 
 Attacks on the cross-entropy alone give no positive verdict. Its gradient vanishes where logits are large,
@@ -17,7 +17,6 @@ strongest by chance each time.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Literal
 
 from msgspec import structs
@@ -42,10 +41,7 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
-from robustbench_coded.judge.intervals import accuracy_interval
-from robustbench_coded.judge.outcomes import floor_of
-from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
+from robustbench_coded.schema.words import RANDOM_SIGN, CheckName, CheckOutcome
 
 Number = Literal["steps", "draws"]
 
@@ -139,14 +135,13 @@ def _at_its_end(
 
 
 def other_attacks(
-    results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0, *, restarts: bool = True
+    results: Sequence[CaseResult], ensemble: CaseResult, *, restarts: bool = True
 ) -> list[Check]:
     """The checks of one threat model that compare kinds of attacks.
 
     Args:
         results: all results of the run, from `case_results`.
         ensemble: the `ensemble` result of the threat model.
-        unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
         restarts: False for a run that no protocol decided, before there were mixed starts.
     """
     mixed = twice_the_restarts(results, ensemble)
@@ -154,7 +149,6 @@ def other_attacks(
         mixed = passed(mixed.name, "The run is older than this check.")
     return [
         transfer_or_black_box(results, ensemble),
-        falls_with_eps(results, ensemble, unbounded_eps),
         attacks_agree(results, ensemble, mixed),
         mixed,
     ]
@@ -198,7 +192,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     if not adaptive:
         # Where queries ran instead, there are no gradients to ask for.
         queries = [result for result in others if result.made_by.knows != "submitted"]
-        wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
+        wanted = [doubled_steps(lowest(queries)), *presets.LAST_RESORT] if queries else []
         return not_run(
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
         )
@@ -214,66 +208,14 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
         if rivals and not (check is not None and check.failed):
             rival = lowest(rivals)
             more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
-            if rival in signs or _is_search(rival) or not ensemble.has_base:
-                roundabout = presets.possible(presets.ROUNDABOUT, has_base=ensemble.has_base)
-                more += [*roundabout, *(presets.SEARCHES if rival in signs else ())]
+            if ensemble.has_base and (rival in signs or _is_search(rival)):
+                more.append(presets.ROUNDABOUT)
+            more += presets.SEARCHES if rival in signs else ()
             fault = "an attack without the defence's gradients is stronger"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):
         return not_run(name, f"No random search ran beside {best.case.attack}.", *presets.SEARCHES)
     return check
-
-
-def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
-    """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
-    leave.
-    """
-    name = CheckName.FALLS_WITH_EPS
-    if ensemble.clean is None:
-        return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
-    floor, accuracy = floor_of(ensemble.clean), accuracy_of(ensemble)
-    if accuracy <= max(floor, WORTH):
-        finding = f"The ensemble leaves {accuracy:.1%}, no more than the floor of {floor:.1%}."
-        return passed(name, finding, ensemble.combination.strongest_attack)
-    usable = usable_by(results, ensemble)
-    parts = [result for result in usable if result.made_by.declared.partial]
-    curves = [_curve(results, attack) for attack in usable]
-    for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
-        fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
-        check = compared(name, larger, smaller, fault, doubled_steps(larger))
-        if check is not None and check.failed:
-            return check
-    # A search may have run there in another length than here.
-    largest = max(result.case.perturbation.eps for result in results)
-    there = replace(ensemble, case=ensemble.case.at_eps(largest)) if largest >= unbounded_eps else None
-    ends = [
-        end
-        for end in (usable_by(results, there) if there else ())
-        if any(differs_only_in(end.made_by, result.made_by, "steps") for result in usable)
-    ]
-    if not ends:
-        # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
-        # of the ball reach any image.
-        made_here = [
-            result for result in usable if result.made_by.knows != "submitted" and result not in parts
-        ]
-        wanted = lowest(made_here).case.attack if made_here else presets.USUAL
-        return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
-    end = lowest(ends)
-    assert end.cell is not None  # attacks without outcomes are not usable
-    interval = accuracy_interval(
-        end.cell.correct, end.cell.batch, batch_dependent=False, randomised=end.randomised
-    )
-    finding = (
-        f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
-        f"floor is {floor:.1%}"
-    )
-    check = passed(name, f"{finding}.", end.case.attack)
-    if interval.low <= floor:
-        return check
-    step = run_attacks(presets.TRANSFER, *presets.SEARCHES, how="at that eps")
-    finding = f"{finding}: the attack stops short of it."
-    return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
 
 # So much less may all attacks together leave than the strongest. Networks whose attacks come to their end
@@ -340,20 +282,6 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
     fault = "more starts find more, and still more may find still more"
     check = compared(name, lowest(rivals), most, fault, doubled_steps(most)) if rivals else None
     return check or not_run(name, f"{most.case.attack} has nothing to be compared with.", presets.USUAL)
-
-
-def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
-    """The same attack at every eps it ran at, from the clean inputs on."""
-
-    def at_no_eps(case: Case) -> Case:
-        return case.of_attack(case.attack).at_eps(0.0)
-
-    same = at_no_eps(attack.case)
-    curve = [result for result in results if result.cell is not None and at_no_eps(result.case) == same]
-    clean = replace(attack, cell=attack.clean, case=attack.case.of_attack(CLEAN).at_eps(0.0))
-    return ([clean] if attack.clean is not None else []) + sorted(
-        curve, key=lambda result: result.case.perturbation.eps
-    )
 
 
 def _is_search(result: CaseResult) -> bool:

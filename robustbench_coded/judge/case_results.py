@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attacks.attack import AnyAttack
 from attacks.naming import read_attack
 from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, answers_worth
 from robustbench_coded.judge.outcomes import Cell, majorities
-from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, IntervalKind
 
@@ -117,7 +118,7 @@ class CaseResult:
             return None
         tail /= max(self.looks, 1)
         if self.in_random_batches:
-            return self._in_random_batches(cell, tail)
+            return self._in_random_batches(cell, tail)[0]
         interval = accuracy_interval(
             cell.correct,
             cell.example if self.case.threat.one_victim else cell.batch,  # each victim has its own batch
@@ -129,9 +130,17 @@ class CaseResult:
             return replace(interval, kind=IntervalKind.EVALUATED_IMAGES)
         return interval
 
-    def _in_random_batches(self, cell: Cell, tail: float) -> Interval:
+    @property
+    def scored_images(self) -> NDArray[np.int64]:
+        """The images that its figures come from, increasing."""
+        assert self.cell is not None
+        if not self.in_random_batches:
+            return self.cell.example
+        return self._in_random_batches(self.cell, TAIL / max(self.looks, 1))[1].images
+
+    def _in_random_batches(self, cell: Cell, tail: float) -> tuple[Interval, RandomBatches]:
         """The accuracy that an attacker leaves who always plays one of the attacks that were scored in them,
-        each at its share of the error: the one with the lowest upper end.
+        each at its share of the error: the one with the lowest upper end. And this one's outcomes.
 
         The lower end is the lowest of theirs if every attack that comes near the strongest was scored: he
         plays one of these, and what all of them leave at least, he leaves. Else it is 0. Inputs that are made
@@ -146,15 +155,9 @@ class CaseResult:
         less = not self.case.threat.one_victim and own < estimate - CLOSE
         near = self.case.attack != ENSEMBLE or self.combination.all_near_in_random
         low = min(end[0] for end in ends) if near else 0.0
-        return Interval(
-            estimate,
-            low,
-            ends[played][1],
-            IntervalKind.EVALUATED_IMAGES,
-            len(scored.images),
-            scored.batches,
-            (own, len(np.unique(cell.batch))) if less else None,
-        )
+        beside = (own, len(np.unique(cell.batch))) if less else None
+        about, images = IntervalKind.EVALUATED_IMAGES, len(scored.images)
+        return Interval(estimate, low, ends[played][1], about, images, scored.batches, beside), scored
 
 
 @dataclass(frozen=True)
@@ -200,8 +203,12 @@ def measured_results(
     Args:
         faulty: results of each attack that were no perturbed inputs, where there were any.
     """
+    records = list(planned)
+    looks: dict[Subject, int] = {}
+    for record in records:
+        looks[record.case.subject] = max(looks.get(record.case.subject, 0), record.looks)
     results = []
-    for record in planned:
+    for record in records:
         cell = outcomes.of(record.case)
         result = CaseResult(
             case=record.case,
@@ -213,7 +220,8 @@ def measured_results(
             complete=cell is not None and len(cell.example) >= record.examples_planned,
             sources=(record.case,),
             has_base=record.has_base,
-            looks=record.looks,
+            # Unperturbed inputs are as many as the attacks that made the run stop.
+            looks=looks[record.case.subject] if record.case.attack in CONTROLS else record.looks,
             random_batches=outcomes.in_random([record.case]),
             clean_random_batches=outcomes.clean_in_random(record.case),
             faulty=faulty.get(record.case, 0),

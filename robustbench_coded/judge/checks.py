@@ -61,7 +61,7 @@ def informative(attack: AnyAttack) -> bool:
     An attack towards a single target, or in a part of the ball, does not either.
     """
     elsewhere = is_black_box(attack) or attack.target is not None
-    if elsewhere or not attack.declared.informative or attack.declared.partial:
+    if elsewhere or not attack.declared.informative:
         return False
     return attack.steps is None or attack.steps >= FEWEST_STEPS
 
@@ -130,19 +130,14 @@ class NextStep:
     Attributes:
         do: what to do if no attack is needed, as "run it again".
         attacks: names, in order.
-        how: how the attacks are to be run, as "at that eps"; empty for the settings of the run.
     """
 
     do: str = ""
     attacks: tuple[str, ...] = ()
-    how: str = ""
 
     def __str__(self) -> str:
         """One clause; attacks as the option to paste behind the command of the run."""
-        if not self.attacks:
-            return self.do
-        option = f"add --attacks {','.join(self.attacks)}"
-        return f"{self.how}, {option}" if self.how else option
+        return f"add --attacks {','.join(self.attacks)}" if self.attacks else self.do
 
 
 @dataclass(frozen=True)
@@ -176,30 +171,18 @@ class Check:
         return () if self.next_step is None else self.next_step.attacks
 
 
-def run_attacks(*attacks: str, how: str = "") -> NextStep | None:
+def run_attacks(*attacks: str) -> NextStep | None:
     """The step that runs ``attacks``, each once; None without any."""
-    return NextStep(attacks=tuple(dict.fromkeys(attacks)), how=how) if attacks else None
+    return NextStep(attacks=tuple(dict.fromkeys(attacks))) if attacks else None
 
 
 def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
-    """The steps in their order; those that run attacks in the same way are one step, with all its attacks.
-
-    An attack that an earlier step names is not named again.
-    """
-    merged: dict[tuple[str, str], NextStep] = {}
-    named: set[str] = set()
+    """The steps in their order, each once; those that run attacks are one step, with all its attacks."""
+    merged: dict[str, NextStep] = {}
     for step in steps:
-        fresh = tuple(attack for attack in step.attacks if attack not in named)
-        if step.attacks and not fresh:
-            continue
-        named.update(fresh)
-        before = merged.setdefault((step.do, step.how), replace(step, attacks=()))
-        merged[step.do, step.how] = replace(before, attacks=(*before.attacks, *fresh))
+        before = merged.get(step.do, NextStep(step.do))
+        merged[step.do] = replace(before, attacks=tuple(dict.fromkeys((*before.attacks, *step.attacks))))
     return tuple(merged.values())
-
-
-# Checks whose attacks run at another eps, or on the base model.
-ELSEWHERE = (CheckName.FALLS_WITH_EPS, CheckName.WHAT_BROKE_THE_BASE)
 
 
 def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tuple[Check, ...]:
@@ -217,7 +200,8 @@ def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tu
         fresh = [
             name
             for name in dict.fromkeys(known)
-            if check.name in ELSEWHERE or (name not in ran and f"relaxed-{name}" not in ran)
+            # What broke the base model is asked of attacks on that.
+            if check.name == CheckName.WHAT_BROKE_THE_BASE or not {name, f"relaxed-{name}"} & {*ran}
         ]
         return replace(check.next_step, attacks=tuple(fresh)) if fresh else None
 

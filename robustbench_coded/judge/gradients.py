@@ -16,7 +16,7 @@ A decision-based attack at its end that found up to 3 points more also answers *
 it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
 attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
 there, and queries found as much here), or, if it stands around none, where two kinds of attacks
-(labels, scores, a surrogate) come within 3 points of one another.
+(labels, scores) come within 3 points of one another.
 
 Self-tests of anything else (answers when scored) stand as they are.
 """
@@ -131,7 +131,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
     if accuracy_of(best) - accuracy > CLOSE:
         reason += ", but attacks without gradients are too weak here to answer for it"
-        wanted += presets.BY_LABELS_STRONGER
+        wanted += presets.LAST_RESORT
     return (f"{'' if wanted else 'answered '}without gradients: {reason}", tuple(dict.fromkeys(wanted)))
 
 
@@ -192,6 +192,6 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:
-    """True if it submits what this defence's own attacks found, shrunk or rounded."""
+    """True if it submits what this defence's own attacks found, rounded."""
     attack = result.made_by
     return isinstance(attack, Submitted) and attack.subject == ensemble.case.subject.defence

@@ -2,7 +2,6 @@
 it, made once for everything that shows them; and the self-tests of the subjects, as checks.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +98,6 @@ class Judgement:
 
     Attributes:
         case: of its ensemble.
-        unbounded_eps: the eps from which on any image reaches any other.
         attack: the cheapest one that leaves at most half a point more than the strongest; '' before any has
             outcomes.
         examples: how many the accuracy rests on; 0 where nothing but inputs left alone was scored.
@@ -107,7 +105,6 @@ class Judgement:
 
     case: Case
     verdict: verdict.Verdict
-    unbounded_eps: float
     attack: str = ""
     examples: int = 0
 
@@ -167,11 +164,10 @@ def judgements_of(
     for result in results:
         if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
-        unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about the defences given; without one it is about the model itself.
         about = result.case.subject.defence != words.STANDARD or of_standard
         claim = claim_of(manifest) if about else None
-        checks = _checks(results, result, manifest, selftests, unbounded)
+        checks = _checks(results, result, manifest, selftests)
         in_small = small.get(result.case.subject)
         whole = result.case.threat.inputs == "batch" and result.cell is not None
         if in_small is not None and whole and in_small.eps == result.case.perturbation.eps:
@@ -183,7 +179,6 @@ def judgements_of(
         yield Judgement(
             result.case,
             verdict,
-            unbounded,
             attack=_deciding(results, result),
             examples=verdict.examples if attacked else 0,
         )
@@ -206,11 +201,10 @@ def _checks(
     result: case_results.CaseResult,
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]],
-    unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     checks = [
-        *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
+        *attack_checks.other_attacks(results, result, restarts=manifest.protocol is not None),
         *attack_checks.converged(results, result),
         *selftests.get(result.case.subject, ()),
     ]
@@ -230,17 +224,3 @@ def claim_of(manifest: RunManifest) -> Claim | None:
     """The claim of the last invocation with one."""
     claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
     return claims[0] if claims else None
-
-
-def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
-    """The eps from which on any image reaches any other."""
-    values = math.prod(manifest.data.image_shape or (1,))
-    pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
-    each = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}
-    reach = each[perturbation.norm]
-    if perturbation.eps_space != "normalized":
-        return reach
-    facts = manifest.checkpoint(checkpoint)
-    deviations = facts.normalisation.get("std") if facts is not None else None
-    usable = [d for d in deviations if type(d) is float and d > 0] if isinstance(deviations, list) else []
-    return reach / min(usable, default=1.0)

@@ -105,12 +105,12 @@ def _on_evaluated_images(row: CaseResult, model: CaseResult, tail: float) -> Int
     A deterministic answer to each input is known there without an error. Victims are a random sample of all
     images.
     """
-    assert row.cell is not None and model.cell is not None
-    images = model.cell.example
+    assert row.cell is not None
+    images = model.scored_images
     if row.in_random_batches:
         interval = row.interval(tail)
         assert interval is not None
-        same = np.array_equal(row.cell.example, images)
+        same = np.array_equal(row.scored_images, images)
         return interval if same else replace(interval, low=0.0, high=1.0, kind=None)
     known = row.cell
     if not model.case.threat.one_victim:

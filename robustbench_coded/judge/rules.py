@@ -168,7 +168,6 @@ def _another_attack(v: Verdict) -> str:
     concerned = (
         CheckName.ANOTHER_LOSS,
         CheckName.TRANSFER_OR_BLACK_BOX,
-        CheckName.FALLS_WITH_EPS,
         CheckName.ATTACKS_AGREE,
         CheckName.WHAT_BROKE_THE_BASE,
     )
@@ -285,8 +284,8 @@ RULES = (
     # Above the thresholds: positive, unless an objection stands.
     Rule("another attack may be stronger", VerdictName.NOT_SETTLED, _another_attack,
         when=(
-            "One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, "
-            "*attacks agree*, *what broke the base*."
+            "One of these did not pass: *another loss*, *transfer or black-box*, *attacks agree*, "
+            "*what broke the base*."
         ),
         why="If gradients are misleading, a different attack can be stronger, even at a lower cost.",
     ),

@@ -122,16 +122,13 @@ def assemble(
     """
     if arch is not None and is_library(arch):
         library, _, name = arch.partition(":")
-        if (assembled := load("libraries", library)(name, weights, path, metadata)) is None:
-            raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
+        assembled: Assembled = load("libraries", library)(name, weights, path, metadata)
         return assembled
     if arch is not None and ":" in arch:
         return own_network(arch, weights, metadata, image_shape)
     try:
         return _known(arch, weights, metadata)
     except Refused as refused:
-        if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
-            return assembled
         if arch is None and (path.parent / "config.json").is_file():
             message = f"{refused}; --arch hf: takes the network that config.json describes"
             raise type(refused)(message) from None

@@ -79,8 +79,8 @@ def as_seconds(value: float) -> str:
     return f"{value:.17g}s"
 
 
-def counts(text: str, option: str, least: int | None = None, *, example: str = "8,16,32") -> tuple[int, ...]:
-    """Comma-separated whole numbers, of at least ``least`` where it is not checked elsewhere."""
+def counts(text: str, option: str, *, example: str = "8,16,32") -> tuple[int, ...]:
+    """Comma-separated whole numbers."""
     values = []
     for part in text.split(","):
         try:
@@ -89,8 +89,6 @@ def counts(text: str, option: str, least: int | None = None, *, example: str = "
             raise InputError(
                 f"{option} {part.strip()!r} is not a whole number; write for example {example}"
             ) from error
-        if least is not None and value < least:
-            raise InputError(f"{option} {value} is too small; give {least} or more")
         values.append(value)
     return tuple(dict.fromkeys(values))
 

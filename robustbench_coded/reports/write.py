@@ -11,7 +11,7 @@ from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
+from robustbench_coded.reports.run.examples import worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
 from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.runs.atomic import write_text
@@ -31,11 +31,10 @@ def write_reports(path: str | Path, title: str = "") -> None:
     write_reports_of(load_run(path), title=title)
 
 
-def write_reports_of(run: Run, *, final: bool = False, title: str = "") -> None:
+def write_reports_of(run: Run, *, title: str = "") -> None:
     """`write_reports` for a run that is loaded already.
 
     Args:
-        final: the run is finished; pictures that the reports do not show are removed.
         title: of the reports, in place of the folder's name.
     """
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
@@ -44,18 +43,14 @@ def write_reports_of(run: Run, *, final: bool = False, title: str = "") -> None:
     write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
-    report = report_of(run, opening, figures, worst, pictures_of(run, worst), title)
+    report = report_of(run, opening, figures, worst, title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
-    write_text(run.path / "details.md", markdown.markdown_details(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)
-    for figure in figures:
-        figure.write(run.path / "figures")
-    drawn = {figure.name for figure in figures}
+    if report.picture is not None:  # report.html holds all of them
+        report.picture.write(run.path / "figures")
     for path in (run.path / "figures").glob("*.svg"):
-        if path.stem not in drawn:  # the run once had data for it
+        if report.picture is None or path.stem != report.picture.name:  # the run once had data for it
             path.unlink()
-    if final:
-        remove_unshown(run, worst)
 
 
 def csv_table(table: pd.DataFrame) -> str:

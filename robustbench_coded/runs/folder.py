@@ -25,9 +25,8 @@ STEPS = "steps.jsonl"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
-    "figures", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md",
-    "report.html", "report.tex",
+    RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed",
+    "figures", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
@@ -103,12 +102,10 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         metadata: dict[str, Any],
         timing: dict[str, Any],
         adversarials: bytes | None = None,
-        pictures: bytes | None = None,
     ) -> None:
         """Stores a finished unit. The outcome file is written last: its appearance is the commit."""
-        for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
-            if content:
-                atomic.write_bytes(self.path / kind / f"{unit}.safetensors", content)
+        if adversarials:
+            atomic.write_bytes(self.path / "adversarials" / f"{unit}.safetensors", adversarials)
         text = json.dumps(timing, sort_keys=True) + "\n"
         atomic.write_text(self.path / "timings" / f"{unit}.json", text, synced=False)
         outcomes.write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
@@ -156,8 +153,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         for unit in units:
             if _UNIT.fullmatch(unit):
                 self._outcomes(unit).unlink(missing_ok=True)
-                for kind in ("adversarials", "pictures"):
-                    (self.path / kind / f"{unit}.safetensors").unlink(missing_ok=True)
+                (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
                 for kind in ("timings", "failures"):
                     (self.path / kind / f"{unit}.json").unlink(missing_ok=True)
 

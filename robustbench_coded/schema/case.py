@@ -134,10 +134,6 @@ class Case(Struct, frozen=True):
         """Another attack in the same setting."""
         return Case(self.subject, self.threat, self.perturbation, attack, step_size)
 
-    def at_eps(self, eps: float) -> "Case":
-        """The same at another radius."""
-        return replace(self, perturbation=replace(self.perturbation, eps=eps))
-
     def of_checkpoint(self, name: str) -> "Case":
         """The same on another checkpoint."""
         return replace(self, subject=self.subject.of_checkpoint(name))

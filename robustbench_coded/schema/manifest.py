@@ -27,7 +27,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
         sequence: batches over which its memory is kept, ``batch_size`` inputs in all; 0: emptied before each.
-        for_check: measured at another eps than requested, because a check needs it; not judged.
+        for_check: at another eps than requested, as committed runs have it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
         looks: where a run may stop at several numbers of examples, by what the error of its verdict at this

@@ -21,7 +21,6 @@ class CheckName(StrEnum):
 
     ANOTHER_LOSS = "another loss"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
-    FALLS_WITH_EPS = "falls with eps"
     ATTACKS_AGREE = "attacks agree"
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks import surrogate
 from attacks.estimators import FreshDraws
 
 
@@ -139,10 +138,3 @@ def linear() -> Callable[..., Problem]:
         return Problem(oracle, x, y)
 
     return build
-
-
-@pytest.fixture
-def barely_taught(monkeypatch):
-    """Taught networks that learn next to nothing, for tests that ask other things of the attack."""
-    for name, value in (("ROUNDS", 2), ("FIRST", 4), ("AROUND", 1), ("STEPS", 2), ("BATCH", 16)):
-        monkeypatch.setattr(surrogate, name, value)

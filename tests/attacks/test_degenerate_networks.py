@@ -54,7 +54,6 @@ OF_MORE_NORMS = [
 ]
 
 
-@pytest.mark.usefixtures("barely_taught")
 @pytest.mark.parametrize(
     ("text", "norm"),
     [*((name, "linf") for name in NAMES), *((name, norm) for name in OF_MORE_NORMS for norm in ("l2", "l1"))],

@@ -20,11 +20,10 @@ OURS = dict.fromkeys(
         *(name for names in PRESETS.values() for name in names),
         "apgd-ce-10+restarts=2",
         "transfer-square-100",
-        "fixed-spsa-100",
+        "fixed-square-100",
         "aware-fgsm",
     ]
 )
-pytestmark = pytest.mark.usefixtures("barely_taught")
 
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
@@ -41,7 +40,7 @@ def short(text: str) -> str:
     attack = read_attack(text)
     if attack.steps is None:
         return text
-    few = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20}.get(attack.algorithm)
+    few = {"crossover": 2, "aa": 20}.get(attack.algorithm)
     least = max(attack.declared.fewest_steps, 12 if attack.declared.asks_answers_alone else 4)
     init = attack.init and read_attack(short(str(attack.init)))
     return str(structs.replace(attack, steps=few or least, init=init))
@@ -98,11 +97,7 @@ def test_another_seed_is_another_attack(linear, text):
     assert drew != torch.equal(*results) or attack.algorithm == "switch"
 
 
-# surrogate- teaches one network by all batches; hopskipjump asks as often as its slowest example needs.
-APART = [name for name in OURS if not name.startswith(("surrogate", "hopskipjump"))]
-
-
-@pytest.mark.parametrize("text", APART)
+@pytest.mark.parametrize("text", OURS)
 @pytest.mark.parametrize(("noise", "early_stop"), [(0.3, False), (0.0, True)])
 def test_what_one_batch_gets_does_not_depend_on_the_others_of_its_group(linear, text, noise, early_stop):
     budget, results = budget_of(text, "linf", 0.1), []

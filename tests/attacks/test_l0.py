@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.attack import EIGHT_BIT_LEVELS
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import rounded
@@ -67,7 +68,7 @@ def test_every_slot_has_its_own_number_of_pixels():
 def test_rounding_leaves_the_other_pixels_alone():
     x0, x = points()
     budget = PerturbationBudget("l0", PIXELS)
-    found = rounded(budget.around(x0).project_(x.clone()), x0, budget)
+    found = rounded(budget.around(x0).project_(x.clone()), x0, budget, EIGHT_BIT_LEVELS)
     assert (moved(found, x0) <= PIXELS).all()
     changed = found[found != x0] * 255
     torch.testing.assert_close(changed, changed.round())

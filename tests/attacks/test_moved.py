@@ -1,10 +1,11 @@
-"""Perturbed inputs scaled and rounded: where they end, and that they never leave the ball."""
+"""Perturbed inputs rounded: where they end, and that they never leave the ball."""
 
 import pytest
 import torch
 
+from attacks.attack import EIGHT_BIT_LEVELS as LEVELS
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.perturbation_transforms import LEVELS, ROUNDING, inside, rounded, scaled
+from attacks.perturbation_transforms import ROUNDING, inside, rounded
 
 LINF = PerturbationBudget("linf", 8 / 255)
 L2 = PerturbationBudget("l2", 0.5)
@@ -29,7 +30,7 @@ def is_on_grid(x):
 def test_rounded_inputs_are_on_the_grid_and_in_the_ball(budget, on_grid):
     clean = images(on_grid=on_grid)
     x = budget.around(clean).uniform([torch.Generator().manual_seed(g) for g in (1, 2)])
-    found = rounded(x, clean, budget)
+    found = rounded(x, clean, budget, LEVELS)
     assert is_on_grid(found)
     assert budget.around(clean).distance(found).max() <= 1 + ROUNDING
     # Half a level, or a whole one at the ball's edge; in l2 the perturbation is shortened a little, too.
@@ -41,23 +42,17 @@ def test_what_is_on_the_grid_stays_bit_by_bit():
     clean = images()
     corner = (clean + LINF.eps * torch.where(clean < 0.5, 1, -1)).clamp(0, 1)
     picture = (corner.double() * LEVELS).round().float() / LEVELS
-    assert torch.equal(rounded(corner, clean, LINF), picture)
+    assert torch.equal(rounded(corner, clean, LINF, LEVELS), picture)
     assert (levels_of(picture) - levels_of(clean)).abs().max().round() == 8
 
 
 def test_rounding_never_steps_out_of_a_ball_between_two_levels():
     clean, budget = images(), PerturbationBudget("linf", 2.6 / 255)
-    found = rounded((clean + budget.eps).clamp(max=1), clean, budget)
+    found = rounded((clean + budget.eps).clamp(max=1), clean, budget, LEVELS)
     assert (levels_of(found) - levels_of(clean)).round().max() == 2  # the nearest level, 3, is outside
     off = images(on_grid=False)
     narrow = PerturbationBudget("linf", 0.3 / 255)
-    assert torch.equal(rounded(off + 0.001, off, narrow)[off < 1], off[off < 1])
-
-
-def test_a_scaled_perturbation_is_that_part_of_it():
-    clean = images()
-    x = (clean + LINF.eps * torch.where(clean < 0.5, 1.0, -1.0)).clamp(0, 1)
-    assert torch.allclose(scaled(x, clean, 0.75) - clean, 0.75 * (x - clean), atol=1e-7)
+    assert torch.equal(rounded(off + 0.001, off, narrow, LEVELS)[off < 1], off[off < 1])
 
 
 def test_only_what_lies_outside_is_projected():

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
+from attacks.parts import PARTS, Parts
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.subset_ascent import PARTS, Parts
 from tests.attacks.conftest import Deterministic
 
 EPS = 0.1

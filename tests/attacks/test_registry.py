@@ -8,7 +8,7 @@ from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import read_attack
 from attacks.pgd import Fgsm, Pgd
-from attacks.score_based import Spsa
+from attacks.score_based import RandomSearch
 from attacks.solving import estimator_for, solver_for
 
 ATTACKS = {
@@ -18,7 +18,7 @@ ATTACKS = {
     "apgd-ce-30+restarts=3": Apgd(30, cross_entropy, 3),
     "eot20-apgd-dlr-30": Apgd(30, dlr),
     "apgd-t-20+targets=4": ApgdTargeted(20, 4),
-    "spsa-100@0.01": Spsa(100, 0.01),
+    "random-100+apart=0.6": RandomSearch(100, 0.6),
     "pgd-7+loss=margin": Pgd(7, loss=margin_loss),
     "eot4-pgd-7@0.01+restarts=5": AttackSequence((Pgd(7, 0.01),) * 5, early_stop=False),
     "pgd-7+restarts=1": Pgd(7),

@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-FAST = ("--arch", "digits-cnn", "--data", "digits", "--epochs", "1", "--seeds", "1", "--limit", "128")
+FAST = ("-o", "arch=digits-cnn", "-o", "data=digits", "-o", "epochs=1", "--seeds", "1", "--limit", "128")
 
 
 def test_a_study_is_trained_measured_and_written(csrobust, tmp_path):

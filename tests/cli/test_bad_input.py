@@ -8,6 +8,7 @@ import pytest
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
 OUT = ("--out", "x.safetensors")
 TINY = ("--arch", "digits-cnn", "--data", "digits")
+SET = ("-o", "arch=digits-cnn", "-o", "data=digits")
 
 
 def refused(answer, *words):
@@ -217,17 +218,19 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["sweep", "--ckpt", "CKPT", "--batch-size", "8"], ["--rci N=1.5K"]),
         (["screen", "--ckpt", "nothing.pt", "--rci", "N=8"], ["nothing.pt"]),
         (["train", "--recipe", "nothing.toml", *OUT], ["nothing.toml"]),
-        (["train", "--recipe", "erm", "--data", "digits", *OUT], ["--arch"]),
-        (["train", "--recipe", "erm", *TINY, "--seeds", "0", *OUT], ["--seeds 0"]),
-        (["train", "--recipe", "coded", *TINY, "--blocks", "0,x", *OUT], ["--blocks 0,1,2"]),
-        (["paper", "ablate", "n", "mu", "--values", "110", *TINY], ["--values belongs to one study"]),
+        (["train", "--recipe", "erm", "-o", "data=digits", *OUT], ["-o arch=NAME"]),
+        (["train", "--recipe", "erm", *SET, "--seeds", "0", *OUT], ["--seeds 0"]),
+        (["train", "--recipe", "coded", *SET, "-o", "blocks=0,x", *OUT], ["blocks = '0,x'"]),
+        (["train", "--recipe", "coded", *TINY, *OUT], ["--arch", "write -o arch=VALUE"]),
+        (["train", "--recipe", "coded", "--batch-size", "3"], ["write -o batch_size=VALUE"]),
+        (["paper", "ablate", "n", "mu", "--values", "110", *SET], ["--values belongs to one study"]),
         (["paper", "figure", "spiral", "--seeds", "0"], ["--seeds 0"]),
-        (["paper", "figure", "loss", *TINY, "--recipes", "er"], ["unknown recipe 'er'"]),
+        (["paper", "figure", "loss", *SET, "--recipes", "er"], ["unknown recipe 'er'"]),
         (["verify"], ["nothing to verify"]),
         (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
         (["list", "runs", "x" * 300], ["x" * 300, "name another path"]),
-        (["paper", "gan", "--features", "CKPT", "--seed", "-1"], ["seed = -1", ">= 0"]),
+        (["paper", "gan", "--features", "CKPT", "-o", "seed=-1"], ["seed = -1", ">= 0"]),
         (["screen", "--ckpt", "CKPT", "--data", "digits", "--time", "-1s"], ["--time '-1s'"]),
         (["screen", "--ckpt", "CKPT", "--seconds", "60"], ["--seconds was deleted", "--time 120s"]),
         (["paper", "shift", "--ckpt", "CKPT", "--severities", "x"], ["--severities 'x'", "1,3,5"]),

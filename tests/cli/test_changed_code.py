@@ -280,7 +280,7 @@ def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_repo
     assert ("scaled", "pgd-2") not in figures() and ("standard", "pgd-2") in figures()
     manifest = json.loads(Path("run/run.json").read_text())
     assert any("may load modules by names that it computes" in note for note in manifest["notes"])
-    assert "may load modules by names that it computes" in Path("run/details.md").read_text()
+    assert "may load modules by names that it computes" in Path("run/report.md").read_text()
     units = {
         f"{unit}.parquet" for row in manifest["cases"] if row["spec"] != "standard" for unit in row["units"]
     }

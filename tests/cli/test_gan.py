@@ -9,8 +9,8 @@ from robustbench_coded.cli.main import main
 pytestmark = pytest.mark.long
 
 TINY = [
-    "paper", "gan", "--data", "digits", "--features", "digits-erm", "--n", "12", "--iterations", "2",
-    "--every", "1", "--samples", "100", "--batch-size", "8", "--seeds", "2",
+    "paper", "gan", "-o", "data=digits", "--features", "digits-erm", "--n", "12", "-o", "iterations=2",
+    "-o", "every=1", "-o", "samples=100", "-o", "batch_size=8", "--seeds", "2",
 ]  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def test_a_random_part_of_every_class_is_taken_recorded_and_told(csrobust, digit
     assert before == [(file.name, file.stat().st_mtime_ns) for file in sorted((run / "outcomes").iterdir())]
     # A new process finds the same images again.
     verified = csrobust("verify", run)
-    assert verified.code == 0, verified.out + verified.err
+    assert verified.code == 0 and verified.out.count(": holds (") == verified.out.count("\n"), (
+        verified.out + verified.err
+    )
     refused = csrobust(*options, "--first")
     assert refused.code == 2 and refused.err.count("\n") == 1
     other = csrobust("show", run, "--example", int(rows.example.max()) + 1)

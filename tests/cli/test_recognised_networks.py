@@ -65,8 +65,7 @@ def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     assert main(["eval", "--ckpt", ERM, *CHEAP, "--out", str(run)]) == 0
     report = (run / "report.md").read_text()
     assert "may be another network" not in report
-    details = (run / "details.md").read_text()
-    assert "right, the file says accuracy 99.53%" in details
+    assert "right, the file says accuracy 99.53%" in (run / "report.html").read_text()
 
 
 def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
@@ -112,7 +111,7 @@ def test_of_several_networks_the_documented_order_decides_and_one_sentence_names
     assert main(arguments) == 0
     said = "the weights are those under state_dict; FILE#ema_state_dict evaluates another"
     assert said in " ".join(capsys.readouterr().err.split())
-    assert said.replace("_", r"\_") in (run / "details.md").read_text()
+    assert said.replace("_", r"\_") in (run / "report.md").read_text()
     assert main(["inspect", str(file), "--data", "digits", "--json"]) == 0
     assert any(note.startswith(said) for note in json.loads(capsys.readouterr().out)["notes"])
     arguments[2] = f"two={file}#ema_state_dict"

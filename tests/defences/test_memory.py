@@ -86,30 +86,6 @@ class Unseeded(Remembering):
         return self.model(x) + torch.from_numpy(np.random.default_rng().random(5)).float()
 
 
-class Unset(nn.Module):
-    """The same as a module."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x):
-        return Unseeded(self.model).answer(x)
-
-
-class DrawnFrom(GaussianNoise):
-    """Its draw is a generator, which gives other numbers the second time."""
-
-    def __init__(self, model):
-        super().__init__(model, 0.5)
-
-    def sample(self, generator, k):
-        return generator
-
-    def logits(self, x, draw):
-        return self.base(x + 0.5 * torch.randn(x.shape, generator=draw))
-
-
 class Forgetful(AdaptingMean):
     def reset(self):
         self.centre = 0.0
@@ -123,8 +99,6 @@ class Forgetful(AdaptingMean):
         (LaterGradients, f"after {CALLS} other questions its gradient to one batch under one draw"),
         (AdaptingMean, "asked again at once, its answer to one batch under one draw has changed by"),
         (Unseeded, "let sample(generator, k) return a seed"),
-        (lambda model: SamplingModule(Unset(model), name="unset"), "from the global generators of torch"),
-        (DrawnFrom, "its draw is a generator"),
     ],
 )
 def test_each_kind_of_memory_is_named(model, x, kind, message):

@@ -156,12 +156,6 @@ def test_runs_of_other_images_in_memory_are_not_paired_and_those_of_fewer_are(tm
     assert "as floats and bytes: every outcome that both have is the same" in compared("bytes", "as floats")
 
 
-def test_the_examples_that_fell_furthest_have_pictures(run):
-    page = (run.path / "report.html").read_text()
-    assert page.count('class="pixels"') >= 4
-    assert {path.parent.name for path in run.path.rglob("*.safetensors")} == {"pictures"}
-
-
 def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
     shown = run._repr_html_()
     assert shown.count("<tr") == len(run.summary) + 1 + len(run.verdicts) + 1

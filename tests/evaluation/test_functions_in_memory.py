@@ -1,5 +1,6 @@
 """Functions as networks and defences: what they answer by, what they draw, and what has no gradient."""
 
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -205,3 +206,28 @@ def test_a_module_is_wrapped_where_it_returns_something_else_alone():
 class Both(nn.Module):
     def forward(self, x):
         return x, None
+
+
+def test_what_is_in_memory_runs_in_this_process_whatever_workers_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("robustbench_coded.evaluation.engine.run._pool", None)
+    given = {"workers": 2, "engine": "ray", "out": tmp_path / "run"}
+    run = evaluate({"f": lambda x: x.mean(-1).flatten(1)}, labelled(), **given, **SMALL)
+    assert (
+        "what is in memory runs in this process alone: workers and engine are left out" in run.manifest.notes
+    )
+
+
+UNGUARDED = """
+import robustbench_coded
+print("ran")
+robustbench_coded.evaluate("digits-erm", "digits", attacks="fgsm", limit=16, workers=1, out="run")
+"""
+
+
+@pytest.mark.long
+def test_a_script_that_asks_for_workers_runs_once(tmp_path):
+    (tmp_path / "script.py").write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["ran"] and (tmp_path / "run" / "summary.csv").exists()

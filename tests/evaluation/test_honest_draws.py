@@ -121,7 +121,7 @@ def test_every_attack_is_scored_on_the_same_draws_whatever_ran_before(tmp_path):
         rows = run.outcomes[run.outcomes.purpose == "scoring"].sort_values(["draw", "example"])
         return {name: part.prediction.tolist() for name, part in rows.groupby("attack", observed=True)}
 
-    alone, after = predictions("alone", ["pgd-3"]), predictions("after", ["fgsm", "spsa-40", "pgd-3"])
+    alone, after = predictions("alone", ["pgd-3"]), predictions("after", ["fgsm", "square-40", "pgd-3"])
     assert alone["pgd-3"] == after["pgd-3"] == after["fgsm"] == after["clean"]
 
 

@@ -59,8 +59,7 @@ def test_every_input_may_have_a_target_of_its_own(model, batch):
     assert (model(found).argmax(1) == targets).sum() > 10
 
 
-@pytest.mark.parametrize("name", ["hopskipjump-60", "rays-60"])
-def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class(name):
+def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class():
     """Each class lies around a picture of black and white: neither noise nor flat colours are in it."""
     generator = torch.Generator().manual_seed(3)
     middles = torch.randint(0, 2, (8, 64), generator=generator).float()
@@ -71,7 +70,7 @@ def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class(name):
 
     assert torch.equal(nearest(x).argmax(1), torch.arange(8))
     targets = torch.arange(8).roll(1)
-    found = attack(nearest, x, torch.arange(8), name, 8.0, norm="l2", target=targets, seed=0)
+    found = attack(nearest, x, torch.arange(8), "rays-60", 8.0, norm="l2", target=targets, seed=0)
     assert torch.equal(nearest(found).argmax(1), targets)
 
 

@@ -39,7 +39,12 @@ OF_VICTIMS = replace(
         (UNIT, "3b230ddb72ea3beb2bf6"),
         (OF_VICTIMS, "57fb535e05fa5a2fa7ce"),
         (
-            replace(UNIT, case=replace(CASE, case=CASE.case.of_attack("clean").at_eps(0.0))),
+            replace(
+                UNIT,
+                case=planned_case(
+                    SUBJECT, ThreatModel("batch", "unknown"), "clean", Perturbation("linf", 0.0, "pixel")
+                ),
+            ),
             "c6844e98c21704fad4a9",
         ),
     ],
@@ -50,7 +55,7 @@ def test_ids_of_version_3_are_what_they_were(unit, pinned):
 
 
 def test_cost_and_who_asked_decide_nothing():
-    other = replace(UNIT, images=5, id="x", case=replace(CASE, for_check=True))
+    other = replace(UNIT, images=5, id="x")
     assert unit_id(other, FIXED) == unit_id(UNIT, FIXED)
 
 

@@ -238,7 +238,7 @@ def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_
         Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_size=K, threads=1,
         out=tmp_path / "run",
     )  # fmt: skip
-    report = (tmp_path / "run" / "details.md").read_text()
+    report = (tmp_path / "run" / "report.md").read_text()
     assert f"ran on {len(X)} inputs with its own cuts of the graph" in report
     assert run.counts_of(next(row.case for row in run.rows if row.case.attack == "relaxed-pgd-3"))[
         "relaxed_2"

@@ -11,7 +11,7 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.schema.words import ENSEMBLE
 
-PASSED = Check("falls with eps", "passed", "")
+PASSED = Check("attacks agree", "passed", "")
 EXAMPLES = 640
 STANDARD = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 PLUGIN = {**STANDARD, "defence": "plugin"}

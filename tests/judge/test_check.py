@@ -9,10 +9,6 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference
 
 
-def without(*attacks):
-    return run_attacks(*attacks, how="at that eps")
-
-
 @pytest.mark.parametrize(
     ("low", "estimate", "high", "outcome"),
     [
@@ -34,22 +30,15 @@ def test_a_comparison_fails_on_a_certain_difference_of_some_size(
     assert check.run_next == (("pgd-20",) if outcome == "failed" else ())
 
 
-def test_attacks_are_named_once_and_steps_that_run_them_in_the_same_way_are_one():
+def test_attacks_are_named_once_and_steps_that_run_them_are_one():
     steps = [
         run_attacks("eot20-pgd-40"),
+        NextStep("look"),
         run_attacks("square-1000", "eot20-pgd-40"),
-        without("square-1000", "rays-400"),
-        without("rays-400", "rays-800", "transfer-pgd-20"),
         run_attacks("apgd-mt-20"),
     ]
-    assert merged_steps(steps) == (
-        run_attacks("eot20-pgd-40", "square-1000", "apgd-mt-20"),
-        without("rays-400", "rays-800", "transfer-pgd-20"),
-    )
-
-
-def test_a_step_whose_attacks_are_all_named_is_left_out():
-    assert merged_steps([run_attacks("pgd-20"), without("pgd-20")]) == (run_attacks("pgd-20"),)
+    together = run_attacks("eot20-pgd-40", "square-1000", "apgd-mt-20")
+    assert merged_steps(steps) == (together, NextStep("look"))
 
 
 def test_other_steps_stay_as_they_are_and_are_told_once():
@@ -60,6 +49,5 @@ def test_other_steps_stay_as_they_are_and_are_told_once():
 
 def test_attacks_read_as_an_option_to_paste_and_other_steps_as_what_to_do():
     assert str(run_attacks("pgd-20", "square-1000", "pgd-20")) == "add --attacks pgd-20,square-1000"
-    assert str(without("square-1000")) == "at that eps, add --attacks square-1000"
     assert str(NextStep("look")) == "look"
     assert run_attacks() is None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attacks.presets import BY_LABELS, BY_LABELS_STRONGER
+from attacks.presets import BY_LABELS, LAST_RESORT
 from robustbench_coded.evaluation.selftests import gradients
 from robustbench_coded.judge.checks import Check, run_attacks
 from robustbench_coded.judge.combined import case_results
@@ -67,9 +67,9 @@ def test_agreement_of_attacks_with_and_without_gradients_answers_it(outcome):
         ({"pgd-20": 0.8, "rays-800": 0.8}, BY_LABELS),  # nobody knows whether it had come to its end
         ({"pgd-20": 0.8, "rays-400": 0.85, "rays-800": 0.82}, ("rays-1600",)),
         # The slope of another network, and a search that gets as far as that: neither is evidence.
-        ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, BY_LABELS_STRONGER),
+        ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, LAST_RESORT),
         # What was found on another subject says nothing about how far labels get.
-        ({"pgd-20": 0.8, "from:standard/pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, BY_LABELS_STRONGER),
+        ({"pgd-20": 0.8, "from:standard/pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, LAST_RESORT),
         ({"pgd-20": 0.9, "rays-400": 0.8, "rays-800": 0.8}, ("rays-1600",)),
     ],
     ids=["none", "scores alone", "one length", "unfinished", "too weak", "submitted", "gradients beaten"],
@@ -151,7 +151,7 @@ def test_relaxed_attacks_that_nothing_beats_answer(outcome):
         {"rays-800": 0.59},  # it has not come to its end
         {"transfer-pgd-20": 0.36},  # found without the relaxed gradients
         {"pgd-20": 0.36},
-        {"from:rci/ensemble+shrunk=0.9": 0.36},  # made of its own inputs, and more than they found
+        {"from:rci/ensemble+bits=8": 0.36},  # made of its own inputs, and more than they found
     ],
 )
 def test_they_do_not_where_anything_else_finds_more(outcome, attacks):

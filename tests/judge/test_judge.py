@@ -12,7 +12,7 @@ from robustbench_coded.judge.judge import base_ensemble, judge
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 
-PASSED = [Check("falls with eps", CheckOutcome.PASSED, "")]
+PASSED = [Check("attacks agree", CheckOutcome.PASSED, "")]
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 BOTH = ("apgd-mt-20", "transfer-apgd-mt-20")

@@ -100,7 +100,7 @@ def test_a_gain_in_random_batches_is_the_interval_less_the_base_model_s_known_ac
         paired_difference(network, defence),
         defence.interval(),
     )
-    known = base[:384].mean()  # on the images that both have
+    known = base[defence.random_batches[0].images].mean()  # on those that were scored in them
     assert (found.low, found.estimate, found.high) == pytest.approx(
         (own.low - known, own.estimate - known, own.high - known)
     )
@@ -115,7 +115,8 @@ def test_two_rows_in_random_batches_have_half_of_the_error_each():
     one, other = (replace(row(k[:, None], by_batch=True), random_batches=(scored(k, 60),)) for k in kept)
     found, ends = paired_difference(one, other), [side.interval(0.0125) for side in (one, other)]
     assert found.low == ends[0].low - ends[1].high and found.high == ends[0].high - ends[1].low
-    elsewhere = replace(other, cell=replace(other.cell, example=other.cell.example + 1))
+    apart = replace(other.random_batches[0], example=other.random_batches[0].example + 1)
+    elsewhere = replace(other, random_batches=(apart,))
     assert paired_difference(one, elsewhere).kind is None
 
 

@@ -10,7 +10,7 @@ from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 
-PASSED = Check("falls with eps", "passed", "")
+PASSED = Check("attacks agree", "passed", "")
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 ALONE = {"randomised": False, "batch_dependent": False}
 
@@ -81,7 +81,7 @@ def test_a_base_model_that_met_too_little_leaves_its_defences_open(evaluation):
 
 
 @pytest.mark.parametrize(
-    "more", ["square-1000", "growing-48", "from:standard/growing-48", "transfer-apgd-t-100"]
+    "more", ["square-1000", "switch-20", "from:standard/switch-20", "transfer-apgd-t-100"]
 )
 def test_a_defence_is_not_negative_for_attacks_that_its_base_model_did_not_meet(evaluation, more):
     base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}

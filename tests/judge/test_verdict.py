@@ -44,7 +44,7 @@ GOOD = Verdict(
     compared=True,
     broken_at=0.15,
     gain=gain(0.28, 0.32),
-    checks=(Check("falls with eps", "passed", ""),),
+    checks=(Check("attacks agree", "passed", ""),),
 )
 CLAIM = Claim(0.7, WHOLE_BATCH, BUDGET)
 ALONE = {"compared": False, "gain": None, "bar": 0.15}

@@ -91,14 +91,9 @@ def test_the_same_name_under_another_threat_model_may_be_another_network(tmp_pat
         load_checkpoint(tmp_path / "a.pt", arch="robustbench:cifar10/Linf/Rice2020Overfitting")
 
 
-def test_weights_of_a_family_of_timm_name_what_is_missing(tmp_path):
-    weights = {
-        "stem.0.weight": torch.zeros(96, 3, 4, 4),
-        "stages.0.blocks.0.conv_dw.weight": torch.zeros(96, 1, 7, 7),
-        **{f"stages.2.blocks.{number}.gamma": torch.zeros(384) for number in range(9)},
-        "head.fc.weight": torch.zeros(10, 768),
-        "head.fc.bias": torch.zeros(10),
-    }
-    torch.save(weights, tmp_path / "a.pt")
-    with pytest.raises(InputError, match=r"the names of timm's convnext_tiny; .*pip install -e '\.\[timm\]'"):
-        load_checkpoint(tmp_path / "a.pt")
+def test_a_name_of_timms_says_what_is_missing(tmp_path):
+    torch.save(
+        {"head.fc.weight": torch.zeros(1000, 768), "head.fc.bias": torch.zeros(1000)}, tmp_path / "a.pt"
+    )
+    with pytest.raises(InputError, match=r"timm is not installed .*pip install -e '\.\[timm\]'"):
+        load_checkpoint(tmp_path / "a.pt", arch="timm:convnext_tiny")

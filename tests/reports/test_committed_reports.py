@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from robustbench_coded.cli.main import main
 from robustbench_coded.reports.write import write_reports
 
 pytestmark = pytest.mark.long
@@ -19,13 +20,13 @@ MENDING = "reports/digits is not what this code writes; make rewrite, and commit
 def written(tmp_path_factory):
     """A copy of the committed run with its reports written again."""
     copy = tmp_path_factory.mktemp("committed") / DIGITS.name
-    ours = shutil.ignore_patterns("report.*", "details.md", "*.csv", "figures", ".lock")
+    ours = shutil.ignore_patterns("report.*", "*.csv", "figures", ".lock")
     shutil.copytree(DIGITS, copy, ignore=ours)
     write_reports(copy)
     return copy
 
 
-@pytest.mark.parametrize("name", ["summary.csv", "timings.csv", "verdicts.csv", "report.md", "details.md"])
+@pytest.mark.parametrize("name", ["summary.csv", "timings.csv", "verdicts.csv", "report.md"])
 def test_tables_are_equal_byte_for_byte(written, name):
     assert (written / name).read_bytes() == (DIGITS / name).read_bytes(), MENDING
 
@@ -49,4 +50,16 @@ def test_every_figure_is_drawn_again(written):
     drawn, committed = (
         {path.name for path in (folder / "figures").iterdir()} for folder in (written, DIGITS)
     )
-    assert drawn == committed >= {"answer.svg", "ladder.svg"}
+    assert drawn == committed == {"answer.svg"}
+
+
+@pytest.mark.parametrize(
+    ("page", "run"), [("digits-trainings", "digits"), ("cifar10-trainings", "cifar10-recipes")]
+)
+def test_comparisons_of_trainings_are_of_their_runs(tmp_path, page, run):
+    reports, written = DIGITS.parent, str(tmp_path)
+    assert (
+        main(["compare", str(reports / run), "--baseline", "erm", "--format", "csv", "--out", written]) == 0
+    )
+    ours, theirs = (folder / "comparison.csv" for folder in (tmp_path, reports / page))
+    assert ours.read_bytes() == theirs.read_bytes(), MENDING

@@ -5,9 +5,10 @@ import re
 import pytest
 
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
+from robustbench_coded.reports.render.html import html_report
+from robustbench_coded.reports.render.markdown import markdown_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.methodology import limits_of, methodology_of, terms_of
+from robustbench_coded.reports.run.methodology import details_of, limits_of, methods_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
 from tests.reports.conftest import BROKEN_BASE
 
@@ -27,18 +28,24 @@ def test_no_report_calls_anything_robust(make_run):
     }
     for name, accuracies in (("broken", None), ("safe", safe)):
         written = report(make_run(name, **({} if accuracies is None else {"accuracies": accuracies})))
-        text = markdown_report(written) + markdown_details(written)
+        text = markdown_report(written) + html_report(written)
         assert not re.search(r"(?<!cs)robust(?! accuracy|ness\))", text.lower())
 
 
-def test_everything_but_the_answer_and_what_qualifies_it_is_folded(make_run):
+def test_what_each_attack_does_and_the_table_of_all_rows_are_folded(make_run):
     written = report(make_run(failed=[("fgsm", "rci")]))
     shown = [section.id for section in written.sections if not section.detail]
-    assert shown == ["verdicts", "accuracies", "failures", "limits", "again"]
-    folded = {section.id for section in written.sections if section.detail}
-    assert folded >= {"terms", "why", "measured", "checks", "cost"}
+    assert shown == ["verdicts", "accuracies", "why", "checks", "failures", "limits", "measured", "again"]
+    assert {section.id for section in written.sections if section.detail} >= {"terms", "attacks", "cost"}
     text = markdown_report(written)
-    assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in markdown_details(written)
+    assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in html_report(written)
+
+
+def test_reasons_are_given_where_somebody_has_to_check_them(make_run):
+    written = report(make_run())
+    (why,) = (section for section in written.sections if section.id == "why")
+    told = str(why.blocks)
+    assert "Gain below the margin" not in told and "Accuracy near the floor" not in told
 
 
 def test_what_was_not_tried_is_said(make_run):
@@ -53,7 +60,7 @@ def test_what_was_not_tried_is_said(make_run):
 
 def test_facts_name_everything_that_decides_the_numbers(make_run):
     run = load_run(make_run(seed=7))
-    facts = [*methodology_of(run, paper=False), *terms_of(run)]
+    facts = [*methods_of(run, paper=False), *details_of(run), *terms_of(run)]
     text = "\n".join(f"{fact.about}: {fact.text}" for fact in facts)
     for said in (
         "the first 128 of 10000 examples",

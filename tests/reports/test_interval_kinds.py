@@ -150,20 +150,8 @@ def of_lines(lines):
     return of_records({**line, "ci_low": line["low"], "ci_high": line["high"]} for line in lines)
 
 
-def of_details(path):
-    """The rows of the last table."""
-    text = (path / "details.md").read_text().rpartition("\n| Checkpoint |")[2].replace("\\", "")
-    heads, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
-    for line in lines:
-        row = dict(zip(heads, line[1:], strict=True))
-        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat model"]
-        if found := CELL.search(row["Accuracy"]):
-            yield key, found.groups()
-
-
 FORMATS = {
     "report.md": lambda path: of_markdown((path / "report.md").read_text()),
-    "details.md": of_details,
     "report.html": lambda path: Pivot((path / "report.html").read_text()).cells,
     "json": lambda path: of_records(load_run(path).as_data()["summary"]),
     "latex": lambda path: of_latex(tables_of(load_run(path))[0]),
@@ -217,7 +205,6 @@ def test_every_format_explains_its_marks(mixed):
     texts = [
         (mixed / "report.md").read_text(),
         (mixed / "report.html").read_text().replace("&#39;", "'"),
-        (mixed / "details.md").read_text(),
         console.file.getvalue(),
         comparison_document(compare([mixed]), "md"),
         caption.replace(r"\dag{}", "†"),
@@ -253,7 +240,7 @@ def test_the_tables_end_with_the_kinds_where_the_contract_has_them(mixed):
 def test_a_figure_without_an_interval_says_how_many_batches_it_is_from(mixed):
     for line in csv.DictReader((mixed / "summary.csv").open()):
         assert bool(line["ci_low"]) == bool(line["interval_kind"]) and (line["n"] != "32" or line["batches"])
-    for page in ("report.md", "report.html", "details.md"):
+    for page in ("report.md", "report.html"):
         assert " in 4 batches" in re.sub(r"<[^>]+>|\s+", " ", (mixed / page).read_text()), page
 
 
@@ -262,7 +249,10 @@ def test_a_range_over_several_subjects_has_no_interval(mixed):
     (bars,) = [bars for bars in opening.bars if bars.label == "all attacks"]
     assert bars.settings.kind is None and "[" not in str(bars.settings)
     assert bars.bare.kind is IntervalKind.POPULATION and "[" in str(bars.bare)
-    assert opening.certainty == f"Brackets show 95% confidence intervals from 128 images. {' '.join(LEGENDS)}"
+    assert (
+        opening.certainty
+        == f"Brackets show 95% confidence intervals from 16 to 128 images. {' '.join(LEGENDS)}"
+    )
 
 
 def test_a_difference_of_next_to_nothing_has_no_negative_zero():

@@ -47,7 +47,7 @@ def judgement(
         verdict, "", accuracy, 0.03, compared=True, broken_at=0.14, clean=Interval(0.9, 0.85, 0.95), **more
     )
     case = Case(subject, threat, BUDGET, ENSEMBLE)
-    return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
+    return Judgement(case, made, attack=attack, examples=640)
 
 
 OTHER = structs.replace(RCI, n=128)
@@ -56,7 +56,8 @@ STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 
 def opened(*judgements):
     """The first screen of a finished run with these judgements and without rows."""
-    manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()))
+    data = SimpleNamespace(name="npz:data/test.npz")
+    manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()), data=data)
     return opening_of(
         SimpleNamespace(
             judgements=judgements, judged=judgements, manifest=manifest, failures=(), rows=[], results=[]
@@ -349,3 +350,20 @@ def test_a_next_step_names_the_attacker_that_the_report_does_not_open_with():
     step = NextCommand("512 images", "csrobust eval", about="victim/unknown")
     assert str(step) == "Next step for victim/unknown: 512 images:"
     assert str(NextCommand("")) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ("npz:data/cifar10_test.npz", "RCI on cifar10: linf, eps 8/255"),
+        ("folder:my/images/", "RCI on images: linf, eps 8/255"),
+        ("digits", "RCI on digits: linf, eps 8/255"),
+        (None, "RCI on data in memory: linf, eps 8/255"),
+    ],
+)
+def test_the_title_says_what_was_evaluated_on_which_data(make_run, data, title):
+    path = make_run()
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["data"]["name"] = data
+    (path / "run.json").write_text(json.dumps(manifest))
+    assert opening_of(load_run(path)).title == title

@@ -9,8 +9,10 @@ import pytest
 from scipy.stats import beta
 
 from robustbench_coded.judge.anytime import upper_end
+from robustbench_coded.judge.judge import base_ensemble
+from robustbench_coded.judge.paired import paired_difference
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.schema.words import COMBINED
+from robustbench_coded.schema.words import COMBINED, ENSEMBLE
 
 REPORTS = Path(__file__).parents[2] / "reports"
 RUNS = sorted(path.parent for path in REPORTS.rglob("run.json"))
@@ -79,6 +81,26 @@ def test_every_cell_is_of_its_own_outcomes(path):
             assert ends[0] <= low + 2e-6 and ends[1] >= high - 2e-6
         else:
             assert ends == pytest.approx((low, high), abs=2e-6), (line["attack"], line["threat"])
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: str(path.relative_to(REPORTS)))
+def test_gains_in_random_batches_subtract_the_base_on_the_same_images(path):
+    run = load_run(path)
+    for result in run.results:
+        base = base_ensemble(run.results, result) if result.case.attack == ENSEMBLE else None
+        if base is None or not result.in_random_batches or result.case.threat.one_victim:
+            continue
+        share = TAIL / max(result.looks, 1) / len(result.random_batches)
+        played = min(result.random_batches, key=lambda scored: bets(scored, share)[1])
+        common = np.isin(base.cell.example, played.example)
+        gain, own = paired_difference(result, base), result.interval()
+        left = base.cell.correct[common].mean()
+        expected = (own.estimate - left, own.low - left, own.high - left)
+        if gain.kind is None:  # the base model did not meet all of them
+            assert not np.isin(played.example, base.cell.example).all() or base.batch_dependent
+            continue
+        assert (gain.estimate, gain.low, gain.high) == pytest.approx(expected, abs=1e-9)
+        assert gain.examples == len(np.unique(played.example)) == common.sum()
 
 
 def test_a_combined_row_is_looked_at_in_some_run():

@@ -2,7 +2,6 @@
 
 import pytest
 
-from attacks import surrogate
 from robustbench_coded.reports import write
 
 
@@ -10,10 +9,3 @@ from robustbench_coded.reports import write
 def nothing_written(monkeypatch):
     """No report and no figures, which take longer than most of these evaluations."""
     monkeypatch.setattr(write, "write_reports_of", lambda run, *, final=False: None)
-
-
-@pytest.fixture
-def taught_briefly(monkeypatch):
-    """Taught networks with a sixth of their training."""
-    monkeypatch.setattr(surrogate, "STEPS", 40)
-    monkeypatch.setattr(surrogate, "BATCH", 64)

@@ -73,9 +73,7 @@ def test_smooth_operators_break_it(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [UNSEEN[0], *(pytest.param(n, marks=pytest.mark.long) for n in UNSEEN[1:])])
-def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_without_one(
-    name, tmp_path, taught_briefly
-):
+def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_without_one(name, tmp_path):
     (found, *_) = judge_entry(name, tmp_path / "run", n=64, draws=2)
     assert found.verdict == "broken"
     assert found.estimate <= 0.1

@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.engine.worker_pool import (
 )
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.device import devices, worker_count
+from robustbench_coded.evaluation.options.device import devices
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.extensions import load
 from robustbench_coded.threads import subnormals_flushed, torch_threads
@@ -218,12 +218,8 @@ class Engine(AbstractContextManager["Engine"]):
         """
         if not units:
             return
-        options = self.context.setup.options
-        if (
-            options.engine != "ray"
-            and options.workers is None
-            and worker_count(None, self.context.device) == 1
-        ):
+        setup, options = self.context.setup, self.context.setup.options
+        if options.engine != "ray" and options.workers is None and setup.workers == 1:
             yield from run_in_process(self.context, units)
             return
         if self._pool is None:
@@ -240,7 +236,7 @@ class Engine(AbstractContextManager["Engine"]):
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
     options = context.setup.options
-    workers = worker_count(options.workers, context.device)
+    workers = context.setup.workers
     if options.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
     actors = load("engines", options.engine)(context, workers)

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import pickle
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from robustbench_coded.evaluation.engine.worker import READY, NotReady, one_line, work
@@ -133,7 +135,7 @@ class ProcessPool:
             ours, theirs = self._context.Pipe()
             process = self._context.Process(target=work, args=(theirs, worker_setup, str(Path.cwd())))
             try:
-                with _interrupts_blocked():
+                with _interrupts_blocked(), _without_main_module():
                     process.start()
                 return _Worker(process, ours, device)
             except (EOFError, OSError) as error:  # the server was killed; the next try starts another
@@ -177,6 +179,17 @@ def _exit_reason(exitcode: int | None) -> str:
     if exitcode is not None and exitcode < 0:
         return f"signal {-exitcode} ({signal.Signals(-exitcode).name})"
     return f"exit code {exitcode}"
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """A process started meanwhile does not import the user's script, which might evaluate again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

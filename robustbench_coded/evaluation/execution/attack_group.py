@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack import BITS, LEVELS, SHRUNK, SLOTS
+from attacks.attack import EIGHT_BIT_LEVELS, LEVELS
 from attacks.naming import read_runnable
 from attacks.objective import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
-from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
+from attacks.perturbation_transforms import inside, rounded
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.defences.options import is_user_defence
@@ -282,16 +282,7 @@ def _transformed(run: UnitRun, x: Tensor, clean: Tensor) -> Tensor:
     budget = budget_of(run.context, case)
     x = inside(x, clean, budget)
     for option, value in case.submission.transforms:
-        if option == SHRUNK:
-            x = scaled(x, clean, float(value))
-        elif option == SLOTS:
-            x = in_some_slots(x, clean, float(value))
-        elif option == LEVELS:
-            x = rounded(x, clean, budget, int(value))
-        elif option == BITS:
-            x = rounded(x, clean, budget)
-        else:
-            raise ValueError(f"expected shrunk, slots, levels or bits, got {option!r}")
+        x = rounded(x, clean, budget, int(value) if option == LEVELS else EIGHT_BIT_LEVELS)
     return inside(x, clean, budget)
 
 

@@ -1,7 +1,6 @@
 """Data, models and defences that an evaluation receives in memory, in place of files and names."""
 
 import copy
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,6 @@ from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, all_seeded
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.evaluation.execution.main_module import check_main_module
 from robustbench_coded.models.in_memory import (
     FixedBatch,
     NetworkInMemory,
@@ -52,24 +50,9 @@ class InMemory:
     defences: Mapping[str, Any] = field(default_factory=dict)
     batch_sizes: tuple[int, ...] = ()
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
-        # Plain pickles: torch's own way of sending tensors to a process hands over files that go with it.
-        return _unpickled, (
-            pickle.dumps((self.data, dict(self.models), dict(self.defences), self.batch_sizes)),
-        )
-
-    def check_sendable(self) -> None:
-        """Raises InputError where other processes can't be given these things."""
-        try:
-            sent = pickle.dumps(self)
-        except Exception as error:  # the user's classes can fail in any way
-            raise_machine_fault(error)
-            raise InputError(
-                "what is in memory can't be sent to other processes "
-                f"({type(error).__name__}: {error}); leave workers and engine out, or name one of several "
-                "GPUs: device='cuda:0'"
-            ) from error
-        check_main_module(sent)
+    def __bool__(self) -> bool:
+        """True if there is anything; it stays in this process, which then runs all units."""
+        return self.data is not None or bool(self.models or self.defences)
 
     def model(self, name: str, data: Dataset) -> PixelModel:
         """A given model as every other: frozen, in eval mode, its number of classes known.
@@ -249,7 +232,3 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def _unpickled(state: bytes) -> InMemory:
-    return InMemory(*pickle.loads(state))

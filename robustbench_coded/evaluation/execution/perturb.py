@@ -116,7 +116,7 @@ def _perturbed(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     estimator = estimator_for(
         attack, s.target, base=s.base, known=s.known, weights=s.weights, max_images=s.max_images
     )
-    blind = attack.knows in ("transfer", "surrogate")  # these never stop early
+    blind = attack.knows == "transfer"  # it never stops early
     early_stop = s.early_stop and s.target.independent and attack.declared.may_stop
     before = [generator.get_state() for generator in s.generators]
     adversarial = solver_for(attack, early_stop=early_stop).perturb(

@@ -40,8 +40,6 @@ from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch
 from robustbench_coded.evaluation.planning.comparisons import on_whole_batches, random_batch_images
 from robustbench_coded.runs.adversarials import EVERY, Adversarials
 from robustbench_coded.runs.outcomes import SCHEMA
-from robustbench_coded.runs.pictures import Pictures, lowest
-from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 
 # Units are a hundredth of those of attacks, so that several workers share a few hundred batches.
@@ -141,7 +139,6 @@ class UnitResult:
         metadata: stored with the outcomes and equal in every run: image counts and notes of the attack.
         timing: seconds and peak memory, which differ between runs.
         adversarials: the perturbed inputs, if asked for.
-        pictures: the content of a file of `runs.pictures`, None without one.
     """
 
     unit: cases.Unit
@@ -149,7 +146,6 @@ class UnitResult:
     metadata: dict[str, Any]
     timing: dict[str, Any]
     adversarials: dict[str, Tensor] = field(default_factory=dict)
-    pictures: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -218,23 +214,7 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
             if not unit.scored:
                 continue
             for purpose, draws in draws_to_score(options, unit.case, draw):
-                margins = score_group(run, group, x, adversarial, y, purpose, draws)
-            if tally.pictures is not None:
-                _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
-
-
-def _picture(
-    pictures: Pictures, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
-) -> None:
-    """Offers pictures of the inputs with the lowest margins [draws, G, K]; filled-up slots are not scored."""
-    margin = margins.mean(axis=0)
-    for position, batch in enumerate(group.batches):
-        slots = lowest(margin[position, : batch.scored])
-        pictures.add(
-            numbers[np.asarray(batch.members)[slots]],
-            margin[position, slots],
-            *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
-        )
+                score_group(run, group, x, adversarial, y, purpose, draws)
 
 
 def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
@@ -249,14 +229,10 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     module = module_of(context.device)
     if hasattr(module, "reset_peak_memory_stats"):
         module.reset_peak_memory_stats(context.device)
-    attacked = unit.case.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
     keeps = (context.setup.options.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
-    # Reports show those of the strongest attack on whole batches.
-    shows = attacked and unit.case.threat == WHOLE_BATCH
-    shows = shows and not unit.random_batches
-    tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
+    tally = Tally(adversarials=Adversarials() if keeps else None)
     context.defence(unit.case.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)
     if is_user_defence(unit.case.subject.spec) and (change := context.memory(unit.case.subject)):
@@ -269,6 +245,5 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
         peak = int(module.max_memory_allocated(context.device))
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak}
     tensors = tally.adversarials.tensors() if tally.adversarials else {}
-    pictures = tally.pictures.encoded() if tally.pictures else None
     rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
-    return UnitResult(unit, rows, tally.metadata(), timing, tensors, pictures)
+    return UnitResult(unit, rows, tally.metadata(), timing, tensors)

@@ -22,7 +22,6 @@ from robustbench_coded.evaluation.planning.streams import Purpose
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.adversarials import DIGEST, Adversarials, PerturbedDigest
 from robustbench_coded.runs.outcomes import SCHEMA
-from robustbench_coded.runs.pictures import Pictures
 
 NO_ANSWER = -1  # the prediction for an input at which a defence fails
 BROKEN = 0.5  # share of clean inputs without an answer above which it is no defence that answers
@@ -127,7 +126,6 @@ class Tally:
         columns: the blocks.
         counts: images forwarded and differentiated.
         adversarials: the perturbed inputs, if they are stored.
-        pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
         unanswered_at: example and draw of the first answer that the defence did not give, if any.
     """
@@ -135,7 +133,6 @@ class Tally:
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     adversarials: Adversarials | None = None
-    pictures: Pictures | None = None
     perturbed: PerturbedDigest = field(default_factory=PerturbedDigest)
     unanswered_at: tuple[int, int] | None = None
 

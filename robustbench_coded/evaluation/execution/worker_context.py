@@ -83,6 +83,7 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
+        workers: how many there are on this machine.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
             units run.
     """
@@ -95,6 +96,7 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     in_memory: InMemory = field(default_factory=InMemory)
+    workers: int = 1
     fitting: dict[str, int] = field(default_factory=dict)
 
 

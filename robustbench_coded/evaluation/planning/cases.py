@@ -132,13 +132,11 @@ class PlannedCase:
 
     Attributes:
         subject: the case's subject, probed.
-        for_check: measured at another eps than requested, because a check needs it; not judged.
         submission: where the perturbed inputs come from, if nothing is attacked for this case.
     """
 
     case: Case
     subject: ProbedSubject
-    for_check: bool = False
     submission: Submission | None = None
 
     @property
@@ -173,7 +171,7 @@ def sees_queries(subject: ProbedSubject, attack: AnyAttack | None) -> bool:
     """True if the defence remembers what the attack asks: not where a network stands for it."""
     if not subject.sequence or not isinstance(attack, Attack):
         return False
-    return attack.knows == "surrogate" or (attack.declared.asks_answers_alone and not attack.uses_base)
+    return attack.declared.asks_answers_alone and not attack.uses_base
 
 
 def planned_case(

@@ -8,7 +8,6 @@ without gradients was the stronger one, which puts the accuracy itself in questi
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from msgspec import structs
 
@@ -40,7 +39,6 @@ FEWEST_SEARCH_STEPS = 100
 # With a batch for each victim, attacks cost many times more: some checks ask them of whole batches alone.
 _FOR_VICTIMS = (
     CheckName.TRANSFER_OR_BLACK_BOX,
-    CheckName.FALLS_WITH_EPS,
     CheckName.TWICE_THE_STEPS,
     CheckName.TWICE_THE_DRAWS,
 )
@@ -76,7 +74,7 @@ def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCh
                 continue
             if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
-            for case in follow_ups_of(check, status.unbounded_eps, like, list(evidence.sizes)):
+            for case in follow_ups_of(check, like, list(evidence.sizes)):
                 if not _costliest(case) or _nearly_positive(plan, evidence, status, case):
                     yield check, case
 
@@ -116,25 +114,21 @@ def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
     return max(most, sum(planned), MOST_DECISIONS * size * case.subject.copies)
 
 
-def follow_ups_of(
-    check: OpenCheck, unbounded_eps: float, like: PlannedCase, cases: list[PlannedCase]
-) -> list[PlannedCase]:
+def follow_ups_of(check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]) -> list[PlannedCase]:
     """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one
     who knows it.
 
     Args:
-        unbounded_eps: at which *falls with eps* asks.
         like: a case under the judged threat model.
         cases: what ran so far.
     """
-    eps = unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.perturbation.eps
     attacks: dict[str, PlannedCase] = {}
     for text in check.attacks:
         attack = None if text in CONTROLS else _suited(read_attack(text), check, like, cases)
         if attack is not None:
             threat = ThreatModel(like.threat.inputs, "known" if attack.knows == "aware" else "unknown")
-            case = planned_case(like.subject, threat, attack, like.case.at_eps(eps).perturbation)
-            attacks[case.attack] = replace(case, for_check=eps != like.perturbation.eps)
+            case = planned_case(like.subject, threat, attack, like.perturbation)
+            attacks[case.attack] = case
     return list(attacks.values())
 
 

@@ -1,15 +1,13 @@
 """Perturbed inputs that are submitted to a subject: the rule of docs/your-attack.md, 'Resubmission'.
 
-Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
-edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can
-hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits. Slots:
-a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
+Cross-examination: what broke another subject is shown to this one. 8 bits: the same in pictures that a file
+can hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attacks.attack import EIGHT_BITS, LEVELS, SHRUNK, SLOTS, AnyAttack, Options, Submitted
+from attacks.attack import EIGHT_BIT_LEVELS, EIGHT_BITS, LEVELS, AnyAttack, Options, Submitted
 from robustbench_coded.evaluation.planning.cases import (
     PlannedCase,
     ProbedSubject,
@@ -22,12 +20,9 @@ from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence
 from robustbench_coded.schema.case import Case, Perturbation, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
-LENGTHS = ("0.9", "0.75", "0.5")
-SHARES_OF_SLOTS = ("0.75", "0.5")
 # Where the strongest attack leaves no more, there is nothing to find that would be worth it: half a point, as
 # in the comparisons of checks.
 NOTHING = 0.005
-EIGHT_BIT_LEVELS = 255
 NEAR = 1e-6  # of a level, by which eps may miss it in floating point
 
 
@@ -65,7 +60,7 @@ def resubmissions(
         own = [attack.case for attack in attacks if attack.case.submission is None]
         if not own or comparison_of(own[0]) not in comparisons:
             continue
-        kinds = [*_coarse(plan.levels, perturbation), *_in_some_slots(subject)]
+        kinds = _coarse(plan.levels, perturbation)
         at = [case for case in plan.hidden.get(subject, ()) if case.perturbation == perturbation]
         for name, submission in _offers(subject, perturbation, measured, at, kinds):
             row = own[0].of_attack(name, submission=submission)
@@ -101,7 +96,7 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     """
     measured: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
     for case in evidence.sizes:
-        if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
+        if case.attack in CONTROLS or str(case.threat) != "batch/unknown":
             continue
         if sees_queries(case.subject, case.made_by):
             continue  # its inputs follow its queries, which no other attack makes
@@ -173,7 +168,7 @@ def _offers(
     for case in hidden:
         for transforms in ((), *kinds):
             yield _name(case.subject, case.made_by, transforms), Submission((case,), transforms)
-    for transforms in (*(((SHRUNK, length),) for length in LENGTHS), *kinds):
+    for transforms in kinds:
         yield of_own(transforms)
 
 
@@ -185,13 +180,6 @@ def _coarse(levels: int | None, perturbation: Perturbation) -> list[Options]:
     if in_pixels and perturbation.eps * levels < 1 - NEAR:
         return []
     return [((LEVELS, str(levels)),)]
-
-
-def _in_some_slots(subject: ProbedSubject) -> list[Options]:
-    """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
-    if not subject.batch_dependent or subject.subject.n is not None:
-        return []
-    return [((SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
 def _name(source: ProbedSubject, attack: AnyAttack | None, transforms: Options) -> str:

@@ -222,7 +222,7 @@ RUNGS: tuple[Rung, ...] = (
          presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
     Rung(SELF_TESTS, _self_test, "Short tests of gradients and answers.",
          "everything", "never", "Gradients that say nothing."),
-    Rung(SUBMISSIONS, _submit, "Other subjects' perturbed inputs; its own, shrunk, rounded or on victims.",
+    Rung(SUBMISSIONS, _submit, "Other subjects' perturbed inputs; its own, rounded or on victims.",
          "open verdicts", "half a point or less is left", "Defences that recognise attacks on themselves."),
     Rung(POSITIVE, _doubt,
          "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",

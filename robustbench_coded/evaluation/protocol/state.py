@@ -178,7 +178,6 @@ class SettingStatus(NamedTuple):
         final: True if nothing that may still run can change the verdict.
         could_fall: True if a stronger attack has a question to answer.
         keeps: True if certainly more than next to nothing is left.
-        unbounded_eps: the eps from which on any image reaches any other.
         checks: those that are open.
     """
 
@@ -187,7 +186,6 @@ class SettingStatus(NamedTuple):
     final: bool = False
     could_fall: bool = True
     keeps: bool = True
-    unbounded_eps: float = 1.0
     checks: tuple[OpenCheck, ...] = ()
 
     @property

@@ -224,7 +224,6 @@ class Evaluation:
             final,
             verdict.could_fall,
             _low(judgement) > NEXT_TO_NOTHING,
-            judgement.unbounded_eps,
             tuple(OpenCheck(check.name, check.failed, tuple(check.run_next)) for check in open_checks),
         )
 

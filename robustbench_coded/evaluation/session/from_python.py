@@ -133,8 +133,6 @@ def _evaluate(
         chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
-    if in_hand and chosen.get("workers") == 1:
-        del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
         checkpoints=checkpoints,
         data=data if plain else "auto",

@@ -79,7 +79,6 @@ def new_manifest(
             randomised=subject.randomised,
             batch_dependent=subject.batch_dependent,
             has_base=subject.has_base,
-            for_check=case.for_check,
             examples_planned=prepared.examples_planned(case, sizes.get(case)),
             draws=draws if subject.randomised else 1,
             looks=looks.get(case, 0),

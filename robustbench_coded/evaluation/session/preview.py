@@ -40,7 +40,6 @@ from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictNa
 POSITIVE, BASE = 0.6, 0.1
 USUAL_CHECKS = (
     OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, False, presets.SEARCHES),
-    OpenCheck(CheckName.FALLS_WITH_EPS, False, (presets.ANOTHER_LOSS,)),
     OpenCheck(CheckName.TWICE_THE_STEPS, False, (presets.TWICE_THE_LOSS,)),
     OpenCheck(CheckName.TWICE_THE_DRAWS, False, (presets.AVERAGED.format(20),)),
     OpenCheck(CheckName.TWICE_THE_RESTARTS, False, (presets.RESTARTED,)),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from attacks import accelerator, gradients
-from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
+from robustbench_coded.evaluation.options.device import gradient_of_sum
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
@@ -31,7 +31,7 @@ class Rates:
     def seconds(self, costs: Iterable[tuple[PlannedCase, int]]) -> float:
         """Seconds that all workers take for so many gradient evaluations of each case."""
         total = sum(images * self.of(case) for case, images in costs)
-        return total / worker_count(self._prepared.config.workers, self._prepared.context.device)
+        return total / self._prepared.setup.workers
 
     def of(self, case: PlannedCase) -> float:
         """For one image of a case: through its defence, or through the base model that its attack asks."""

@@ -87,7 +87,7 @@ class Recorder:
         for text in (*faulty(run), *left_out(run)):
             self.listener.note(text)
         self.listener.preparing("writing the reports")
-        write_reports_of(run, final=True)
+        write_reports_of(run)
         self.listener.reported(run)
 
     def note_changes(self) -> None:

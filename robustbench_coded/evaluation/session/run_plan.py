@@ -54,7 +54,7 @@ class Work:
             data = encoded(outcome.adversarials)
         elif outcome.adversarials:
             self.store.put(unit.id, outcome.adversarials)
-        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data, outcome.pictures)
+        self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data)
         counts = self.done.metadata[unit.id] = outcome.metadata
         right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
         self.listener.unit_done(unit, right, answers)
@@ -105,8 +105,8 @@ def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:
             read = partial(_read, unit, work.store, context)
             yield replace(unit, submitted=SubmittedInputs(read), sources=())
         else:  # what is submitted elsewhere comes back with the outcomes
-            submitted = unit.case.threat == WHOLE_BATCH and not unit.case.for_check
-            yield replace(unit, keep=unit.keep or (submitted and unit.case.attack not in CONTROLS))
+            submitted = unit.case.threat == WHOLE_BATCH and unit.case.attack not in CONTROLS
+            yield replace(unit, keep=unit.keep or submitted)
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:

@@ -249,11 +249,13 @@ def prepare(
     check_options(config)
     check_effect(config, data=in_memory.data is not None)
     device = device_named(config.device)
-    if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
-        in_memory.check_sendable()
+    here = []
+    if in_memory and (config.workers is not None or config.engine != "local"):
+        config = replace(config, workers=None, engine="local")
+        here = ["what is in memory runs in this process alone: workers and engine are left out"]
     checkpoints, images = _read(config, in_memory, say)
     loaded, notes = _recognised(checkpoints, config, images.whole, device, say)
-    notes += images.notes
+    notes += [*images.notes, *here]
     if checkpoints and in_memory.models and (config.arch or config.normalize):
         files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
         notes.append(f"arch and normalize apply to {files}; {networks}, in memory, is evaluated as it is")
@@ -347,15 +349,17 @@ def _built(
 ) -> worker_context.WorkerContext:
     """The context that units run in: networks with gradients, and images that go through them together."""
     data = images.data
+    workers = 1 if in_memory else worker_count(config.workers, device)
     setup = worker_context.Setup(
         options=config,
         data=images.name,
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
-        threads=config.threads or threads_each(worker_count(config.workers, device)),
+        threads=config.threads or threads_each(workers),
         checkpoints=tuple(loaded),
         in_memory=in_memory,
+        workers=workers,
     )
     context = worker_context.WorkerContext(setup)
     context.data = data  # a large folder takes seconds to list

@@ -182,15 +182,13 @@ def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
 
 
 @contextmanager
-def checked_entry(folder: Path) -> Iterator[Path]:
+def entry_opened(folder: Path) -> Iterator[Path]:
     """The folder of the run in an entry; within it, modules are looked for among the entry's code first.
 
     Raises:
-        InputError: a file was changed since the entry was submitted, or it breaks a rule.
+        InputError: a file was changed since the entry was submitted.
     """
     source = source_at(folder)
-    assert source.entry is not None
-    refuse_broken(load_run(source.path), source.entry)
     code, writes = str((folder / CODE).resolve()), sys.dont_write_bytecode
     sys.path.insert(0, code)
     sys.dont_write_bytecode = True  # the folder stays as its hashes say
@@ -199,13 +197,6 @@ def checked_entry(folder: Path) -> Iterator[Path]:
     finally:
         sys.dont_write_bytecode = writes
         sys.path.remove(code)
-
-
-def refuse_broken(run: Run, entry: SubmittedEntry) -> None:
-    """Raises InputError with the rules that an entry breaks."""
-    if broken := list(broken_rules(run, entry)):
-        more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
-        raise InputError(f"{run.path} can't go on the board: {broken[0]}{more}")
 
 
 # What a report is made of again, and what a run keeps for itself alone.
@@ -225,7 +216,9 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.
     """
     entry, run = read_entry(entry_file), load_run(path)
-    refuse_broken(run, entry)
+    if broken := list(broken_rules(run, entry)):
+        more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
+        raise InputError(f"{run.path} can't go on the board: {broken[0]}{more}")
     if missing := [file for file in code if not file.is_file()]:
         raise InputError(f"--code {missing[0]} is no file; name the files that the defence is imported from")
     folder = out / (re.sub(r"[^a-z0-9]+", "-", entry.name.lower()).strip("-")[:60] or "entry")

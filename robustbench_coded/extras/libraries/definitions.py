@@ -4,12 +4,10 @@ downloading anything.
 
 import inspect
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 from unittest import mock
@@ -20,10 +18,10 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.installation import install_line
 from robustbench_coded.models.detect import Recognised, channels_of
-from robustbench_coded.models.external_architectures import Assembled, Fit, classes_in, fit
+from robustbench_coded.models.external_architectures import Assembled, classes_in, fit
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import Refused, Shapes, shapes_in
+from robustbench_coded.models.refusal import Refused, shapes_in
 from robustbench_coded.models.state_dict import StateDict
 
 
@@ -235,116 +233,45 @@ def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
     return isinstance(values, list | tuple) and bool(values) and all(type(v) in (int, float) for v in values)
 
 
-# Two definitions of one name are the same function where they agree on one image so closely.
-SAME_LOGITS = 1e-6
-
-
-def _same_logits(own: nn.Module, other: nn.Module, definition: Definition) -> bool:
-    """True if two networks of the same weights answer one image alike."""
-    side = definition.image_size or 224
-    image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        return bool((own(image) - other(image)).abs().max() <= SAME_LOGITS)
-
-
-def fitted(
-    arch: str,
-    builders: Iterable[tuple[str, Callable[[], Definition]]],
-    weights: StateDict,
-) -> Assembled:
+def fitted(spec: str, definition: Definition, weights: StateDict) -> Assembled:
     """The network of a definition with the weights of the file.
 
     Args:
-        arch: as it was given.
-        builders: what ``arch`` may stand for: specifications with what builds their definition.
+        spec: as ``--arch`` takes it.
         weights: of the checkpoint.
     Raises:
-        InputError: a definition cannot be built, or several fit and answer differently.
         Refused: the weights are not those of its network.
     """
-    fits: list[tuple[Definition, Fit, str]] = []
-    refused: list[Refused | InputError] = []
-    for spec, build in builders:
-        try:
-            definition = build()
-            fits.append((definition, fit(spec, definition.network, weights), spec))
-        except (Refused, InputError) as error:
-            refused.append(error)
-    if not fits:
-        raise refused[0]
-    definition, how, spec = fits[0]
-    network = definition.network.eval()
-    for other, _, other_spec in fits[1:]:
-        if not _same_logits(network, other.network.eval(), definition):
-            raise InputError(
-                f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
-            )
+    how = fit(spec, definition.network, weights)
     notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
     sizes = definition.classes, definition.channels, definition.image_size
     own = definition.from_pixels or how.holds_normalisation
     recognised = Recognised(spec, *sizes, notes)
-    return Assembled(recognised, network, weights, own, definition.normalisation)
+    return Assembled(recognised, definition.network.eval(), weights, own, definition.normalisation)
 
 
-# By the channels after the stem and the number of blocks in the third stage.
-CONVNEXT = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large", (256, 27): "xlarge"}
-SWIN = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
-# By the number of relative positions in a window: its width and the size of the images.
-WINDOWS = {13 * 13: "window7_224", 23 * 23: "window12_384"}
-
-
-def timm_name(shapes: Shapes) -> str | None:
-    """timm's name; None for another family, or one whose strides or heads leave no trace in the shapes."""
-    stem = shapes.get("stem.0.weight", ())
-    if len(stem) == 4 and stem[2:] == (4, 4) and "stages.0.blocks.0.conv_dw.weight" in shapes:
-        size = CONVNEXT.get((stem[0], _blocks(shapes, "stages.2.blocks.")))
-        return f"convnext_{size}" if size else None
-    stem = shapes.get("patch_embed.proj.weight", ())
-    table = shapes.get("layers.0.blocks.0.attn.relative_position_bias_table", ())
-    if len(stem) == 4 and len(table) == 2:
-        size = SWIN.get((stem[0], _blocks(shapes, "layers.2.blocks.")))
-        window = WINDOWS.get(table[0])
-        return f"swin_{size}_patch4_{window}" if size and window else None
-    return None
-
-
-def _blocks(shapes: Shapes, prefix: str) -> int:
-    """How many numbers follow the prefix."""
-    numbers = (
-        re.match(r"\d{1,3}\.", name.removeprefix(prefix)) for name in shapes if name.startswith(prefix)
-    )
-    return len({number[0] for number in numbers if number})
-
-
-def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled | None:
-    """timm's network of that name; without a name the one that the weights tell, or None."""
-    if not name:
-        if (known := timm_name(shapes_in(weights.tensors))) is None:
-            return None
-        try:
-            return timm(known, weights, checkpoint, metadata)
-        except InputError as error:
-            raise Refused(f"its weights have the names of timm's {known}; {error}") from None
-    classes, channels = _sizes(f"timm:{name}", weights, metadata)
-    return fitted(
-        f"timm:{name}", [(f"timm:{name}", lambda: timm_definition(name, classes, channels))], weights
-    )
+def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
+    """timm's network of that name."""
+    spec = _named("timm", name)
+    return fitted(spec, timm_definition(name, *_sizes(spec, weights, metadata)), weights)
 
 
 def torchvision(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """torchvision's network of that name."""
-    if not name:
-        raise InputError("--arch torchvision:: expected torchvision:NAME")
-    spec = f"torchvision:{name}"
-    classes, channels = _sizes(spec, weights, metadata)
-    return fitted(spec, [(spec, lambda: torchvision_definition(name, classes, channels))], weights)
+    spec = _named("torchvision", name)
+    return fitted(spec, torchvision_definition(name, *_sizes(spec, weights, metadata)), weights)
 
 
 def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """The network that a config.json describes, in the folder ``name`` or beside the weights."""
-    classes, channels = sizes(weights, metadata)
-    build = partial(huggingface_definition, name, checkpoint, classes, channels)
-    return fitted(f"hf:{name}", [(f"hf:{name}", build)], weights)
+    definition = huggingface_definition(name, checkpoint, *sizes(weights, metadata))
+    return fitted(f"hf:{name}", definition, weights)
+
+
+def _named(library: str, name: str) -> str:
+    if not name:
+        raise InputError(f"--arch {library}:: expected {library}:NAME")
+    return f"{library}:{name}"
 
 
 def sizes(weights: StateDict, metadata: dict[str, Any]) -> tuple[int | None, int]:

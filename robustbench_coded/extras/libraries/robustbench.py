@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +28,6 @@ THREATS = ("Linf", "L2", "corruptions")
 
 def robustbench(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
-    fitting: list[Assembled] = []
     refused: list[Refused | InputError] = []
     for own in own_definitions(name, classes_in(weights.tensors)):
         try:
@@ -39,53 +37,46 @@ def robustbench(name: str, weights: StateDict, checkpoint: Path, metadata: dict[
             continue
         note = f"robustbench:{own.path} is {own.arch} with the normalisation {own.normalisation}"
         recognised = replace(assembled.recognised, notes=(*assembled.recognised.notes, note))
-        fitting.append(replace(assembled, recognised=recognised, stated=own.normalisation))
-    if len(fitting) > 1:
-        notes = " and ".join(assembled.recognised.notes[-1] for assembled in fitting)
-        raise InputError(
-            f"--arch robustbench:{name}: {notes}; name one of them with its data set and threat model"
-        )
-    if fitting:
-        return fitting[0]
+        return replace(assembled, recognised=recognised, stated=own.normalisation)
     try:
-        definitions = [
-            (f"robustbench:{path}", partial(robustbench_definition, path, constructor))
-            for path, constructor in entries(name, sizes(weights, metadata)[0])
-        ]
-        return fitted(f"robustbench:{name}", definitions, weights)
+        path, constructor = entry(name, sizes(weights, metadata)[0])
+        return fitted(f"robustbench:{path}", robustbench_definition(path, constructor), weights)
     except InputError as error:
         raise (refused[0] if refused else error) from None
 
 
-def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]]]:
-    """The definitions that ``name`` stands for: ("cifar10/Linf/NAME", constructor), the most usual first.
+def entry(name: str, classes: int | None) -> tuple[str, Callable[[], Any]]:
+    """The definition that ``name`` stands for: "cifar10/Linf/NAME", and its constructor.
 
     Args:
         name: ``NAME`` or ``DATASET/THREAT/NAME``.
         classes: number of classes of the weights, which tells the data sets apart; None where unknown.
     Raises:
-        InputError: the package is not installed, or has no such definition.
+        InputError: the package is not installed, or has none or several definitions of that name.
     """
-    by_path: dict[str, tuple[int, Callable[[], Any]]] = {}
-    names = set()
-    for dataset, threats in zoo().items():
-        for threat in THREATS:
-            for known, constructor in threats.get(threat, {}).items():
-                names.add(known)
-                path = f"{dataset}/{threat}/{known}"
-                if name in (known, path):
-                    by_path[path] = CLASSES[dataset], constructor
-    if not by_path:
+    constructors = {
+        f"{dataset}/{threat}/{known}": constructor
+        for dataset, threats in zoo().items()
+        for threat in THREATS
+        for known, constructor in threats.get(threat, {}).items()
+    }
+    named = [path for path in constructors if name in (path, path.rpartition("/")[2])]
+    if not named:
+        names = {path.rpartition("/")[2] for path in constructors}
         near = get_close_matches(name.rpartition("/")[2], names, n=3) or sorted(names)[:3]
         raise InputError(
             f"--arch robustbench:{name}: its zoo has no such definition; closest: {', '.join(near)}"
         )
-    fitting = [(path, build) for path, (answers, build) in by_path.items() if answers == classes]
-    return fitting or [(path, build) for path, (_, build) in by_path.items()]
+    path, *others = [path for path in named if CLASSES[path.partition("/")[0]] == classes] or named
+    if others:
+        raise InputError(
+            f"--arch robustbench:{name}: its zoo has {', '.join([path, *others])}; name one of them"
+        )
+    return path, constructors[path]
 
 
 def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definition:
-    """The network of one of :func:`entries`, from pixels in [0, 1] to logits, without weights.
+    """The network of one of `entry`, from pixels in [0, 1] to logits, without weights.
 
     Raises:
         InputError: it cannot be built here.

@@ -27,23 +27,20 @@ class Named:
 
 
 def own_definitions(name: str, classes: int | None) -> list[Named]:
-    """The definitions known here under ``name``; equal ones once.
+    """The definitions known here under ``name``, the most usual first.
 
     Args:
         name: ``NAME`` or ``DATASET/THREAT/NAME``.
         classes: number of classes of the weights; None where unknown.
     """
-    named: dict[tuple[str, str], Named] = {}
-    for dataset, threats in _table().items():
-        for threat, members in threats.items():
-            short = name.rpartition("/")[2]
-            path = f"{dataset}/{threat}/{short}"
-            meant = name == path or (name == short and classes in (None, CLASSES[dataset]))
-            if short not in members or not meant:
-                continue
-            arch, text = members[short]
-            named.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
-    return list(named.values())
+    return [
+        Named(path, arch, normalisation.parse_normalisation(text, 3))
+        for dataset, threats in _table().items()
+        for threat, members in threats.items()
+        for known, (arch, text) in members.items()
+        if name == (path := f"{dataset}/{threat}/{known}")
+        or (name == known and classes in (None, CLASSES[dataset]))
+    ]
 
 
 @cache

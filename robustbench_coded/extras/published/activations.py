@@ -1,4 +1,4 @@
-"""Published defences inside the network: activations that survive, filters drawn anew."""
+"""Published defences inside the network: activations that survive or are noisy, filters drawn anew."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork, normal
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.published.registry import PaperRecord
 
 Change = Callable[[Tensor, torch.Generator, int], Tensor]  # (input, generator, number of the layer) -> input
 LAYERS = (nn.Conv2d, nn.Linear)
 
 
-class ChangedLayers:
+class ChangedLayers(WrappedNetwork):
     """Answers like the network, with ``change`` applied to the input of every convolution and linear layer.
 
     The network itself is left as it is: the changes last for one answer. So it can be trained through them.
@@ -27,12 +26,11 @@ class ChangedLayers:
         skip_first: whether the first layer gets the image as it is.
     """
 
-    base: nn.Module | None
     change: Change
     skip_first = True
 
     def __init__(self, model: nn.Module):
-        self.base = self.network = model
+        super().__init__(model)
         layers = [part for part in model.modules() if isinstance(part, LAYERS)]
         self.layers = list(enumerate(layers))[int(self.skip_first) :]
 
@@ -43,7 +41,7 @@ class ChangedLayers:
             for number, layer in self.layers:
                 hook = partial(self._changed, generator, number)
                 changes.enter_context(layer.register_forward_pre_hook(hook))
-            return self.network(x)
+            return self.model(x)
 
     def _changed(
         self, generator: torch.Generator, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]
@@ -52,17 +50,6 @@ class ChangedLayers:
         return (self.change(inputs[0], generator, number), *inputs[1:])
 
 
-K_WINNERS_TAKE_ALL = PaperRecord(
-    about="k-winners-take-all: only the largest activations of a layer survive",
-    title="Enhancing Adversarial Defense by k-Winners-Take-All",
-    arxiv="1905.10510",
-    section="2",
-    year=2020,
-    claim="more accuracy under PGD on CIFAR-10 and SVHN at linf 8/255 than ReLU, whatever the training",
-    setting="the largest 20% of what every layer but the first is given",
-    untrained="on a network trained with ReLU",
-    breaks=(("2002.08347", "close to 0% on CIFAR-10, by attacks that smooth the jumps of the loss"),),
-)
 WINNERS = 0.2
 
 
@@ -80,17 +67,6 @@ class KWinnersTakeAll(ChangedLayers, Deterministic):
     change = staticmethod(winners)
 
 
-STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
-    about="Stochastic activation pruning: activations survive by chance, large ones more often",
-    title="Stochastic Activation Pruning for Robust Adversarial Defense",
-    arxiv="1803.01442",
-    section="3",
-    year=2018,
-    random="which activations of every layer survive, drawn with replacement in proportion to their size",
-    claim="preserves the accuracy of pretrained networks on CIFAR-10 under gradient attacks better than none",
-    setting="as many samples as a layer has activations (SAP-100), before every layer but the first",
-    breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031, with gradients averaged over draws"),),
-)
 SAMPLES = 1.0  # drawn in each layer, as a share of its activations
 
 
@@ -116,35 +92,14 @@ class StochasticActivationPruning(ChangedLayers, Seeded):
     change = staticmethod(prune)
 
 
-RANDOM_PROJECTION_FILTERS = PaperRecord(
-    about="Random projection filters: a part of the first layer's filters is drawn anew",
-    authors="Dong and Xu",
-    title="Adversarial Robustness via Random Projection Filters",
-    arxiv="CVPR 2023",
-    section="3",
-    year=2023,
-    random="a quarter of the filters of the first convolution, Gaussian",
-    claim="higher accuracy than adversarial training alone on CIFAR-10 and ImageNet under PGD and AutoAttack",
-    setting="a quarter of the filters, where the paper has three quarters",
-    untrained="around a network that was not trained with them",
-    disputes=(
-        (
-            "UniSerj/Random-Projection-Filters#1",
-            "60% under PGD-20, 42% where it averages over draws, below the baseline, with the authors' code",
-            "the evaluation follows an earlier protocol; averaging may find more, for training lowers the "
-            "transfer between filters",
-        ),
-    ),
-)
 RANDOM_FILTERS = 1 / 4
 
 
-class RandomProjectionFilters(Seeded):
+class RandomProjectionFilters(WrappedNetwork, Seeded):
     """The network with new filters in every answer, each with the norm of the one that it replaces."""
 
     def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
+        super().__init__(model)
         self.name_of_first, self.first = _first_convolution(model)
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -157,7 +112,7 @@ def projected(filters: Tensor, generator: torch.Generator) -> Tensor:
     """Filters [channels, ...] of which the first ``SHARE`` are Gaussian, with the norms that they had."""
     count = max(1, round(RANDOM_FILTERS * len(filters)))
     old = filters[:count].flatten(1)
-    drawn = torch.randn(old.shape, generator=generator).to(old)
+    drawn = normal(generator, old)
     drawn = drawn * old.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)
     return torch.cat([drawn.view_as(filters[:count]), filters[count:]])
 
@@ -167,3 +122,14 @@ def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
         if isinstance(layer, nn.Conv2d) and name:
             return name, layer
     raise InputError("the network has no convolution whose filters could be random; give one that has")
+
+
+def convolved(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """The outputs of all convolutions on x [k, C, H, W], in the order in which they are computed."""
+    outputs: list[Tensor] = []
+    with ExitStack() as hooks:
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d):
+                hooks.enter_context(layer.register_forward_hook(lambda *call: outputs.append(call[2])))
+        model(x)
+    return outputs

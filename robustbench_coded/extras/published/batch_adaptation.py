@@ -8,9 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustbench_coded.defences.protocol import Deterministic
+from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.published.registry import PaperRecord
 
 
 class WholeBatch(nn.Module):
@@ -50,26 +49,17 @@ def with_batch_statistics(model: nn.Module) -> WholeBatch:
     return WholeBatch(network)
 
 
-BATCH_NORM_ADAPTATION = PaperRecord(
-    about="Prediction-time batch normalisation: statistics of the batch that is answered",
-    title="Evaluating Prediction-Time Batch Normalization for Robustness under Covariate Shift",
-    arxiv="2006.10963",
-    section="2",
-    year=2020,
-    coupling="means and variances of every batch-norm are those of the batch",
-    claim="robustness under corruptions; the paper finds no gain under adversarial perturbations",
-    setting="statistics of the batch alone, on the given network; one without batch-norms is refused",
-    breaks=(("2301.12576", "malicious co-batched inputs change the answers to others"),),
-)
+class BatchNormAdaptation(WrappedNetwork, Deterministic):
+    """The network with batch-norms that use the batch's own statistics, as in training.
 
-
-class BatchNormAdaptation(Deterministic):
-    """The network with batch-norms that use the batch's own statistics, as in training."""
+    Attributes:
+        adapted: that network.
+    """
 
     batch_dependent = True
 
     def __init__(self, model: nn.Module):
-        self.base = model
+        super().__init__(model)
         self.adapted = with_batch_statistics(model)
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -77,33 +67,13 @@ class BatchNormAdaptation(Deterministic):
         return self.adapted(x)
 
 
-MEDIAN_BATCH_NORM = PaperRecord(
-    about="Median batch normalisation: medians of the batch that is answered, in place of its means",
-    title="MedBN: Robust Test-Time Adaptation against Malicious Test Samples",
-    arxiv="2403.19326",
-    section="4",
-    year=2024,
-    coupling="medians of every batch-norm are those of the batch, and variances around them",
-    claim="malicious inputs in a batch do less harm to the others than with means, on corrupted CIFAR-10, "
-    "CIFAR-100 and ImageNet; none about inputs that are perturbed themselves",
-    setting="statistics of the batch alone, without further adaptation, on the given network",
-)
-
-
-class MedianBatchNorm(Deterministic):
+class MedianBatchNorm(BatchNormAdaptation):
     """Batch-norms that use the median of each channel over the batch, and the variance around it."""
 
-    batch_dependent = True
-
     def __init__(self, model: nn.Module):
-        self.base = model
-        self.adapted = with_batch_statistics(model)
+        super().__init__(model)
         for norm in norms_of(self.adapted).values():
             norm.forward = partial(_by_medians, norm)  # type: ignore[method-assign]
-
-    def logits(self, x: Tensor, draw: None) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.adapted(x)
 
 
 def _by_medians(norm: _BatchNorm, x: Tensor) -> Tensor:
@@ -116,38 +86,22 @@ def _by_medians(norm: _BatchNorm, x: Tensor) -> Tensor:
     return scaled.view(x.shape[1], len(x), *x.shape[2:]).transpose(0, 1)
 
 
-TENT = PaperRecord(
-    about="TENT: batch-norms are fitted to the unlabelled batch by minimising entropy",
-    title="Tent: Fully Test-Time Adaptation by Entropy Minimization",
-    arxiv="2006.10726",
-    section="3",
-    year=2021,
-    coupling="statistics and affine parameters of every batch-norm are fitted to the batch",
-    claim="lower error under corruptions of CIFAR-10, CIFAR-100 and ImageNet; none about adversaries",
-    setting="one step of descent at 0.001 for each batch, from the checkpoint's own parameters",
-    breaks=(("2301.12576", "malicious co-batched inputs change the answers to others"),),
-)
 STEP = 1e-3
 
 
-class Tent(Deterministic):
+class Tent(BatchNormAdaptation):
     """Before each batch, scales and shifts of batch-norms take a step down the mean entropy of its answers.
 
     The step is differentiable: an attacker who changes the batch sees how the parameters follow. Where its
     memory is kept, each step begins where the last one ended.
     """
 
-    batch_dependent = True
     remembers = True
+    passes = 2  # the step, and the answer
 
     def __init__(self, model: nn.Module):
-        self.base = model
-        self.adapted = with_batch_statistics(model)
+        super().__init__(model)
         self.reset()
-
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``: the step, and the answer."""
-        return 2 * k
 
     def reset(self) -> None:
         """Forgets every batch."""

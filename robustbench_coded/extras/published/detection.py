@@ -6,24 +6,22 @@ from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 from robustbench_coded.extras.published.input_transformations import rounded
-from robustbench_coded.extras.published.registry import PaperRecord
 
-FEATURE_SQUEEZING = PaperRecord(
-    about="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
-    title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
-    arxiv="1704.01155",
-    section="4 and 5",
-    year=2018,
-    claim="detects 98% of the paper's static attacks on MNIST and about 85% on CIFAR-10 and ImageNet",
-    setting="four bits and a median of 2 x 2 pixels; rejects 5% of images that are not evaluated",
-    breaks=(("1706.04701", "adaptive attacks fool the joint detector with little more distortion"),),
-)
 BITS, WINDOW = 4, 2
 REJECTED = 0.05  # of clean images
 
 
+def with_reject(answers: Tensor, excess: Tensor) -> Tensor:
+    """Logits [k, classes] -> [k, classes + 1]; the last class, which rejects, wins where ``excess`` [k] is
+    positive.
+    """
+    return torch.cat([answers, (answers.amax(-1) + 10 * excess).unsqueeze(-1)], dim=-1)
+
+
 class FeatureSqueezing(WrappedNetwork, Deterministic):
     """Rejects where the probabilities of the squeezed input are far from those of the input, in l1."""
+
+    passes = 3
 
     def __init__(self, model: nn.Module, pool: Tensor):
         super().__init__(model)
@@ -32,16 +30,10 @@ class FeatureSqueezing(WrappedNetwork, Deterministic):
             self.threshold = float(self._moved(pool, answers).quantile(1 - REJECTED))
         self.abstain = answers.shape[-1]
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return 3 * k
-
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes + 1]; the last rejects."""
         answers = self.model(x)
-        excess = self._moved(x, answers) - self.threshold
-        reject = answers.amax(-1) + 10 * excess
-        return torch.cat([answers, reject.unsqueeze(-1)], dim=-1)
+        return with_reject(answers, self._moved(x, answers) - self.threshold)
 
     def _moved(self, x: Tensor, answers: Tensor) -> Tensor:
         """By how much the squeezers move the probabilities, the largest of both [k]."""
@@ -56,17 +48,6 @@ def median(x: Tensor) -> Tensor:
     return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
 
 
-STATEFUL_DETECTION = PaperRecord(
-    about="Stateful detection: rejects queries that lie close to earlier ones",
-    title="Stateful Detection of Black-Box Adversarial Attacks",
-    arxiv="1907.05587",
-    section="4",
-    year=2019,
-    coupling="queries of a batch are compared with those before them",
-    claim="black-box attacks are detected by their queries; none about attackers who know the weights",
-    setting="distances of pixels to the nearest query",
-    breaks=(("2303.06280", "attacks that adapt their steps and queries evade it"),),
-)
 CLOSE_PAIRS = 0.001  # of pairs of clean images are closer than the threshold
 
 
@@ -98,6 +79,4 @@ class StatefulDetection(WrappedNetwork, Deterministic):
         before = torch.arange(len(earlier)) < torch.arange(len(earlier) - len(x), len(earlier))[:, None]
         nearest = distance.where(before.to(x.device), torch.inf).amin(1)
         self.seen = earlier.detach()
-        closeness = (self.threshold - nearest).clamp(min=-self.threshold - 1)
-        reject = answers.amax(-1) + 10 * closeness
-        return torch.cat([answers, reject.unsqueeze(-1)], dim=-1)
+        return with_reject(answers, (self.threshold - nearest).clamp(min=-self.threshold - 1))

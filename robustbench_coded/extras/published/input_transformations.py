@@ -8,20 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
-from robustbench_coded.extras.published.registry import PaperRecord
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork, normal
 
-BIT_DEPTH = PaperRecord(
-    about="Bit-depth reduction: pixels rounded to three bits",
-    title="Countering Adversarial Images using Input Transformations",
-    arxiv="1711.00117",
-    section="4",
-    year=2018,
-    claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
-    setting="three bits a pixel",
-    untrained="on a network that was not trained on such images",
-    breaks=(("1802.00420", "0% on ImageNet at a root-mean-square distance of 0.005"),),
-)
 BITS = 3
 
 
@@ -39,18 +27,6 @@ def rounded(x: Tensor, bits: int) -> Tensor:
     return (x * steps).round() / steps
 
 
-THERMOMETER = PaperRecord(
-    about="Thermometer encoding: pixels as unary codes of a few levels",
-    authors="Buckman and others",
-    title="Thermometer Encoding: One Hot Way To Resist Adversarial Examples",
-    arxiv="ICLR 2018",
-    section="3",
-    year=2018,
-    claim="79.16% on CIFAR-10 at linf 8/255 under white-box attacks, together with adversarial training",
-    setting="15 levels; the network reads the mean of the code",
-    untrained="it was not trained on codes",
-    breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031 without adversarial training, 30% with it"),),
-)
 LEVELS = 15
 
 
@@ -68,16 +44,6 @@ def codes(x: Tensor) -> Tensor:
     return (x > thresholds.view(-1, *[1] * x.ndim)).to(x)
 
 
-JPEG = PaperRecord(
-    about="JPEG compression: quantised cosine coefficients of 8 x 8 blocks",
-    title="Countering Adversarial Images using Input Transformations",
-    arxiv="1711.00117",
-    section="4",
-    year=2018,
-    claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
-    setting="quality 75; every channel by the table of luminance, colours as they are",
-    breaks=(("1802.00420", "0% on ImageNet at a root-mean-square distance of 0.005"),),
-)
 QUALITY = 75
 BLOCK = 8
 # The table of luminance of the standard (ITU-T T.81, annex K), for quality 50.
@@ -121,17 +87,6 @@ def _cosines() -> Tensor:
     return rows
 
 
-TOTAL_VARIATION = PaperRecord(
-    about="Total variation minimisation: random pixels are dropped, the image is smoothed",
-    title="Countering Adversarial Images using Input Transformations",
-    arxiv="1711.00117",
-    section="4",
-    year=2018,
-    random="which half of the pixels is dropped",
-    claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
-    setting="weight 0.03, half of the pixels dropped; 10 sweeps of a fixed point, differentiated exactly",
-    breaks=(("1802.00420", "0% on ImageNet at a root-mean-square distance of 0.005"),),
-)
 DROPPED, WEIGHT = 0.5, 0.03
 SWEEPS = 10
 SMOOTH = 1e-3  # added under the root of the variation
@@ -182,17 +137,6 @@ def _padded(between: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return functional.pad(between, sides[0]), functional.pad(between, sides[1])
 
 
-PIXEL_DEFLECTION = PaperRecord(
-    about="Pixel deflection: random pixels are replaced by neighbours",
-    title="Deflecting Adversarial Attacks with Pixel Deflection",
-    arxiv="1801.08926",
-    section="4",
-    year=2018,
-    random="which pixels are replaced, and by which neighbours",
-    claim="recovers most of the accuracy of ImageNet networks under attacks that do not know of it",
-    setting="a tenth of the pixels, neighbours within two; no activation map, no wavelet denoising",
-    breaks=(("1804.03286", "0% on ImageNet at linf 4/255, with the defence differentiated through"),),
-)
 SHARE, REACH = 0.1, 2
 
 
@@ -217,24 +161,6 @@ def _sources(k: int, height: int, width: int, generator: torch.Generator) -> Ten
     return torch.where(moved, rows * width + columns, at)
 
 
-RANDOM_TRANSFORMS = PaperRecord(
-    about="Barrage of random transforms: several in random order and strength",
-    authors="Raff and others",
-    title="Barrage of Random Transforms for Adversarially Robust Defense",
-    arxiv="CVPR 2019",
-    section="4",
-    year=2019,
-    random="which transforms are applied, in which order, and how strongly",
-    claim="up to 24 times the accuracy of earlier defences under attack on ImageNet",
-    setting="six transforms of its 25, each applied to half of the inputs; one order a batch",
-    untrained="around a network that was not fine-tuned on transformed images",
-    breaks=(
-        (
-            "2207.03574",
-            "BPDA overestimates it; a better attack takes 83% of the accuracy on Imagenette",
-        ),
-    ),
-)
 CHANCE = 0.5  # that an input goes through a transform
 
 
@@ -246,8 +172,7 @@ class RandomTransforms(WrappedNetwork, Seeded):
         generator = torch.Generator().manual_seed(draw)
         for number in torch.randperm(len(TRANSFORMS), generator=generator).tolist():
             chosen, strength = torch.rand(2, len(x), 1, 1, 1, generator=generator).to(x)
-            noise = torch.randn(x.shape, generator=generator).to(x)
-            changed = TRANSFORMS[number](x, strength, noise).clamp(0, 1)
+            changed = TRANSFORMS[number](x, strength, normal(generator, x)).clamp(0, 1)
             x = torch.where(chosen < CHANCE, changed, x)
         return self.model(x)
 

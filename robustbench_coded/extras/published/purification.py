@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork, normal
 from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.defences.sampling import seeded_globally
-from robustbench_coded.extras.published.registry import PaperRecord
+from robustbench_coded.extras.published.activations import convolved
 
 DENOISER_WIDTH = 16
 LEARNT_LEAST = 0.02  # deviations of the noise that it learns
@@ -73,18 +73,6 @@ def _learnt(images: Tensor) -> Denoiser:
     return network.eval().requires_grad_(False)
 
 
-SCORE_PURIFICATION = PaperRecord(
-    about="Score-based purification: noise is added, and steps along a learnt score remove it",
-    title="Adversarial Purification with Score-based Generative Models",
-    arxiv="2106.06041",
-    section="3",
-    year=2021,
-    random="the noise that is added first",
-    claim="higher accuracy than earlier purification on CIFAR-10 under BPDA and other adaptive attacks",
-    setting="a denoiser of 5,000 weights learnt from up to 256 images; one purification, where the paper "
-    "averages several",
-    lowered=(("2303.09051", "less is left when gradients go through the steps, and on average over draws"),),
-)
 NOISE = 0.25  # deviation of what is added, as in the paper
 SCORE_STEPS = 8
 SHRINKS = 0.7  # the share of the noise that a step leaves
@@ -99,8 +87,7 @@ class ScorePurification(WrappedNetwork, Seeded):
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(draw)).to(x)
-        return self.model(self.purified(x + NOISE * noise))
+        return self.model(self.purified(x + NOISE * normal(draw, x)))
 
     def purified(self, x: Tensor) -> Tensor:
         """Images [k, C, H, W] with noise of deviation ``NOISE`` and without most of it."""
@@ -111,20 +98,6 @@ class ScorePurification(WrappedNetwork, Seeded):
         return x + (1 - SHRINKS) * (self.denoiser(x, deviation) - x)
 
 
-DIFFUSION_PURIFICATION = PaperRecord(
-    about="Diffusion purification: noise is added, and removed by a diffusion model",
-    title="Diffusion Models for Adversarial Purification",
-    arxiv="2205.07460",
-    section="3",
-    year=2022,
-    random="the noise that is added first",
-    claim="70.64% on CIFAR-10 at linf 8/255 under AutoAttack with the adjoint gradient (WRN-28-10)",
-    setting="a kernel density of 256 images that are not evaluated, not a trained model: for small data",
-    breaks=(("2411.16598", "collapses under exact gradients and where inputs may be submitted again"),),
-    lowered=(
-        ("2303.09051", "less is left when gradients go through the steps exactly, and on average over draws"),
-    ),
-)
 LARGEST, SMALLEST = 0.3, 0.03  # deviations of the noise
 FLOW_STEPS = 10  # between them
 KERNEL_WIDTH = 0.2  # deviation of each kernel of the density
@@ -143,8 +116,7 @@ class DiffusionPurification(WrappedNetwork, Seeded):
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(draw)).to(x)
-        return self.model(self.purified(x + LARGEST * noise))
+        return self.model(self.purified(x + LARGEST * normal(draw, x)))
 
     def purified(self, x: Tensor) -> Tensor:
         """Images [k, C, H, W] with noise of deviation ``LARGEST``, denoised by Euler's steps."""
@@ -165,16 +137,6 @@ class DiffusionPurification(WrappedNetwork, Seeded):
         return (noise * nearby.view_as(x) + kernel * x) / (noise + kernel)
 
 
-ANTI_ADVERSARY = PaperRecord(
-    about="The anti-adversary layer: inputs move to where the network is surer of its answer",
-    title="Combating Adversaries with Anti-Adversaries",
-    arxiv="2103.14347",
-    section="3",
-    year=2022,
-    claim="more accuracy than the networks have without it on CIFAR-10 under AutoAttack at linf 8/255",
-    setting="two steps of 0.15, as in the paper, on the given network",
-    breaks=(("2202.13711", "no gain over the static network under an adaptive attack"),),
-)
 MOVES = 2
 MOVE = 0.15
 
@@ -182,9 +144,7 @@ MOVE = 0.15
 class AntiAdversary(WrappedNetwork, Deterministic):
     """Answers f(x + g), where g takes two signed steps down the loss of the network's own prediction."""
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return k * (MOVES + 2)
+    passes = MOVES + 2
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -205,21 +165,6 @@ class AntiAdversary(WrappedNetwork, Deterministic):
         return g
 
 
-ET3 = PaperRecord(
-    about="ET3: inputs move to lower energy, minus the log-sum-exp of their logits",
-    title="A Provable Energy-Guided Test-Time Defense Boosting Adversarial Robustness of Large "
-    "Vision-Language Models",
-    arxiv="2603.26984",
-    section="3",
-    year=2026,
-    claim="7 to 12 points more robust accuracy on classifiers and CLIP, also where the attack adapts",
-    setting="five steps of half the radius in an l2 ball, as the authors' code has them for ImageNet at linf "
-    "4/255. The radius is the same share (0.82) of the largest l2 norm of the threat model: linf 0.1 on "
-    "images of one channel, 8/255 on others. Gradients through the steps are exact; the authors' code cuts "
-    "them in its attack (targeted APGD-DLR, 100 steps, 5 restarts), and adds transfer from the base model. "
-    "Written from the abstract and that code",
-    untrained="on a network that was not adversarially trained, where the paper has those that were",
-)
 DESCENTS = 5
 REACH = 0.82  # radius of the ball over eps sqrt(C H W)
 DEFENDED = {1: 0.1}  # eps in linf, by channels
@@ -229,9 +174,7 @@ DEFENDED_COLOUR = 8 / 255
 class Et3(WrappedNetwork, Deterministic):
     """Answers f(x + g), where g descends the energy in ``DESCENTS`` normalised steps, within the ball."""
 
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return k * (DESCENTS + 1)
+    passes = DESCENTS + 1
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -259,20 +202,6 @@ def length(x: Tensor) -> Tensor:
     return (x.square().sum((1, 2, 3), keepdim=True) + 1e-24).sqrt()
 
 
-HETEROGENEOUS_NOISE = PaperRecord(
-    about="Heterogeneous noise: purification, with stronger noise where the network looks",
-    title="Divide and Conquer: Heterogeneous Noise Integration for Diffusion-based Adversarial Purification",
-    arxiv="2503.01407",
-    section="3",
-    year=2025,
-    random="noise on the input, more where activations are large, and again at every step",
-    claim="higher robust accuracy than most adversarial training and purification on CIFAR-10, SVHN and "
-    "ImageNet, under PGD-200 with 20 draws a step and AutoAttack rand",
-    setting="the denoiser of score-purification, learnt from up to 256 images, where the paper has a trained "
-    "diffusion model; deviations 0.36 and 0.17, those of the authors' times 200 and 100 of 1,000; the mask "
-    "from the last convolution of each size; one purification, where the authors vote over 20. Written from "
-    "the abstract and the authors' code",
-)
 STRONG, WEAK = 0.36, 0.17  # deviations of the noise, in pixels
 LOOKED_AT = 0.9  # of the largest activation
 PURIFY_STEPS = 8
@@ -285,48 +214,30 @@ class HeterogeneousNoise(WrappedNetwork, Seeded):
     Until the noise has fallen to ``WEAK``, the others are the input under noise as strong as at the step.
     """
 
+    passes = 2
+
     def __init__(self, model: nn.Module, pool: Tensor):
         super().__init__(model)
         self.denoiser = denoiser_of(pool)
-        self.layers = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
-
-    def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return 2 * k
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         mask, generator = self.looked_at(x), torch.Generator().manual_seed(draw)
-
-        def noise() -> Tensor:
-            return torch.randn(x.shape, generator=generator).to(x)
-
         levels = [STRONG * (SMALLEST / STRONG) ** (step / PURIFY_STEPS) for step in range(PURIFY_STEPS + 1)]
-        purified = x + STRONG * noise()
+        purified = x + STRONG * normal(generator, x)
         for now, then in pairwise(levels):
             if then >= WEAK:
-                purified = mask * purified + (1 - mask) * (x + now * noise())
-                purified = purified + now * (RENOISED**2 - 1) ** 0.5 * noise()
+                purified = mask * purified + (1 - mask) * (x + now * normal(generator, x))
+                purified = purified + now * (RENOISED**2 - 1) ** 0.5 * normal(generator, x)
                 now = RENOISED * now
             purified = purified + (1 - then / now) * (self.denoiser(purified, now) - purified)
         return self.model(purified)
 
     def looked_at(self, x: Tensor) -> Tensor:
         """A mask [k, 1, H, W] of 0 and 1: where the energy of activations is near its largest in any map."""
-        outputs: dict[tuple[int, ...], Tensor] = {}
-        hooks = [
-            layer.register_forward_hook(
-                lambda _, __, output: outputs.update({tuple(output.shape[2:]): output})
-            )
-            for layer in self.layers
-        ]
-        try:
-            self.model(x)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        last = {output.shape[2:]: output for output in convolved(self.model, x)}
         maps = []
-        for output in outputs.values():
+        for output in last.values():
             energy = output.relu().square().sum(1, keepdim=True)
             energy = functional.interpolate(energy, size=x.shape[-2:], mode="bilinear")
             least, most = energy.amin((2, 3), keepdim=True), energy.amax((2, 3), keepdim=True)

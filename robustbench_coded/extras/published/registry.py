@@ -1,15 +1,17 @@
-"""Published defences by name, ``published:jpeg``: every record of this folder's files, JPEG for jpeg. Needs
-no torch. The core finds them as ``DEFENCES``, an entry point of ``csrobust.defences``.
+"""Published defences by name, ``published:jpeg``: the tables of published.toml. Needs no torch. The core
+finds them as ``DEFENCES``, an entry point of ``csrobust.defences``.
 
-The records are read from the source without running it. So adding a defence is adding a record ``BIT_DEPTH``
-and a class ``BitDepth(model)`` or, where it needs images that are not evaluated, ``BitDepth(model, pool)``.
+``[bit-depth]`` in that file is built by the class ``BitDepth(model)`` of its ``file``, or by
+``BitDepth(model, pool)`` where it is ``pooled``.
 """
 
-import ast
 import importlib
+import tomllib
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import resources
 from typing import Any
+
+import msgspec
 
 from robustbench_coded.errors import InputError
 
@@ -18,14 +20,17 @@ PREFIX = "published:"
 
 @dataclass(frozen=True)
 class PaperRecord:
-    """A published defence. Every value is a literal, so that it can be read without running the file.
+    """A published defence.
 
     Attributes:
+        name: as typed after ``published:``, the name of its table.
         about: its description without its end, the paper; what stands before its colon is the name in tables.
         title: the paper's title.
         arxiv: its arXiv id; where it has none, the venue, and ``authors`` who they are.
         section: where the defence is defined.
         year: of the paper.
+        file: the module of this package that builds it; '' where nothing is built here.
+        pooled: whether it needs images that are not evaluated.
         random: what is drawn anew for every answer; '' for a deterministic defence.
         coupling: what makes an answer depend on the co-batched inputs; '' where nothing does.
         claim: what the paper claims, with data set and budget.
@@ -35,18 +40,12 @@ class PaperRecord:
         lowered: the same of those that found less than is claimed, and a gain all the same.
         disputes: (arXiv id, or OWNER/REPOSITORY#ISSUE; what critics say; what the authors say) where no
             evaluation settles it. No verdict depends on it.
-        spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
+        spec: the inference of this project that it is, ``rci:N=1.5K``.
         recipe: the training recipe that it is, where it is a way of training.
         arch: how the name of its architecture begins, where it is a network of its own.
-
-    What follows is read off the file and not written in it:
-
-    Attributes:
-        name: as typed after ``published:``.
-        file: where it is defined.
-        pooled: whether it needs images that are not evaluated.
     """
 
+    name: str
     about: str
     title: str
     arxiv: str
@@ -54,6 +53,8 @@ class PaperRecord:
     year: int
     claim: str
     setting: str
+    file: str = ""
+    pooled: bool = False
     random: str = ""
     coupling: str = ""
     authors: str = ""
@@ -64,9 +65,6 @@ class PaperRecord:
     recipe: str = ""
     arch: str = ""
     untrained: str = ""
-    name: str = ""
-    file: str = ""
-    pooled: bool = False
 
     @property
     def venue(self) -> str:
@@ -87,11 +85,7 @@ class PaperRecord:
     @property
     def label(self) -> str:
         """As tables name it: what stands before the colon of its description."""
-        return self.description.partition(":")[0]
-
-    @property
-    def module(self) -> str:
-        return f"{__package__}.{self.file}"
+        return self.about.partition(":")[0]
 
     def stands_for(self) -> str:
         """The inference of csrobust that it is, ``rci:N=1.5K``; '' where it is built here.
@@ -111,40 +105,17 @@ class PaperRecord:
         from robustbench_coded.defences.per_batch import per_batch
         from robustbench_coded.defences.sampling import seeded_globally
 
-        module = importlib.import_module(self.module)
+        module = importlib.import_module(f"{__package__}.{self.file}")
+        kind = getattr(module, "".join(word.capitalize() for word in self.name.split("-")))
         with seeded_globally(0):  # weights that it draws are the same in every worker
-            kind = getattr(module, _class_of(self.name))
             built = kind(model, pool) if self.pooled else kind(model)
         built.name = PREFIX + self.name
         return per_batch(built)
 
 
-def _class_of(name: str) -> str:
-    """``BitDepth`` for ``bit-depth``."""
-    return "".join(word.capitalize() for word in name.split("-"))
-
-
-def _read(path: Path) -> list[PaperRecord]:
-    """The defences of a file: its assignments ``NAME = PaperRecord(...)``."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    records = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("PaperRecord("):
-            assert isinstance(node.value, ast.Call)
-            values = {str(given.arg): ast.literal_eval(given.value) for given in node.value.keywords}
-            name = ast.unparse(node.targets[0]).lower().replace("_", "-")
-            kind = classes.get(_class_of(name))
-            pooled = kind is not None and any(
-                isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
-            )
-            records.append(PaperRecord(**values, name=name, file=path.stem, pooled=pooled))
-    return records
-
-
 def _all() -> dict[str, PaperRecord]:
-    records = [defence for path in Path(__file__).parent.glob("*.py") for defence in _read(path)]
-    return {defence.name: defence for defence in sorted(records, key=lambda defence: defence.name)}
+    tables = tomllib.loads(resources.files(__package__).joinpath("published.toml").read_text("utf-8"))
+    return {name: msgspec.convert({"name": name, **tables[name]}, PaperRecord) for name in sorted(tables)}
 
 
 PUBLISHED: dict[str, PaperRecord] = _all()

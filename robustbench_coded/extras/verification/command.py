@@ -1,18 +1,15 @@
 """``csrobust verify``: perturbed inputs scored again, from the files of a run or of another tool."""
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from robustbench_coded.cli import process
 from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.errors import InputError
 from robustbench_coded.options.option import Option
-
-if TYPE_CHECKING:
-    from robustbench_coded.extras.verification.verify_run import VerifiedRow
+from robustbench_coded.reports.text.escape import one_line
 
 SCORED = (
     "checkpoints", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws",
@@ -42,12 +39,12 @@ def verify_command(
     if run is None and adversarials is None:
         raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
     if run is not None:
-        from robustbench_coded.extras.board.submit import ENTRY, checked_entry
+        from robustbench_coded.extras.board.submit import ENTRY, entry_opened
         from robustbench_coded.extras.verification.verify_run import verify_run
 
-        entry = checked_entry(run) if (run / ENTRY).is_file() else nullcontext(run)
+        entry = entry_opened(run) if (run / ENTRY).is_file() else nullcontext(run)
         with entry as folder, process.foreign_output():
-            rows: Sequence[VerifiedRow] = verify_run(
+            rows = verify_run(
                 folder,
                 checkpoints=dict(options["checkpoints"]),
                 defences=options["defence"],
@@ -64,9 +61,5 @@ def verify_command(
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     else:
-        from rich.console import Console
-
-        from robustbench_coded.extras.verification.verify_run import verification_table
-
-        Console().print(verification_table(rows))
+        print("\n".join(one_line(str(row)) for row in rows))
     return 0 if all(row.holds for row in rows) else 1

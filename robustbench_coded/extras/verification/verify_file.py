@@ -7,7 +7,7 @@ attacks ``{attack: x}``. torchattacks writes ``{"adv_inputs": x, "labels": y}``.
 AutoAttack.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import PerturbationBudget
-from attacks.perturbation_transforms import outside
 from robustbench_coded.data.arrays import array, channels_at_the_end
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.score import predictions
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import ProbedSubject
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
-from robustbench_coded.extras.verification.verify_run import VerifiedRow
-from robustbench_coded.judge.intervals import accuracy_interval
-from robustbench_coded.schema.words import IntervalKind
+from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
+from robustbench_coded.evaluation.setup.prepare import prepare
+from robustbench_coded.extras.verification.verify_run import VerifiedRow, scored_again
+from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
+from robustbench_coded.schema.case import WHOLE_BATCH
 
 IMAGES = ("x", "x_adv", "adv_complete", "adv_inputs")
 GIVEN = "given"  # the attack of inputs that the file does not name one for
@@ -118,18 +116,7 @@ def _checked(
     return GivenInputs(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))), numbers)
 
 
-@dataclass(frozen=True)
-class ScoredRow(VerifiedRow):
-    """A file's inputs behind one defence; ``ci_low`` and ``ci_high`` are the 95% interval of ``accuracy``,
-    None where answers depend on their batches.
-    """
-
-    ci_low: float | None = None
-    ci_high: float | None = None
-    interval_kind: IntervalKind | None = None
-
-
-def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
+def verify_file(path: Path, config: EvalConfig) -> list[VerifiedRow]:
     """Scores the inputs in a file behind every checkpoint and defence of ``config``.
 
     Args:
@@ -142,73 +129,28 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
         InputError: the file is not of that form, or does not fit the data.
     """
     prepared = prepare(replace(config, first=True))
-    data = prepared.context.data
-    sets = read_given(path, data.image_shape, int(prepared.context.numbers.max()) + 1)
-    return [
-        _scored(prepared, config, subject, attack, given)
+    context, (perturbation, *_) = prepared.context, prepared.perturbations
+    sets = read_given(path, context.data.image_shape, int(context.numbers.max()) + 1)
+    cases = [
+        (planned_case(subject, WHOLE_BATCH, attack, perturbation), inputs)
         for subject in prepared.subjects
-        for attack, given in sets.items()
+        for attack, inputs in sets.items()
+    ]
+    return [
+        scored_again(
+            context, case, _batches(context, case, inputs), config.draws if case.subject.randomised else 1
+        )
+        for case, inputs in cases
     ]
 
 
-def _scored(
-    prepared: PreparedEvaluation, config: EvalConfig, subject: ProbedSubject, attack: str, given: GivenInputs
-) -> ScoredRow:
-    context, eps = prepared.context, prepared.perturbations[0].eps
-    defence = context.defence(subject)
+def _batches(
+    context: WorkerContext, case: PlannedCase, given: GivenInputs
+) -> Iterator[tuple[PerturbedBatch, Sequence[int], None]]:
     place = {int(example): i for i, example in enumerate(given.examples)}
-    budget = PerturbationBudget(config.norm, eps)
-    right: list[np.ndarray] = []
-    rounded: list[np.ndarray] = []
-    unit: list[int] = []
-    faulty, furthest = 0, 0.0
-    draws = list(range(config.draws)) if subject.randomised else [0]
-    for batch in context.batches(subject):
+    for batch in context.batches(case.subject):
         numbers = context.numbers[list(batch.members[: batch.scored])].tolist()
         slots = [slot for slot, number in enumerate(numbers) if number in place]
-        if not slots:
-            continue
-        clean, y = context.group([batch])
-        x = clean.clone()
-        x[0, slots] = given.x[[place[numbers[slot]] for slot in slots]].to(x.device)
-        faulty += int(outside(x, clean, budget)[0, slots].sum())
-        furthest = max(furthest, float(budget.around(clean).distance(x)[0, slots].max()))
-        for images, rows in ((x, right), ((x * 255).round() / 255, rounded)):
-            labels, _ = predictions(
-                defence,
-                images,
-                y,
-                clean=clean,
-                seed=config.seed,
-                batches=[batch.index],
-                purpose="scoring",
-                draws=draws,
-                group_images=context.setup.group_images,
-            )
-            rows.append((labels[:, 0, slots] == y[0, slots].cpu().numpy()).T)
-        unit += [batch.index] * len(slots)
-    correct = np.concatenate(right)
-    interval = accuracy_interval(
-        correct,
-        np.asarray(unit),
-        batch_dependent=subject.batch_dependent,
-        randomised=subject.randomised,
-    )
-    return ScoredRow(
-        checkpoint=subject.checkpoint,
-        defence=subject.label,
-        k=subject.subject.k,
-        n=subject.subject.n,
-        threat="batch/unknown",
-        attack=attack,
-        eps=eps,
-        inputs=len(correct),
-        furthest=furthest,
-        outside=faulty,
-        outcomes=correct.size,
-        accuracy=interval.estimate,
-        accuracy_8bit=float(np.concatenate(rounded).mean()),
-        ci_low=interval.low if interval.kind else None,
-        ci_high=interval.high if interval.kind else None,
-        interval_kind=interval.kind,
-    )
+        if slots:
+            x = given.x[[place[numbers[slot]] for slot in slots]]
+            yield PerturbedBatch(batch.index, EVERY, EVERY, torch.tensor(slots), x), slots, None

@@ -1,52 +1,273 @@
-"""Scores a run's stored perturbed inputs again behind its own models and data, rebuilt from run.json,
-measures whether they keep to the budget, and lists the differences.
+"""Scores perturbed inputs again, batch by batch, and measures whether they keep to the budget: those that a
+run stored, behind its own models and data, and those of `verify_file`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from msgspec import to_builtins
-from rich.console import Group
 from torch import Tensor
 
 from attacks.objective import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
+from robustbench_coded.evaluation.execution import attack_group, score, worker_context
 from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
+from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
+from robustbench_coded.reports.text.formatting import percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.words import CONTROLS, IntervalKind
+
+# A prediction may differ from the recorded one where the margin is this close to a tie.
+TIE = 1e-3
 
 
-def rebuilt_bench(
-    manifest: RunManifest,
+@dataclass(frozen=True)
+class VerifiedRow:
+    """Perturbed inputs of one attack behind one defence, scored again.
+
+    Attributes:
+        checkpoint, defence, k, n, threat, attack, eps: which row.
+        inputs: perturbed inputs that were measured.
+        furthest: the largest distance from a clean input, as a fraction of what was allowed.
+        outside: inputs further away than allowed, or outside [0, 1].
+        outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
+        differing: answers that differ although the recorded margin was no tie.
+        recorded, accuracy: accuracy as recorded, None of a file, and as measured now.
+        accuracy_8bit: the same after rounding every pixel to a multiple of 1/255.
+        ci_low, ci_high, interval_kind: the 95% interval of the accuracy of a file's inputs; None where
+            answers depend on their batches, and of a run, whose summary has them.
+        problem: why it could not be verified, else empty.
+    """
+
+    checkpoint: str
+    defence: str
+    k: int | None
+    n: int | None
+    threat: str
+    attack: str
+    eps: float
+    inputs: int = 0
+    furthest: float = 0.0
+    outside: int = 0
+    outcomes: int = 0
+    differing: int = 0
+    recorded: float | None = None
+    accuracy: float | None = None
+    accuracy_8bit: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    interval_kind: IntervalKind | None = None
+    problem: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """True if the row is what the run says."""
+        return not self.problem and not self.outside and not self.differing
+
+    def as_data(self) -> dict[str, Any]:
+        return {**asdict(self), "holds": self.holds}
+
+    def __str__(self) -> str:
+        """A line on which row it is, whether it holds, and the figures."""
+        sizes = "".join(
+            f" {name}={size}" for name, size in (("K", self.k), ("N", self.n)) if size is not None
+        )
+        row = (
+            f"{self.checkpoint} | {self.defence}{sizes} | {self.threat} | eps {self.eps:.4g} | {self.attack}"
+        )
+        if self.problem:
+            return f"{row}: {self.problem}"
+        faults = [f"{self.outside} inputs outside eps or box"] if self.outside else []
+        if self.differing:
+            faults.append(f"{self.differing} of {self.outcomes} answers differ")
+        measured = f"{self.inputs} inputs, {self.furthest:.4f} of eps at most"
+        if not self.outcomes:
+            measured += "; its answers followed queries, which are not stored"
+        else:
+            recorded = "" if self.recorded is None else f"{percent(self.recorded)}% recorded, "
+            now, in_8bit = percent(self.accuracy), percent(self.accuracy_8bit)
+            measured += f"; accuracy {recorded}{now}% now, {in_8bit}% in 8 bits"
+        return f"{row}: {'; '.join(faults) or 'holds'} ({measured})"
+
+
+def scored_again(
+    context: worker_context.WorkerContext,
+    case: PlannedCase,
+    batches: Iterable[tuple[PerturbedBatch, Sequence[int], pd.DataFrame | None]],
+    draws: int,
+) -> VerifiedRow:
+    """Scores the perturbed inputs of one case.
+
+    Args:
+        batches: each with the slots whose answers count, and what was recorded of them, by batch, slot and
+            draw; None for inputs of another tool.
+        draws: fresh draws that every batch is scored in; one in which the attacker knew the draw in that one.
+    """
+    tally: dict[str, Any] = Counter()
+    of_file: list[
+        tuple[int, np.ndarray]
+    ] = []  # which batch, and which of its answers are right, [slots, draws]
+    for given, slots, recorded in batches:
+        clean, y = context.group([context.batch(case.subject, given.batch)])
+        x = clean.clone()
+        x[0, given.slots.to(x.device)] = given.x.to(x.device)
+        budget = attack_group.budget_of(context, case, _eps_scale(case, given.victim, clean))
+        tally["inputs"] += len(given.slots)
+        tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
+        tally["outside"] += int(outside(x, clean, budget).sum())
+        if case.subject.sequence and sees_queries(case.subject, case.made_by):
+            continue  # its answers followed queries that are not stored
+        indices = list(range(draws)) if given.known == EVERY else [given.known]
+        answers = partial(
+            score.predictions,
+            context.defence(case.subject),
+            y=y,
+            clean=clean,
+            seed=context.setup.options.seed,
+            batches=[given.batch],
+            purpose="scoring",
+            draws=indices,
+            group_images=context.setup.group_images,
+        )
+        labels = y[0].cpu().numpy()[list(slots)]
+        now, rounded = (answers(images)[0][:, 0, list(slots)] for images in (x, (x * 255).round() / 255))
+        tally["outcomes"] += now.size
+        tally["accuracy"] += int((now == labels).sum())
+        tally["accuracy_8bit"] += int((rounded == labels).sum())
+        if recorded is None:
+            of_file.append((given.batch, (now == labels).T))
+            continue
+        places = [(given.batch, slot, draw) for draw in indices for slot in slots]
+        before = recorded.reindex(pd.MultiIndex.from_tuples(places))
+        tie = before.margin.abs().to_numpy() < TIE
+        same = before.prediction.to_numpy() == now.ravel()
+        tally["recorded"] += int((before.prediction == before.label).sum())
+        tally["differing"] += int(
+            (~same & ~tie | (before.label.to_numpy() != np.tile(labels, len(indices)))).sum()
+        )
+    total = max(tally["outcomes"], 1)
+    figures = {**tally} | {name: tally[name] / total for name in ("accuracy", "accuracy_8bit", "recorded")}
+    if of_file:
+        figures |= {"recorded": None, **_interval(case.subject, of_file)}
+    return VerifiedRow(**_named(case.case), **figures)
+
+
+def _named(case: Case) -> dict[str, Any]:
+    columns = case.as_columns()
+    return {name: columns[name] for name in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
+
+
+def _eps_scale(case: PlannedCase, victim: int, clean: Tensor) -> Tensor | None:
+    """How far each slot may move, as a multiple of eps; None where all may move as far."""
+    if not case.threat.one_victim:
+        return None
+    scale = co_batch(torch.tensor([victim]), clean.shape[1]).eps_scale.to(clean.device)
+    return torch.where(torch.isinf(scale), 0.0, scale) if case.threat.inputs == "victim" else scale
+
+
+def _interval(subject: ProbedSubject, answers: Sequence[tuple[int, np.ndarray]]) -> dict[str, Any]:
+    interval = accuracy_interval(
+        np.concatenate([right for _, right in answers]),
+        np.repeat([batch for batch, _ in answers], [len(right) for _, right in answers]),
+        batch_dependent=subject.batch_dependent,
+        randomised=subject.randomised,
+    )
+    if interval.kind is None:
+        return {}
+    return {"ci_low": interval.low, "ci_high": interval.high, "interval_kind": interval.kind}
+
+
+def verify_run(
+    path: Path,
     *,
-    checkpoints: Mapping[str, str],
+    checkpoints: Mapping[str, str] | None = None,
+    defences: Sequence[str] = (),
     arch: str | None = None,
     data_dir: str | None = None,
     device: str = "cpu",
-) -> worker_context.WorkerContext:
-    """The workbench of a run.
+) -> list[VerifiedRow]:
+    """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``).
+
+    Nothing in the folder is executed; of code, only what ``defences`` and ``arch`` name is loaded.
 
     Args:
-        manifest: the content of run.json, checked.
-        checkpoints: files to take instead of those that run.json names, by name.
-        arch: the user's own architecture code; a run folder never says by itself which code to load.
+        path: the run folder.
+        checkpoints: files to take instead of those that the run names, by checkpoint name.
+        defences: user defences, ``package.module:build``, that may be loaded.
+        arch: architecture code that may be loaded.
         data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
+
+    Raises:
+        InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
+    """
+    manifest = load_manifest(path)
+    if not (path / "adversarials").is_dir():
+        raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
+    context = _context_of(manifest, checkpoints or {}, arch, data_dir, device)
+    return [
+        _verified(context, path, record, defences)
+        for record in manifest.cases
+        if record.case.attack not in CONTROLS
+    ]
+
+
+def _verified(
+    context: worker_context.WorkerContext, path: Path, record: CaseRecord, defences: Sequence[str]
+) -> VerifiedRow:
+    problem = ""
+    if parse_defence(record.spec).kind == "plugin" and record.spec not in defences:
+        problem = f"needs the code {record.spec}; allow it with --defence"
+    else:
+        case = _planned(record)
+        try:
+            return scored_again(context, case, _stored(context, path, record, case), record.draws)
+        except DamagedAdversarials as error:
+            problem = str(error)
+    return VerifiedRow(**_named(record.case), problem=problem)
+
+
+def _stored(
+    context: worker_context.WorkerContext, path: Path, record: CaseRecord, case: PlannedCase
+) -> Iterator[tuple[PerturbedBatch, Sequence[int], pd.DataFrame]]:
+    """What a run has stored of a case.
+
+    Raises:
+        DamagedAdversarials: perturbed inputs, or their outcomes, can't be read.
+    """
+    for unit in record.units:
+        outcomes, _, _ = read_run(path, [unit])
+        evaluations = read_adversarials(path / "adversarials" / f"{unit}.safetensors")
+        if outcomes.empty:
+            raise DamagedAdversarials(f"the outcomes of unit {unit} are missing or damaged")
+        scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
+        for given in evaluations:
+            every = context.batch(case.subject, given.batch).scored_slots
+            yield given, every if given.victim == EVERY else [given.victim], scoring
+
+
+def _context_of(
+    manifest: RunManifest,
+    checkpoints: Mapping[str, str],
+    arch: str | None,
+    data_dir: str | None,
+    device: str,
+) -> worker_context.WorkerContext:
+    """The data and models of a run, as run.json has them, and its own draws.
 
     Raises:
         InputError: data or weights are not there, are other ones, or need code that the user has not named.
@@ -80,7 +301,7 @@ def rebuilt_bench(
             seed=identity.seed or 0,
             draws=last.count("draws") or DrawOptions.draws,
             selection_draws=last.count("selection_draws") or DrawOptions.selection_draws,
-            data_dir=data_dir or _text(last.options.get("data_dir")),
+            data_dir=data_dir or (str(looked) if (looked := last.options.get("data_dir")) else None),
             first=identity.subset is None,
         ),
         data=identity.data,
@@ -99,29 +320,18 @@ def rebuilt_bench(
     return context
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def rebuilt_row(
-    context: worker_context.WorkerContext, planned: CaseRecord, defences: Sequence[str]
-) -> PlannedCase | None:
-    """A row of run.json; None where it needs code that ``defences`` does not name."""
-    spec = planned.spec
-    if parse_defence(spec).kind == "plugin" and spec not in defences:
-        return None
+def _planned(record: CaseRecord) -> PlannedCase:
     subject = ProbedSubject(
-        subject=planned.case.subject,
-        spec=spec,
-        k=planned.batch_size or 1,
-        randomised=planned.randomised,
-        batch_dependent=planned.batch_dependent,
-        has_base=planned.has_base,
+        subject=record.case.subject,
+        spec=record.spec,
+        k=record.batch_size or 1,
+        randomised=record.randomised,
+        batch_dependent=record.batch_dependent,
+        has_base=record.has_base,
         images=1,
-        sequence=planned.sequence,
+        sequence=record.sequence,
     )
-    subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
-    return PlannedCase(planned.case, subject)
+    return PlannedCase(record.case, subject)
 
 
 def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
@@ -132,230 +342,3 @@ def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
             f"checkpoint {facts.name} needs the code {facts.arch}; name it with --arch to load it"
         )
     return arch
-
-
-# A prediction may differ from the recorded one where the margin is this close to a tie.
-TIE = 1e-3
-
-
-@dataclass(frozen=True)
-class VerifiedRow:
-    """One row of a run, scored again.
-
-    Attributes:
-        checkpoint, defence, k, n, threat, attack, eps: which row.
-        inputs: perturbed inputs that were measured.
-        furthest: the largest distance from a clean input, as a fraction of what was allowed.
-        outside: inputs further away than allowed, or outside [0, 1].
-        outcomes: answers that were compared with the recorded ones.
-        differing: answers that differ although the recorded margin was no tie.
-        recorded, accuracy: accuracy as recorded and as measured now.
-        accuracy_8bit: the same after rounding every pixel to a multiple of 1/255.
-        problem: why it could not be verified, else empty.
-    """
-
-    checkpoint: str
-    defence: str
-    k: int | None
-    n: int | None
-    threat: str
-    attack: str
-    eps: float
-    inputs: int = 0
-    furthest: float = 0.0
-    outside: int = 0
-    outcomes: int = 0
-    differing: int = 0
-    recorded: float | None = None
-    accuracy: float | None = None
-    accuracy_8bit: float | None = None
-    problem: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """True if the row is what the run says."""
-        return not self.problem and not self.outside and not self.differing
-
-    def as_data(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
-
-
-def verify_run(
-    path: Path,
-    *,
-    checkpoints: Mapping[str, str] | None = None,
-    defences: Sequence[str] = (),
-    arch: str | None = None,
-    data_dir: str | None = None,
-    device: str = "cpu",
-) -> list[VerifiedRow]:
-    """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``).
-
-    Nothing in the folder is executed; of code, only what ``defences`` and ``arch`` name is loaded.
-
-    Args:
-        path: the run folder.
-        checkpoints: files to take instead of those that the run names, by checkpoint name.
-        defences: user defences, ``package.module:build``, that may be loaded.
-        arch: architecture code that may be loaded.
-        data_dir: where data sets are looked for; None: where the run looked.
-        device: where to compute.
-
-    Raises:
-        InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
-    """
-    manifest = load_manifest(path)
-    if not (path / "adversarials").is_dir():
-        raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
-    context = rebuilt_bench(
-        manifest, checkpoints=checkpoints or {}, arch=arch, data_dir=data_dir, device=device
-    )
-    return [
-        _verified(context, path, record, defences)
-        for record in manifest.cases
-        if record.case.attack not in CONTROLS
-    ]
-
-
-def _verified(
-    context: worker_context.WorkerContext, path: Path, planned: CaseRecord, defences: Sequence[str]
-) -> VerifiedRow:
-    columns = planned.case.as_columns()
-    name = {key: columns[key] for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
-    row = rebuilt_row(context, planned, defences)
-    if row is None:
-        return VerifiedRow(**name, problem=f"needs the code {planned.spec}; allow it with --defence")
-    tally: dict[str, Any] = Counter()  # sums over the units, by the names of a row's figures
-    for unit in planned.units:
-        outcomes, _, _ = read_run(path, [unit])
-        try:
-            evaluations = read_adversarials(path / "adversarials" / f"{unit}.safetensors")
-        except DamagedAdversarials as error:
-            return VerifiedRow(**name, problem=str(error))
-        if outcomes.empty:
-            return VerifiedRow(**name, problem=f"the outcomes of unit {unit} are missing or damaged")
-        _verify_unit(context, row, evaluations, outcomes, planned.draws, tally)
-    for figure in ("recorded", "accuracy", "accuracy_8bit"):
-        tally[figure] /= max(tally["outcomes"], 1)
-    return VerifiedRow(**name, **tally)
-
-
-def _verify_unit(
-    context: worker_context.WorkerContext,
-    row: PlannedCase,
-    evaluations: list[PerturbedBatch],
-    outcomes: pd.DataFrame,
-    draws: int,
-    tally: dict[str, Any],
-) -> None:
-    scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
-    size = max(1, context.setup.group_images // row.subject.images)
-    for group in _groups(evaluations, size, lambda index: context.batch(row.subject, index).k):
-        members = [context.batch(row.subject, e.batch) for e in group]
-        clean, y = context.group(members)
-        x = clean.clone()
-        for g, evaluation in enumerate(group):
-            x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
-        _measure(context, row, group, clean, x, tally)
-        if sees_queries(row.subject, row.made_by):
-            continue  # its answers followed queries that are not stored
-        known = group[0].known
-        indices = list(range(draws)) if known == EVERY else [known]
-        answers = [
-            score.predictions(
-                context.defence(row.subject),
-                images,
-                y,
-                clean=clean,
-                seed=context.setup.options.seed,
-                batches=[e.batch for e in group],
-                purpose="scoring",
-                draws=indices,
-                group_images=context.setup.group_images,
-            )[0]
-            for images in (x, (x * 255).round() / 255)
-        ]
-        for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            slots = batch.scored_slots if evaluation.victim == EVERY else [evaluation.victim]
-            for d, draw in enumerate(indices):
-                wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
-                recorded = scoring.reindex(wanted)
-                predicted, rounded = (a[d, g, list(slots)] for a in answers)
-                labels = recorded.label.to_numpy()
-                differs = (predicted != recorded.prediction.to_numpy()) & ~(
-                    recorded.margin.abs() < TIE
-                ).to_numpy()
-                tally["outcomes"] += len(predicted)
-                tally["differing"] += int(differs.sum())
-                tally["recorded"] += int((recorded.prediction.to_numpy() == labels).sum())
-                tally["accuracy"] += int((predicted == labels).sum())
-                tally["accuracy_8bit"] += int((rounded == labels).sum())
-
-
-def _measure(
-    context: worker_context.WorkerContext,
-    row: PlannedCase,
-    group: list[PerturbedBatch],
-    clean: Tensor,
-    x: Tensor,
-    tally: dict[str, Any],
-) -> None:
-    """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    eps_scale = None
-    if row.threat.one_victim:
-        slots = torch.tensor([e.victim for e in group])
-        eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)
-        if row.threat.inputs == "victim":
-            eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
-    budget = attack_group.budget_of(context, row, eps_scale)
-    tally["inputs"] += sum(len(e.slots) for e in group)
-    tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
-    tally["outside"] += int(outside(x, clean, budget).sum())
-
-
-def _groups(
-    evaluations: list[PerturbedBatch], size: int, k: Callable[[int], int]
-) -> Iterator[list[PerturbedBatch]]:
-    """Evaluations that can be answered together: of one draw and batch size, in the order they were made in.
-
-    Args:
-        size: the most of them.
-        k: inputs of a batch, by its index.
-    """
-    for _, of_a_kind in groupby(evaluations, key=lambda e: (e.known, k(e.batch))):
-        alike = list(of_a_kind)
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
-
-
-def verification_table(rows: Sequence[VerifiedRow]) -> Group:
-    """A block per subject, threat model and eps, a line per attack: accuracies recorded, now and after 8-bit
-    rounding; the largest distance as a fraction of eps; what is off."""
-    figures: Columns[VerifiedRow] = {
-        "inputs": lambda row: row.inputs,
-        "of eps": lambda row: f"{row.furthest:.4f}",
-        "recorded": lambda row: percent(row.recorded),
-        "now": lambda row: percent(row.accuracy),
-        "8-bit": lambda row: percent(row.accuracy_8bit),
-    }
-    columns: Columns[VerifiedRow] = {"": _block, "attack": lambda row: row.attack, **figures}
-    table = TextTable.of(rows, {**columns, "result": _result}, figures)
-    return Group(*(PlainTable(title, block) for (title,), block in table.split(1)))
-
-
-def _block(row: VerifiedRow) -> str:
-    sizes = "".join(f" {name}={size}" for name, size in (("K", row.k), ("N", row.n)) if size is not None)
-    return f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
-
-
-def _result(row: VerifiedRow) -> str:
-    if row.problem:
-        return row.problem
-    if not row.outcomes and not row.outside:
-        return "within eps; its answers followed queries, which are not stored"
-    faults = []
-    if row.outside:
-        faults.append(f"{row.outside} inputs outside eps or box")
-    if row.differing:
-        faults.append(f"{row.differing} of {row.outcomes} answers differ")
-    return "; ".join(faults) or "holds"

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_coded.paper.ablations.run import Laboratory
+from robustbench_coded.paper.ablations.run import AblationRecords, figures
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.training.recipes import CodedRecipe
@@ -84,18 +84,20 @@ class StudyResult:
         return {**names, **{name: getattr(self, name) for name in _FIGURES}}
 
 
-def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laboratory) -> list[StudyResult]:
+def results_of(
+    study: Study, points: Sequence[StudyPoint], records: AblationRecords, settings: AblationSettings
+) -> list[StudyResult]:
     """All figures of a study, point by point."""
     results = []
     for point in points:
         for inference in study.inferences:
-            rows = laboratory.figures(point, inference)
+            rows = figures(records, settings, point, inference)
             for attack in ("clean", *inference.attacks):
                 of_attack = [row for row in rows if row.attack == attack]
                 plain = inference.n is None and attack == "clean"
                 for figure in ("accuracy", "loss") if plain else ("accuracy",):
                     values = [getattr(row, figure) for row in of_attack if row.accuracy is not None]
-                    paper = papers_figure(study, point, laboratory.settings, figure) if plain else None
+                    paper = papers_figure(study, point, settings, figure) if plain else None
                     results.append(
                         StudyResult(
                             point,
@@ -267,20 +269,22 @@ def _paper_crosses(axes: Axes, results: Sequence[StudyResult], at: dict[str, flo
 
 
 def write_studies(
-    laboratory: Laboratory, studies: Iterable[tuple[Study, Sequence[StudyPoint]]]
+    records: AblationRecords,
+    settings: AblationSettings,
+    studies: Iterable[tuple[Study, Sequence[StudyPoint]]],
 ) -> dict[str, list[StudyResult]]:
     """Writes ``STUDY.csv``, ``STUDY.md``, ``figures/STUDY.svg`` and ``report.md``; returns the results.
 
     The report has the sections of all studies that the folder holds, also of those made by other calls.
     """
-    folder, by_study = laboratory.folder, {}
+    folder, by_study = records.folder, {}
     for study, points in studies:
-        results = results_of(study, points, laboratory)
+        results = results_of(study, points, records, settings)
         write_text(folder / f"{study.name}.csv", table_csv(study, results))
-        write_text(folder / f"{study.name}.md", section(study, results, laboratory.settings))
+        write_text(folder / f"{study.name}.md", section(study, results, settings))
         draw(study, results).write(folder / "figures")
         by_study[study.name] = results
     sections = [folder / f"{name}.md" for name in STUDIES]
     texts = [path.read_text(encoding="utf-8") for path in sections if path.is_file()]
-    write_text(folder / "report.md", "\n".join([preamble(laboratory.settings), *texts]))
+    write_text(folder / "report.md", "\n".join([preamble(settings), *texts]))
     return by_study

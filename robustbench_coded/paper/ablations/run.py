@@ -4,12 +4,10 @@ them: an ablation goes on from two CSV files, and its tables are made from these
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from attacks import naming, perturbation_budget, solving
 from robustbench_coded.data.dataset import Dataset
@@ -61,72 +59,22 @@ class EpochRecord(NamedTuple):
     validation_accuracy: float | None
 
 
-_IMAGES = 1024  # in one forward
-SEED = 0  # of the attacks and draws: all runs are attacked and scored with the same random numbers
+class AblationRecords:
+    """``measurements.csv`` and ``history.csv`` of a folder, in which runs and measurements are made once.
+    ``checkpoints/`` beside them holds the networks, which may be removed when nothing more is to be asked.
 
-
-class Bench:
-    """A network and the batches it is asked with.
-
-    Args:
-        model: pixels to logits.
-        data: test images, of which the first ``limit`` of the settings are asked in batches of ``k``.
+    Raises:
+        InputError: the folder's files are not of an ablation.
     """
 
-    def __init__(
-        self, model: pixel_model.PixelModel, data: Dataset, settings: AblationSettings, device: torch.device
-    ):
-        self.model = model.to(device)
-        self._batches = batches.partition(min(settings.limit, len(data)), settings.k)
-        self._data, self._k, self._draws, self._device = data, settings.k, settings.draws, device
-        self._budget = perturbation_budget.PerturbationBudget("linf", settings.radius)
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
+        self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
 
-    def defence(self, inference: Inference) -> protocol.Defence:
-        """The defence that an inference is."""
-        if inference.n is None:
-            return Standard(self.model)
-        return rci.RCI(self.model, self._k, inference.n, **inference.codec)
-
-    def accuracy(self, inference: Inference, attack: str = "clean") -> float:
-        """Mean over examples and scoring draws made after the attack, a fraction."""
-        defence = self.defence(inference)
-        right = scored = 0
-        size = max(1, _IMAGES // (2 * self._k))
-        for start in range(0, len(self._batches), size):
-            group = self._batches[start : start + size]
-            x, y = self._inputs(group)
-            if attack != "clean":
-                x = self._perturbed(defence, attack, x, y, group)
-            draws = range(self._draws if defence.randomised else 1)
-            answers, _ = predictions(
-                defence,
-                x,
-                y,
-                seed=SEED,
-                batches=[batch.index for batch in group],
-                purpose="scoring",
-                draws=draws,
-                group_images=_IMAGES,
-            )
-            hits = answers == y.cpu().numpy()
-            for position, batch in enumerate(group):
-                right += int(hits[:, position, : batch.scored].sum())
-                scored += len(draws) * batch.scored
-        return right / scored
-
-    def _inputs(self, group: Sequence[batches.Batch]) -> tuple[Tensor, Tensor]:
-        pairs = [self._data.batch(batch.members) for batch in group]
-        x, y = (torch.stack(tensors).to(self._device) for tensors in zip(*pairs, strict=True))
-        return x, y
-
-    def _perturbed(
-        self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
-    ) -> Tensor:
-        named, indices = naming.read_attack(attack), [batch.index for batch in group]
-        target = Target(defence, self._k, SEED, indices)
-        estimator = solving.estimator_for(named, target, base=self.model, max_images=_IMAGES)
-        generators = [streams.stream(SEED, index, "start") for index in indices]
-        return solving.solver_for(named).perturb(x, y, estimator, self._budget, generators)
+    def epochs_of(self, config: TrainConfig) -> list[EpochRecord]:
+        """The epochs of a run, be its checkpoint there or not."""
+        return [row for row in self.history.rows if row.run == run_id(config)]
 
 
 def run_id(config: TrainConfig) -> str:
@@ -134,141 +82,167 @@ def run_id(config: TrainConfig) -> str:
     return config.fingerprint()[:12]
 
 
-@dataclass
-class Job:
-    """One training and all that is asked of it, whichever studies ask."""
-
-    config: TrainConfig
-    inferences: dict[str, Inference] = field(default_factory=dict)
+def seeded(settings: AblationSettings, point: StudyPoint) -> list[TrainConfig]:
+    """The runs of a point, one a seed."""
+    first = point.config.seed
+    return [dataclasses.replace(point.config, seed=seed) for seed in range(first, first + settings.seeds)]
 
 
-class Laboratory:
-    """Runs and measurements in one folder, each made once.
+def make_missing(
+    records: AblationRecords,
+    settings: AblationSettings,
+    studies: Iterable[tuple[Study, Sequence[StudyPoint]]],
+    *,
+    quiet: bool = True,
+) -> None:
+    """Makes every measurement of these studies that is missing.
 
-    ``measurements.csv`` and ``history.csv`` are the results; ``checkpoints/`` holds the networks, which
-    may be removed when nothing more is to be asked of them.
-
-    Args:
-        folder: goes on with what it holds.
-        settings: of all studies.
-        quiet: whether trainings show nothing.
-    Raises:
-        InputError: the folder's files are not of an ablation.
+    Seeds are the outermost loop, so what a stopped ablation leaves has all points with fewer seeds.
     """
-
-    def __init__(self, folder: Path, settings: AblationSettings, *, quiet: bool = True):
-        self.folder, self.settings, self._quiet = folder, settings, quiet
-        self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
-        self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
-        self._device = device_named(settings.base.device)
-
-    def seeded(self, point: StudyPoint) -> list[TrainConfig]:
-        """The runs of a point, one a seed."""
-        first = point.config.seed
-        return [
-            dataclasses.replace(point.config, seed=seed) for seed in range(first, first + self.settings.seeds)
-        ]
-
-    def study(self, studies: Iterable[tuple[Study, Sequence[StudyPoint]]]) -> None:
-        """Makes every measurement of these studies that is missing.
-
-        Seeds are the outermost loop, so what a stopped ablation leaves has all points with fewer seeds.
-        """
-        jobs: dict[str, Job] = {}
-        for study, points in studies:
-            for point in points:
-                for config in self.seeded(point):
-                    job = jobs.setdefault(run_id(config), Job(config))
-                    job.inferences |= {inference.name: inference for inference in study.inferences}
-        ordered = sorted(jobs.values(), key=lambda job: job.config.seed)
-        for number, job in enumerate(ordered, 1):
-            missing = [i for i in job.inferences.values() if not self._measured(job.config, i)]
-            if missing:
-                recipe = recipes.recipe_name(job.config.recipe)
-                self._measure(
-                    job.config, missing, f"{recipe}, seed {job.config.seed} ({number}/{len(ordered)})"
-                )
-
-    def train(self, config: TrainConfig, title: str) -> tuple[Path, save.Score | None]:
-        """The checkpoint of a run and its score on all test images; no score where the run diverged."""
-        recipe = recipes.recipe_name(config.recipe)
-        path = self.folder / "checkpoints" / f"{recipe}-{run_id(config)}.safetensors"
-        recorded = self.recorded(config)
-        if recorded and (score := save.finished_score(path, config)) is not None:
-            return path, score
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            result = loop.train(config, path, bar=listener.ProgressBar(title, quiet=self._quiet))
-        except loop.Diverged:
-            return path, None
-        if not recorded:
-            self.history.add(
-                EpochRecord(
-                    run_id(config),
-                    recipe,
-                    config.seed,
-                    row.epoch,
-                    round(row.loss, 6),
-                    _rounded(row.validation_loss),
-                    _rounded(row.validation_accuracy),
-                )
-                for row in result.history
-            )
-        return path, result.test
-
-    def recorded(self, config: TrainConfig) -> bool:
-        """True if a run's epochs are in the history, be its checkpoint there or not."""
-        return any(row.run == run_id(config) for row in self.history.rows)
-
-    def _measured(self, config: TrainConfig, inference: Inference) -> bool:
-        known = {row.key for row in self.measurements.rows}
-        return all(row.key in known for row in self._rows(config, inference))
-
-    def _measure(self, config: TrainConfig, inferences: Sequence[Inference], title: str) -> None:
-        path, score = self.train(config, title)
-        known = {row.key for row in self.measurements.rows}
-        missing = [(i, row) for i in inferences for row in self._rows(config, i) if row.key not in known]
-        if score is None:
-            self.measurements.add(row for _, row in missing)
-            return
-        data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
-        bench = Bench(model, data, self.settings, self._device)
-        rows = []
-        for inference, row in missing:
-            if row.attack == "clean" and inference.n is None:
-                row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
+    jobs: dict[str, tuple[TrainConfig, dict[str, Inference]]] = {}  # a run and all that is asked of it
+    for study, points in studies:
+        for config in (config for point in points for config in seeded(settings, point)):
+            _, asked = jobs.setdefault(run_id(config), (config, {}))
+            asked |= {inference.name: inference for inference in study.inferences}
+    ordered = sorted(jobs.values(), key=lambda job: job[0].seed)
+    for number, (config, asked) in enumerate(ordered, 1):
+        known = {row.key for row in records.measurements.rows}
+        rows = [(i, row) for i in asked.values() for row in rows_of(settings, config, i)]
+        if missing := [(i, row) for i, row in rows if row.key not in known]:
+            recipe = recipes.recipe_name(config.recipe)
+            title = f"{recipe}, seed {config.seed} ({number}/{len(ordered)})"
+            path, score = trained(records, config, title, quiet=quiet)
+            if score is None:
+                records.measurements.add(row for _, row in missing)
             else:
-                row = row._replace(accuracy=round(bench.accuracy(inference, row.attack), 6))
-            rows.append(row)
-        self.measurements.add(rows)
-
-    def _rows(self, config: TrainConfig, inference: Inference) -> list[Measurement]:
-        """The measurements of one run under one inference, without their figures."""
-        settings, standard = self.settings, inference.n is None
-        return [
-            Measurement(
-                run_id(config),
-                recipes.recipe_name(config.recipe),
-                config.seed,
-                inference.name,
-                attack,
-                settings.k,
-                1 if standard else settings.draws,
-                0.0 if attack == "clean" else round(settings.radius, 6),
-                0 if standard and attack == "clean" else settings.limit,  # 0: all test images
-                None,
-                None,
-            )
-            for attack in ("clean", *inference.attacks)
-        ]
-
-    def figures(self, point: StudyPoint, inference: Inference) -> list[Measurement]:
-        """The measurements of a point under one inference, over its seeds."""
-        known = {row.key: row for row in self.measurements.rows}
-        keys = [row.key for config in self.seeded(point) for row in self._rows(config, inference)]
-        return [known[key] for key in keys if key in known]
+                records.measurements.add(_measured(path, config, score, settings, missing))
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def trained(
+    records: AblationRecords, config: TrainConfig, title: str, *, quiet: bool
+) -> tuple[Path, save.Score | None]:
+    """The checkpoint of a run and its score on all test images; no score where the run diverged."""
+    recipe = recipes.recipe_name(config.recipe)
+    path = records.folder / "checkpoints" / f"{recipe}-{run_id(config)}.safetensors"
+    recorded = bool(records.epochs_of(config))
+    if recorded and (score := save.finished_score(path, config)) is not None:
+        return path, score
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        result = loop.train(config, path, bar=listener.Progress(title, quiet=quiet))
+    except loop.Diverged:
+        return path, None
+    if not recorded:
+        records.history.add(
+            EpochRecord(run_id(config), recipe, config.seed, row.epoch, *_rounded(row))
+            for row in result.history
+        )
+    return path, result.test
+
+
+def _rounded(row: listener.EpochRow) -> tuple[float, float | None, float | None]:
+    held_out = (row.validation_loss, row.validation_accuracy)
+    loss, accuracy = (None if value is None else round(value, 6) for value in held_out)
+    return round(row.loss, 6), loss, accuracy
+
+
+def histories(
+    records: AblationRecords, settings: AblationSettings, points: Sequence[StudyPoint]
+) -> list[EpochRecord]:
+    """The epochs of all runs of these points; what is missing is trained."""
+    configs = [config for point in points for config in seeded(settings, point)]
+    for number, config in enumerate(configs, 1):
+        if not records.epochs_of(config):
+            trained(records, config, f"run {number} of {len(configs)}", quiet=False)
+    runs = {run_id(config) for config in configs}
+    return [row for row in records.history.rows if row.run in runs]
+
+
+def rows_of(settings: AblationSettings, config: TrainConfig, inference: Inference) -> list[Measurement]:
+    """The measurements of one run under one inference, without their figures."""
+    standard = inference.n is None
+    return [
+        Measurement(
+            run_id(config),
+            recipes.recipe_name(config.recipe),
+            config.seed,
+            inference.name,
+            attack,
+            settings.k,
+            1 if standard else settings.draws,
+            0.0 if attack == "clean" else round(settings.radius, 6),
+            0 if standard and attack == "clean" else settings.limit,  # 0: all test images
+            None,
+            None,
+        )
+        for attack in ("clean", *inference.attacks)
+    ]
+
+
+def figures(
+    records: AblationRecords, settings: AblationSettings, point: StudyPoint, inference: Inference
+) -> list[Measurement]:
+    """The measurements of a point under one inference, over its seeds."""
+    known = {row.key: row for row in records.measurements.rows}
+    keys = [row.key for config in seeded(settings, point) for row in rows_of(settings, config, inference)]
+    return [known[key] for key in keys if key in known]
+
+
+def _measured(
+    path: Path,
+    config: TrainConfig,
+    score: save.Score,
+    settings: AblationSettings,
+    missing: Iterable[tuple[Inference, Measurement]],
+) -> list[Measurement]:
+    """The rows with their figures."""
+    data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
+    model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
+    model = model.to(device_named(config.device))
+    rows = []
+    for inference, row in missing:
+        if row.attack == "clean" and inference.n is None:
+            row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
+        else:
+            row = row._replace(accuracy=round(accuracy(model, data, settings, inference, row.attack), 6))
+        rows.append(row)
+    return rows
+
+
+_IMAGES = 1024  # in one forward
+SEED = 0  # of the attacks and draws: all runs are attacked and scored with the same random numbers
+
+
+def accuracy(
+    model: pixel_model.PixelModel,
+    data: Dataset,
+    settings: AblationSettings,
+    inference: Inference,
+    attack: str = "clean",
+) -> float:
+    """Mean over the first ``limit`` test images and scoring draws made after the attack, a fraction."""
+    k, budget = settings.k, perturbation_budget.PerturbationBudget("linf", settings.radius)
+    device = next(model.parameters()).device
+    defence: protocol.Defence = Standard(model)
+    if inference.n is not None:
+        defence = rci.RCI(model, k, inference.n, **inference.codec)
+    draws = range(settings.draws if defence.randomised else 1)
+    right = scored = 0
+    every = batches.partition(min(settings.limit, len(data)), k)
+    size = max(1, _IMAGES // (2 * k))
+    for group in (every[start : start + size] for start in range(0, len(every), size)):
+        indices = [batch.index for batch in group]
+        pairs = [data.batch(batch.members) for batch in group]
+        x, y = (torch.stack(tensors).to(device) for tensors in zip(*pairs, strict=True))
+        if attack != "clean":
+            named, target = naming.read_attack(attack), Target(defence, k, SEED, indices)
+            estimator = solving.estimator_for(named, target, base=model, max_images=_IMAGES)
+            generators = [streams.stream(SEED, index, "start") for index in indices]
+            x = solving.solver_for(named).perturb(x, y, estimator, budget, generators)
+        asked: dict[str, Any] = {"seed": SEED, "batches": indices, "purpose": "scoring", "draws": draws}
+        answers, _ = predictions(defence, x, y, **asked, group_images=_IMAGES)
+        hits = answers == y.cpu().numpy()
+        for position, batch in enumerate(group):
+            right += int(hits[:, position, : batch.scored].sum())
+            scored += len(draws) * batch.scored
+    return right / scored

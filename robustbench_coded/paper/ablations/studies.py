@@ -12,7 +12,7 @@ from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
 from robustbench_coded.models.detect import construct
-from robustbench_coded.paper.training.config import TrainConfig
+from robustbench_coded.paper.training.config import TrainConfig, read_recipe
 from robustbench_coded.paper.training.recipes import RECIPES, CodedRecipe, build_recipe
 
 
@@ -128,17 +128,14 @@ class AblationSettings:
         return dataclasses.replace(self.base, recipe=build_recipe(recipe, options), **changes)
 
 
-def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
+def base_config(**given: Any) -> TrainConfig:
     """The coded run that an ablation starts from.
 
     Args:
-        given: fields of ``TrainConfig``; None for the default.
+        given: fields of ``TrainConfig`` and options of coded training.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    usual: dict[str, Any] = DIGITS if data == "digits" else {}
-    if given.get("schedule") == "paper":
-        usual = {}
-    return TrainConfig(arch, data, recipe=CodedRecipe(), **{**usual, **given})
+    digits = given.get("data") == "digits" and given.get("schedule") != "paper"
+    return read_recipe("coded", **{**(DIGITS if digits else {}), **given})
 
 
 ORDERS = tuple(

@@ -1,35 +1,34 @@
-"""``csrobust paper``, and of its commands ``ablate`` and ``gan``: what each option of coded training is worth
-(Tables 1 and 6 to 9 of arXiv 2510.00253), and WGAN-GP with and without coded-smoothing.
+"""``csrobust paper``: its tables of trainings (``ablate``), its generators (``gan``), its figures, and
+accuracy under shift.
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from robustbench_coded.cli import process
-from robustbench_coded.cli.parser import AsJson, Group, examples, takes
+from robustbench_coded.cli.parser import AsJson, Group, Quiet, examples
 from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.options.option import Option, check_value, count
-from robustbench_coded.options.values import counts, radius
-from robustbench_coded.paper.commands import training_options
-from robustbench_coded.paper.commands.figure import FIGURES
+from robustbench_coded.options.values import counts, named_paths, radius
+from robustbench_coded.paper.commands.train import Settings, made
 from robustbench_coded.paper.shift.command import shift_command
 
+if TYPE_CHECKING:
+    from robustbench_coded.paper.figures.written import PaperFigure
 
-@examples(
-    "csrobust paper ablate n mu --data digits --arch digits-cnn --seeds 3",
-)
-@takes(
-    *("arch", "data", "test_data", "data_dir", "epochs", "schedule", "batch_size", "learning_rate"),
-    *("weight_decay", "validation", "precision", "device", "seed"),
-    of=training_options.TRAINING,
-)
+DataDir = Annotated[Path | None, Option("Folder in which to look for data sets.")]
+FigureOut = Annotated[Path, Option("Folder for the SVG and the numbers.")]
+FIGURES = Path("reports/paper-figures")
+
+
+@examples("csrobust paper ablate n mu -o data=digits -o arch=digits-cnn --seeds 3")
 def ablate_command(
     studies: Annotated[
         list[str], Option("recipe, n, mu, blocks, dropout, order, nodes; or all.", positional=True)
     ],
     *,
+    option: Settings = None,
     out: Annotated[Path | None, Option("Folder; reports/ablations-DATA-ARCH unless given.")] = None,
     values: Annotated[
         str | None,
@@ -40,30 +39,30 @@ def ablate_command(
     draws: Annotated[int, Option("Scoring draws of RCI.")] = 10,
     eps: Annotated[str | None, Option("Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
     as_json: AsJson = False,
-    **training: Any,
 ) -> int:
     """Train and evaluate a series of settings.
 
     The same command resumes a stopped study.
     """
     from robustbench_coded.paper.ablations.report import sheet_of, write_studies
-    from robustbench_coded.paper.ablations.run import Laboratory
+    from robustbench_coded.paper.ablations.run import AblationRecords, make_missing
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config, study_named
+    from robustbench_coded.paper.training.config import settings_of
 
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
         raise InputError("--values belongs to one study; name that one alone")
-    base = base_config(**training_options.given(training))
-    settings = AblationSettings(
-        base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
-    )
+    base = base_config(**settings_of(option or ()))
+    at = None if eps is None else radius(eps, "--eps")
+    settings = AblationSettings(base, seeds=seeds, limit=limit, draws=draws, eps=at)
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
-    folder = out or Path("reports") / f"ablations-{_plain(base.data)}-{base.arch}"
-    laboratory = Laboratory(folder, settings, quiet=False)
-    training_options.made(folder)
-    laboratory.study(planned)
-    results = write_studies(laboratory, planned)
+    plain = Path(base.data.partition(":")[2] or base.data).stem  # npz:a/cifar10.npz is cifar10
+    folder = out or Path("reports") / f"ablations-{plain}-{base.arch}"
+    records = AblationRecords(folder)
+    made(folder)
+    make_missing(records, settings, planned, quiet=False)
+    results = write_studies(records, settings, planned)
     if as_json:
         print(json.dumps({name: [r.as_columns() for r in rows] for name, rows in results.items()}))
         return 0
@@ -78,17 +77,78 @@ def ablate_command(
     return 0
 
 
-def _plain(data: str) -> str:
-    """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
-    return Path(data.partition(":")[2] or data).stem
+def spiral_command(
+    out: FigureOut = FIGURES,
+    seeds: Annotated[int, Option("Networks per recipe.")] = 3,
+    epochs: Annotated[int, Option("Passes over the points.")] = 300,
+    as_json: AsJson = False,
+) -> int:
+    """Figure 1b: decision boundaries of three trainings."""
+    check_value("--seeds", seeds, count())
+    check_value("--epochs", epochs, count())
+    from robustbench_coded.paper.figures.training import spiral
+
+    made(out)
+    return _write(spiral(seeds=seeds, epochs=epochs), out, as_json)
 
 
-RESUME = "the same command goes on"
+def lemma1_command(
+    out: FigureOut = FIGURES,
+    ckpt: Annotated[list[str] | None, Option("Checkpoint, PATH or NAME=PATH; may be repeated.")] = None,
+    data: Annotated[str, Option("Images; auto: the data of the checkpoints.")] = "auto",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Lemma 1: the error of coded smoothing over N.
+
+    For two formulas and checkpoints, compared with N^-3.
+    """
+    from robustbench_coded.paper.figures.spline import lemma1, networks_of
+
+    made(out)
+    networks = networks_of(named_paths(ckpt, "--ckpt"), data, data_dir) if ckpt else {}
+    return _write(lemma1(networks), out, as_json)
+
+
+def loss_command(
+    *,
+    option: Settings = None,
+    out: FigureOut = FIGURES,
+    seeds: Annotated[int, Option("Runs per recipe.")] = 3,
+    recipes: Annotated[str, Option("Recipes, comma-separated.")] = "erm,mixup,manifold-mixup,coded",
+    as_json: AsJson = False,
+) -> int:
+    """Figure 5a: validation loss during training.
+
+    Reuses runs that an ablation has written to --out.
+    """
+    from robustbench_coded.paper.ablations.run import AblationRecords, histories
+    from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
+    from robustbench_coded.paper.figures.training import loss
+    from robustbench_coded.paper.training.config import settings_of
+
+    settings = AblationSettings(base_config(**settings_of(option or ())), seeds=seeds)
+    points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
+    records = AblationRecords(out)
+    made(out)
+    where = f"{settings.base.arch} on {settings.base.data}"
+    return _write(loss(histories(records, settings, points), where=where), out, as_json)
+
+
+def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
+    from robustbench_coded.paper.figures.written import write_figure
+
+    paths = [str(path) for path in write_figure(figure, out)]
+    if as_json:
+        print(json.dumps({"figure": figure.drawing.name, "files": paths}))
+    else:
+        print(figure.drawing.caption, *paths, sep="\n")
+    return 0
 
 
 @examples(
-    "csrobust paper gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
-    "csrobust paper gan --data celeba:celeba --features inception:weights-inception-2015-12-05-6726825d.pth",
+    "csrobust paper gan -o data=digits -o iterations=1000 --features digits-erm --n 64,96 --seeds 3",
+    "csrobust paper gan -o data=celeba:DIR --features inception:weights-inception-2015-12-05-6726825d.pth",
 )
 def gan_command(
     features: Annotated[
@@ -98,19 +158,21 @@ def gan_command(
             "inception:FILE with torch-fidelity's weights."
         ),
     ],
-    data: Annotated[str, Option("Training images, as for train, or celeba:DIR.")] = "digits",
-    data_dir: training_options.DataDir = None,
+    option: Annotated[
+        list[str] | None,
+        Option(
+            "Setting KEY=VALUE, repeated: data=digits or celeba:DIR, mu=0.5, iterations=1000 (the paper: "
+            "100000), batch_size=64, every=100 (iterations between measurements), samples=2000 (the paper: "
+            "50000), seed=0 ...; -o for short.",
+            word="option",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
     n: Annotated[str, Option("Coded inputs of the coded generators: 64,96.")] = "64,96",
-    mu: Annotated[float, Option("Weight of the coded path.")] = 0.5,
-    iterations: Annotated[int, Option("Generator steps; the paper has 100000.")] = 1000,
-    batch_size: Annotated[int, Option("K.")] = 64,
-    every: Annotated[int, Option("Iterations between measurements.")] = 100,
-    samples: Annotated[int, Option("Generated images per measurement; the paper has 50000.")] = 2000,
     seeds: Annotated[int, Option("Trainings of each generator.")] = 3,
-    seed: training_options.FirstSeed = 0,
     device: Annotated[str, Option("cpu, cuda ...")] = "cpu",
     out: Annotated[Path, Option("Folder.")] = Path("reports/gan"),
-    quiet: training_options.Quiet = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     """Train plain and coded generators and compare them.
@@ -118,19 +180,20 @@ def gan_command(
     The same command resumes stopped trainings.
     """
     from robustbench_coded.evaluation.options.device import device_named
-    from robustbench_coded.paper.generation.config import GanConfig
+    from robustbench_coded.paper.generation.config import gan_config
     from robustbench_coded.paper.generation.report import last_points, write_gan_report
     from robustbench_coded.paper.generation.study import study
+    from robustbench_coded.paper.training.config import settings_of
 
     check_value("--seeds", seeds, count())
-    plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
-    coded = [replace(plain, n=size) for size in counts(n, "--n")]
-    on = str(device_named(device))
+    settings = settings_of(option or ())
+    configs = [gan_config(**settings, n=size) for size in (None, *counts(n, "--n"))]
+    on = device_named(device)
+    made(out)
     try:
-        with training_options.made_for(out):
-            study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
+        study(configs, features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
-        LOG.warning(f"stopped; {out} holds what was measured; {RESUME}")
+        LOG.warning(f"stopped; {out} holds what was measured; the same command goes on")
         return process.INTERRUPTED
     ends = last_points(write_gan_report(out))
     if as_json:
@@ -140,7 +203,11 @@ def gan_command(
     return 0
 
 
+FIGURE = Group(
+    "Draw a figure of the paper from measurements of our own.",
+    {"spiral": spiral_command, "lemma1": lemma1_command, "loss": loss_command},
+)
 PAPER = Group(
     "Repeat the studies of the paper: ablate, figure, gan and shift.",
-    {"ablate": ablate_command, "figure": FIGURES, "gan": gan_command, "shift": shift_command},
+    {"ablate": ablate_command, "figure": FIGURE, "gan": gan_command, "shift": shift_command},
 )

@@ -3,105 +3,77 @@
 import json
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated, Any
+from typing import Annotated
 
-from robustbench_coded.cli.parser import AsJson, examples, takes
+from robustbench_coded.cli.parser import AsJson, examples
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
-from robustbench_coded.options.option import Option
-from robustbench_coded.paper.commands.training_options import TRAINING, given, made
+from robustbench_coded.options.option import Option, check_value, count
+
+# Fields of `TrainConfig` and options of the recipe; docs/paper.md has all of them.
+Settings = Annotated[
+    list[str] | None,
+    Option(
+        "Setting of the training or of its recipe, KEY=VALUE, repeated: arch=digits-cnn, data=digits, "
+        "epochs=30, schedule=paper, batch_size=128, learning_rate=0.1, seed=0, device=cpu, mu=0.5, "
+        "blocks=0,1 ...; -o for short.",
+        word="option",
+    ),
+]
 
 
-@examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
-@takes(of=TRAINING)
+@examples(
+    "csrobust train --recipe coded -o arch=digits-cnn -o data=digits --out coded.safetensors",
+    "csrobust train --recipe recipes/cifar10-coded.toml -o epochs=30 -o mu=0.4 --out coded.safetensors",
+)
 def train_command(
     *,
     recipe: Annotated[str, Option("erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")],
     out: Annotated[Path, Option("Checkpoint to write, FILE.safetensors.")],
-    blocks: Annotated[str | None, Option("Blocks on the coded path: 0,1,2; default: all.")] = None,
+    option: Settings = None,
     seeds: Annotated[int, Option("Runs; several write FILE-seed0.safetensors ...")] = 1,
-    options: Annotated[
-        list[str] | None,
-        Option("Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ...", word="option"),
-    ] = None,
     as_json: AsJson = False,
-    **training: Any,
 ) -> int:
     """Train a checkpoint.
 
     The same command resumes a stopped training. A checkpoint made with other settings is never overwritten.
     """
-    from robustbench_coded.paper.training.listener import ProgressBar
-    from robustbench_coded.paper.training.loop import SeededRun, train, train_seeds
-    from robustbench_coded.paper.training.save import score_if_done
+    from robustbench_coded.paper.training.config import read_recipe, settings_of
+    from robustbench_coded.paper.training.loop import train_seeds
 
-    if seeds < 1:
-        raise InputError(f"--seeds {seeds} is too small; give 1 or more")
-    if out.suffix != ".safetensors":
-        raise InputError(f"--out {out}: a checkpoint is written as .safetensors; end the name so")
-    if blocks is not None:
-        options = [*(options or []), f"blocks={blocks.replace(',', '+')}"]
-    config = _config(recipe, training, options or [])
-
+    check_value("--seeds", seeds, count())
+    config = read_recipe(recipe, **settings_of(option or ()))
     made(out.parent)
-
     with foreign_output():
-        if seeds == 1:
-            score = score_if_done(out, config) or train(config, out, bar=ProgressBar(out.stem)).test
-            done = [SeededRun(out, config.seed, score)]
-        else:
-            done = train_seeds(config, out, seeds, quiet=False)
-    accuracies = [run.test.accuracy for run in done]
+        runs = train_seeds(config, out, seeds, quiet=False)
+    accuracies = [run.test.accuracy for run in runs]
     mean, deviation = fmean(accuracies), stdev(accuracies) if seeds > 1 else None
     if as_json:
-        runs = [
-            {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
-            for run in done
-        ]
-        print(json.dumps({"runs": runs, "mean": mean, "deviation": deviation}))
+        rows = [{"checkpoint": str(r.checkpoint), "seed": r.seed, "accuracy": r.test.accuracy} for r in runs]
+        print(json.dumps({"runs": rows, "mean": mean, "deviation": deviation}))
         return 0
-    for run in done:
-        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images{_behind(run, config)}")
+    for run in runs:
+        behind = ""
+        if config.defence is not None:
+            from robustbench_coded.models.loading import load_checkpoint
+
+            defended = 100 * load_checkpoint(run.checkpoint).metadata["defended_accuracy"]
+            behind = f" without its defence, {defended:.2f}% behind {config.defence}"
+        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images{behind}")
     if deviation is not None:
         print(f"mean {100 * mean:.2f}%, deviation {100 * deviation:.2f} over {seeds} seeds")
     return 0
 
 
-def _behind(run: Any, config: Any) -> str:
-    """The accuracy behind the defence of the training, where there is one."""
-    from robustbench_coded.models.loading import load_checkpoint
+def made(folder: Path) -> None:
+    """Makes a folder: hours of work are not to end at one that can't be written.
 
-    if config.defence is None:
-        return ""
-    accuracy = load_checkpoint(run.checkpoint).metadata["defended_accuracy"]
-    return f" without its defence, {100 * accuracy:.2f}% behind {config.defence}"
-
-
-def _config(recipe: str, training: dict[str, Any], options: list[str]) -> Any:
-    """The run of a recipe file, or of a recipe's name and options."""
-    from robustbench_coded.paper.training.config import TrainConfig, read_recipe
-    from robustbench_coded.paper.training.recipes import build_recipe
-
-    if recipe.endswith(".toml"):
-        if options:
-            name = options[-1].partition("=")[0]
-            raise InputError(f"{recipe} has its own {name}; edit the file, or give a recipe's name")
-        return read_recipe(Path(recipe), **{k: v for k, v in training.items() if v is not None})
-    return TrainConfig(recipe=build_recipe(recipe, dict(map(_option, options))), **given(training))
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """``mu=0.5`` as a name and a value."""
-    name, separator, value = text.partition("=")
-    if not separator or not value:
-        raise InputError(f"--option {text!r} is not NAME=VALUE; write mu=0.5")
-    if name == "blocks":
-        if not all(part.isdecimal() for part in value.split("+")):
-            raise InputError(f"{text!r}: write block numbers as --blocks 0,1,2")
-        return name, tuple(int(part) for part in value.split("+"))
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    return name, value
+    Raises:
+        InputError: it is a file, or the system refuses it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"--out: {folder} is a file; give a folder") from error
+    except OSError as error:
+        raise InputError(f"--out: {folder} can't be written ({error.strerror}); give another") from error

@@ -1,6 +1,7 @@
 """Lemma 1 of arXiv 2510.00253: the error of coded smoothing over N."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,7 +9,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from robustbench_coded.coding import codec
+from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.paper.figures.written import PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
 from robustbench_coded.reports.text.formatting import TextTable
@@ -16,6 +21,7 @@ from robustbench_coded.reports.text.formatting import TextTable
 K = 16
 DIMENSION = 8  # of the inputs of the formulas
 BATCHES = 5
+SEED = 0  # of the formulas and their inputs
 SIZES = tuple(round(K * 2 ** (step / 2)) for step in range(13))  # K to 64 K
 _FITTED = 8 * K  # from here on a slope is fitted
 PAPER = (
@@ -26,9 +32,9 @@ PAPER = (
 Function = Callable[[Tensor], Tensor]
 
 
-def formulas(seed: int) -> dict[str, Function]:
+def formulas() -> dict[str, Function]:
     """Random networks of one hidden layer in float64: one infinitely often differentiable, one with kinks."""
-    generator = stream(seed, -1, "probe")
+    generator = stream(SEED, -1, "probe")
     first = torch.randn(DIMENSION, 32, generator=generator, dtype=torch.float64) / DIMENSION**0.5
     second = torch.randn(32, 4, generator=generator, dtype=torch.float64) / 32**0.5
     return {
@@ -60,19 +66,37 @@ def slope(sizes: Sequence[int], means: Sequence[float]) -> float:
     return float(np.polyfit(n, e, 1)[0])
 
 
-def lemma1(
-    networks: Mapping[str, tuple[Function, Sequence[Tensor]]] | None = None, *, seed: int = 0
-) -> PaperFigure:
+def networks_of(
+    paths: Sequence[tuple[str, str]], data: str, data_dir: Path | None
+) -> dict[str, tuple[Function, Sequence[Tensor]]]:
+    """Checkpoints by name as networks, and batches of K test images that all of them take."""
+    loaded = [load_checkpoint(path, name=name) for name, path in paths]
+    first = loaded[0]
+    if data == "auto":
+        data = data_for(first.metadata, first.classes, first.channels, first.image_size)
+    images = load_data(data, data_dir=data_dir)
+    if len(images) < K:
+        raise InputError(f"{data} has {len(images)} images; a batch takes {K}")
+    starts = range(0, min(BATCHES, len(images) // K) * K, K)
+    batches = [images.batch(range(start, start + K))[0] for start in starts]
+    networks: dict[str, tuple[Function, Sequence[Tensor]]] = {}
+    for checkpoint in loaded:
+        check_data(checkpoint, images.image_shape, images.classes, images.name)
+        x, y = images.batch(range(min(512, len(images))))
+        networks[checkpoint.name] = with_normalisation(checkpoint, x, y), batches
+    return networks
+
+
+def lemma1(networks: Mapping[str, tuple[Function, Sequence[Tensor]]] | None = None) -> PaperFigure:
     """Errors of two formulas and of trained networks over N.
 
     Args:
         networks: name -> a network from inputs to outputs, and batches of K = 16 inputs.
-        seed: of the formulas and their inputs.
     """
-    generator = stream(seed, 0, "probe")
+    generator = stream(SEED, 0, "probe")
     random = [torch.randn(K, DIMENSION, generator=generator, dtype=torch.float64) for _ in range(BATCHES)]
     functions: dict[str, tuple[Function, Sequence[Tensor]]] = {
-        name: (f, random) for name, f in formulas(seed).items()
+        name: (f, random) for name, f in formulas().items()
     }
     functions |= networks or {}
     numbers: dict[str, list[object]] = {

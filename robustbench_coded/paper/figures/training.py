@@ -108,19 +108,18 @@ def _measured(recipe: str, seed: int, stages: TrainingStages, x: Tensor) -> Trai
     )
 
 
-def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
+def spiral(*, seeds: int = 3, epochs: int = 300) -> PaperFigure:
     """The figure with the first seed's boundaries; its numbers with all seeds.
 
     Args:
         seeds: networks a recipe, each with points of its own.
         epochs: of three steps each.
-        seed: the first one.
     """
-    fits = [fit(recipe, s, epochs) for recipe in RECIPES for s in range(seed, seed + seeds)]
-    shown = [f for f in fits if f.seed == seed]
+    fits = [fit(recipe, s, epochs) for recipe in RECIPES for s in range(seeds)]
+    shown = [f for f in fits if f.seed == 0]
     with styled():
         figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-        x, y = spirals(POINTS, loader.stream(seed, "split"))
+        x, y = spirals(POINTS, loader.stream(0, "split"))
         for axes, net in zip(figure.subplots(1, len(shown)), shown, strict=True):
             _panel(axes, net, x.numpy(), y.numpy(), [f for f in fits if f.recipe == net.recipe])
         caption = (
@@ -173,7 +172,7 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
         InputError: runs without validation images.
     """
     if any(row.validation_loss is None for row in history) or not history:
-        raise InputError("there is no validation loss to draw; train with --validation 0.1 or another share")
+        raise InputError("there is no validation loss to draw; train with -o validation=0.1 or another share")
     recipes = list(dict.fromkeys(row.recipe for row in history))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from msgspec import Meta
 
@@ -65,6 +65,15 @@ class GanConfig:
         """Hash of all that decides its course but the number of iterations: a longer run goes on."""
         data = {name: value for name, value in asdict(self).items() if name != "iterations"}
         return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def gan_config(**settings: Any) -> GanConfig:
+    """A training by its settings, on digits unless they say otherwise.
+
+    Raises:
+        InputError: a setting that there is not, of another type, or out of range.
+    """
+    return GanConfig(**{"data": "digits", **checked("gan", GanConfig, settings)})
 
 
 class GeneratorPoint(NamedTuple):

@@ -28,9 +28,10 @@ from robustbench_coded.paper.generation.features import (
 )
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
 from robustbench_coded.paper.generation.train import train
-from robustbench_coded.paper.training.listener import ProgressBar
+from robustbench_coded.paper.training.listener import Progress
 from robustbench_coded.runs.atomic import remove_unfinished, write_text
 
+CPU = torch.device("cpu")
 CELEBA_SIZE = 64  # of the paper
 
 
@@ -41,7 +42,7 @@ def study(
     *,
     seeds: int,
     data_dir: Path | None = None,
-    device: str = "cpu",
+    device: torch.device = CPU,
     quiet: bool = False,
 ) -> Path:
     """Trains every configuration with ``seeds`` seeds, measures them by one network, and reports.
@@ -59,8 +60,7 @@ def study(
     data, held_out = (_images(first.data, split, data_dir) for split in ("train", "test"))
     if min(len(data), len(held_out)) < 2:
         raise InputError(f"--data {first.data}: one image has no covariance; give 2 or more")
-    on = torch.device(device)
-    network = measuring(features, held_out, on)
+    network = measuring(features, held_out, device)
     _check_same(folder, network)
     runs = list(
         dict.fromkeys(replace(config, seed=config.seed + i) for i in range(seeds) for config in configs)
@@ -86,11 +86,8 @@ def study(
         return frechet_distance(moments(features), real), inception_score(probabilities)
 
     for number, config in enumerate(runs, 1):
-        bar = ProgressBar(f"{config.name} ({number} of {len(runs)})", "iteration", quiet=quiet)
-        try:
-            train(config, data, measured, folder / config.name, device=on, bar=bar)
-        finally:
-            bar.stop()
+        bar = Progress(f"{config.name} ({number} of {len(runs)})", "iteration", quiet=quiet)
+        train(config, data, measured, folder / config.name, device=device, bar=bar)
         write_gan_report(folder)
     return folder
 

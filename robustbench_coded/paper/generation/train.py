@@ -19,7 +19,7 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
 from robustbench_coded.paper.studies.over_seeds import Records, load_state, save_state
-from robustbench_coded.paper.training.listener import ProgressBar
+from robustbench_coded.paper.training.listener import Progress
 from robustbench_coded.runs.atomic import write_bytes
 
 # Generators and critics: small ones for 8 x 8 images, DCGAN's sizes (arXiv 1511.06434) from 32 x 32 up.
@@ -232,7 +232,7 @@ def train(
     folder: Path,
     *,
     device: torch.device,
-    bar: ProgressBar,
+    bar: Progress,
 ) -> list[GeneratorPoint]:
     """Trains to ``config.iterations`` and returns all measurements.
 
@@ -250,7 +250,7 @@ def train(
     if state is not None:
         training.restore(state)
     records.rows = [point for point in records.rows if point.iteration <= training.iteration]
-    bar.start(config.iterations, 1, training.iteration)
+    bar.start(config.iterations, 1)
     while training.iteration < config.iterations:
         training.step()
         bar.step(training.iteration - 1, 0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge import outcomes
-from robustbench_coded.paper.shift.sets import ShiftSet
+from robustbench_coded.paper.shift.images import ShiftSet, block_starts
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
@@ -48,17 +48,12 @@ class ShiftFacts(msgspec.Struct, frozen=True):
     baseline: str
 
 
-def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
-    """[blocks + 1]: where each block begins, and the end of the last."""
-    return np.concatenate([[0], np.cumsum([-(-size // k) * k for size in sizes])])
-
-
 def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
     """Reads every image once."""
     facts = []
     for shift, start in zip(sets, block_starts([len(shift) for shift in sets], k)):
         digest = hashlib.sha256()
-        for rows in np.array_split(shift.rows, -(-len(shift) // _CHUNK)):
+        for rows in np.array_split(np.arange(len(shift)), -(-len(shift) // _CHUNK)):
             digest.update(np.ascontiguousarray(shift.images[rows]).tobytes())
         about = (shift.collection, shift.name, shift.severity, int(start), len(shift))
         facts.append(SetFacts(*about, digest.hexdigest()))

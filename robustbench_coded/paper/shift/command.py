@@ -75,7 +75,8 @@ def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     """The means of a run: as one object, as a table, or not at all."""
     from rich.console import Console
 
-    from robustbench_coded.paper.shift.tables import means_table, rows_of
+    from robustbench_coded.paper.shift.estimates import rows_of
+    from robustbench_coded.paper.shift.report import means_table
     from robustbench_coded.reports.render.plain_table import PlainTable
 
     rows = rows_of(run) if as_json or not quiet else []

@@ -1,4 +1,5 @@
-"""Accuracies under shift, differences between two subjects, and mean corruption errors, with 95% intervals.
+"""Accuracies under shift, differences between two subjects, and mean corruption errors, with 95% intervals,
+by subject, collection and set; and the paper's beside them.
 
 The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
 draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
@@ -10,14 +11,19 @@ missed a share of up to 1 - TAIL^(1/n).
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.judge import intervals
-from robustbench_coded.paper.shift.answers import Answers, SetFacts
+from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
+from robustbench_coded.paper.shift.corruptions import EXTRA, MAIN, SEVERITIES
+from robustbench_coded.reports.run.paper import printed, trainings
+from robustbench_coded.schema.case import Subject
+from robustbench_coded.schema.words import STANDARD
 
 FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
 DECIMALS = 12  # to which sums in another order agree
@@ -136,3 +142,115 @@ def _with_unseen(
         return mean, mean
     unseen = intervals.clopper_pearson(0, seen, intervals.TAIL)[1]
     return mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)
+
+
+# What the paper calls our collections, and what its figures are over. It does not say which version of
+# CIFAR-10.1.
+_PAPERS = {
+    "CIFAR-10-C (ours)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10-C (published)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10.1": ("CIFAR-10.1", ("v4", "v6")),
+    "CIFAR-10.2": ("CIFAR-10.2", ("test",)),
+    "ImageNet-R": ("ImageNet-R", ("test",)),
+}
+
+
+def table5() -> dict[str, Any]:
+    """Table 5 as printed, in percent."""
+    return printed("paper.shift")
+
+
+def papers_mean(collection: str, over: str, training: str | None) -> float | None:
+    """The paper's accuracy as a fraction; None where it has no such setting."""
+    table, overs = _PAPERS.get(collection, ("", ()))
+    if over not in overs or training not in table5()[table]:
+        return None
+    return round(table5()[table][training][0] / 100, 6)
+
+
+class Row(NamedTuple):
+    """One figure of one subject.
+
+    Attributes:
+        over: the set's name, or what the mean is over: ``mean of 15``, ``mean of 19``, ``severity 3`` ...
+        severity: None for a mean over severities, 0 where there is none.
+        figure: ``accuracy``, ``difference`` or ``corruption_error``; the last two are relative to the
+            baseline's standard inference.
+        paper: the paper's accuracy as a fraction, None without one.
+    """
+
+    subject: Subject
+    collection: str
+    over: str
+    severity: int | None
+    figure: str
+    estimate: ShiftEstimate
+    examples: int
+    sets: int
+    draws: int
+    paper: float | None = None
+
+    def as_data(self) -> dict[str, object]:
+        """One flat object, for ``--json``."""
+        figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
+        rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
+        return {**structs.asdict(self.subject), **rest, **figures}
+
+
+def rows_of(run: ShiftRun) -> list[Row]:
+    """All rows, by subject, collection and set."""
+    baseline = baseline_of(run)
+    training = trainings(run.manifest)
+    rows = []
+    for answers in run.answers:
+        subject = answers.subject
+        papers = training.get(subject.checkpoint) if subject.defence == STANDARD else None
+        for collection in run.collections:
+            sets = run.sets(collection)
+            draws = answers.right[sets[0]].shape[1]
+            groups: list[tuple[str, int | None, list[SetFacts]]] = [
+                *((facts.name, facts.severity, [facts]) for facts in sets),
+                *((over, None, chosen) for over, chosen in means_of(sets).items()),
+            ]
+            for over, severity, chosen in groups:
+                found: dict[str, ShiftEstimate | None] = {"accuracy": accuracy(answers, chosen)}
+                if baseline is not None and baseline is not answers and not severity:
+                    found["difference"] = difference(answers, baseline, chosen)
+                if baseline is not None and severity is None and over.startswith("mean"):
+                    found["corruption_error"] = corruption_error(answers, baseline, chosen)
+                for figure, estimate in found.items():
+                    if estimate is not None:
+                        paper = papers_mean(collection, over, papers) if figure == "accuracy" else None
+                        about = (subject, collection, over, severity, figure, estimate)
+                        rows.append(Row(*about, chosen[0].examples, len(chosen), draws, paper))
+    return rows
+
+
+def baseline_of(run: ShiftRun) -> Answers | None:
+    """The named checkpoint's standard inference."""
+    subject = Subject(run.facts.baseline, STANDARD, None, None)
+    return next((answers for answers in run.answers if answers.subject == subject), None)
+
+
+def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
+    """Groups for means: the corruptions that the mean corruption error is defined on, all of them,
+    each corruption, each severity. Parts that are not complete are called so."""
+    corrupted = [facts for facts in sets if facts.severity]
+    if not corrupted:
+        return {}
+    names = list(dict.fromkeys(facts.name for facts in corrupted))
+    main = [facts for facts in corrupted if facts.name in MAIN]
+    means = {}
+    if {*MAIN} <= {*names}:
+        means["mean of 15"] = main
+    if {*MAIN, *EXTRA} <= {*names}:
+        means["mean of 19"] = corrupted
+    elif len(names) != len(MAIN) or not main:
+        means[f"mean of {len(names)}"] = corrupted
+    for name in names if len({facts.severity for facts in corrupted}) > 1 else ():
+        means[name] = [facts for facts in corrupted if facts.name == name]
+    for severity in SEVERITIES:
+        chosen = [facts for facts in corrupted if facts.severity == severity]
+        if chosen and len(names) > 1:
+            means[f"severity {severity}"] = chosen
+    return means

@@ -1,22 +1,19 @@
-"""One evaluation under covariate shift, from options to a finished folder. Forward passes only.
-
-First the options, the sets that they choose, and the blocks of a clustered estimate.
-"""
+"""One evaluation under covariate shift, from options to a finished folder. Forward passes only."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import structs
 
-from robustbench_coded.data.dataset import Dataset, Images
-from robustbench_coded.data.named_sets import own_cache
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.planning.cases import planned_case
@@ -34,9 +31,9 @@ from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.images import facts_of
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, fixed_facts, folder_name, prepare
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.shift import answers, corruptions, report
-from robustbench_coded.paper.shift.images import WHERE, cached_sets, published_sets
-from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
+from robustbench_coded.paper.shift import answers, report
+from robustbench_coded.paper.shift.corruptions import CONSTANTS, SEVERITIES, corruptions_for
+from robustbench_coded.paper.shift.images import WHERE, SetBlocks, ShiftSet, corrupted_sets, published_sets
 from robustbench_coded.reports.run.paper import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
@@ -86,169 +83,88 @@ class ShiftConfig:
             raise InputError(f"--baseline {self.baseline}: no such checkpoint; given: {', '.join(names)}")
 
 
-# All sets one behind the other as a single data set, so that the engine evaluates them in one run.
-#
-#     block 0: the n images of the first set, filled up to whole batches; block 1: those of the second; ...
-#
-# Every block begins with a new batch: a batch never holds images of two sets, as it would in use. What fills
-# a block up is its own beginning, answered and never counted.
-
-
-class SetBlocks:
-    """The images of all blocks, by their place in the whole.
-
-    Args:
-        sets: the images of each block and the rows taken of them.
-        k: size of a batch.
-    """
-
-    def __init__(self, sets: Sequence[tuple[Images, np.ndarray]], k: int):
-        self._sets = tuple(sets)
-        self._starts = answers.block_starts([len(rows) for _, rows in sets], k)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (int(self._starts[-1]), *self._sets[0][0].shape[1:])
-
-    def __getitem__(self, places: np.ndarray, /) -> np.ndarray:
-        """Images [len(places), H, W, C] of these places."""
-        block = np.searchsorted(self._starts, places, side="right") - 1
-        stack = None
-        for number in np.unique(block):
-            here = block == number
-            images, rows = self._sets[number]
-            pixels = images[rows[(places[here] - self._starts[number]) % len(rows)]]
-            if stack is None:
-                stack = np.empty((len(places), *pixels.shape[1:]), dtype=pixels.dtype)
-            stack[here] = pixels
-        return np.empty((0, *self.shape[1:]), dtype=np.uint8) if stack is None else stack
-
-
-def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, like: Dataset) -> Dataset:
-    """The sets as one data set.
-
-    Raises:
-        InputError: sets of images of different shapes.
-    """
-    shapes = {shift.collection: tuple(shift.images.shape[1:]) for shift in sets}
-    if len(set(shapes.values())) > 1:
-        sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
-        raise InputError(f"the images have different shapes ({sizes}); evaluate them one after the other")
-    labels = [shift.labels[np.arange(-(-len(shift) // k) * k) % len(shift)] for shift in sets]
-    return Dataset(
-        name="+".join(dict.fromkeys(shift.collection for shift in sets)),
-        images=SetBlocks([(shift.images, shift.rows) for shift in sets], k),
-        scale=255.0,
-        labels=np.concatenate(labels).astype(np.int64),
-        classes=classes,
-        class_names=like.class_names,
-        source=f"{len(sets)} sets one behind the other",
-        outputs=like.outputs,
-    )
-
-
 AS_IT_IS = "imagenet-r"
 
 
-def chosen_sets(
-    config: ShiftConfig, listener: Listener | None = None
-) -> tuple[list[ShiftSet], Dataset, Dataset]:
+def chosen_sets(config: ShiftConfig, listener: Listener) -> tuple[list[ShiftSet], Dataset, Dataset]:
     """The sets of all ``--data``.
 
     Returns:
         sets: in the order in which they are evaluated.
-        data: all of them as one data set.
+        data: all of them one behind the other.
         reference: images that the checkpoints were made for, by which networks are recognised.
 
     Raises:
         InputError: unknown or missing data, images that can't be corrupted, sets that do not go together.
     """
+    options = config.evaluation
     sets: list[ShiftSet] = []
     like: Dataset | None = None
-    classes = 0
     for spec in config.data:
         kind, _, place = spec.partition(":")
-        if kind in WHERE and not place:
+        if kind not in WHERE:
+            like, loaded = _loaded(config, spec, listener)
+            sets += loaded
+        elif not place:
             raise InputError(f"--data {kind}: give its folder, {kind}:DIR, which holds {WHERE[kind]}")
-        if kind in WHERE:
-            options = config.evaluation
-            sets += published_sets(
-                kind, Path(place), config.corruptions or tuple(CONSTANTS), config.severities,
-                limit=options.limit, first=options.first, seed=options.seed,
-            )  # fmt: skip
-            classes = max(classes, 10)
-            continue
-        like, loaded = _loaded(config, spec, listener)
-        classes = max(classes, like.classes)
-        sets += loaded
+        else:
+            names = config.corruptions or tuple(CONSTANTS)
+            part: dict[str, Any] = {"limit": options.limit, "first": options.first, "seed": options.seed}
+            sets += published_sets(kind, Path(place), names, config.severities, **part)
     if like is not None and like.outputs is not None and len(config.data) > 1:
         raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
     keys = Counter((shift.collection, shift.name, shift.severity) for shift in sets)
     if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
         raise InputError(f"--data: {twice} is given twice")
-    k = config.evaluation.batch_size[0]
-    reference = like or _reference(config, sets, classes)
-    return sets, as_dataset(sets, k, classes=classes, like=reference), reference
+    shapes = {shift.collection: tuple(shift.images.shape[1:]) for shift in sets}
+    if len(set(shapes.values())) > 1:
+        sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
+        raise InputError(f"the images have different shapes ({sizes}); evaluate them one after the other")
+    reference = like or _reference(config, sets)
+    k = options.batch_size[0]
+    labels = [shift.labels[np.arange(-(-len(shift) // k) * k) % len(shift)] for shift in sets]
+    data = replace(
+        reference,
+        name="+".join(dict.fromkeys(shift.collection for shift in sets)),
+        images=SetBlocks(sets, k),
+        scale=255.0,
+        labels=np.concatenate(labels).astype(np.int64),
+        source=f"{len(sets)} sets one behind the other",
+        numbers=None,
+        notes=(),
+    )
+    return sets, data, reference
 
 
-def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Dataset:
+def _reference(config: ShiftConfig, sets: list[ShiftSet]) -> Dataset:
     """What the checkpoints were made for, beside published sets alone; else a natural set."""
     try:
         return load_data(_named(config), data_dir=config.evaluation.data_dir)
     except InputError:
         natural = [shift for shift in sets if not shift.severity]
-        if not natural and sets[0].collection.startswith("CIFAR"):
+        if not natural:
             raise
-    first = (natural or sets)[0]
-    images = SetBlocks([(first.images, first.rows)], 1)
-    return Dataset(first.collection, images, 255.0, first.labels, classes, (), "")
+    first = natural[0]
+    return Dataset(first.collection, SetBlocks([first], 1), 255.0, first.labels, 10, (), "")
 
 
-def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[Dataset, list[ShiftSet]]:
+def _loaded(config: ShiftConfig, spec: str, listener: Listener) -> tuple[Dataset, list[ShiftSet]]:
     """A data set that ``csrobust eval`` knows, and the sets made of it."""
     options = config.evaluation
     name = _named(config) if spec == "auto" else spec
     whole = load_data(name, data_dir=options.data_dir)
     part = evaluated(whole, options.limit, first=options.first, seed=options.seed)
-    numbers = np.arange(len(part)) if part.numbers is None else part.numbers
     if name.partition(":")[0] == AS_IT_IS:
-        return whole, [ShiftSet("ImageNet-R", "test", 0, part.images, np.arange(len(part)), part.labels)]
-    channels = whole.image_shape[0]
-    known = corruptions.corruptions_for(channels)
+        return whole, [ShiftSet("ImageNet-R", "test", 0, part.images, part.labels)]
+    known = corruptions_for(whole.image_shape[0])
     if missing := [name for name in config.corruptions if name not in known]:
         raise InputError(f"--corruptions {missing[0]}: the images of {name} are grey and have no colours")
     names = config.corruptions or known
-    wanted = [(name, severity) for name in names for severity in config.severities]
-    files = cached_sets(
-        _bytes(part),
-        numbers,
-        wanted,
-        seed=options.seed,
-        cache=own_cache(),
-        workers=options.workers or 1,
-        listener=listener,
-    )
-    title = _title(name, whole)
-    rows = np.arange(len(part))
-    made = [
-        ShiftSet(title, name, severity, StoredArray(path), rows, part.labels)
-        for (name, severity), path in sorted(files.items(), key=lambda pair: pair[0][0] != CLEAN)
-    ]
-    return whole, made
-
-
-def _bytes(data: Dataset) -> np.ndarray:
-    """All images as bytes [n, H, W, C]; those of other scales are rounded."""
-    images = data.images[np.arange(len(data))]
-    if data.scale == 255.0 and images.dtype == np.uint8:
-        return images
-    return np.round(images.astype(np.float64) * (255.0 / data.scale)).astype(np.uint8)
-
-
-def _title(name: str, data: Dataset) -> str:
-    if papers_set(name) == "cifar10" and data.classes == 10:
-        return "CIFAR-10-C (ours)"
-    return f"{Path(name.partition(':')[2] or name).stem.lower()}-C (ours)"
+    listener.preparing(f"making {len(names) * len(config.severities)} corrupted sets of {len(part)} images")
+    title = Path(name.partition(":")[2] or name).stem.lower()
+    if papers_set(name) == "cifar10" and whole.classes == 10:
+        title = "CIFAR-10"
+    return whole, corrupted_sets(f"{title}-C (ours)", part, names, config.severities, options.seed)
 
 
 def _named(config: ShiftConfig) -> str:
@@ -275,8 +191,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     """
     listener = listener or Listener()
     sets, data, reference = chosen_sets(config, listener)
-    options = config.evaluation
-    k = options.batch_size[0]
+    options, k = config.evaluation, config.evaluation.batch_size[0]
     facts = answers.ShiftFacts(
         sets=answers.facts_of(sets, k),
         k=k,
@@ -285,15 +200,17 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
         seed=options.seed,
         baseline=config.baseline or options.checkpoints[0][0],
     )
-    evaluation = _forward_only(options)
-    prepared = prepare(evaluation, InMemory(data=reference), say=listener.preparing)
+    # The engine gets the images as they are to be answered, and attacks nothing. Of the draws one is called a
+    # selection draw. Nothing is selected: both kinds are made alike and counted together.
+    forward_only = replace(
+        options, attacks=(), limit=None, first=False, draws=options.draws - 1, selection_draws=1
+    )
+    prepared = prepare(forward_only, InMemory(data=reference), say=listener.preparing)
     prepared = _on_other_images(prepared, data)
-    name = folder_name(prepared)
-    path = options.out or Path("reports") / f"shift-{name}"
-    with evaluate.opened_folder(
-        RunFolder(path, answers.SHIFT), listener, report.write_shift_report
-    ) as folder:
-        failures = _into(folder, config, evaluation, prepared, facts, listener)
+    path = options.out or Path("reports") / f"shift-{folder_name(prepared)}"
+    run_folder = RunFolder(path, answers.SHIFT)
+    with evaluate.opened_folder(run_folder, listener, report.write_shift_report) as folder:
+        failures = _into(folder, prepared, facts, listener)
     if failures:
         raise evaluate.IncompleteRun(path, failures)
     return path
@@ -321,54 +238,35 @@ def _on_other_images(prepared: PreparedEvaluation, data: Dataset) -> PreparedEva
     )
 
 
-def _forward_only(options: EvalConfig) -> EvalConfig:
-    """The engine's options: it gets the images as they are to be answered, and attacks nothing.
-
-    Of the draws one is called a selection draw. Nothing is selected: both kinds are made alike and counted
-    together.
-    """
-    return replace(
-        options,
-        attacks=(),
-        limit=None,
-        first=False,
-        draws=options.draws - 1,
-        selection_draws=1,
-    )
-
-
 def _into(
-    folder: RunFolder,
-    config: ShiftConfig,
-    evaluation: EvalConfig,
-    prepared: PreparedEvaluation,
-    facts: answers.ShiftFacts,
-    listener: Listener,
-) -> list:
-    if evaluation.overwrite:
+    folder: RunFolder, prepared: PreparedEvaluation, facts: answers.ShiftFacts, listener: Listener
+) -> list[UnitFailure]:
+    """Evaluates what the folder does not hold yet; the units that failed."""
+    if prepared.config.overwrite:
         folder.clear()
     old = _old(folder.path, facts)
     if old is not None:
         prepared = prepared.resumed_from(old)
-    unmoved = Perturbation(evaluation.norm, 0.0, evaluation.eps_space)
+    unmoved = Perturbation(prepared.config.norm, 0.0, prepared.config.eps_space)
     cases = [planned_case(subject, WHOLE_BATCH, words.CLEAN, unmoved) for subject in prepared.subjects]
     plan = plan_of(cases, prepared.maker().units, ())
     for text in prepared.notes:
         listener.note(text)
-    fresh = new_manifest(prepared, plan)
+    manifest = new_manifest(prepared, plan)
     if old is not None:
-        checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
+        checked_against(old, manifest.identity, prepared.setup.checkpoints, folder.path)
         code_going_on(old, prepared.code, folder.path, stopped=False)
-    before = set() if old is None else set(folder.committed(old.unit_ids)[0])
-    manifest = fresh if old is None else with_earlier(fresh, old, before)
+        manifest = with_earlier(manifest, old, set(folder.committed(old.unit_ids)[0]))
     folder.write_manifest(answers.as_data(facts, manifest))
-    done = Done(_usable(folder, manifest, listener.note))
-    store = PerturbationStore(folder.path)
+    metadata, damaged = folder.committed(manifest.unit_ids)
+    for unit, reason in damaged.items():
+        aside = folder.set_aside(unit).name
+        listener.note(f"{reason}; its unit is computed again (the file is now {aside})")
+    done, store = Done(metadata), PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
         run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
-    manifest = structs.replace(manifest, finished=True)
-    folder.write_manifest(answers.as_data(facts, manifest))
+    folder.write_manifest(answers.as_data(facts, structs.replace(manifest, finished=True)))
     report.write_shift_report(folder.path)
     return list(done.failures.values())
 
@@ -388,12 +286,3 @@ def _old(path: Path, facts: answers.ShiftFacts) -> RunManifest | None:
             "--overwrite"
         )
     return manifest
-
-
-def _usable(folder: RunFolder, manifest: RunManifest, note: Callable[[str], None]) -> dict[str, dict]:
-    """Metadata of the committed units; damaged files are set aside and computed again."""
-    metadata, damaged = folder.committed(manifest.unit_ids)
-    for unit, reason in damaged.items():
-        aside = folder.set_aside(unit)
-        note(f"{reason}; its unit is computed again (the file is now {aside.name})")
-    return metadata

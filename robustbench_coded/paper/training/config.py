@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from robustbench_coded.paper.training.recipes import (
     Share,
     build_recipe,
     checked,
+    option_names,
     recipe_name,
     recipe_options,
 )
@@ -143,34 +144,65 @@ class TrainConfig:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
-    """Reads a run: the fields of ``TrainConfig``, and a table ``[recipe]`` with a name and options.
+def settings_of(texts: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` as typed: numbers, true and false as TOML has them, ``1,2`` as several, else text.
+
+    Raises:
+        InputError: one without a key or a value.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not name or not value:
+            raise InputError(f"-o {text!r} is not KEY=VALUE; write -o epochs=30")
+        try:
+            values = tomllib.loads(f"v = [{value}]")["v"]
+        except tomllib.TOMLDecodeError:
+            values = [value]
+        settings[name] = tuple(values) if len(values) > 1 else values[0]
+    return settings
+
+
+def read_recipe(source: Path | str, **settings: Any) -> TrainConfig:
+    """A training by a TOML file or a recipe's name, with settings that come before those of the file.
 
     Args:
-        path: the TOML file.
-        overrides: fields that replace those of the file.
+        source: ``FILE.toml`` with fields of ``TrainConfig`` and a table ``[recipe]`` of a name and options;
+            or a name of ``RECIPES``.
+        settings: fields of ``TrainConfig``, or options of the recipe.
     Raises:
-        InputError: missing or malformed file, unknown fields, values out of range.
+        InputError: missing or malformed file, unknown settings, values out of range.
     """
+    values: dict[str, Any] = {"recipe": {"name": str(source)}}
+    where = f"recipe {source}"
+    if Path(source).suffix == ".toml":
+        values, where = {"recipe": {"name": "erm"}, **_read(Path(source))}, str(source)
+    recipe = values.pop("recipe")
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("name"), str):
+        raise InputError(f'{where}: [recipe] needs a name, for example name = "coded"')
+    name, options = recipe["name"], {key: value for key, value in recipe.items() if key != "name"}
+    known = {field.name for field in dataclasses.fields(TrainConfig)} - {"recipe"}
+    of_recipe = option_names(name)
+    for key, value in settings.items():
+        (options if key in of_recipe else values)[key] = value
+    for key in values:
+        if key not in known:
+            near = did_you_mean(key, {*known, *of_recipe})
+            raise InputError(
+                f"{where}: unknown entry {key!r}; {near}known: {', '.join(sorted({*known, *of_recipe}))}"
+            )
+    for key in ("arch", "data"):
+        if key not in values:
+            raise InputError(f"{where}: {key} is missing; give -o {key}=NAME")
+    return TrainConfig(**{**values, "recipe": build_recipe(name, options)})
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read ({error}); give a TOML file like those in recipes/"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not TOML ({error})") from error
-    recipe = values.pop("recipe", {"name": "erm"})
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("name"), str):
-        raise InputError(f'{path}: [recipe] needs a name, for example name = "coded"')
-    options = {key: value for key, value in recipe.items() if key != "name"}
-    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"recipe"}
-    for name in values:
-        if name not in fields:
-            known = f"{did_you_mean(name, fields)}known: {', '.join(sorted(fields))}"
-            raise InputError(f"{path}: unknown entry {name!r}; {known}")
-    for name in ("arch", "data"):
-        if name not in values and name not in overrides:
-            raise InputError(f"{path}: {name} is missing")
-    values["recipe"] = build_recipe(recipe["name"], options)
-    return TrainConfig(**{**values, **overrides})

@@ -1,10 +1,8 @@
-"""Records of epochs, and progress of a training at a terminal or in a log."""
+"""Records of epochs, and lines on standard error that say how far a training is."""
 
+import sys
 from time import monotonic
 from typing import NamedTuple
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 class EpochRow(NamedTuple):
@@ -24,14 +22,12 @@ class EpochRow(NamedTuple):
         return f"loss {self.loss:.3f}{held_out}"
 
 
-QUIET = 60  # seconds that a log may go without a line
+QUIET = 60  # seconds that may go without a line
 
 
-class ProgressBar:
-    """Writes to standard error.
-
-    A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch, or a step
-    of a long one, whenever ``QUIET`` seconds have passed since the last line.
+class Progress:
+    """Writes the last epoch of every run to standard error, so a run of seconds is one line, and before it an
+    epoch, or a step of a long one, whenever ``QUIET`` seconds have passed since the last line.
 
     Args:
         title: of the training.
@@ -40,58 +36,26 @@ class ProgressBar:
     """
 
     def __init__(self, title: str, unit: str = "epoch", *, quiet: bool = False):
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[at]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        self._console = Console(stderr=True, quiet=quiet)
-        self._progress = Progress(
-            *columns, console=self._console, disable=quiet or not self._console.is_terminal
-        )
-        self._title, self._unit = title, unit
-        self._task: TaskID | None = None
-        self._printed = self._began = 0.0  # when the last line was printed, and the epoch began
+        self._title, self._unit, self._quiet = title, unit, quiet
 
-    def start(self, epochs: int, steps: int, first_epoch: int) -> None:
-        """The run has ``epochs`` of ``steps`` each and starts at ``first_epoch`` (0 unless it goes on)."""
+    def start(self, epochs: int, steps: int) -> None:
+        """The run has ``epochs`` of ``steps`` each."""
         self._epochs, self._steps = epochs, steps
-        self._printed = self._began = monotonic()
-        self._progress.start()
-        total = (epochs - first_epoch) * steps
-        self._task = self._progress.add_task(self._title, total=total, at=self._at(first_epoch), figures="")
+        self._printed = self._began = monotonic()  # when the last line was written, and the epoch began
 
     def step(self, epoch: int, step: int) -> None:
         """A step is done; both count from 0."""
-        if self._task is not None:
-            self._progress.update(self._task, advance=1, at=self._at(epoch + 1))
         # The last step is followed by its epoch's line, and so are those of epochs that are short.
-        if step + 1 < self._steps and self._silent_since(max(self._printed, self._began)):
-            self._say(f"{self._at(epoch + 1)}, step {step + 1}/{self._steps}")
+        if step + 1 < self._steps and monotonic() - max(self._printed, self._began) >= QUIET:
+            self._say(epoch + 1, f"step {step + 1}/{self._steps}")
 
     def done(self, epoch: int, figures: str) -> None:
         """An epoch is done, counted from 1, and its state is on the disk."""
-        if self._task is not None:
-            self._progress.update(self._task, figures=figures)
         self._began = monotonic()
-        if self._silent_since(self._printed) or (epoch == self._epochs and not self._console.is_terminal):
-            self._say(f"{self._at(epoch)}, {figures}")
+        if monotonic() - self._printed >= QUIET or epoch == self._epochs:
+            self._say(epoch, figures)
 
-    def stop(self) -> None:
-        """The run is over, or was interrupted."""
-        if not self._progress.disable:  # older versions of rich print an empty line all the same
-            self._progress.stop()
-
-    def _at(self, epoch: int) -> str:
-        return f"{self._unit} {epoch}/{self._epochs}"
-
-    def _silent_since(self, moment: float) -> bool:
-        return not self._console.is_terminal and monotonic() - moment >= QUIET
-
-    def _say(self, line: str) -> None:
-        self._console.print(f"{self._title}: {line}", markup=False, highlight=False, soft_wrap=True)
+    def _say(self, epoch: int, what: str) -> None:
+        if not self._quiet:
+            print(f"{self._title}: {self._unit} {epoch}/{self._epochs}, {what}", file=sys.stderr, flush=True)
         self._printed = monotonic()

@@ -22,7 +22,7 @@ from robustbench_coded.paper.studies.over_seeds import load_state, save_state
 from robustbench_coded.paper.training import loader, save
 from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
 from robustbench_coded.paper.training.fresh import build
-from robustbench_coded.paper.training.listener import EpochRow, ProgressBar
+from robustbench_coded.paper.training.listener import EpochRow, Progress
 from robustbench_coded.paper.training.recipes import Moment
 from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks
 
@@ -68,7 +68,7 @@ class TrainResult:
     defended: save.Score | None = None
 
 
-def train(config: TrainConfig, out: Path, *, bar: ProgressBar | None = None) -> TrainResult:
+def train(config: TrainConfig, out: Path, *, bar: Progress | None = None) -> TrainResult:
     """Trains a network and writes it to ``out``, with what it is and how it was made.
 
     After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
@@ -85,7 +85,7 @@ def train(config: TrainConfig, out: Path, *, bar: ProgressBar | None = None) -> 
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
-    return _Run(config, out, device_named(config.device)).finish(bar or ProgressBar("", quiet=True))
+    return _Run(config, out, device_named(config.device)).finish(bar or Progress("", quiet=True))
 
 
 class Diverged(InputError):
@@ -146,7 +146,7 @@ class _Run:
         defended.require_gradients(self.data.classes, self.data.image_shape)
         return defended
 
-    def finish(self, bar: ProgressBar) -> TrainResult:
+    def finish(self, bar: Progress) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
         path = save.state_path(self.out)
         before = load_state(path, self.config.fingerprint())
@@ -155,20 +155,17 @@ class _Run:
             self.stages.network.load_state_dict(state.weights)
             self.optimizer.load_state_dict(state.optimizer)
         epochs = self.config.total_epochs
-        bar.start(epochs, self.steps, state.epoch)
-        try:
-            for epoch in range(state.epoch, epochs):
-                row = self._epoch(epoch, bar)
-                self._record(state, row)
-                save_state(path, self.config.fingerprint(), vars(state))
-                bar.done(row.epoch, row.figures)
-        finally:
-            bar.stop()
+        bar.start(epochs, self.steps)
+        for epoch in range(state.epoch, epochs):
+            row = self._epoch(epoch, bar)
+            self._record(state, row)
+            save_state(path, self.config.fingerprint(), vars(state))
+            bar.done(row.epoch, row.figures)
         result = self._write(state)
         path.unlink(missing_ok=True)
         return result
 
-    def _epoch(self, epoch: int, bar: ProgressBar) -> EpochRow:
+    def _epoch(self, epoch: int, bar: Progress) -> EpochRow:
         config, begin = self.config, time.monotonic()
         moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch))
         seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch))
@@ -279,11 +276,6 @@ class SeededRun(NamedTuple):
     test: save.Score
 
 
-def seed_path(out: Path, seed: int) -> Path:
-    """``FILE-seed0.safetensors`` and so on."""
-    return out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
-
-
 def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = True) -> list[SeededRun]:
     """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
 
@@ -292,18 +284,25 @@ def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = Tru
 
     Args:
         config: the run with the first seed.
-        out: the file that :func:`seed_path` names the checkpoints after.
+        out: the file of a single run; several write ``FILE-seed0.safetensors`` and so on.
         seeds: how many, at least 1.
         quiet: whether nothing is shown.
     Raises:
-        InputError: as `train`, or a checkpoint made otherwise is there.
+        InputError: as `train`, or a checkpoint made otherwise is there: hours of work are not to be lost to
+            a name that was used twice.
     """
-    configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
-    # All names are checked first: a name that is taken must not surface after hours of training.
-    paths = [seed_path(out, each.seed) for each in configs]
-    done = [save.score_if_done(path, each) for path, each in zip(paths, configs)]
-    runs = []
-    for each, path, score in zip(configs, paths, done, strict=True):
-        score = score or train(each, path, bar=ProgressBar(path.stem, quiet=quiet)).test
-        runs.append(SeededRun(path, each.seed, score))
-    return runs
+    planned = []
+    for seed in range(config.seed, config.seed + seeds):
+        path = out if seeds == 1 else out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
+        each = dataclasses.replace(config, seed=seed)
+        score = save.finished_score(path, each)
+        if path.exists() and score is None:  # said of all names first, and not after hours of training
+            raise InputError(
+                f"--out: {path} is there already and was made with other settings; "
+                "give another name, or remove the file"
+            )
+        planned.append((each, path, score))
+    return [
+        SeededRun(path, each.seed, score or train(each, path, bar=Progress(path.stem, quiet=quiet)).test)
+        for each, path, score in planned
+    ]

@@ -309,13 +309,26 @@ def checked(what: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name not in hints:
             raise InputError(f"{what} has no option {name!r}; it has {', '.join(hints) or 'none'}")
+        several = get_origin(hints[name]) is tuple and isinstance(value, int)  # one of them, as it is typed
         try:
-            settings[name] = msgspec.convert(value, hints[name])
+            settings[name] = msgspec.convert((value,) if several else value, hints[name])
         except msgspec.ValidationError as error:
             choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
             more = f"; give {', '.join(map(str, choices))}" if choices else ""
             raise InputError(f"{what}: {name} = {value!r}: {str(error).lower()}{more}") from error
     return settings
+
+
+def option_names(name: str) -> set[str]:
+    """The names of a recipe's options.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        known = f"{did_you_mean(name, RECIPES)}known: {', '.join(RECIPES)}"
+        raise InputError(f"unknown recipe {name!r}; {known}")
+    return {field.name for field in dataclasses.fields(RECIPES[name])}
 
 
 def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
@@ -324,9 +337,7 @@ def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
     Raises:
         InputError: unknown name, unknown option, or a value out of range.
     """
-    if name not in RECIPES:
-        known = f"{did_you_mean(name, RECIPES)}known: {', '.join(RECIPES)}"
-        raise InputError(f"unknown recipe {name!r}; {known}")
+    option_names(name)
     return RECIPES[name](**checked(f"recipe {name}", RECIPES[name], options or {}))
 
 

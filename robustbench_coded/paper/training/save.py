@@ -118,32 +118,12 @@ def finished_score(path: Path, config: TrainConfig) -> Score | None:
     """The score that a checkpoint made with exactly this configuration states; None where there is none."""
     if not path.is_file():
         return None
-    metadata = load_checkpoint(path).metadata
-    if metadata.get("fingerprint") != config.fingerprint():
-        return None
-    return Score(metadata["accuracy"], metadata["loss"])
-
-
-def score_if_done(path: Path, config: TrainConfig) -> Score | None:
-    """`finished_score`, for a training that is about to write ``path``: nothing else may lie there.
-
-    Hours of work in a checkpoint are not to be lost to a name that was used twice.
-
-    Raises:
-        InputError: ``path`` is a file that was made otherwise.
-    """
-    if not path.exists():
-        return None
     try:
-        score = finished_score(path, config)
-    except (InputError, KeyError):
-        score = None
-    if score is None:
-        raise InputError(
-            f"--out: {path} is there already and was made with other settings; "
-            "give another name, or remove the file"
-        )
-    return score
+        metadata = load_checkpoint(path).metadata
+    except InputError:  # a file of another kind
+        return None
+    made_so = metadata.get("fingerprint") == config.fingerprint()
+    return Score(metadata["accuracy"], metadata["loss"]) if made_so else None
 
 
 Weights = dict[str, Tensor]
@@ -215,11 +195,6 @@ def weights_to_start_from(
         if apart > SAME:
             raise InputError(
                 f"start {config.start}: its normalisation is {known}, the training images have mean "
-                f"{_rounded(mean)} and standard deviation {_rounded(deviation)}; start from a checkpoint "
-                "that was trained on them"
+                f"{mean} and deviation {deviation}; start from a checkpoint that was trained on them"
             )
     return checkpoint.network.state_dict()
-
-
-def _rounded(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:.4f}" for value in values)

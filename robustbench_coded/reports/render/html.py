@@ -12,7 +12,6 @@ from markupsafe import Markup, escape
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run import examples
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import CONTROLS, VerdictName
@@ -20,7 +19,7 @@ from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 def html_report(report: Report) -> str:
     """A whole report in one file."""
-    return page("report.html.j2", title=f"csrobust report: {report.title}", report=report)
+    return page("report.html.j2", title=f"{report.title} (csrobust)", report=report)
 
 
 def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
@@ -66,7 +65,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": formatting.percent,
-        "answers": examples.answer_text,
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
         "interval": _interval,
         "difference": formatting.difference_text,
@@ -74,7 +72,6 @@ def _environment() -> Environment:
         "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
         "data_uri": lambda figure: _uri(figure.svg, "image/svg+xml"),
-        "png_uri": lambda png: _uri(png, "image/png"),
         "chip": _chip,
         "with_joints": _with_joints,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
@@ -106,9 +103,9 @@ def _uri(content: bytes, kind: str) -> str:
 def _chip(text: str) -> Markup:
     """The text, with the verdict that it opens with as a coloured label; intervals stay whole."""
     for verdict in VerdictName:
-        if text == verdict or text.startswith(f"{verdict}:"):
+        if text == verdict or text.startswith((f"{verdict}:", f"{verdict} (")):
             mark = Markup('<span class="chip {}">{}</span>').format(verdict.replace(" ", "-"), verdict)
-            return mark + _whole_intervals(text[len(verdict) + 1 :])
+            return mark + _whole_intervals(text[len(verdict) :].removeprefix(":"))
     return _whole_intervals(text)
 
 

@@ -1,4 +1,4 @@
-"""report.md and comparison.md, for a repository, and details.md, for those who check it."""
+"""report.md and comparison.md, for a repository."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,6 @@ from robustbench_coded.reports.render.sections import (
     Facts,
     Figures,
     Legend,
-    PictureGrid,
     Report,
     Section,
 )
@@ -31,30 +30,15 @@ def markdown_report(report: Report) -> str:
         parts += [] if section.detail else _section(section)
     titles = [section.title for section in report.sections if section.detail]
     listed = markdown(formatting.series([f"{title[:1].lower()}{title[1:]}" for title in titles]))
-    parts += ["## Details", f"[details.md](details.md) contains {listed}."]
+    parts.append(f"report.html has, besides, {listed}; summary.csv has all rows, verdicts.csv all reasons.")
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def markdown_details(report: Report) -> str:
-    """Sections that `markdown_report` leaves out."""
-    return plain_details(report.title, report.sections)
 
 
 def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
     """A report that is no evaluation's."""
     parts = [f"# {markdown(title)}", *[markdown(line) for line in opening]]
     for section in sections:
-        parts += [] if section.detail else _section(section)
-    if any(section.detail for section in sections):
-        parts.append("[details.md](details.md) has the rest.")
-    return "\n\n".join(parts) + "\n"
-
-
-def plain_details(title: str, sections: Sequence[Section]) -> str:
-    """Sections that `plain_markdown` leaves out."""
-    parts = [f"# {markdown(title)}: details", "The answer is in [report.md](report.md)."]
-    for section in sections:
-        parts += _section(section) if section.detail else []
+        parts += _section(section)
     return "\n\n".join(parts) + "\n"
 
 
@@ -105,8 +89,6 @@ def _block(block: Block) -> list[str]:
                     f"**{markdown(figure.title)}.** {markdown(figure.caption)}",
                 )
             ]
-        case PictureGrid():
-            return ["The pictures are in report.html."]
         case Table():
             return [markdown_table(block)]
         case formatting.TextTable():

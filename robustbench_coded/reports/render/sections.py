@@ -10,6 +10,7 @@ from robustbench_coded.reports.run import examples, findings, methodology, text_
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
+from robustbench_coded.schema.words import VerdictName
 
 ACCURACY_LEGEND = (
     "Accuracies are in percent, on fresh draws unless the attacker knows the draw, with 95% intervals. "
@@ -18,7 +19,7 @@ ACCURACY_LEGEND = (
 )
 EMPTY_LEGEND = (
     "Blank cells: the attack does not apply (it requires randomness, a base model or co-batched inputs) or "
-    "did not run. Attacks that did not run are listed in the notes."
+    "did not run."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -28,7 +29,6 @@ ROWS_LEGEND = (
     "Images forward and backward through the network per scored example; seconds, images per second and "
     "memory are in timings.csv."
 )
-PICTURES_LEGEND = "Clean image, perturbation scaled to its largest change, perturbed image."
 
 
 class Legend(NamedTuple):
@@ -61,13 +61,7 @@ class Figures(NamedTuple):
     figures: tuple[Drawing, ...]
 
 
-class PictureGrid(NamedTuple):
-    """Examples, each with a PNG of its images."""
-
-    pictures: tuple[tuple[examples.WorstExample, bytes], ...]
-
-
-Block = Legend | Bullets | Facts | Commands | Figures | PictureGrid | Table | TextTable
+Block = Legend | Bullets | Facts | Commands | Figures | Table | TextTable
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class Section:
     Attributes:
         id: what a link calls it, unique in its report but for tables of accuracies.
         blocks: what stands in it, in its order.
-        detail: whether it is for those who check: folded in report.html, and in details.md.
+        detail: whether it is for those who check: folded in report.html, and nowhere else.
     """
 
     id: str
@@ -107,24 +101,21 @@ def report_of(
     opening: Opening,
     figures: Sequence[Drawing] = (),
     worst: Sequence[examples.WorstExample] = (),
-    pictures: Sequence[bytes | None] = (),
     title: str = "",
 ) -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
-        worst: the examples that fell furthest, and a PNG for each; None if its images were not stored.
+        worst: the examples that fell furthest.
         title: in place of the folder's name.
     """
     kinds = kinds_text({row.interval_kind for row in run.rows})
-    shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
         *_answers(run, marked=bool(opening.certainty)),
         *_details(run, [figure for figure in figures if figure.name != "answer"]),
         _section(
             "worst",
             "Examples with the largest drop in margin",
-            *((Legend(PICTURES_LEGEND), PictureGrid(shown)) if shown else ()),  # type: ignore[arg-type]
             text_tables.worst_text_table(worst),
             detail=True,
         ),
@@ -136,7 +127,7 @@ def report_of(
         ),
     ]
     return Report(
-        title=title or f"Robust accuracy ({run.name})",
+        title=title or opening.title,
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
@@ -156,8 +147,14 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
+    asked = [j for j in run.judgements if j.verdict.name in _ASKS]
+    yield _section("why", "Reasons for positive and open verdicts", text_tables.reason_text_table(asked))
+    yield _section("checks", "Their checks", text_tables.check_text_table(asked))
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
+    yield _section("notes", "Notes", Bullets(methodology.notes_of(run.manifest)))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
+    has_paper = any(table.has_paper for table in tables_of(run))
+    yield _section("measured", "Methods", Facts(tuple(methodology.methods_of(run, paper=has_paper))))
     commands = tuple(findings.commands_of(run))
     order = [Legend("The first command started this run. Later commands resumed or extended it.")]
     yield _section("again", "Reproduce", Commands(commands), *(order if len(commands) > 1 else []))
@@ -165,17 +162,11 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
 
 def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     """What those look up who check the answer."""
-    judgements, tables = run.judgements, tables_of(run)
-    facts = methodology.methodology_of(run, paper=any(table.has_paper for table in tables))
-    parts: list[tuple[str, str, tuple[Block, ...]]] = [
-        ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
-        ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
-        ("measured", "Methods", (Facts(tuple(facts)),)),
-        ("notes", "Notes", (Bullets(methodology.notes_of(run.manifest)),)),
-        ("checks", "Checks", (text_tables.check_text_table(judgements),)),
-    ]
-    for name, title, blocks in parts:
-        yield _section(name, title, *blocks, detail=True)
+    for name, title, facts in (
+        ("terms", "Terms", methodology.terms_of(run)),
+        ("attacks", "Attacks and networks", methodology.details_of(run)),
+    ):
+        yield _section(name, title, Facts(tuple(facts)), detail=True)
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
 
 
@@ -200,7 +191,8 @@ def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Sec
 
 
 # Said even where they are empty: that there is none is an answer, too.
-_ALWAYS = ("verdicts", "why", "checks", "cost")
+_ALWAYS = ("verdicts", "cost")
+_ASKS = (VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED)  # verdicts that somebody has to check
 
 
 def _filled(block: Block) -> bool:

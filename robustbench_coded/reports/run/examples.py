@@ -1,18 +1,11 @@
-"""Single examples of a run: those that fell furthest, with their pictures, and what every defence answered
-to one of them.
-"""
+"""Single examples of a run: those that fell furthest, and what every defence answered to one of them."""
 
-import io
-import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import image
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
@@ -20,41 +13,8 @@ from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.tables import main_perturbation
 from robustbench_coded.reports.text import formatting
-from robustbench_coded.runs.pictures import Image, read_picture
 from robustbench_coded.schema.case import WHOLE_BATCH, Case
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
-
-FOLDER = "pictures"
-GAP = 2  # pixels between pictures
-_UNIT = re.compile(r"[0-9a-f]{20}")
-
-
-def picture_file(run: Path, units: list[str], example: int) -> tuple[Path, Image, Image] | None:
-    """The file of one of the units that holds the example, its clean and its perturbed image."""
-    for unit in units:
-        path = run / FOLDER / f"{unit}.safetensors"
-        pair = read_picture(path, example) if _UNIT.fullmatch(unit) and path.is_file() else None
-        if pair is not None:
-            return path, *pair
-    return None
-
-
-def triptych(clean: Image, perturbed: Image) -> bytes:
-    """A PNG: clean image, perturbation around grey with its largest change at full scale, perturbed image.
-
-    Args:
-        clean, perturbed: of one shape.
-    """
-    change = perturbed.astype(np.float32) - clean
-    largest = max(float(np.abs(change).max()), 1.0)
-    shown = np.rint(127.5 + 127.5 * change / largest).astype(np.uint8)
-    gap = np.full((3, clean.shape[1], GAP), 255, dtype=np.uint8)
-    colour = [np.broadcast_to(part, (3, *part.shape[1:])) for part in (clean, shown, perturbed)]
-    joined = np.concatenate([colour[0], gap, colour[1], gap, colour[2]], axis=2)
-    buffer = io.BytesIO()
-    image.imsave(buffer, joined.transpose(1, 2, 0), format="png", metadata={"Software": ""})
-    return buffer.getvalue()
-
 
 COUNT = 12
 
@@ -130,21 +90,6 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
         for i in order
         if fell[i] > 0
     ]
-
-
-def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
-    """A PNG each: clean image, perturbation and perturbed image; None if none was stored."""
-    pictures = (picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples)
-    return [None if picture is None else triptych(*picture[1:]) for picture in pictures]
-
-
-def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
-    """Removes pictures of units none of which is shown: while a run goes on, it is unknown which will be."""
-    pictures = [picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples]
-    shown = {picture[0] for picture in pictures if picture is not None}
-    for path in (run.path / FOLDER).glob("*.safetensors"):
-        if path not in shown:
-            path.unlink()
 
 
 def answer_text(answered: dict[int, int]) -> str:

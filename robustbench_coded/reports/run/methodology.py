@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.attack import LEVELS, SLOTS
+from attacks.attack import LEVELS
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
@@ -80,8 +80,8 @@ def limits_of(run: Run) -> list[str]:
     ]
 
 
-def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
-    """Everything that decides the numbers of a run.
+def methods_of(run: Run, *, paper: bool) -> list[Fact]:
+    """How the numbers of a run came about, but for each attack and network (`details_of`).
 
     Args:
         paper: whether the tables show numbers of the paper.
@@ -92,11 +92,9 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
         ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
-        ("Recognition", map(_recognition, manifest.checkpoints)),
         ("Protocol", [_protocol(manifest)]),
         ("Examples", [_examples(rows)]),
         ("Perturbation budget", _perturbations(rows)),
-        ("Attack", _attacks(rows)),
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
         ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
@@ -116,6 +114,12 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 
 
+def details_of(run: Run) -> list[Fact]:
+    """How each network was recognised, and what each attack does."""
+    networks = [Fact("Recognition", text) for text in map(_recognition, run.manifest.checkpoints) if text]
+    return [*networks, *(Fact("Attack", text) for text in _attacks(run.rows))]
+
+
 _INTERVALS = (
     "95%, in brackets; the unit is the random batch where answers depend on the batch, else the image. "
     f"{kinds_text(tuple(IntervalKind))} A figure from disjoint batches alone, or of an attack that knows the "
@@ -128,7 +132,7 @@ _SCORED_AGAIN = (
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
-    "first misclassified iterate (--no-early-stop turns that off); elsewhere the last iterate counts."
+    "first misclassified iterate; elsewhere the last iterate counts."
 )
 
 
@@ -209,11 +213,9 @@ def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
 
 _SUBMITTED = {
     "": "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
-    "another one), submitted as they are: forward passes alone. +shrunk: scaled to that part of the length. "
-    "+bits=8: pixels rounded to multiples of 1/255 within eps. ensemble: of several attacks the worst by the "
-    "attacker's own draws.",
+    "another one), submitted as they are: forward passes alone. +bits=8: pixels rounded to multiples of "
+    "1/255 within eps. ensemble: of several attacks the worst by the attacker's own draws.",
     f"+{LEVELS}=": "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.",
-    f"+{SLOTS}=": "+slots=F: of each batch this share is perturbed, the other inputs are clean.",
 }
 
 

@@ -144,7 +144,7 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
         return None
     checks = [check for check in judgement.checks if check.failed or not wide]
     for step in merged_steps(check.next_step for check in checks if check.next_step is not None):
-        if step.attacks and not step.how:
+        if step.attacks:
             command = _command(run, ["--attacks", ",".join(step.attacks)])
             return NextCommand("Attacks that its checks require", command)
     return None

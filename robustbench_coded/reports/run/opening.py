@@ -16,6 +16,7 @@ from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
+from robustbench_coded.reports.run.paper import papers_set
 from robustbench_coded.reports.run.tables import lowest_of_papers
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
@@ -28,6 +29,7 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     kinds_text,
     percent,
+    perturbation_text,
     pixels,
     series,
     with_interval,
@@ -98,6 +100,7 @@ class Opening:
     """The first screen.
 
     Attributes:
+        title: what was evaluated, on which data, against which perturbations.
         question: empty if nothing was judged.
         answers: a sentence for each verdict.
         others: what attackers of other threat models reach.
@@ -108,6 +111,7 @@ class Opening:
         verdicts: the answers' verdicts by name, for labels beside the title.
     """
 
+    title: str
     question: str
     answers: tuple[Answer, ...]
     others: tuple[str, ...]
@@ -130,14 +134,16 @@ def opening_of(run: Run) -> Opening:
         threats = {str(judgement.case.threat) for judgement in unsettled[1]}
         following = following._replace(about=threats.pop() if len(threats) == 1 else "other attackers")
     if not judged:
-        return Opening("", (Answer(NO_VERDICT, ""),), (), "", following)
+        return Opening(f"Robust accuracy on {_data(run)}", "", (Answer(NO_VERDICT, ""),), (), "", following)
     subjects, networks = [j.subject for j in judged], {j.subject.checkpoint for j in judged}
     groups: dict[VerdictName, list[Judgement]] = {}
     for judgement in sorted(
         judged, key=lambda j: [other.verdict.name for other in judged].count(j.verdict.name)
     ):
         groups.setdefault(judgement.verdict.name, []).append(judgement)
+    budget = perturbation_text(judged[0].perturbation).removesuffix(" (pixel)")
     return Opening(
+        title=f"{_named(subjects)} on {_data(run)}: {budget}",
         question=_question(subjects, judged[0].perturbation, judged[0].verdict.claim),
         answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
         others=tuple(_others(run, judged)),
@@ -172,6 +178,12 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
         if judgement.perturbation == perturbation:
             by_subject.setdefault(judgement.subject, judgement)
     return [j for j in judged if by_subject.get(j.subject) is j]
+
+
+def _data(run: Run) -> str:
+    """What the data are called, without the way to them."""
+    name = run.manifest.data.name or "data in memory"
+    return papers_set(name) or re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
 
 
 def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
@@ -303,7 +315,7 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
 
 def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     """What the intervals are about."""
-    sizes = sorted({j.examples for j in judged if j.verdict.accuracy is not None})
+    sizes = sorted({j.examples for j in run.judgements if j.verdict.accuracy is not None})
     if not sizes:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
@@ -325,7 +337,7 @@ def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
 
 
 def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
-    """Three groups of bars; the paper's attacks have none where none of them ran."""
+    """Three groups of bars; plain FGSM and PGD have none where none of them ran."""
 
     def papers(j: Judgement) -> Interval | None:
         row = lowest_of_papers(run.rows, j.subject, j.perturbation)
@@ -333,7 +345,7 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
 
     figures = {
         "clean images": lambda j: j.verdict.clean,
-        "strongest attack\nin the RCI paper": papers,
+        "FGSM, PGD-10\nor PGD-100": papers,
         ALL_ATTACKS: lambda j: j.verdict.accuracy,
     }
     for label, of in figures.items():

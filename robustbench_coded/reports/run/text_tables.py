@@ -22,6 +22,7 @@ from robustbench_coded.reports.text.formatting import (
     percent,
     with_interval,
 )
+from robustbench_coded.schema.words import VerdictName
 
 VERDICT_LEGEND = "Percentages with pointwise 95% confidence intervals."
 GIVEN_UP = "Clean-accuracy cost (points)"
@@ -66,8 +67,13 @@ def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
 
 
 def check_text_table(judgements: Sequence[Judgement]) -> TextTable:
-    """A row per check, those first that did not pass."""
-    checks = sorted(((j, c) for j in judgements for c in j.checks), key=lambda pair: pair[1].passed)
+    """A row per check: of a positive verdict all, of any other those that did not pass."""
+    checks = [
+        (j, check)
+        for j in judgements
+        for check in j.checks
+        if j.verdict.name == VerdictName.NO_FAILURE_FOUND or not check.passed
+    ]
     columns: Columns[tuple[Judgement, Check]] = {
         **of_part(_JUDGED, itemgetter(0)),
         "Check": lambda pair: pair[1].name,

@@ -285,8 +285,8 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
     if attack.declared.plain and attack.init is None:
         parts.append("random start")
     smooth = "; smooth backward pass for operators that hide the gradient" if attack.relaxed else ""
-    averaged = attack.draws > 1 and attack.knows != "surrogate"
-    draws = f"{attack.draws} fresh draws averaged at each step" if averaged else _ESTIMATORS[attack.knows]
+    several = f"{attack.draws} fresh draws averaged at each step"
+    draws = several if attack.draws > 1 else _ESTIMATORS[attack.knows]
     return f"{', '.join(parts)}; {draws}{smooth}{options}"
 
 

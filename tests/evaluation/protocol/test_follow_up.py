@@ -55,18 +55,12 @@ SIZE = 8
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
     like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
     attacks = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
-    found = follow_ups_of(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), 1.0, like, [like])
+    found = follow_ups_of(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), like, [like])
     assert [row.attack for row in found] == expected
     # Where there are relaxed gradients alone, an attack follows those.
-    found = follow_ups_of(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), 1.0, like, [like])
+    found = follow_ups_of(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), like, [like])
     followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
     assert [row.attack for row in found] == followed[differentiable, relaxable]
-
-
-def test_a_check_may_ask_at_another_eps_which_is_not_judged():
-    like = case_of("pgd-10", **ALONE)
-    (found,) = follow_ups_of(OpenCheck(CheckName.FALLS_WITH_EPS, False, ("pgd-20",)), 1.0, like, [like])
-    assert (found.perturbation.eps, found.for_check) == (1.0, True)
 
 
 @pytest.mark.parametrize(("randomised", "batch_dependent"), [(False, False), (True, False), (True, True)])

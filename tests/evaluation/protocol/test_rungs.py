@@ -247,7 +247,7 @@ def test_a_claim_is_refuted_in_as_many_random_batches_as_it_takes_and_as_clean_i
     assert (needed > CLEAN_BATCHES) == (claimed == 0.105)  # either number decides
 
 
-KEPT = tuple(case("parts-60", subject) for subject in (STANDARD, RCI))
+KEPT = tuple(case("switch-20", subject) for subject in (STANDARD, RCI))
 
 
 def test_an_open_verdict_meets_everything_before_it_is_positive():
@@ -256,7 +256,7 @@ def test_an_open_verdict_meets_everything_before_it_is_positive():
     order = list(dict.fromkeys(rungs(evidence)))
     assert order == ["clean", "quick", "adaptive", SELF_TESTS, "cross-examination", POSITIVE, MORE]
     special, asked, crossed = [ran(step) for step in evidence.steps if step.rung == POSITIVE]
-    assert special == [("standard", "parts-60"), ("rci", "parts-60")]  # the base model meets the same
+    assert special == [("standard", "switch-20"), ("rci", "switch-20")]  # the base model meets the same
     assert asked == [("rci", "pgd-200")] and crossed == [("standard", "crossover-160")]
 
 

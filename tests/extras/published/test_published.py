@@ -12,11 +12,11 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.published import (
     activations,
-    against_queries,
     batch_adaptation,
     input_transformations,
     purification,
     self_ensemble,
+    smoothing,
 )
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED
 
@@ -269,11 +269,11 @@ def test_crossmax_lets_no_member_and_no_class_run_away():
 
 def test_noise_against_queries_has_the_stated_size():
     generator, a = torch.Generator().manual_seed(0), 3 * torch.randn(4, 2000)
-    noise = against_queries.noisy(a, generator) - a
-    assert noise.std() == pytest.approx(3 * against_queries.ON_FEATURES, rel=0.05)
-    defence = against_queries.RandomNoiseDefence(nn.Identity())
+    noise = smoothing.noisy(a, generator) - a
+    assert noise.std() == pytest.approx(3 * smoothing.ON_FEATURES, rel=0.05)
+    defence = smoothing.RandomNoiseDefence(nn.Identity())
     x = torch.rand(1, 1, 64, 64)
-    assert (defence.logits(x, 1) - x).std() == pytest.approx(against_queries.ON_INPUT, rel=0.05)
+    assert (defence.logits(x, 1) - x).std() == pytest.approx(smoothing.ON_INPUT, rel=0.05)
 
 
 def test_disputes_name_both_sides_and_stand_in_the_list_and_on_the_page():

@@ -22,7 +22,7 @@ PAPER = Path(__file__).parents[4] / "shared" / "paper-tables.toml"
 @pytest.fixture
 def cifar():
     """Settings like the paper's; nothing of it is run."""
-    settings = AblationSettings(base_config("preact-resnet18", "cifar10", schedule="paper"))
+    settings = AblationSettings(base_config(arch="preact-resnet18", data="cifar10", schedule="paper"))
     settings.__dict__["block_count"] = 5  # needs the data otherwise
     return settings
 

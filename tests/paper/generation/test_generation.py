@@ -22,7 +22,7 @@ from robustbench_coded.paper.generation.train import (
     train,
 )
 from robustbench_coded.paper.studies.over_seeds import Records
-from robustbench_coded.paper.training.listener import ProgressBar
+from robustbench_coded.paper.training.listener import Progress
 
 pytestmark = pytest.mark.long
 
@@ -105,7 +105,7 @@ def trained(folder, iterations, **more):
     def measure(images):
         return float(images.mean()), float(images.std())
 
-    return train(config, data, measure, folder, device=torch.device("cpu"), bar=ProgressBar("", quiet=True))
+    return train(config, data, measure, folder, device=torch.device("cpu"), bar=Progress("", quiet=True))
 
 
 def figures(points):

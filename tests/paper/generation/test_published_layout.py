@@ -83,8 +83,8 @@ def test_generators_of_64_pixels_are_measured_by_inception(celeba, weights, tmp_
     monkeypatch.setattr(FeatureExtractorInceptionV3, "INPUT_IMAGE_SIZE", 75)  # the least, for speed
     out = tmp_path / "gan"
     command = [
-        "paper", "gan", "--data", f"celeba:{celeba}", "--features", f"inception:{weights}", "--n", "8",
-        "--batch-size", "4", "--iterations", "1", "--samples", "100", "--seeds", "1", "--out", str(out),
+        "paper", "gan", "-o", f"data=celeba:{celeba}", "--features", f"inception:{weights}", "--n", "8",
+        "-o", "batch_size=4", "-o", "iterations=1", "-o", "samples=100", "--seeds", "1", "--out", str(out),
     ]  # fmt: skip
     assert main([*command, "--quiet"]) == 0, capsys.readouterr().err
     assert np.load(out / "coded-n8-seed0" / "samples.npy").shape[1:] == (3, 64, 64)

@@ -5,9 +5,16 @@ import pytest
 from scipy.ndimage import map_coordinates, zoom
 
 from robustbench_coded.paper.shift import corruptions, noise_and_blur
-from robustbench_coded.paper.shift.corruptions import corrupt, corruptions_for, edges, equalised
+from robustbench_coded.paper.shift.corruptions import (
+    CONSTANTS,
+    EXTRA,
+    MAIN,
+    corrupt,
+    corruptions_for,
+    edges,
+    equalised,
+)
 from robustbench_coded.paper.shift.noise_and_blur import as_pixels, bilinear
-from robustbench_coded.paper.shift.sets import CONSTANTS, EXTRA, MAIN
 
 COLOURS = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 DIGITS = np.random.RandomState(1).randint(0, 256, (6, 8, 8, 1)).astype(np.uint8)

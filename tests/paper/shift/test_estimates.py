@@ -6,8 +6,7 @@ from scipy.stats import ttest_rel
 
 from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.paper.shift.answers import Answers, SetFacts
-from robustbench_coded.paper.shift.estimates import accuracy, corruption_error, difference
-from robustbench_coded.paper.shift.tables import means_of
+from robustbench_coded.paper.shift.estimates import accuracy, corruption_error, difference, means_of
 from robustbench_coded.schema.case import Subject
 
 EXAMPLES, K = 200, 20

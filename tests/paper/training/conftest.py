@@ -24,10 +24,10 @@ class Interruption:
     """A bar that kills the run in the middle of an epoch, and counts."""
 
     def __init__(self, at=None):
-        self.at, self.steps, self.rows, self.ended = at, [], [], 0
+        self.at, self.steps, self.rows = at, [], []
 
-    def start(self, epochs, steps, first_epoch):
-        self.started = (epochs, steps, first_epoch)
+    def start(self, epochs, steps):
+        self.started = (epochs, steps)
 
     def step(self, epoch, step):
         self.steps.append((epoch, step))
@@ -36,6 +36,3 @@ class Interruption:
 
     def done(self, epoch, figures):
         self.rows.append(epoch)
-
-    def stop(self):
-        self.ended += 1

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.config import read_recipe
+from robustbench_coded.paper.training.config import read_recipe, settings_of
 from robustbench_coded.paper.training.recipes import CodedRecipe, recipe_name
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +48,6 @@ def test_cifar_recipes_have_the_papers_settings():
         ("arch = 'resnet20'\ndata = 'cifar10'\n[recipe]\nmu = 1", r"\[recipe\] needs a name"),
         ("arch = 'resnet20'\ndata = 'cifar10'\n[recipe]\nname = 'coded'\ngamma = 2", "has no option 'gamma'"),
         ("arch = 'resnet20'\ndata = 'cifar10'\nepochs = '30'", r"epochs = '30': expected `int"),
-        ("arch = 'resnet20'\ndata = 'cifar10'\nmilestones = 3", "milestones = 3: expected `array`"),
     ],
 )
 def test_wrong_recipe_files_are_refused(tmp_path, text, message):
@@ -59,9 +58,31 @@ def test_wrong_recipe_files_are_refused(tmp_path, text, message):
         read_recipe(tmp_path / "absent.toml")
 
 
-def test_overrides_replace_what_the_file_says(tmp_path):
+def test_settings_replace_what_the_file_says(tmp_path):
     (tmp_path / "r.toml").write_text(
         "arch = 'resnet20'\ndata = 'cifar10'\nseed = 3\n[recipe]\nname = 'mixup'\nalpha = 0.2"
     )
-    config = read_recipe(tmp_path / "r.toml", seed=4, epochs=2)
+    typed = settings_of(["seed=4", "epochs=2", "schedule=milestones", "milestones=1,3"])
+    config = read_recipe(tmp_path / "r.toml", **typed)
     assert (config.seed, config.total_epochs, config.recipe.alpha) == (4, 2, 0.2)
+    assert config.schedule == "milestones" and config.milestones == (1, 3)
+    assert read_recipe(tmp_path / "r.toml", alpha=0.5).recipe.alpha == 0.5
+
+
+def test_settings_are_those_of_the_training_or_of_the_recipe():
+    typed = settings_of(["arch=digits-cnn", "data=npz:a=b.npz", "blocks=0", "mu=1", "compile=true"])
+    config = read_recipe("coded", **typed)
+    assert config.data == "npz:a=b.npz" and config.compile is True
+    assert config.recipe == CodedRecipe(mu=1.0, blocks=(0,))
+    for text, message in (("mu", "not KEY=VALUE"), ("=1", "not KEY=VALUE")):
+        with pytest.raises(InputError, match=message):
+            settings_of([text])
+    for wrong, message in (
+        ({"epoch": 3}, "unknown entry 'epoch'; did you mean epochs"),
+        ({"alpha": 1}, "unknown entry 'alpha'"),  # an option of mixup
+        ({"blocks": "0+x"}, "blocks = '0.x'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_recipe("coded", arch="digits-cnn", data="digits", **wrong)
+    with pytest.raises(InputError, match="arch is missing"):
+        read_recipe("erm", data="digits")

@@ -25,7 +25,7 @@ def test_a_checkpoint_of_other_settings_is_not_overwritten(npz, tmp_path):
     settings = config(npz, epochs=1, seed=2)
     out = tmp_path / "a.safetensors"
     later = dataclasses.replace(settings, seed=settings.seed + 1)
-    train_seeds(later, out, 1)
+    train_seeds(later, tmp_path / "a-seed3.safetensors", 1)
     other = dataclasses.replace(settings, learning_rate=0.01)
     with pytest.raises(InputError, match=r"a-seed3\.safetensors is there already"):
         train_seeds(other, out, 2)

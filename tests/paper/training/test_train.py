@@ -28,10 +28,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(npz, tmp_path, recipe):
     killed = Interruption(at=(1, 3))
     with pytest.raises(KeyboardInterrupt):
         train(settings, tmp_path / "killed.safetensors", bar=killed)
-    assert not (tmp_path / "killed.safetensors").exists() and killed.ended == 1
+    assert not (tmp_path / "killed.safetensors").exists()
     resumed = Interruption()
     result = train(settings, tmp_path / "killed.safetensors", bar=resumed)
-    assert resumed.started == (3, 6, 1) and [row.epoch for row in result.history] == [1, 2, 3]
+    assert resumed.started == (3, 6) and [row.epoch for row in result.history] == [1, 2, 3]
     assert (tmp_path / "killed.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed.safetensors", "whole.safetensors"]
 

@@ -15,7 +15,14 @@ from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.ablations import run
 from robustbench_coded.paper.ablations.report import preamble, results_of, write_studies
-from robustbench_coded.paper.ablations.run import Bench, EpochRecord, Laboratory, Measurement
+from robustbench_coded.paper.ablations.run import (
+    AblationRecords,
+    EpochRecord,
+    Measurement,
+    accuracy,
+    make_missing,
+    seeded,
+)
 from robustbench_coded.paper.ablations.studies import (
     RCI,
     RCI_K,
@@ -55,17 +62,16 @@ def mu(settings, *values):
 def test_runs_are_shared_by_studies_and_never_made_twice(settings, tmp_path, trainings):
     order = dataclasses.replace(STUDIES["order"], inferences=(RCI_K,))
     planned = [mu(settings, "0.5", "1"), (order, order.points(settings, ["3"]))]
-    Laboratory(tmp_path, settings).study(planned)
+    make_missing(AblationRecords(tmp_path), settings, planned)
     # mu 0.5 is order 3; mu 1 and ERM are the other two; two seeds each, and the seeds one after the other.
     assert len(trainings) == 6 and [seed for _, seed in trainings] == [0] * 3 + [1] * 3
     first = (tmp_path / "measurements.csv").read_bytes()
-    again = Laboratory(tmp_path, settings)
-    again.study(planned)
+    make_missing(AblationRecords(tmp_path), settings, planned)
     assert len(trainings) == 6 and (tmp_path / "measurements.csv").read_bytes() == first
     # More seeds go on from there; other draws are another measurement of the same networks.
-    Laboratory(tmp_path, dataclasses.replace(settings, seeds=3)).study(planned)
+    make_missing(AblationRecords(tmp_path), dataclasses.replace(settings, seeds=3), planned)
     assert len(trainings) == 9
-    Laboratory(tmp_path, dataclasses.replace(settings, draws=3)).study(planned[:1])
+    make_missing(AblationRecords(tmp_path), dataclasses.replace(settings, draws=3), planned[:1])
     assert len(trainings) == 9
     rows = Records(tmp_path / "measurements.csv", Measurement).rows
     assert {row.draws for row in rows if row.inference == "RCI N=K"} == {2, 3}
@@ -76,22 +82,21 @@ def test_runs_are_shared_by_studies_and_never_made_twice(settings, tmp_path, tra
 
 def test_a_stopped_ablation_goes_on(settings, tmp_path, trainings, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    Laboratory(whole, settings).study([mu(settings, "0", "1")])
+    make_missing(AblationRecords(whole), settings, [mu(settings, "0", "1")])
     trainings.clear()
-    accuracy = Bench.accuracy
     calls = []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return accuracy(self, *arguments)
+        return accuracy(*arguments)
 
-    monkeypatch.setattr(Bench, "accuracy", interrupted)
+    monkeypatch.setattr(run, "accuracy", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Laboratory(stopped, settings).study([mu(settings, "0", "1")])
+        make_missing(AblationRecords(stopped), settings, [mu(settings, "0", "1")])
     assert len(trainings) == 2
-    Laboratory(stopped, settings).study([mu(settings, "0", "1")])
+    make_missing(AblationRecords(stopped), settings, [mu(settings, "0", "1")])
     # The second training had finished: its checkpoint is measured, not made again.
     assert len(trainings) == 4
     for name in ("measurements.csv", "history.csv"):
@@ -107,17 +112,17 @@ def test_a_run_that_diverges_is_a_result(settings, tmp_path, monkeypatch):
         return original(config, path, **more)
 
     monkeypatch.setattr(loop, "train", sometimes)
-    laboratory = Laboratory(tmp_path, settings)
+    records = AblationRecords(tmp_path)
     study, points = mu(settings, "0.5", "1")
-    laboratory.study([(study, points)])
+    make_missing(records, settings, [(study, points)])
     whole, half = (
         r
-        for r in results_of(study, points, laboratory)
+        for r in results_of(study, points, records, settings)
         if (r.inference.name, r.attack, r.figure) == ("standard", "clean", "accuracy")
     )
     assert (whole.seeds, whole.diverged) == (2, 0) and whole.deviation is not None
     assert (half.seeds, half.diverged, half.deviation) == (1, 1, None)
-    write_studies(laboratory, [(study, points)])
+    write_studies(records, settings, [(study, points)])
     assert "(1 of 2 diverged)" in (tmp_path / "report.md").read_text()
 
 
@@ -126,8 +131,11 @@ def test_rci_is_scored_on_the_streams_of_an_evaluation():
     data = load_data("digits").subset(np.arange(300))
     path = Path(__file__).parents[3] / "checkpoints" / "digits-erm.safetensors"
     model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
-    asked = AblationSettings(base_config("digits-cnn", "digits"), limit=300, draws=2, eps=0.1)
-    bench = Bench(model, data, asked, torch.device("cpu"))
+    asked = AblationSettings(base_config(arch="digits-cnn", data="digits"), limit=300, draws=2, eps=0.1)
+
+    def measured(inference, *attack):
+        return accuracy(model, data, asked, inference, *attack)
+
     from robustbench_coded.coding.codec import Codec
 
     right = 0
@@ -139,27 +147,27 @@ def test_rci_is_scored_on_the_streams_of_an_evaluation():
             perm = torch.randperm(128, generator=stream(0, batch, "scoring", draw))
             hits = codec.smoothed(x[None], model, perm[None])[0].argmax(1) == y
             right += int(hits[:scored].sum())
-    assert bench.accuracy(RCI_K) == right / 600
+    assert measured(RCI_K) == right / 600
     x, y = data.batch(range(300))
-    assert bench.accuracy(STANDARD) == pytest.approx((model(x).argmax(1) == y).float().mean().item())
-    assert bench.accuracy(STANDARD, "pgd-10") < 0.8 < bench.accuracy(RCI)
+    assert measured(STANDARD) == pytest.approx((model(x).argmax(1) == y).float().mean().item())
+    assert measured(STANDARD, "pgd-10") < 0.8 < measured(RCI)
     # RCI passes on nearly all of a transferred perturbation.
-    transferred = bench.accuracy(RCI, "transfer-pgd-20")
+    transferred = measured(RCI, "transfer-pgd-20")
     linear = Inference("RCI N=1.5K, order 1", "1.5K", {"order": 1}, ("transfer-pgd-20",))
-    assert transferred < bench.accuracy(RCI, "pgd-10") and bench.accuracy(linear, "transfer-pgd-20") < 0.8
+    assert transferred < measured(RCI, "pgd-10") and measured(linear, "transfer-pgd-20") < 0.8
 
 
 def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
-    laboratory = Laboratory(tmp_path, settings)
+    records = AblationRecords(tmp_path)
     recipe = STUDIES["recipe"]
     planned_mu = mu(settings, "0.5", "1")
     for planned in ([planned_mu], [(recipe, recipe.points(settings, ["erm"]))]):
-        laboratory.study(planned)
-        write_studies(laboratory, planned)
+        make_missing(records, settings, planned)
+        write_studies(records, settings, planned)
     rows = list(csv.DictReader((tmp_path / "mu.csv").open()))
     measured = [
         row.accuracy
-        for row in laboratory.measurements.rows
+        for row in records.measurements.rows
         if row.inference == "standard" and row.attack == "clean" and row.recipe == "coded"
     ]
     clean = [row for row in rows if row["inference"] == "standard" and row["attack"] == "clean"]
@@ -169,8 +177,8 @@ def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
     assert sum(means) / 2 == pytest.approx(sum(measured) / 4, abs=1e-5)
     first = [
         row.accuracy
-        for config in laboratory.seeded(planned_mu[1][0])
-        for row in laboratory.measurements.rows
+        for config in seeded(settings, planned_mu[1][0])
+        for row in records.measurements.rows
         if (row.run, row.inference, row.attack) == (run.run_id(config), "standard", "clean")
     ]
     assert float(clean[0]["deviation"]) == pytest.approx(statistics.stdev(first), rel=1e-4)

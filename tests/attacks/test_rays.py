@@ -1,17 +1,13 @@
-"""Attacks that see labels alone, on linear models, whose nearest wrong answers are known."""
+"""An attack that sees labels alone, on linear models, whose nearest wrong answers are known."""
 
 import math
 
 import pytest
 import torch
 
-from attacks.decisions import Decisions, inside, mistaken
 from attacks.estimators import FreshDraws
-from attacks.hopskipjump import HopSkipJump
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.rays import Rays
-
-BOTH = pytest.mark.parametrize("attack", [Rays, HopSkipJump])
+from attacks.rays import Rays, mistaken
 
 
 class LabelsOnly:
@@ -43,45 +39,38 @@ def standing(problem, attack, budget, estimator=None, **options):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("attack", "norm", "dual"),
-    [(Rays(800), "linf", 1), (HopSkipJump(2500), "l2", 2), (HopSkipJump(4000), "linf", 1)],
-)
-def test_finds_the_nearest_wrong_answer_of_a_linear_model(linear, attack, norm, dual):
+def test_finds_the_nearest_wrong_answer_of_a_linear_model(linear):
     problem = far_from_the_box(linear(batches=2, k=4, shape=(3, 4, 4)))
     # Each slot has the radius of its own boundary: 10% more in the first batch, 1% less in the second.
-    radius = torch.tensor([[1.1], [0.99]]) * problem.nearest(dual)
-    stands = standing(problem, attack, PerturbationBudget(norm, 1.0, eps_scale=radius))
+    radius = torch.tensor([[1.1], [0.99]]) * problem.nearest(1)
+    stands = standing(problem, Rays(800), PerturbationBudget("linf", 1.0, eps_scale=radius))
     assert not stands[0].any() and stands[1].all()
 
 
-@BOTH
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("noise", [0.0, 0.2])
-def test_labels_are_all_that_it_sees(linear, attack, norm, noise):
+def test_labels_are_all_that_it_sees(linear, norm, noise):
     problem = linear(batches=2, k=3, classes=4, noise=noise)
     budget = PerturbationBudget(norm, 0.1)
     results = [
-        attack(120).perturb(problem.x, problem.y, FreshDraws(oracle, draws=3), budget, problem.generators)
+        Rays(120).perturb(problem.x, problem.y, FreshDraws(oracle, draws=3), budget, problem.generators)
         for oracle in (problem.oracle, LabelsOnly(problem.oracle))
     ]
     assert torch.equal(*results)
 
 
-@BOTH
-def test_no_more_questions_than_steps_and_fewer_where_examples_are_left_alone(linear, attack):
+def test_no_more_questions_than_steps_and_fewer_where_examples_are_left_alone(linear):
     problem = linear(batches=2, k=8, classes=4)
     budget = PerturbationBudget("linf", 0.15)
     whole, early = FreshDraws(problem.oracle), FreshDraws(problem.oracle)
-    stands = standing(problem, attack(300), budget, whole)
+    stands = standing(problem, Rays(300), budget, whole)
     assert 280 * 16 < whole.forwards <= 300 * 16 and whole.backwards == 0
-    assert torch.equal(standing(problem, attack(300, early_stop=True), budget, early), stands)
+    assert torch.equal(standing(problem, Rays(300, early_stop=True), budget, early), stands)
     assert 0 < early.forwards < 0.7 * whole.forwards
 
 
-@BOTH
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear, attack, norm):
+def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear, norm):
     problem = linear(batches=2, k=4, noise=0.1, seed=3)
     problem.x = 0.35 + 0.3 * problem.x
     logits = problem.x.flatten(2) @ problem.oracle.weights.T
@@ -91,30 +80,14 @@ def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear
     gap = (logits[..., 1] - logits[..., 0]).abs().max()
     eps = 2 * float(gap / torch.linalg.vector_norm(normal, ord=1 if norm == "linf" else 2))
     estimator = FreshDraws(problem.oracle, draws=5)
-    x = attack(800).perturb(
-        problem.x, problem.y, estimator, PerturbationBudget(norm, eps), problem.generators
-    )
+    x = Rays(800).perturb(problem.x, problem.y, estimator, PerturbationBudget(norm, eps), problem.generators)
     unseen = [problem.oracle.draws(index) for index in range(10**6, 10**6 + 50)]
     shares = torch.stack([mistaken(problem.oracle.logits(x, draws), problem.y) for draws in unseen]).mean(0)
     assert shares.mean() > 0.9
     assert 795 * 40 <= estimator.forwards <= 800 * 40
 
 
-def test_the_better_of_boundary_and_edge_is_the_result(linear):
-    problem = far_from_the_box(linear(k=4, noise=0.5))
-    near = problem.x + 0.01 * problem.slope.sign()
-    decisions = Decisions(FreshDraws(problem.oracle, draws=9), problem.y, steps=0)
-    x = inside(decisions, PerturbationBudget("linf", 0.2), problem.x, near)
-    # The direction leads away from the right class, so further is better under every draw.
-    torch.testing.assert_close(
-        PerturbationBudget("linf", 0.2).around(problem.x).distance(x), torch.ones(1, 4).double()
-    )
-    steady = Decisions(FreshDraws(far_from_the_box(linear(k=4)).oracle), problem.y, steps=0)
-    torch.testing.assert_close(inside(steady, PerturbationBudget("linf", 0.2), problem.x, near), near)
-
-
-@BOTH
-def test_held_slots_stay_where_they_are(linear, attack):
+def test_held_slots_stay_where_they_are(linear):
     problem = linear(batches=2, k=3, mixing=1.0)
     eps_scale = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, torch.inf]])
     budget = PerturbationBudget("linf", 0.1, eps_scale=eps_scale)
@@ -125,7 +98,7 @@ def test_held_slots_stay_where_they_are(linear, attack):
             asked.append(x.clone())
             return self.oracle.logits(x, draws)
 
-    x = attack(60).perturb(
+    x = Rays(60).perturb(
         problem.x, problem.y, FreshDraws(Watched(problem.oracle)), budget, problem.generators
     )
     for points in (*asked, x):

@@ -1,24 +1,28 @@
-"""Sets one behind the other, the cache, and files that others published."""
+"""Sets one behind the other, corrupted here, and files that others published."""
 
 import pickle
 
 import numpy as np
 import pytest
 
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.shift import images as published
-from robustbench_coded.paper.shift.answers import block_starts
-from robustbench_coded.paper.shift.images import cached_sets, published_sets
-from robustbench_coded.paper.shift.run import SetBlocks
-from robustbench_coded.paper.shift.sets import StoredArray
+from robustbench_coded.paper.shift.images import (
+    SetBlocks,
+    ShiftSet,
+    block_starts,
+    corrupted_sets,
+    published_sets,
+)
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
 
 
-def test_blocks_begin_with_a_new_batch_and_are_filled_up_by_their_own_beginning(tmp_path):
-    np.save(tmp_path / "a.npy", IMAGES)
+def test_blocks_begin_with_a_new_batch_and_are_filled_up_by_their_own_beginning():
     other = 255 - IMAGES
-    blocks = SetBlocks([(StoredArray(tmp_path / "a.npy"), np.array([4, 3, 2])), (other, np.arange(5))], k=4)
+    sets = [ShiftSet("c", "a", 0, IMAGES[[4, 3, 2]], np.zeros(3)), ShiftSet("c", "b", 0, other, np.zeros(5))]
+    blocks = SetBlocks(sets, k=4)
     assert block_starts([3, 5], 4).tolist() == [0, 4, 12] and blocks.shape == (12, 8, 8, 1)
     places = np.array([11, 0, 3, 4, 9])
     expected = [other[2], IMAGES[4], IMAGES[4], other[0], other[0]]
@@ -26,18 +30,14 @@ def test_blocks_begin_with_a_new_batch_and_are_filled_up_by_their_own_beginning(
     assert (pickle.loads(pickle.dumps(blocks))[places] == blocks[places]).all()
 
 
-def test_a_cached_set_is_made_once_and_again_where_it_is_gone(tmp_path):
-    def made():
-        return cached_sets(IMAGES, np.arange(5), [("fog", 2)], seed=0, cache=tmp_path)["fog", 2]
-
-    path = made()
-    before = path.read_bytes()
-    stamp = path.stat().st_mtime_ns
-    assert made().stat().st_mtime_ns == stamp
-    path.unlink()
-    assert made().read_bytes() == before
-    other = cached_sets(IMAGES, np.arange(5) + 1, [("fog", 2)], seed=0, cache=tmp_path)["fog", 2]
-    assert other != path and other.read_bytes() != before
+def test_a_part_of_a_set_is_corrupted_as_within_the_whole():
+    data = Dataset("d", IMAGES // 16, 15.0, np.arange(5), 5, (), "")
+    whole = corrupted_sets("c", data, ["fog"], [2, 4], 0)
+    assert [(one.name, one.severity) for one in whole] == [("clean", 0), ("fog", 2), ("fog", 4)]
+    assert (whole[0].images == IMAGES // 16 * 17).all()
+    part = corrupted_sets("c", data.subset(np.array([3, 1])), ["fog"], [2], 0)[1]
+    assert (part.images == whole[1].images[[3, 1]]).all() and part.labels.tolist() == [3, 1]
+    assert (corrupted_sets("c", data, ["fog"], [2], 1)[1].images != whole[1].images).any()
 
 
 def test_published_files_are_read_by_severity_and_the_same_images_of_each(tmp_path, monkeypatch):
@@ -48,8 +48,8 @@ def test_published_files_are_read_by_severity_and_the_same_images_of_each(tmp_pa
     np.save(tmp_path / "labels.npy", np.arange(500) % 10)
     sets = published_sets("cifar10c", tmp_path, ("fog", "frost"), (1, 3), limit=20, first=False, seed=0)
     assert [(one.name, one.severity, len(one)) for one in sets] == [("fog", 1, 20), ("fog", 3, 20)]
-    assert (sets[0].rows == sets[1].rows).all() and (np.bincount(sets[0].labels) == 2).all()
-    assert [int(one.images[one.rows].max()) for one in sets] == [0, 3]
+    assert (sets[0].labels == sets[1].labels).all() and (np.bincount(sets[0].labels) == 2).all()
+    assert [int(one.images.max()) for one in sets] == [0, 3]
 
 
 @pytest.mark.parametrize(
