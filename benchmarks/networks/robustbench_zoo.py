@@ -35,8 +35,8 @@ from robustbench_coded.extras.libraries import robustbench as robustbench_librar
 from robustbench_coded.extras.libraries.robustbench_names import own_definitions
 from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.build import construct
 from robustbench_coded.models.candidates import networks_of
+from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 

@@ -1,17 +1,27 @@
-"""Candidates: architectures and normalisations that one file's weights fit, on labelled images.
+"""Candidates: architectures and normalisations that one file's weights fit, and what images say of each.
 
 A network that was trained adversarially often answers more images rightly behind a wrong normalisation, and
 is robust behind the right one alone. So labels order candidates for a person, and choose none.
+
+A batch-norm stores the mean and variance that each of its channels had in training. The right network,
+behind the right normalisation, reproduces these on images of the same data. A batch-norm sees only what comes
+before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
+from statistics import median
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from robustbench_coded.models.build import construct
+from robustbench_coded.data.augment import KINDS
+from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import PixelModel, multiplications
@@ -136,10 +146,6 @@ class Trials:
         image = self.images[:1].contiguous().to(self.device)
         return multiplications(self.checkpoint.network.to(self.device), image)
 
-    def model(self, candidate: Candidate) -> PixelModel:
-        """See :func:`model_of`."""
-        return model_of(self.checkpoint, candidate, self.device)
-
     def spread(self, count: int) -> Tensor:
         """At most so many of the images, evenly spread over all of them."""
         count = min(count, len(self.images))
@@ -164,8 +170,197 @@ class Trials:
         labels, rows = self.labels[:most], []
         for candidate in candidates:
             torch.manual_seed(0)  # networks that sample draw alike for every candidate
-            model = self.model(candidate)
+            model = model_of(self.checkpoint, candidate, self.device)
             pieces = self.images[:most].split(ANSWERED_AT_ONCE)
             answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
             rows.append(Labelled(candidate, torch.cat(answers) == labels))
         return rows
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """How far a network's batch-norms are from what they remember, in the order in which they are reached.
+
+    Attributes:
+        layers: names of the batch-norms.
+        divergences: of each layer, the mean over its channels of the symmetric divergence between Gaussians
+            of the stored and the measured mean and variance, in nats; 0 where they are equal.
+        images: how many it was measured on.
+    """
+
+    layers: tuple[str, ...]
+    divergences: tuple[float, ...]
+    images: int
+
+    @property
+    def median(self) -> float:
+        return median(self.divergences)
+
+    @property
+    def score(self) -> float:
+        """One number to compare candidates by: the square of the mean root, so that every layer counts.
+
+        A part that only the last layers see does not move the median.
+        """
+        return (sum(divergence**0.5 for divergence in self.divergences) / len(self.divergences)) ** 2
+
+    def departs_at(self, limit: float) -> str:
+        """The first layer beyond ``limit``; the furthest where none is."""
+        pairs = list(zip(self.layers, self.divergences, strict=True))
+        furthest = max(pairs, key=lambda pair: pair[1])[0]
+        return next((name for name, divergence in pairs if divergence > limit), furthest)
+
+
+def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
+    """The batch-norms that remember something.
+
+    A fresh layer does not, nor one folded into the convolution before it: means 0, variances all the same.
+    """
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, BatchNorm)
+        and module.running_mean is not None
+        and module.running_var is not None
+        and not (
+            bool((module.running_mean == 0).all())
+            and bool(((module.running_var - 1).abs() < 1e-3).all())
+            and bool((module.running_var == module.running_var[0]).all())
+        )
+    }
+
+
+class _Enough(Exception):
+    """What follows in a forward pass is of no use."""
+
+
+@torch.no_grad()
+def fingerprint(
+    model: Callable[[Tensor], Tensor],
+    norms: Mapping[str, BatchNorm],
+    images: Tensor,
+    layers: int | None = None,
+) -> Fingerprint:
+    """Sends images through a model and compares what its batch-norms see with what they remember.
+
+    Args:
+        model: pixels to logits, in eval mode.
+        norms: by name; some of its modules, which remember something.
+        images: [n, C, H, W] in [0, 1], n at least 1.
+        layers: stop after so many batch-norms; None for all.
+    """
+    names = {module: name for name, module in norms.items()}
+    moments: dict[str, list[Tensor]] = {}
+    batch: dict[str, list[Tensor]] = {}
+
+    def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        batch.setdefault(names[cast(BatchNorm, module)], []).append(_moments_of(inputs[0]))
+        if len(batch) == layers:
+            raise _Enough
+
+    handles = [module.register_forward_hook(see) for module in norms.values()]
+    try:
+        for piece in images.split(ANSWERED_AT_ONCE):
+            batch.clear()
+            with suppress(_Enough):
+                model(piece)
+            for name, uses in batch.items():  # one of them, unless a layer is used several times
+                moments.setdefault(name, []).append(torch.stack(uses).mean(0))
+    finally:
+        for handle in handles:
+            handle.remove()
+    divergences = [_divergence(norms[name], torch.cat(pieces).mean(0)) for name, pieces in moments.items()]
+    return Fingerprint(tuple(moments), tuple(divergences), len(images))
+
+
+def _moments_of(x: Tensor) -> Tensor:
+    """[images, 2, channels] first and second moments of activations [images, channels, ...]."""
+    x = x.float() if x.ndim > 2 else x[..., None].float()
+    pixels = tuple(range(2, x.ndim))
+    return torch.stack([x.mean(pixels), x.square().mean(pixels)], 1).cpu().double()
+
+
+def _divergence(norm: BatchNorm, moments: Tensor) -> float:
+    """The mean over the channels of the symmetric divergence between Gaussians of the stored and of the
+    measured mean and variance.
+
+    Args:
+        moments: [2, channels] of the first and second order.
+    """
+    mean, second = moments
+    # With what the layer divides by; it also keeps channels without any variance from deciding.
+    variance = (second - mean**2).clamp(min=0) + norm.eps
+    stored_mean = cast(Tensor, norm.running_mean).cpu().double()
+    stored_variance = cast(Tensor, norm.running_var).cpu().double() + norm.eps
+    ratio = stored_variance / variance
+    apart = (stored_mean - mean) ** 2 * (1 / variance + 1 / stored_variance)
+    per_channel = (ratio + 1 / ratio - 2 + apart) / 2
+    return float(per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean())
+
+
+@dataclass(frozen=True)
+class BatchNormEvidence:
+    """A candidate, and how far its batch-norms are from what they remember on one kind of training images."""
+
+    candidate: Candidate
+    kind: str
+    fingerprint: Fingerprint
+
+    @property
+    def score(self) -> float:
+        return self.fingerprint.score
+
+
+by_score = attrgetter("score")
+
+# Images for candidates by the first layer, for whole networks at first, and for those that stay close: the
+# last two as many as so many multiplications pay for.
+FIRST_IMAGES = (16, 64)
+FEW_IMAGES, FEW_MULTIPLICATIONS = (16, 64), 4e9
+FINAL_IMAGES, FINAL_MULTIPLICATIONS = (128, 1024), 20e9
+
+TAKEN, RIVALS = 16, 4  # candidates behind which whole networks are compared, and those with more images
+CLEARLY_WORSE = 4.0  # times as far as the nearest
+CHANCE = 0.3  # over the number of images: so far three times the right network is, because they are few
+
+
+def nearest(
+    trials: Trials, candidates: Sequence[Candidate], kept: Collection[Candidate]
+) -> list[BatchNormEvidence]:
+    """The candidates that are not clearly worse than another, each on the kind of training images that fits
+    it best, nearest first.
+
+    Args:
+        trials: of a checkpoint with trained batch-norms.
+        candidates: those that come into question.
+        kept: those that stay whatever comes closer.
+    """
+
+    def look(candidate: Candidate, kind: str, count: int, layers: int | None) -> BatchNormEvidence:
+        torch.manual_seed(0)
+        model = model_of(trials.checkpoint, candidate, trials.device)
+        images = KINDS[kind](trials.spread(count), torch.Generator().manual_seed(0)).to(trials.device)
+        seen = fingerprint(model, trained_batch_norms(model.network), images, layers)
+        return BatchNormEvidence(candidate, kind, seen)
+
+    few = trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS)
+    most = trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
+    ends = [(candidate, kind) for candidate in candidates for kind in KINDS]
+    stays = [end for end in ends if end[0] in kept]
+    for count in FIRST_IMAGES:
+        ends = [(one.candidate, one.kind) for one in closest([look(*end, count, 1) for end in ends])]
+    ends = ends[:TAKEN]
+    for count in (few, most):
+        looks = sorted((look(*end, count, None) for end in dict.fromkeys([*ends, *stays])), key=by_score)
+        best = sorted({one.candidate: one for one in reversed(looks)}.values(), key=by_score)
+        ends = [(one.candidate, one.kind) for one in closest(best)][:RIVALS]
+        stays = [(one.candidate, one.kind) for one in best if one.candidate in kept]
+    return best
+
+
+def closest(looks: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
+    """The nearest, nearest first, without what is clearly worse than the first, by chance or not."""
+    ordered = sorted(looks, key=by_score)
+    best = ordered[0]
+    limit = max(CLEARLY_WORSE * best.score, best.score + CHANCE / best.fingerprint.images)
+    return [one for one in ordered if one.score <= limit]

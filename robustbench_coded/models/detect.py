@@ -1,8 +1,13 @@
-"""Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
+"""Networks by the name of their architecture, and which one a state dict belongs to by names and shapes."""
 
+import importlib
+import inspect
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+
+import torch
+from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
@@ -10,7 +15,6 @@ from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.build import construct
 from robustbench_coded.models.refusal import (
     ONE_LOGIT,
     Refused,
@@ -20,6 +24,8 @@ from robustbench_coded.models.refusal import (
     compare,
     shapes_in,
 )
+
+ARCHITECTURES = "robustbench_coded.models.architectures"
 
 # Where the architectures here keep the layer that tells the classes; others have it last.
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
@@ -73,6 +79,45 @@ class Recognised:
     channels: int
     image_size: int | None
     notes: tuple[str, ...] = ()
+
+
+def construct(
+    arch: str,
+    classes: int,
+    in_channels: int = 3,
+    image_size: int | None = None,
+    *,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """The network without weights, on torch's meta device: for its names and shapes, or to load weights into.
+
+    Args:
+        arch: a name as in :data:`registry.MODELS`.
+        classes: number of classes, at least 2.
+        in_channels: channels of the image.
+        image_size: height and width in pixels, for architectures made for one size; others take any.
+        dropout: probability after the second batch-norm of each block.
+    Raises:
+        InputError: unknown name, or sizes that the architecture does not take.
+    """
+    architecture, parameters = registry.find(arch)
+    if classes < 2:
+        raise InputError(f"{arch}: expected at least 2 classes, got {classes}")
+    if architecture.takes_image_size:
+        if image_size is None:
+            raise InputError(f"{arch} is made for one image size; none was given")
+        parameters["image_size"] = image_size
+    module, _, name = architecture.constructor.partition(":")
+    constructor = getattr(importlib.import_module(f"{ARCHITECTURES}.{module}"), name)
+    if dropout and "dropout" not in inspect.signature(constructor).parameters:
+        raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
+    if dropout:
+        parameters["dropout"] = dropout
+    with torch.device("meta"):
+        try:
+            return constructor(classes=classes, in_channels=in_channels, **parameters)
+        except ValueError as error:
+            raise InputError(f"{arch}: {error}") from None
 
 
 @lru_cache(maxsize=64)
@@ -133,10 +178,11 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
-            notes = _notes(candidate, arch, difference)
-            return Recognised(
-                candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
-            )
+            note = f"{candidate}: all {difference.expected} weights have its names and shapes"
+            if arch is not None:
+                note = f"{candidate} was given, and all {difference.expected} weights fit it"
+            size = image_size or architecture.image_size
+            return Recognised(candidate, classes, channels, size, (note,))
         differences.append(difference)
     for pattern, said in ADVICE:
         if found := next((name for name in shapes if re.search(pattern, name)), None):
@@ -164,13 +210,3 @@ def _candidates(shapes: Shapes) -> list[str]:
     derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
     fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
     return list(dict.fromkeys([*derived, *fixed]))
-
-
-def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[str]:
-    if arch is not None:
-        return [f"{name} was given, and all {difference.expected} weights fit it"]
-    notes = [f"{name}: all {difference.expected} weights have its names and shapes"]
-    if stochastic := registry.find(name)[0].stochastic:
-        said = f"its activation is stochastic: {stochastic}; standard inference is a randomised defence"
-        notes.append(said)
-    return notes

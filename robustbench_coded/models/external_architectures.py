@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +142,9 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
         inner = {outer + name: tensor for name, tensor in weights.tensors.items()}
         off = f"{prefix!r} taken off every name" if prefix else ""
         for tensors in (stripped, inner):
-            yield tensors, off
-            for child in children[:4]:
-                before = {f"{child}.{name}": tensor for name, tensor in tensors.items()}
-                yield before, " and ".join(filter(None, (off, f"{child + '.'!r} put before it")))
+            for child in ("", *(f"{name}." for name in children[:4])):
+                said = filter(None, (off, child and f"{child!r} put before it"))
+                yield {child + name: tensor for name, tensor in tensors.items()}, " and ".join(said)
     for path, module in [("", network), *((f"{name}.", network.get_submodule(name)) for name in children)]:
         convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
         with suppress(Exception):  # made for one kind of file, it can fail on others in any way
@@ -172,43 +170,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
         return None
     unloaded = [info.get(kind) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
     return None if any(unloaded) else loaded.state_dict()
-
-
-def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
-    """Builds the user's network and puts the weights into it.
-
-    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
-    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
-    state is put back afterwards.
-
-    Args:
-        spec: ``package.module:function``.
-        weights: of the checkpoint.
-    Returns:
-        The network in float32, answering with logits (`in_memory.logits_of`), and whether it holds the
-        normalisation that the file stores.
-    Raises:
-        InputError: the function cannot be imported, fails, or returns no network.
-        Refused: the weights are not those of its network.
-    """
-    function = import_function(spec, "--arch")
-    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(spec)):
-        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
-        try:
-            network = _call(function, weights.tensors)
-        except Exception as error:  # the user's function can fail in any way
-            raise InputError(f"--arch {spec}: it raised {described(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
-    network = answering_logits(network.float().cpu())
-    for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
-        held.eval()
-    return network, fit(spec, network, weights).holds_normalisation
-
-
-def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Images [B, C, H, W] as vectors [B, C H W], for a network that takes those."""
-    return tuple(x.flatten(1) if isinstance(x, Tensor) and x.ndim == 4 else x for x in inputs)
 
 
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
@@ -239,12 +200,7 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
     if classes is not None and any(p.kind == p.VAR_KEYWORD for p in parameters.values()):
         with suppress(TypeError):  # timm's and torchvision's hand it on; others may not know it
             return function(num_classes=classes)
-    required = [
-        parameter
-        for parameter in parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    required = [p for p in parameters.values() if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD]
     return function(classes) if required else function()
 
 
@@ -278,64 +234,61 @@ SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says ho
 def own_network(
     arch: str, weights: state_dict.StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
 ) -> Assembled:
-    """A network of the user's own, which says itself which images it takes: those of the data come first."""
-    network, normalises_itself = load_user_defence(arch, weights)
+    """A network of the user's own, which says itself which images it takes: those of the data come first.
+
+    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
+    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
+    state is put back afterwards. The network answers with logits (`in_memory.logits_of`).
+
+    Args:
+        arch: ``package.module:function`` or ``some/where/file.py:function``.
+        weights: of the checkpoint.
+        metadata: what this project stored beside them.
+        image_shape: of the data, [C, H, W].
+    Raises:
+        InputError: the function cannot be imported, fails, or returns no network.
+        Refused: the weights are not those of its network, or it answers no such images.
+    """
+    function = import_function(arch, "--arch")
+    with torch.random.fork_rng(devices=[]), own_folders_first(*beside(arch)):
+        torch.manual_seed(0)  # what the weights do not overwrite is the same in every worker
+        try:
+            network = _call(function, weights.tensors)
+        except Exception as error:  # the user's function can fail in any way
+            raise InputError(f"--arch {arch}: it raised {described(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch {arch}: expected a torch.nn.Module, it returned a {type(network).__name__}")
+    network = answering_logits(network.float().cpu())
+    for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
+        held.eval()
+    normalises_itself = fit(arch, network, weights).holds_normalisation
     known = detect.channels_of(refusal.shapes_in(weights.tensors))
     given = [list(image_shape)] if image_shape else []
     colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
     guesses = [[channels, side, side] for channels in colours for side in SIDES]
-    if "image_shape" in metadata:
-        guesses = [metadata["image_shape"]]
-    shapes = [*given, *guesses]
-    answer = _first_answered(network, shapes)
-    if isinstance(answer, InputError) and (flat := _flat_shape(weights, image_shape)) is not None:
-        network.register_forward_pre_hook(in_rows_of_one)
-        vectors = _first_answered(network, [flat])
-        answer = answer if isinstance(vectors, InputError) else vectors
-    if isinstance(answer, InputError) and (image_shape or answer.__cause__ is None):
-        raise refusal.Refused(f"--arch {arch}: {answer}")
-    if isinstance(answer, InputError):  # it may take images of a size that is not among these
-        shape: Sequence[int] = shapes[0]
-        classes = metadata.get("classes") or classes_in(weights.tensors) or 0
+    tried = [*given, *([metadata["image_shape"]] if "image_shape" in metadata else guesses)]
+    failures: list[InputError] = []
+    for shape in tried:
+        try:
+            classes = classes_answered(network, shape)
+            break
+        except InputError as error:
+            failures.append(error)
     else:
-        shape, classes = answer
-    if image_shape and list(image_shape) != list(shape) and image_shape[0] == shape[0]:
-        why = _first_answered(network, [image_shape])
+        # An answer that is no logits says more than a failure on images that may be of another size.
+        why = min(failures, key=lambda error: error.__cause__ is not None)
+        if image_shape or why.__cause__ is None:
+            raise refusal.Refused(f"--arch {arch}: {why}")
+        shape, classes = tried[0], metadata.get("classes") or classes_in(weights.tensors) or 0
+    if given and shape != given[0] and shape[0] == given[0][0]:
         mend = f"it answers images {list(shape)}, choose such data with --data"
-        raise refusal.Refused(f"--arch {arch}: {why}; {mend}")
+        raise refusal.Refused(f"--arch {arch}: {failures[0]}; {mend}")
     if classes == 1:
         raise refusal.Refused(f"--arch {arch}: it answers one number for each image; {refusal.ONE_LOGIT}")
     if classes < 2:
         raise refusal.Refused(
-            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
-            "vectors with logits [n, classes], of two classes or more; return a module that does"
+            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side with "
+            "logits [n, classes], of two classes or more; return a module that does"
         )
     recognised = detect.Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
     return Assembled(recognised, network, weights, normalises_itself)
-
-
-def _first_answered(
-    network: nn.Module, shapes: Sequence[Sequence[int]]
-) -> tuple[Sequence[int], int] | InputError:
-    """The first shape of images [C, H, W] that a network answers, and its classes; else why it does not."""
-    failures: list[InputError] = []
-    for shape in shapes:
-        try:
-            return shape, classes_answered(network, shape)
-        except InputError as error:
-            failures.append(error)
-    # An answer that is no logits says more than a failure on images that may be of another size.
-    return min(failures, key=lambda error: error.__cause__ is not None)
-
-
-def _flat_shape(weights: state_dict.StateDict, image_shape: Sequence[int] | None) -> list[int] | None:
-    """The images [C, H, W] whose pixels are the vectors that a first linear layer takes: the data's, or
-    square ones."""
-    matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
-    if matrices and image_shape and prod(image_shape) == matrices[0][1]:
-        return list(image_shape)
-    for channels in (1, 3) if matrices else ():
-        side = isqrt(matrices[0][1] // channels)
-        if channels * side * side == matrices[0][1]:
-            return [channels, side, side]
-    return None

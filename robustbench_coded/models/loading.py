@@ -16,8 +16,7 @@ from robustbench_coded.models.archive import (
     read_metadata,
     stored_normalisation,
 )
-from robustbench_coded.models.build import construct
-from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.detect import Recognised, construct, recognise
 from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating

@@ -16,8 +16,16 @@ from torch import Tensor
 from attacks.accelerator import random_states_kept
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import stored_accuracy, stored_normalisation
-from robustbench_coded.models.batch_norms import BatchNormEvidence, nearest, trained_batch_norms
-from robustbench_coded.models.candidates import Candidate, Labelled, Trials, networks_of, unknown_parts
+from robustbench_coded.models.candidates import (
+    BatchNormEvidence,
+    Candidate,
+    Labelled,
+    Trials,
+    nearest,
+    networks_of,
+    trained_batch_norms,
+    unknown_parts,
+)
 from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
@@ -189,7 +197,7 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
         (architecture, "recognised" if recognised else checkpoint.normalisation_source),
         labelled,
         next((fit for fit in allowed if fit.candidate == chosen), None),
-        stored_accuracy(checkpoint.entries),
+        stored_accuracy(checkpoint.entries | checkpoint.metadata),
         (*warnings, *against),
         refusal,
         question,
@@ -262,7 +270,7 @@ def _better(trials: Trials, own: Labelled | None, others: Sequence[Candidate]) -
 
 def _contradicted(checkpoint: Checkpoint, own: Labelled, better: Sequence[Labelled]) -> list[str]:
     """Why labelled images do not confirm a candidate, a clause each."""
-    stated, clauses = stored_accuracy(checkpoint.entries), []
+    stated, clauses = stored_accuracy(checkpoint.entries | checkpoint.metadata), []
     if stated and own.accuracy < stated[1] - own.error - SHORTFALL:
         mend = next((row.candidate.flags for row in better), "another --arch, --normalize or --data")
         clauses.append(

@@ -88,12 +88,9 @@ STRANGERS = (
     (b"\x89HDF\r\n", f"a Keras or HDF5 file; only PyTorch's weights are read: {SERVED}"),
     (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
     (b"\x1f\x8b", "compressed with gzip; unpack it first"),
-    (b"\x89PNG", "a picture; --data takes folders of them"),
-    (b"\xff\xd8\xff", "a picture; --data takes folders of them"),
     (b"{", "text in JSON, as a server's answer; download the checkpoint itself"),
     (b"404", "a server's answer (not found); download the checkpoint itself"),
 )
-TAR = 257, b"ustar"  # where a tar archive says so
 
 
 def another_file(data: bytes) -> str:
@@ -109,8 +106,6 @@ def another_file(data: bytes) -> str:
     for beginning, what in STRANGERS:
         if data.startswith(beginning) or text.startswith(beginning):
             return what
-    if data[TAR[0] :].startswith(TAR[1]):
-        return "a tar archive; unpack it first"
     if data.startswith(b"\x80"):
         return f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}"
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model

@@ -1,6 +1,5 @@
 """Names of the architectures, and what they are. This does not import torch."""
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,6 @@ class Architecture:
         pattern: regular expression of further names; its groups are integer keyword arguments.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
-        stochastic: how its activation samples in every answer; None where nothing does.
         beside: end of the name of another published network whose weights have the same names and shapes;
             empty where none is known.
     """
@@ -34,7 +32,6 @@ class Architecture:
     pattern: str | None = None
     takes_image_size: bool = False
     image_size: int | None = None
-    stochastic: str | None = None
     beside: str = ""
 
 
@@ -95,7 +92,6 @@ _ARCHITECTURES = (
         "wide ResNet, stochastic winner-takes-all activations (arXiv 2112.02671); any lwta-wrn-DEPTH-WIDTH",
         "wide_resnet:LwtaWideResNet",
         pattern=r"lwta-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
-        stochastic="of channels 2i and 2i + 1 one survives at each pixel, drawn anew in every answer",
     ),
     *(
         Architecture(
@@ -183,9 +179,3 @@ def find(arch: str) -> tuple[Architecture, dict[str, Any]]:
         f"unknown architecture {arch!r}; closest: {', '.join(near)}; `csrobust list models` prints them "
         "all, and --arch file.py:build takes the network that a function of your own returns"
     )
-
-
-def inside(path: str) -> Any:
-    """``module:name`` of the package of architectures."""
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(f"robustbench_coded.models.architectures.{module}"), name)

@@ -2,13 +2,11 @@
 
 import tomllib
 from functools import cache
-from itertools import islice
 from pathlib import Path
 
 from robustbench_coded.errors import InputError, did_you_mean
 
 ENDINGS = (".pt", ".pth", ".th", ".safetensors")
-MOST_LISTED = 10_000  # files of a folder whose names are compared
 
 # The wheel holds a copy of checkpoints/ inside the package; a checkout has the folder itself.
 _HOMES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "checkpoints")
@@ -45,7 +43,7 @@ def present(named: str | Path) -> Path:
     checkpoint of that name.
 
     Raises:
-        InputError: there is none; a file beside it, or a shipped checkpoint, with a similar name is named.
+        InputError: there is none; a shipped checkpoint with a similar name is named.
     """
     try:
         path = split_entry(named)[0]
@@ -54,24 +52,13 @@ def present(named: str | Path) -> Path:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not exists:
-        near = did_you_mean(path.name, [*shipped(), *_files_beside(path)])
+        near = did_you_mean(path.name, shipped())
         raise InputError(
             f"{named}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
             "`csrobust list checkpoints`"
         )
     if not file:
-        inside = [name for name in _files_beside(path / "any") if name.endswith(ENDINGS)]
-        mend = (
-            f"name the file in it, {path / min(inside)}"
-            if inside
-            else "--ckpt takes a .pt, .pth, .th or .safetensors file"
-        )
-        raise InputError(f"{path}: not a file; {mend}")
+        inside = sorted(each for each in path.glob("*.*") if each.suffix in ENDINGS)
+        kinds = "--ckpt takes a .pt, .pth, .th or .safetensors file"
+        raise InputError(f"{path}: not a file; {f'name the file in it, {inside[0]}' if inside else kinds}")
     return path
-
-
-def _files_beside(path: Path) -> list[str]:
-    try:
-        return [file.name for file in islice(path.parent.iterdir(), MOST_LISTED)]
-    except OSError:
-        return []

@@ -112,7 +112,7 @@ def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[
         passed += inside
         nesting.append(chosen)
         contents = contents[chosen]
-    tensors = _tensors(contents) or _listed(contents)
+    tensors = _tensors(contents)
     if left:
         tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{left[0]}.")}
         has = [*passed, *dict.fromkeys(name.partition(".")[0] for name in _tensors(contents))]
@@ -171,13 +171,6 @@ def _tensors(contents: Any) -> dict[str, Tensor]:
     return {
         name: value for name, value in contents.items() if isinstance(name, str) and isinstance(value, Tensor)
     }
-
-
-def _listed(contents: Any) -> dict[str, Tensor]:
-    """Tensors in lists, under the names that a ParameterList gives them."""
-    lists = contents.items() if isinstance(contents, Mapping) else ()
-    named = ((name, i, value) for name, own in lists if isinstance(own, list) for i, value in enumerate(own))
-    return {f"{name}.{i}": value for name, i, value in named if isinstance(value, Tensor)}
 
 
 def as_float32(name: str, tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.detect import construct
 from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.registry import MODELS
 from robustbench_coded.models.shipped import shipped

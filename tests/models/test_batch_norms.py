@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models import batch_norms
-from robustbench_coded.models.batch_norms import (
+from robustbench_coded.models import candidates
+from robustbench_coded.models.candidates import (
     BatchNormEvidence,
     Fingerprint,
     closest,
@@ -23,7 +23,7 @@ def of_kind(kind, x):
 def fingerprint(model, network, images, layers=None):
     """The batch-norms' inputs beside what they remember; None where none remembers anything."""
     norms = trained_batch_norms(network)
-    return batch_norms.fingerprint(model, norms, images, layers) if norms else None
+    return candidates.fingerprint(model, norms, images, layers) if norms else None
 
 
 def images(n=64, channels=3, size=8, seed=0):

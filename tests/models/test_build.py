@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.registry import MODELS
 from robustbench_coded.paper.training.fresh import build

@@ -258,24 +258,6 @@ def test_a_network_of_the_users_that_has_the_parts_itself_is_given_them(tmp_path
     assert torch.equal(found[1].parametrizations.weight.original1, layer.parametrizations.weight.original1)
 
 
-def test_tensors_in_lists_are_the_weights_of_parameter_lists(tmp_path):
-    layers = [nn.Linear(784, 16), nn.Linear(16, 10)]
-    lists = {name: [getattr(layer, name).detach() for layer in layers] for name in ("weight", "bias")}
-    torch.save({"epoch": 3, **lists}, tmp_path / "lists.pt")
-    (tmp_path / "own.py").write_text(
-        "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n"
-        "    def __init__(self):\n        super().__init__()\n"
-        "        self.weight = nn.ParameterList([torch.zeros(16, 784), torch.zeros(10, 16)])\n"
-        "        self.bias = nn.ParameterList([torch.zeros(16), torch.zeros(10)])\n"
-        "    def forward(self, x):\n"
-        "        x = (x.flatten(1) @ self.weight[0].T + self.bias[0]).relu()\n"
-        "        return x @ self.weight[1].T + self.bias[1]\n"
-    )
-    loaded = load_checkpoint(tmp_path / "lists.pt", arch=f"{tmp_path}/own.py:Net", image_shape=(1, 28, 28))
-    x = torch.rand(4, 1, 28, 28)
-    torch.testing.assert_close(loaded.network(x), layers[1](layers[0](x.flatten(1)).relu()))
-
-
 def renamed(weights, **modules):
     """Weights under other names of modules."""
     return {

@@ -31,7 +31,7 @@ def signals():
 
 
 def table():
-    return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
 def one():
@@ -132,7 +132,7 @@ def test_tables_are_taken_as_images_of_one_row(here):
         dataset_in_memory((x, y))
     data = dataset_in_memory((x.reshape(30, 1, 1, 12), y))
     assert data.image_shape == (1, 1, 12)
-    network = nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
     torch.save(network.state_dict(), "table.pt")
     loaded = load_checkpoint("table.pt", arch="own.py:table", normalize="none", image_shape=data.image_shape)
     check_data(loaded, data.image_shape, 3, "table")

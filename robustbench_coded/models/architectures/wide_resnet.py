@@ -202,14 +202,12 @@ class RobustWideResNet(pixel_model.BlockNetwork):
             )
         ]
         self.blocks = layers.Listed(stages, self.stem_conv, self._last)
-        final = nn.BatchNorm2d(planes[-1])
-        self.bn1: nn.BatchNorm2d | None = None if named_2022 else final
-        self.norm1: nn.BatchNorm2d | None = final if named_2022 else None
+        self.final = "norm1" if named_2022 else "bn1"
+        self.add_module(self.final, nn.BatchNorm2d(planes[-1]))
         self.fc = nn.Linear(planes[-1], classes)
 
     def _last(self, x: Tensor) -> Tensor:
-        final = self.norm1 or self.bn1
-        assert final is not None
+        final = self.get_submodule(self.final)
         return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
 
 

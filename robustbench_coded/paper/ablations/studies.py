@@ -11,7 +11,7 @@ from robustbench_coded.coding.sizes import FEWEST, coded_size
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.detect import construct
 from robustbench_coded.paper.training.config import TrainConfig, read_recipe
 from robustbench_coded.paper.training.recipes import RECIPES, CodedRecipe, build_recipe
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.detect import construct
 
 
 @torch.no_grad()
