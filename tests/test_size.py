@@ -43,7 +43,7 @@ CEILINGS = {
     "benchmarks": (6670, 59),
     "zoo": (2030, 16),
 }
-SHIPPED = (33431, 50574)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (33431, 50575)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 10
 REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
 
