@@ -235,10 +235,8 @@ class Engine(AbstractContextManager["Engine"]):
 
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
-    options = context.setup.options
-    workers = context.setup.workers
+    options, workers = context.setup.options, context.setup.workers
     if options.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
     actors = load("engines", options.engine)(context, workers)
-    as_many_as_fit = options.workers is None and actors.joined
-    return actors, actors.room if as_many_as_fit else workers
+    return actors, actors.room if options.workers is None and actors.joined else workers

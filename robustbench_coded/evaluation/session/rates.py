@@ -30,8 +30,7 @@ class Rates:
 
     def seconds(self, costs: Iterable[tuple[PlannedCase, int]]) -> float:
         """Seconds that all workers take for so many gradient evaluations of each case."""
-        total = sum(images * self.of(case) for case, images in costs)
-        return total / self._prepared.setup.workers
+        return sum(images * self.of(case) for case, images in costs) / self._prepared.setup.workers
 
     def of(self, case: PlannedCase) -> float:
         """For one image of a case: through its defence, or through the base model that its attack asks."""

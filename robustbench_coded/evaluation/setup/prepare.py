@@ -14,6 +14,7 @@ import torch
 from msgspec import structs, to_builtins
 
 from attacks import accelerator
+from attacks.adapters.plugin import IN_MEMORY
 from robustbench_coded.code_identity import own_code
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.defences.options import GIVEN
@@ -249,8 +250,10 @@ def prepare(
     check_options(config)
     check_effect(config, data=in_memory.data is not None)
     device = device_named(config.device)
+    # Attacks that are functions are in memory, too.
+    alone = bool(in_memory) or any(f"{IN_MEMORY.__name__}:" in attack for attack in config.attacks or ())
     here = []
-    if in_memory and (config.workers is not None or config.engine != "local"):
+    if alone and (config.workers is not None or config.engine != "local"):
         config = replace(config, workers=None, engine="local")
         here = ["what is in memory runs in this process alone: workers and engine are left out"]
     checkpoints, images = _read(config, in_memory, say)
@@ -265,7 +268,8 @@ def prepare(
     eps = config.eps or (default_eps(config.norm, images.name, tuple(images.whole.image_shape)),)
     check_claimed_eps(config, eps)
     say(f"preparing the gradients of {', '.join(c.name for c in loaded)}")
-    context = _built(config, in_memory, images, loaded, device)
+    workers = 1 if alone else worker_count(config.workers, device)
+    context = _built(config, in_memory, images, loaded, device, workers)
     notes += _notes_on(context, config, device)
     subjects, probes = _probed(config, context, say, refuse=refuse)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
@@ -346,10 +350,10 @@ def _built(
     images: EvaluatedImages,
     loaded: Sequence[worker_context.LoadedCheckpoint],
     device: torch.device,
+    workers: int,
 ) -> worker_context.WorkerContext:
     """The context that units run in: networks with gradients, and images that go through them together."""
     data = images.data
-    workers = 1 if in_memory else worker_count(config.workers, device)
     setup = worker_context.Setup(
         options=config,
         data=images.name,

@@ -4,12 +4,10 @@ import hashlib
 import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -90,14 +88,13 @@ def read_entry(path: Path) -> SubmittedEntry:
         InputError: it can't be read, or a field is missing, unknown or of the wrong kind.
     """
     try:
-        data: Any = tomllib.loads(path.read_text(encoding="utf-8"))
-        entry = msgspec.convert(data, SubmittedEntry)
+        entry = msgspec.toml.decode(path.read_bytes(), type=SubmittedEntry)
     except OSError as error:
         raise InputError(f"--entry {path} can't be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise InputError(f"{path}: {error}; docs/board.md lists the fields") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no TOML: {error}") from error
     empty = [
         name for name in ("name", "link", "code", "contact", "claim") if not getattr(entry, name).strip()
     ]
