@@ -4,13 +4,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.config import (
-    PAPER_MILESTONES,
-    milestones,
-    one_cycle,
-    read_recipe,
-    settings_of,
-)
+from robustbench_coded.paper.training.config import milestones, one_cycle, read_recipe, settings_of
 from robustbench_coded.paper.training.recipes import CodedRecipe, recipe_name
 
 ROOT = Path(__file__).parents[3]
@@ -104,5 +98,5 @@ def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing():
 
 
 def test_paper_schedule_divides_by_ten_at_100_and_250():
-    rates = [milestones(epoch, PAPER_MILESTONES, 0.1) for epoch in range(350)]
+    rates = [milestones(epoch, (100, 250), 0.1) for epoch in range(350)]
     assert rates == pytest.approx([0.1] * 100 + [0.01] * 150 + [0.001] * 100)
