@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.smoke import smoke
+
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "evidence"
 TABLE = Path("evidence.csv")
@@ -139,4 +141,5 @@ def write_row(row: tuple[str, ...], table: Path) -> None:
 
 
 if __name__ == "__main__":
+    smoke("list")
     main(*sys.argv[1:])

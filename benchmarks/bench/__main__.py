@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+from benchmarks.smoke import smoke
 from robustbench_coded.cli.app import run_command
 from robustbench_coded.cli.main import answered
 from robustbench_coded.cli.parser import AsJson, command_of, examples
@@ -39,4 +40,5 @@ def bench_command(
 
 
 if __name__ == "__main__":
+    smoke("--arch digits-cnn --images 8 --steps 1 --rounds 1")
     sys.exit(answered(lambda: run_command(command_of(PROGRAM, bench_command), sys.argv[1:])))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.errors import twins
+from benchmarks.smoke import smoke
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, SELF_TESTS
@@ -98,4 +99,5 @@ def main(*names: str) -> None:
 
 
 if __name__ == "__main__":
+    smoke("rounding")
     main(*sys.argv[1:])

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.smoke import smoke
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.atomic import write_text
 
@@ -285,6 +286,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with checkpoints and data/mnist")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--tables", action="store_true", help="Write the page again; evaluate nothing.")
+    parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
     if options.tables:
         evaluated = list(stored_networks())
@@ -299,9 +301,9 @@ def main() -> None:
             )
         evaluated = list(networks(options.shared, options.folder))
     judged = [*images(), *evaluated, *published(), *defences()]
-    PAGE.parent.mkdir(exist_ok=True)
-    write_text(PAGE, "\n".join(text(judged)) + "\n")
+    write_text(options.out, "\n".join(text(judged)) + "\n")
 
 
 if __name__ == "__main__":
+    smoke("--tables --out FOLDER/report.md")
     main()

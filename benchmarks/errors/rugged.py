@@ -1,19 +1,13 @@
 """Rugged landscapes that csrobust was not made on: encodings of pixels of other kinds, plain and wrapped.
 
-    python benchmarks/errors/rugged.py FOLDER SEED   evaluates every family behind every wrapper, two networks
-        of each, and writes reports/zoo/rugged.csv; a stopped command goes on
-
-Networks are those of `zoo.encodings` with other functions of a pixel, whose parameters are drawn from SEED.
-Robust accuracy is exact. Draw SEED after attacks and verdicts are frozen.
+`python -m benchmarks.oracle run FOLDER rugged` evaluates every family behind every wrapper; what came of a
+first seed is in reports/zoo/rugged.csv. Networks are those of `zoo.encodings` with other functions of a
+pixel, whose parameters are drawn from a seed. Robust accuracy is exact.
 """
 
-import csv
-import json
 import os
 import random
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -22,19 +16,11 @@ from torch import Tensor
 
 from benchmarks.errors.twin_parameters import Defended
 from benchmarks.errors.twins import Twin
-from benchmarks.errors.zoo_judged import NOTHING, SLIP, evaluate_known, gradient_evaluations
+from benchmarks.errors.zoo_judged import NOTHING
 from robustbench_coded.defences.options import installed
-from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.schema.words import CLEAN, COMBINED
 from zoo.encodings import CODES, EXAMPLES, known_encoded, trained
 from zoo.known import Known
 
-OUT = Path(__file__).parents[2] / "reports" / "zoo" / "rugged.csv"
-COLUMNS = (
-    *("family", "wrapper", "network", "eps", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high"),
-    *("verdict", "error", "gradients", "share_of_restarts"),
-)
-NETWORKS = 2
 Code = Callable[[Tensor], Tensor]
 
 
@@ -124,44 +110,3 @@ def make(family: str, wrapper: str, seed: str) -> tuple[Twin, Known]:
     )
     installed()[name] = entry
     return entry, known
-
-
-def evaluated(family: str, wrapper: str, seed: str, folder: Path) -> list[str]:
-    """A row of the table."""
-    entry, known = make(family, wrapper, seed)
-    run = evaluate_known(entry, known, folder / entry.name, threads=1)
-    found, summary = run.findings[0], run.run.summary
-    own = summary[~summary["attack"].isin((CLEAN, *COMBINED))]
-    spent, restarts = (
-        gradient_evaluations(rows) for rows in (own, own[own["attack"].str.startswith("mosaic")])
-    )
-    truth = found.truth
-    assert found.low is not None and found.estimate is not None and found.high is not None
-    high = found.sense == "positive" and (truth.high <= NOTHING or found.low > truth.high + SLIP)
-    low = found.sense == "negative" and truth.low > max(NOTHING, found.bar)
-    error = "positive, and too high" if high else "negative, and too low" if low else ""
-    numbers = (truth.low, truth.high, found.estimate, found.low, found.high)
-    return [
-        *(family, wrapper, seed, str(entry.eps), *(f"{number:.4f}" for number in numbers)),
-        *(str(found.verdict), error, f"{spent:.0f}", f"{restarts / max(spent, 1):.3f}"),
-    ]
-
-
-def main(folder: Path, seed: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number in range(NETWORKS):
-        for family in FAMILIES:
-            for wrapper in WRAPPERS:
-                network = f"{seed}{number}"
-                kept = folder / f"{family}-{wrapper}-{network}.json"
-                if not kept.exists():
-                    write_text(kept, json.dumps(evaluated(family, wrapper, network, folder)))
-                rows.append(json.loads(kept.read_text()))
-                print(*rows[-1], sep=" | ", flush=True)
-    with OUT.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmarks.bench.table import pipes
 from benchmarks.errors.twins import PAIRS, make
 from benchmarks.errors.zoo_judged import EvaluatedEntry, evaluate_known
+from benchmarks.smoke import smoke
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.atomic import write_text
@@ -116,4 +117,5 @@ def main(folder: Path, seed: str = "", *kinds: str) -> None:
 
 
 if __name__ == "__main__":
+    smoke("FOLDER 1 coin")
     main(Path(sys.argv[1]), *sys.argv[2:])

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.errors.zoo_entries import entries_parser, measured_entries
 from benchmarks.errors.zoo_report import DETAILS, Judged, Measured, details, measured_before, report, table
+from benchmarks.smoke import smoke
 from robustbench_coded.runs.atomic import write_text
 from zoo.registry import ZOO
 
@@ -90,4 +91,5 @@ def _write(measured: Sequence[Measured]) -> None:
 
 
 if __name__ == "__main__":
+    smoke("rounding")
     main()

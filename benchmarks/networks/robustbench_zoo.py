@@ -30,6 +30,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
+from benchmarks.smoke import smoke
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries import robustbench as robustbench_library
 from robustbench_coded.extras.libraries.robustbench_names import own_definitions
@@ -312,4 +313,5 @@ def _table(rows: list[Row]) -> str:
 
 
 if __name__ == "__main__":
+    smoke(needs="the package robustbench, which robustbench_zoo.sh installs")
     main()

@@ -27,6 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.smoke import smoke
+
 HERE = Path(__file__).parent
 IMAGES = 256
 READINGS = ("alone", "with its normalisation", "with its definition")
@@ -120,4 +122,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke(needs="files that other people published, which strangers.toml lists")
     main()

@@ -19,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.oracle import count, suites
+from benchmarks.smoke import smoke
 from robustbench_coded.judge.run import load_run
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -39,12 +40,12 @@ Verdicts = dict[tuple[str, str, str], dict[str, str]]
 
 def run_all(folder: Path, *names: str) -> None:
     """Two defences side by side; a stopped command goes on."""
-    for suite in names or suites.SUITES:
+    for wanted in names or suites.SUITES:
+        suite, _, one = wanted.partition("/")
+        chosen = (one,) if one else suites.SUITES[suite]
         evaluate = partial(suites.run, suite, folder=folder)
-        with multiprocessing.get_context("spawn").Pool(2) as pool:
-            for name, seconds in zip(
-                suites.SUITES[suite], pool.imap(evaluate, suites.SUITES[suite], chunksize=1), strict=True
-            ):
+        with multiprocessing.get_context("spawn").Pool(min(2, len(chosen))) as pool:
+            for name, seconds in zip(chosen, pool.imap(evaluate, chosen, chunksize=1), strict=True):
                 print(f"{suite:10} {name:30} {seconds:6.1f} s", flush=True)
 
 
@@ -109,6 +110,7 @@ JUDGED: dict[str, Callable[[Path, Path], None]] = {
 
 
 if __name__ == "__main__":
+    smoke("run FOLDER pairs/coin")
     command, *arguments = sys.argv[1:] or ["--help"]
     if command == "run":
         run_all(Path(arguments[0]), *arguments[1:])

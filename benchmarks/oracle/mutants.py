@@ -26,6 +26,8 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
+from benchmarks.smoke import smoke
+
 ROOT = Path(__file__).parents[2]
 # What is mutated, and the tests that are to notice.
 PARTS = {
@@ -198,13 +200,17 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("--seed", type=int, default=41186)
     parser.add_argument("--number", type=int, default=120)
+    parser.add_argument("--list", action="store_true", help="print the mutants, and test none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
         for name in ("a", "b"):
             copies.put(copy_of_head(Path(folder) / name / "csrobust"))
-        by_line, seconds = tests_by_line(copies.queue[0])
         todo = drawn(copies.queue[0], options.number, options.seed)
+        if options.list:
+            print(*todo, sep="\n")
+            return
+        by_line, seconds = tests_by_line(copies.queue[0])
         done = list(csv.reader(options.table.open(newline=""))) if options.table.exists() else [COLUMNS]
         tried = {tuple(line[:5]) for line in done}
 
@@ -226,4 +232,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke("FOLDER/mutants.csv --list")
     main()

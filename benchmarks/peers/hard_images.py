@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.errors.coverage import write
 from benchmarks.peers.exact_margins import digits, least_margin, trained
+from benchmarks.smoke import smoke
 from robustbench_coded import attack
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.models.pixel_model import PixelModel
@@ -123,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke(needs="--shared DIR with hard/mnist_cnn_a_adv and data/mnist")
     main()

@@ -23,6 +23,7 @@ from benchmarks.peers.league_attacks import Run, installed, missing, quietly
 from benchmarks.peers.league_counter import Counted
 from benchmarks.peers.league_networks import CIFAR10, ENTRIES, EXAMPLES, ROOT, SHARED, Entry, Sources, Subject
 from benchmarks.peers.league_random import CountedDefence
+from benchmarks.smoke import smoke
 from robustbench_coded.models.pixel_model import PixelModel
 
 OUT = ROOT / "reports" / "league"
@@ -164,4 +165,5 @@ def measured(entry: Entry, library: str, name: str, run: Run, subject: Subject, 
 
 
 if __name__ == "__main__":
+    smoke("--only digits-erm --budgets 20 --examples 8 --out FOLDER")
     main()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench.table import pipes
+from benchmarks.smoke import smoke
 from benchmarks.speed.parts import joined, parts_of
 from robustbench_coded import evaluate
 from robustbench_coded.judge.case_results import CaseResult
@@ -174,4 +175,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke(
+        "--ckpt checkpoints/digits-erm.safetensors --data digits --limit 16 --eps 0.1 --batch-size 16 "
+        "--only 0 --runs FOLDER --out FOLDER/parity.md"
+    )
     main()

@@ -41,6 +41,7 @@ from benchmarks.peers.published_truth import (
     Image,
     Network,
 )
+from benchmarks.smoke import smoke
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.runs.atomic import write_text
@@ -248,4 +249,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke(needs="--weights DIR with the files of published_truth.py")
     main()

@@ -11,6 +11,7 @@ left is the mean over members of the perturbed images' accuracy: no draw is left
 model.
 """
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from attacks.losses import margin_loss
 from attacks.solver import wide
+from benchmarks.smoke import smoke
 from robustbench_coded import FreshDraws, PerturbationBudget, attack, evaluate
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.named_sets import load_digits
@@ -132,9 +134,9 @@ def wrong(members: list[nn.Module], x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([model(x).argmax(1) != y for model in members])
 
 
-def trained(model: nn.Module, x: Tensor, y: Tensor, perturb) -> nn.Module:
+def trained(model: nn.Module, x: Tensor, y: Tensor, perturb, epochs: int) -> nn.Module:
     optimiser = torch.optim.Adam(model.parameters(), lr=0.002)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(64):
             at = perturb(x[rows], y[rows])
             optimiser.zero_grad()
@@ -143,35 +145,43 @@ def trained(model: nn.Module, x: Tensor, y: Tensor, perturb) -> nn.Module:
     return model.eval()
 
 
-def ensembles() -> dict[str, list[nn.Module]]:
+def ensembles(epochs: int) -> dict[str, list[nn.Module]]:
     torch.manual_seed(0)
     data = load_digits("train")
     x, y = data.batch(range(len(data)))
     first = member()
-    trained(first, x, y, lambda x, y: pgd([first], x, y))
-    bat = [first, trained(member(), x, y, lambda x, y: pgd([first], x, y))]
+    trained(first, x, y, lambda x, y: pgd([first], x, y), epochs)
+    bat = [first, trained(member(), x, y, lambda x, y: pgd([first], x, y), epochs)]
     barre: list[nn.Module] = []
     for _ in range(4):
         barre.append(member())
         barre[-1].load_state_dict(first.state_dict())
-        trained(barre[-1], x, y, lambda x, y: arc(barre, x, y, steps=2))
+        trained(barre[-1], x, y, lambda x, y: arc(barre, x, y, steps=2), epochs)
     return {"BAT, 2 members": bat, "BARRE, 4 members": barre}
 
 
-def default_verdicts(defence: WeightedMember, data: Dataset) -> list[str]:
+def default_verdicts(defence: WeightedMember, data: Dataset, limit: int) -> list[str]:
     """What `evaluate` with default settings says, a line per verdict; the first member is the base model."""
     base, named = defence.members[0], {defence.name: defence}
     with tempfile.TemporaryDirectory() as folder:
-        run = evaluate(base, data, defences=named, eps=EPS, limit=LIMIT, out=Path(folder) / "run")
+        run = evaluate(base, data, defences=named, eps=EPS, limit=limit, out=Path(folder) / "run")
         return [f"- {judgement}; {judgement.attack} decides" for judgement in run.judgements]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--limit", type=int, default=LIMIT, help="test images")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each member")
+    parser.add_argument("--verdicts", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "random_ensembles.md")
+    options = parser.parse_args()
     data, lines = load_digits("test"), []
-    x, y = data.batch(range(LIMIT))
+    x, y = data.batch(range(options.limit))
     said: list[str] = []
     table: dict[str, list[str]] = {name: [] for name in ("none", "ARC, 20 steps", *ATTACKS)}
-    for name, members in ensembles().items():
+    for name, members in ensembles(options.epochs).items():
         share = torch.full((len(members),), 1 / len(members))
         defence = WeightedMember(name.split(",")[0].lower(), members, share)
         left = lambda x: f"{1 - wrong(members, x, y).double().mean().item():.1%}"  # noqa: E731, B023
@@ -180,17 +190,18 @@ def main() -> None:
         for tried, spec in ATTACKS.items():
             table[tried].append(left(attack(defence, x, y, spec, EPS, seed=0)))
         lines.append(name)
-        said += default_verdicts(defence, data)
+        said += default_verdicts(defence, data, options.limit) if options.verdicts else []
     head = ["| attack | " + " | ".join(lines) + " |", "| --- |" + " --- |" * len(lines)]
     rows = [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()]
     text = f"# Published random ensembles on digits\n\n{(__doc__ or '').split('md', 1)[1].strip()}\n\n"
     text += (
-        f"linf {EPS}, {LIMIT} test images; right answers left.\n\n"
+        f"linf {EPS}, {options.limit} test images; right answers left.\n\n"
         + "\n".join([*head, *rows, "", *said])
         + "\n"
     )
-    (Path(__file__).parent / "random_ensembles.md").write_text(text)
+    options.out.write_text(text)
 
 
 if __name__ == "__main__":
+    smoke("--limit 16 --epochs 1 --no-verdicts --out FOLDER/random_ensembles.md")
     main()

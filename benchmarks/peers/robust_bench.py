@@ -20,6 +20,7 @@ from typing import Any
 from attacks.presets import PRESETS
 from benchmarks.bench.table import pipes
 from benchmarks.peers.parity import images_of, row_of, seconds_of
+from benchmarks.smoke import smoke
 from robustbench_coded import evaluate
 from robustbench_coded.judge.paired import paired_difference
 from robustbench_coded.judge.run import Run
@@ -190,4 +191,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke(needs="--shared DIR with the networks of ENTRIES")
     main()

@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks.errors.zoo_judged import evaluate_known, gradient_evaluations
+from benchmarks.smoke import smoke
 from benchmarks.soundness.instances import BATCH, INSTANCES, Instance, make
 from benchmarks.soundness.report import OURS, Row, page, rows_of, table
 from benchmarks.soundness.tools import TOOLS, account, missing_tools
@@ -111,4 +112,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke("FOLDER bare-m2 --seed 1 --alone")
     main()

@@ -1,11 +1,11 @@
 """`make gpu-check`: csrobust on an accelerator beside the processor, with nothing that is not in the tree.
 
 Verdicts and accuracies of the plain command on both; on the accelerator images a second, peak memory, a step
-of PGD beside torchattacks', waits of the host for the device in a step, and the forecast beside the time.
+of PGD beside torchattacks', and waits of the host for the device in a step.
 Digits and checkpoints/ are in the tree; 1,000 test images of CIFAR-10 are cut into build/gpu-check where
 csrobust finds the data, so that a machine which gets this folder needs no more; the wide network has random
 weights. At most eight minutes on one accelerator. Without one, two attacks on digits run on the imitation of
-the tests, where times and memory mean nothing. Writes build/gpu-check/report.md.
+the tests, where times and memory mean nothing: `--smoke` is that. Writes build/gpu-check/report.md.
 """
 
 import os
@@ -26,8 +26,6 @@ from benchmarks.speed.speed_third_party import third_party
 from robustbench_coded import Run, attack, evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.preview import preview
 from robustbench_coded.runs.atomic import write_text
 
 ROOT = Path(__file__).parents[2]
@@ -75,21 +73,6 @@ def beside(name: str, data: str, device: str, **options: Any) -> Iterator[tuple[
         raise SystemExit(f"gpu-check: verdicts differ between cpu and {device} on {name}: {words}")
 
 
-def forecast(name: str, data: str, device: str, limit: int = 256) -> str:
-    """What `csrobust plan` says beside what the rows took."""
-    config = EvalConfig(
-        checkpoints=((name, str(ROOT / "checkpoints" / f"{name}.safetensors")),), data=data, limit=limit,
-        attacks=("pgd-100",), device=device, out=FOLDER / f"{name}-forecast", overwrite=True,
-    )  # fmt: skip
-    said = preview(config).as_data()["seconds"]
-    run = evaluate(
-        config.checkpoints[0][1], data, attacks=["pgd-100"], limit=limit, device=device, out=config.out,
-        overwrite=True,
-    )  # fmt: skip
-    took = run.timings.seconds.sum()
-    return f"forecast of pgd-100 on {limit} images ({name}): {said:.1f} s; took {took:.1f} s"
-
-
 def waits(device: str) -> str:
     """How often the host waits for the device in a step of PGD against a network alone."""
     x, _ = load_data("digits").batch(range(16))
@@ -125,10 +108,9 @@ def main() -> None:
     device, real = f"{kind.type}:0", kind.type != "imitation"
     quick = {} if real else {"limit": 128, "attacks": ["fgsm", "transfer-pgd-10"]}
     rows = list(beside("digits-erm", "digits", device, **quick))
-    said = [waits(device), forecast("digits-erm", "digits", device, 256 if real else 16)]
+    said = [waits(device)]
     if real and cut_images():
         rows += beside("cifar10-erm-resnet20", f"npz:{CUT}", device, batch_size=128)
-        said.append(forecast("cifar10-erm-resnet20", f"npz:{CUT}", device))
     elif real:
         said.append("CIFAR-10 was not found: its network was not evaluated")
     sizes = {"resnet20": 128, "wrn-28-10": 128} if real else {"digits-cnn": 8}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.bench.table import pipes
 from benchmarks.bench.timing import in_words, machine, peak_memory
+from benchmarks.smoke import smoke
 from robustbench_coded import recompute
 from robustbench_coded.extras.published.purification import Denoiser
 from robustbench_coded.runs.atomic import write_text
@@ -39,6 +40,7 @@ def prepared(about: str | None, out: Path, rounds: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", type=torch.device)
     parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--out", type=Path, default=out)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -77,7 +79,7 @@ def main() -> None:
     rows: list[tuple[str, ...]] = [
         ("steps", "loop, MB", "recompute, MB", "loop, s", "recompute, s", "ratio", "gradient")
     ]
-    for times in STEPS:
+    for times in given.steps:
         equal = torch.equal(gradient(loop, times), gradient(recompute, times))
         figures = [measured(partial(gradient, chain, times), given) for chain in (loop, recompute)]
         memory, seconds = zip(*figures, strict=True)
@@ -97,4 +99,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke("--rounds 1 --steps 2 --out FOLDER/recompute.md")
     main()

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.bench.run import BenchOptions, BenchReport, bench
 from benchmarks.bench.table import cells, pipes, preparation
 from benchmarks.bench.timing import in_words
+from benchmarks.smoke import smoke
 from benchmarks.speed.parts import joined, parts_of
 from benchmarks.speed.speed_third_party import third_party
 from robustbench_coded.runs.atomic import write_text
@@ -34,10 +35,12 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--steps", type=int, choices=(10, 100), help="this part alone; both by default")
+    parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     shared = {"checkpoint": given.ckpt, "arch": given.arch, "device": given.device, "threads": given.threads}
+    shared["images"] = given.images
     ten = BenchOptions(**shared, rounds=given.rounds)
     hundred = BenchOptions(**shared, steps=100, rounds=3, gradients_only=True)
     name = given.arch if given.ckpt is None else given.ckpt.stem
@@ -70,4 +73,5 @@ def _tell(text: str) -> None:
 
 
 if __name__ == "__main__":
+    smoke("--arch digits-cnn --images 8 --steps 10 --rounds 1 --out FOLDER/speed.md")
     main()

@@ -24,6 +24,7 @@ import pandas as pd
 
 from benchmarks.bench.table import pipes
 from benchmarks.bench.timing import in_words, machine
+from benchmarks.smoke import smoke
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent / "table3_speed.md"
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--limit", type=int, default=1280)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--plain-loop", help=argparse.SUPPRESS)
     given = parser.parse_args()
     what = (given.ckpt, given.data, given.limit)
@@ -155,9 +157,12 @@ def main() -> None:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    write_text(OUT, report(results, machine(device), given.limit))
-    print(OUT)
+    write_text(given.out, report(results, machine(device), given.limit))
+    print(given.out)
 
 
 if __name__ == "__main__":
+    smoke(
+        "--ckpt checkpoints/digits-erm.safetensors --data digits --limit 16 --rounds 1 --out FOLDER/table3.md"
+    )
     main()

@@ -18,6 +18,7 @@ from statistics import median
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.zoo_entries import entries_parser, measured_entries
+from benchmarks.smoke import smoke
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent
@@ -200,4 +201,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    smoke("rounding")
     main()

@@ -11,7 +11,6 @@ import torch
 from attacks.relaxation import Relaxation
 from benchmarks.errors import outside
 from benchmarks.peers import published_networks as networks
-from benchmarks.peers import published_tools as tools
 from benchmarks.peers import published_truth as known
 from benchmarks.peers import published_weights as weights
 from benchmarks.peers import synthesis
@@ -220,31 +219,3 @@ def test_binary_synthesis_scales_bounds_and_gives_relaxed_attacks_a_slope(small_
 
     assert bool(relaxation.attempt(slope).any())
     assert relaxation.level == 0 and len(fits) == 1  # the steps are not run again to be differentiated
-
-
-def test_tools_are_compared_with_the_one_that_leaves_least(tmp_path):
-    """Of two networks csrobust leaves least on the first; the second has no account of the other tool."""
-    rows = {"WK17a": 0.90, "LeNet5 plain l2": 0.50}
-    found = {"WK17a": {"ART PGD": 96}, "LeNet5 plain l2": {"foolbox PGD": 40}}
-    for name, estimate in rows.items():
-        row = weights.Row(name, "no failure found", 100, 1.0, 0.0, estimate, 1.0, 2.0, 300.0)
-        (tmp_path / f"{name.replace(' ', '-')}.json").write_text(json.dumps(weights.asdict(row)))
-        stored = {tool: weights.asdict(tools.Account(n, 100, 50.0, 1.5)) for tool, n in found[name].items()}
-        tools.place(tmp_path, name).write_text(json.dumps(stored))
-    accounts = tools.stored_accounts(tmp_path)
-    _, *networks_table = tools.by_network(accounts)
-    assert networks_table[0][:4] == ("WK17a", "linf, 0.1", "100", "90.0%")
-    assert dict(zip(tools.TOOLS, networks_table[0][4:])) == dict.fromkeys(tools.TOOLS, "") | {
-        "ART PGD": "96.0%"
-    }
-    _, *lines = tools.by_tool(accounts)
-    assert [line[:5] for line in lines] == [
-        ("csrobust", "2", "1", "5.00", "10.0"),
-        ("foolbox PGD", "1", "1", "0.00", "0.0"),
-        ("ART PGD", "1", "0", "6.00", "6.0"),
-    ]
-
-
-def test_radii_are_read_as_they_are_published():
-    assert tools.fraction("8/255", "eps") == 8 / 255 and tools.fraction("0.1", "eps") == 0.1
-    assert {row.norm for row in tools.NETWORKS.values()} == {"linf", "l2"}

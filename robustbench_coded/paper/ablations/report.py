@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from robustbench_coded.paper.ablations.run import AblationRecords, figures
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.training.recipes import CodedRecipe
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
+from robustbench_coded.reports.figures.style import WIDTH, Drawing, drawing, label, style_of, styled
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.run.paper import papers_set, printed
 from robustbench_coded.reports.text import escape, formatting
@@ -89,28 +90,18 @@ def results_of(
 ) -> list[StudyResult]:
     """All figures of a study, point by point."""
     results = []
-    for point in points:
-        for inference in study.inferences:
-            rows = figures(records, settings, point, inference)
-            for attack in ("clean", *inference.attacks):
-                of_attack = [row for row in rows if row.attack == attack]
-                plain = inference.n is None and attack == "clean"
-                for figure in ("accuracy", "loss") if plain else ("accuracy",):
-                    values = [getattr(row, figure) for row in of_attack if row.accuracy is not None]
-                    paper = papers_figure(study, point, settings, figure) if plain else None
-                    results.append(
-                        StudyResult(
-                            point,
-                            inference,
-                            attack,
-                            figure,
-                            statistics.fmean(values) if values else None,
-                            statistics.stdev(values) if len(values) > 1 else None,
-                            len(values),
-                            len(of_attack) - len(values),
-                            paper,
-                        )
-                    )
+    for point, inference in product(points, study.inferences):
+        rows = figures(records, settings, point, inference)
+        for attack in ("clean", *inference.attacks):
+            of_attack = [row for row in rows if row.attack == attack]
+            plain = inference.n is None and attack == "clean"
+            for figure in ("accuracy", "loss") if plain else ("accuracy",):
+                values = [getattr(row, figure) for row in of_attack if row.accuracy is not None]
+                mean = statistics.fmean(values) if values else None
+                deviation = statistics.stdev(values) if len(values) > 1 else None
+                counts = len(values), len(of_attack) - len(values)
+                paper = papers_figure(study, point, settings, figure) if plain else None
+                results.append(StudyResult(point, inference, attack, figure, mean, deviation, *counts, paper))
     return results
 
 
@@ -253,10 +244,8 @@ def _lines(axes: Axes, results: Sequence[StudyResult], at: dict[str, float], *, 
             [at[r.point.name] + shift for r in chosen],
             [100 * (r.mean or 0.0) for r in chosen],
             yerr=[100 * (r.deviation or 0.0) for r in chosen],
-            color=COLOURS[style % len(COLOURS)],
-            marker=MARKERS[style % len(MARKERS)],
             linestyle="-" if joined else "none",
-            label=kind[0] if kind[1] == "clean" else f"{kind[0]}, {kind[1]}",
+            **{**style_of(style, ""), "label": _column(chosen[0])},
         )
 
 

@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.paper.figures.written import PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
+from robustbench_coded.reports.figures.style import WIDTH, drawing, style_of, styled
 from robustbench_coded.reports.text.formatting import TextTable
 
 K = 16
@@ -99,34 +99,25 @@ def lemma1(networks: Mapping[str, tuple[Function, Sequence[Tensor]]] | None = No
         name: (f, random) for name, f in formulas().items()
     }
     functions |= networks or {}
-    numbers: dict[str, list[object]] = {
-        name: [] for name in ("function", "batch", "k", "n", "relative_error")
-    }
-    lines = []
+    lines, rows = [], []
     with styled():
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         axes = figure.subplots()
         highest = 0.0
         for style, (name, (f, batches)) in enumerate(functions.items()):
             table = np.array([errors(f, batches, n) for n in SIZES])
-            for n, row in zip(SIZES, table, strict=True):
-                for batch, error in enumerate(row):
-                    for column, value in zip(numbers, (name, batch, K, n, float(error)), strict=True):
-                        numbers[column].append(value)
+            rows += [
+                (name, batch, K, n, float(error))
+                for n, of_batches in zip(SIZES, table, strict=True)
+                for batch, error in enumerate(of_batches)
+            ]
             means = table.mean(1)
             highest = max(highest, means[0])
             exponent = slope(SIZES, means.tolist())
             lines.append((name, f"{exponent:.1f}", f"{means[0]:.1e}", f"{means[-1]:.1e}"))
-            axes.plot(
-                SIZES,
-                means,
-                color=COLOURS[style % len(COLOURS)],
-                marker=MARKERS[style % len(MARKERS)],
-                label=f"{label(name)}: N^{exponent:.1f}",
-            )
-            axes.fill_between(
-                SIZES, table.min(1), table.max(1), color=COLOURS[style % len(COLOURS)], alpha=0.15
-            )
+            look = style_of(style, name)
+            axes.plot(SIZES, means, **{**look, "label": f"{look['label']}: N^{exponent:.1f}"})
+            axes.fill_between(SIZES, table.min(1), table.max(1), color=look["color"], alpha=0.15)
         line = [highest * (n / K) ** -3 for n in SIZES]
         axes.plot(SIZES, line, "--", color="0.4", label="C / N^3, the bound's shape")
         axes.set_xscale("log", base=2)
@@ -145,4 +136,6 @@ def lemma1(networks: Mapping[str, tuple[Function, Sequence[Tensor]]] | None = No
         drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
     heads = ("Function", "Power of N", f"Error at N = {K}", f"Error at N = {SIZES[-1]:,}")
     summary = TextTable(heads, tuple(lines), frozenset(heads[1:]))
+    columns = ("function", "batch", "k", "n", "relative_error")
+    numbers = dict(zip(columns, zip(*rows, strict=True), strict=True))
     return PaperFigure(drawn, numbers, summary, PAPER)

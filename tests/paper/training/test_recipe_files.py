@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.config import read_recipe, settings_of
+from robustbench_coded.paper.training.config import milestones, one_cycle, read_recipe, settings_of
 from robustbench_coded.paper.training.recipes import CodedRecipe, recipe_name
 
 ROOT = Path(__file__).parents[3]
@@ -86,3 +86,17 @@ def test_settings_are_those_of_the_training_or_of_the_recipe():
             read_recipe("coded", arch="digits-cnn", data="digits", **wrong)
     with pytest.raises(InputError, match="arch is missing"):
         read_recipe("erm", data="digits")
+
+
+def test_one_cycle_rises_for_three_tenths_and_falls_to_nothing():
+    rates = [one_cycle(i / 1000, 0.4) for i in range(1001)]
+    assert (
+        rates[0] == 0 and rates[1000] == pytest.approx(0) and max(rates) == rates[300] == pytest.approx(0.4)
+    )
+    assert rates[:301] == sorted(rates[:301]) and rates[300:] == sorted(rates[300:], reverse=True)
+    assert rates[150] == pytest.approx(0.2) and rates[650] == pytest.approx(0.2)
+
+
+def test_paper_schedule_divides_by_ten_at_100_and_250():
+    rates = [milestones(epoch, (100, 250), 0.1) for epoch in range(350)]
+    assert rates == pytest.approx([0.1] * 100 + [0.01] * 150 + [0.001] * 100)
