@@ -35,8 +35,7 @@ class Rule:
         name: as reports and docs/verdicts.md have it.
         verdict: what it says.
         says: the figures in a sentence without its end; '' where the rule does not apply.
-        when: it applies, where no rule above does.
-        why: it is a rule. Both are sentences of docs/verdicts.md and of reports.
+        when: it applies, where no rule above does: a sentence of docs/verdicts.md and of reports.
         brief: the reason in plain words, where the name is not.
     """
 
@@ -44,7 +43,6 @@ class Rule:
     verdict: VerdictName
     says: Callable[[Verdict], str]
     when: str
-    why: str
     brief: str = ""
 
 
@@ -204,7 +202,6 @@ def _no_failure(v: Verdict) -> str:
 RULES = (
     Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes,
         when="No attack is complete.",
-        why="There is no result to evaluate yet.",
     ),
     # An upper confidence limit is below a threshold: negative, whatever the checks say.
     Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim,
@@ -212,14 +209,12 @@ RULES = (
             "The upper confidence limit of the claimed quantity is below the claim, and no outcomes are "
             "missing."
         ),
-        why="A single attack is enough to refute a claim.",
     ),
     Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base,
         when=(
             "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
             "least as strongly as the defence, or the defence retains less than the margin."
         ),
-        why="A successful attack needs no check, but a fair comparison requires it on both models.",
     ),
     Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
         when=(
@@ -227,7 +222,6 @@ RULES = (
             "least as strongly as the defence. Or the upper confidence limit of the accuracy itself is below "
             "the margin."
         ),
-        why="A smaller gain is not meaningful. A defence cannot gain more than it retains.",
     ),
     Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor,
         when=(
@@ -235,14 +229,12 @@ RULES = (
             "and this threshold is below the lower confidence limit of the clean accuracy. The latter never "
             "holds for images of a single class."
         ),
-        why="Under attack, predictions are hardly more accurate than a constant prediction.",
     ),
     Rule("constant predictions", VerdictName.BROKEN, _constant,
         when=(
             "On clean inputs of at least two classes, predictions are no more accurate than a constant "
             "prediction, and the upper confidence limit of the clean accuracy is below 90%."
         ),
-        why="Constant, random and always-rejecting classifiers have the same accuracy under every attack.",
     ),
     # A lower confidence limit is below a threshold, or there is none: open.
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing,
@@ -250,18 +242,15 @@ RULES = (
             "Outcomes of an attack on the defence or its base model are missing, an attack returned "
             "non-finite inputs or inputs outside the eps ball or [0, 1], or the run was stopped."
         ),
-        why="The missing outcomes might lower the accuracy.",
     ),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked,
         when="The defence names a base model that was not attacked.",
-        why="A gain requires the robust accuracy of the base model.",
     ),
     Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less,
         when=(
             "The upper confidence limit of the gain is below the margin, but an attack that ran on the "
             "defence did not run on the base model."
         ),
-        why="That attack might lower the accuracy of the base model and so raise the gain.",
         brief="fewer attacks ran on its base model",
     ),
     Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes,
@@ -269,7 +258,6 @@ RULES = (
             "The floor plus 5% of the clean accuracy is at least the clean accuracy, and the lower "
             "confidence limit of the accuracy is not above this threshold."
         ),
-        why="If a constant prediction is nearly always correct, robust and broken defences look alike.",
         brief="too few classes to tell",
     ),
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
@@ -278,7 +266,6 @@ RULES = (
             "above the threshold for `broken`, or the figure has no interval, or inputs made together do "
             "over 3 points more in their own batches."
         ),
-        why="Only more images or random batches can settle this.",
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.
@@ -287,11 +274,9 @@ RULES = (
             "One of these did not pass: *another loss*, *transfer or black-box*, *attacks agree*, "
             "*what broke the base*."
         ),
-        why="If gradients are misleading, a different attack can be stronger, even at a lower cost.",
     ),
     Rule("not converged", VerdictName.NOT_SETTLED, _not_converged,
         when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
-        why="A longer attack may reduce the accuracy further.",
         brief="longer attacks may be stronger",
     ),
     Rule("uninformative gradient", VerdictName.NOT_SETTLED, _uninformative_gradient,
@@ -299,23 +284,19 @@ RULES = (
             "A self-test of the gradient did not pass, and no attack with relaxed gradients and no "
             "decision-based attack comes close to the ensemble."
         ),
-        why="An uninformative gradient defeats gradient attacks without making the model robust.",
     ),
     Rule("inconsistent predictions", VerdictName.NOT_SETTLED, _inconsistent,
         when=(
             "Another self-test did not pass: predictions depend on the caller, on the type of query or on "
             "whether it comes from an attack or from scoring."
         ),
-        why="The defence must behave the same when attacked, scored and used.",
     ),
     Rule("published break", VerdictName.NOT_SETTLED, _published_break,
         when="A published evaluation breaks the defence (considered on the leaderboard only).",
-        why="Published attacks that did not run here broke the defence.",
         brief="a published evaluation breaks it",
     ),
     Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure,
         when="No rule above applies.",
-        why="The result is an upper bound on robust accuracy, never a proof.",
     ),
 )
 # fmt: on
