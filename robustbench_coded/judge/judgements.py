@@ -13,12 +13,9 @@ from msgspec import Struct, ValidationError, convert
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
-    WORTH,
     Check,
     NextStep,
-    accuracy_of,
     run_attacks,
-    usable_by,
 )
 from robustbench_coded.judge.judge import MARGIN, judge
 from robustbench_coded.runs.folder import read_selftests
@@ -97,8 +94,7 @@ class Judgement:
 
     Attributes:
         case: of its ensemble.
-        attack: the cheapest one that leaves at most half a point more than the strongest; '' before any has
-            outcomes.
+        attack: the strongest; '' before any has outcomes, and where no attack does more than a control.
         examples: how many the accuracy rests on; 0 where nothing but inputs left alone was scored.
     """
 
@@ -168,25 +164,14 @@ def judgements_of(
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
+        strongest = result.combination.strongest_attack
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,
             verdict,
-            attack=_deciding(results, result),
+            attack="" if strongest in words.CONTROLS else strongest,
             examples=verdict.examples if attacked else 0,
         )
-
-
-def _deciding(results: Sequence[case_results.CaseResult], ensemble: case_results.CaseResult) -> str:
-    """Of the attacks that leave at most half a point more than the strongest, the one of fewest steps.
-
-    Perturbed inputs that were made elsewhere cost only forwards here; who made them paid for the rest.
-    """
-    usable = [result for result in usable_by(results, ensemble) if result.complete]
-    least = min(map(accuracy_of, usable), default=0.0)
-    attacks = [result.made_by for result in usable if accuracy_of(result) <= least + WORTH]
-    costs = [(a.knows == "submitted", a.package is not None, (a.steps or 1) * a.draws) for a in attacks]
-    return str(attacks[costs.index(min(costs))]) if attacks else ""
 
 
 def _checks(

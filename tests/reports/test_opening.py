@@ -200,17 +200,6 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     assert opened().answers == (Answer(NO_VERDICT, ""),)
 
 
-def test_the_attack_that_is_named_is_the_shortest_of_those_that_leave_as_little(make_run):
-    accuracies = BROKEN_BASE | {
-        ("pgd-100+momentum=1", "batch/unknown"): (None, 0.0),
-        ("transfer-pgd-20", "batch/unknown"): (None, 0.004),
-        ("pgd-20", "batch/unknown"): (None, 0.1),
-    }
-    run = load_run(make_run(accuracies=accuracies, examples=256))
-    defended = [j for j in run.judgements if j.subject.defence == "rci"]
-    assert [j.attack for j in defended] == ["transfer-pgd-20"]
-
-
 def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summary(make_run):
     run = load_run(make_run())
     found = opening_of(run)
