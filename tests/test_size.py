@@ -39,8 +39,8 @@ CEILINGS = {
     "robustbench_coded/runs": (659, 6),
     "robustbench_coded/schema": (353, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30821, 325),
-    "benchmarks": (6670, 59),
+    "tests": (30931, 326),
+    "benchmarks": (6943, 59),
     "zoo": (2030, 16),
 }
 SHIPPED = (34161, 51396)  # lines of code and lines of attacks and robustbench_coded together
