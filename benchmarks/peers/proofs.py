@@ -53,8 +53,8 @@ OVAL_INPUTS = (0.485, 0.456, 0.406), (0.225,) * 3  # means and deviations
 VIT_INPUTS = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 CORA_RADIUS = 0.1
 EXPLAINED = {  # disagreements, by network and row
-    "CORA mnist-trades, mnist-img17": "The published counterexamples are right: in float64 two tools' inputs are "
-    "answered wrongly, by 0.2 and 0.8. `mosaic-8` ends 3.4 short of that, `apgd-mt-100` 3.6."
+    "CORA mnist-trades, mnist-img17": "The published counterexamples are right: in float64 two tools' inputs "
+    "are answered wrongly, by 0.2 and 0.8. `mosaic-8` ends 3.4 short of that, `apgd-mt-100` 3.6."
 }
 
 
