@@ -40,7 +40,7 @@ CEILINGS = {
     "robustbench_coded/schema": (353, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (30931, 326),
-    "benchmarks": (6943, 59),
+    "benchmarks": (6952, 59),
     "zoo": (2030, 16),
 }
 SHIPPED = (34161, 51396)  # lines of code and lines of attacks and robustbench_coded together
