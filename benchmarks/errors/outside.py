@@ -162,7 +162,7 @@ def images() -> Iterator[Judged]:
             yield from counted(
                 group, row["network"], truth, says, int(row[truth]), int(list(row.values())[column])
             )
-    for row in rows("hard_images.md", "images"):
+    for row in (*rows("hard_images.md", "images"), *rows("hard_images.md", "trained")):
         if row["command"] == "full":
             group = "images that gradients fail on"
             total, found = int(row["broken in truth"].split()[0]), int(row["broken"])

@@ -1,9 +1,13 @@
-"""Architectures of weights that other authors published, for `published_weights.py`.
+"""Architectures of weights that other authors published, for `published_weights.py` and `proofs.py`.
 
-Files are read as tensors, arrays or MATLAB's matrices. Nothing in them is executed.
+Files are read as tensors, arrays, MATLAB's matrices, tables of pandas or graphs of ONNX. Nothing in them is
+executed.
 """
 
+import gzip
 import pickle
+import struct
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +22,27 @@ from robustbench_coded.models.pixel_model import PixelModel
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+def digits(folder: Path) -> tuple[Tensor, Tensor]:
+    """MNIST's test images [n, 1, 28, 28] in [0, 1] and labels [n]."""
+    pixels = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
+    x = torch.tensor(np.frombuffer(pixels, np.uint8).reshape(-1, 1, 28, 28) / np.float32(255))
+    return x, torch.tensor(np.frombuffer(labels, np.uint8).astype(np.int64))
+
+
 def conv_net(weights: dict[str, Tensor]) -> nn.Sequential:
-    """Two convolutions of 4 x 4 with stride 2 and two linear layers: weights in this order."""
-    conv1, b1, conv2, b2, linear1, b3, linear2, b4 = weights.values()
+    """Convolutions with padding 1, those of 4 x 4 with stride 2, and linear layers: weights in this order."""
     layers: list[nn.Module] = []
-    for weight, bias in ((conv1, b1), (conv2, b2)):
-        layers += [filled(nn.Conv2d(weight.shape[1], weight.shape[0], 4, 2, 1), weight, bias), nn.ReLU()]
-    layers += [nn.Flatten(), filled(nn.Linear(*linear1.shape[::-1]), linear1, b3), nn.ReLU()]
-    return nn.Sequential(*layers, filled(nn.Linear(*linear2.shape[::-1]), linear2, b4))
+    values = list(weights.values())
+    for weight, bias in zip(values[::2], values[1::2], strict=True):
+        if weight.ndim == 4:
+            size = weight.shape[2]
+            layer: nn.Module = nn.Conv2d(weight.shape[1], weight.shape[0], size, 2 if size == 4 else 1, 1)
+        else:
+            layers += [] if any(isinstance(x, nn.Flatten) for x in layers) else [nn.Flatten()]
+            layer = nn.Linear(*weight.shape[::-1])
+        layers += [filled(layer, weight, bias), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 def filled(layer: Any, weight: Tensor, bias: Tensor) -> nn.Module:
@@ -159,6 +176,132 @@ class Arrays(pickle.Unpickler):
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         raise pickle.UnpicklingError(f"{module}.{name} is no array")
+
+
+class Part:
+    """An object of pandas: its state, and nothing that acts."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class Frame(Arrays):
+    """Reads arrays and the parts of a table of pandas from a pickle, and refuses any other class."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("pandas."):
+            return (lambda _, parts: parts.get("data", ())) if name == "_new_Index" else Part
+        if (module, name) == ("builtins", "slice"):
+            return slice
+        if (module, name) == ("numpy.core.multiarray", "scalar"):
+            return np._core.multiarray.scalar  # type: ignore[attr-defined]
+        return super().find_class(module, name)
+
+
+def table(path: Path) -> dict[str, Any]:
+    """The columns of a table that pandas pickled."""
+    with path.open("rb") as file:
+        parts = Frame(file).load().state["_data"].state[3]["0.14.1"]
+    names, columns = parts["axes"][0], {}
+    for block in parts["blocks"]:
+        places = block["mgr_locs"]
+        places = range(*places.indices(len(names))) if isinstance(places, slice) else places
+        columns |= {names[i]: values for i, values in zip(places, block["values"], strict=True)}
+    return columns
+
+
+def message(data: bytes) -> dict[int, list[Any]]:
+    """The fields of a message of protocol buffers by number; numbers are signed, of 64 bits."""
+    fields: dict[int, list[Any]] = defaultdict(list)
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+            if byte < 128:
+                return value - (value >> 63 << 64)
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            fields[key >> 3].append(number())
+        else:
+            size = {1: 8, 5: 4}.get(key & 7) or number()
+            fields[key >> 3].append(data[at : at + size])
+            at += size
+    return fields
+
+
+def constant(data: bytes) -> Tensor:
+    """A tensor of an ONNX file, stored raw: float32 or int64."""
+    fields = message(data)
+    values = np.frombuffer(fields[9][0], {1: "<f4", 7: "<i8"}[fields[2][0]])
+    return torch.from_numpy(values.copy()).reshape(fields[1])
+
+
+def attributes(node: dict[int, list[Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for fields in map(message, node[5]):
+        value = struct.unpack("<f", fields[2][0])[0] if fields[2] else fields[8] or (fields[3] or [None])[0]
+        found[fields[1][0].decode()] = constant(fields[5][0]) if fields[5] else value
+    return found
+
+
+OPERATORS: dict[str, Any] = {  # of inputs and attributes
+    "Add": lambda v, a: v[0] + v[1],
+    "Mul": lambda v, a: v[0] * v[1],
+    "MatMul": lambda v, a: v[0] @ v[1],
+    "Gemm": lambda v, a: v[0] @ v[1].T + v[2],  # transB = 1
+    "Relu": lambda v, a: v[0].relu(),
+    "Sign": lambda v, a: v[0].sign(),
+    "Softmax": lambda v, a: v[0].softmax(a["axis"]),
+    "Conv": lambda v, a: functional.conv2d(*v, stride=a["strides"], padding=a.get("pads", [0])[0]),
+    "MaxPool": lambda v, a: functional.max_pool2d(v[0], a["kernel_shape"], a["strides"]),
+    "BatchNormalization": lambda v, a: functional.batch_norm(
+        v[0], v[3], v[4], v[1], v[2], eps=a.get("epsilon", 1e-5)
+    ),
+    "ReduceMean": lambda v, a: v[0].mean(a["axes"]),
+    "Transpose": lambda v, a: v[0].permute(a["perm"]),
+    "Reshape": lambda v, a: v[0].reshape(v[1].tolist()),
+    "Concat": lambda v, a: torch.cat(v, a["axis"]),
+    "Unsqueeze": lambda v, a: v[0].unsqueeze(a["axes"][0]),
+    "Gather": lambda v, a: v[0].select(a["axis"], int(v[1])),
+    "Slice": lambda v, a: v[0][a["starts"][0] : a["ends"][0]],
+    "Shape": lambda v, a: torch.tensor(v[0].shape),
+    "Constant": lambda v, a: a["value"],
+    "ConstantOfShape": lambda v, a: torch.full(v[0].tolist(), float(a["value"])),
+}
+
+
+class Graph(nn.Module):
+    """A network of an ONNX file. A softmax at its end is left out; it keeps the order of the logits."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        graph = message(message(unpacked(path))[7][0])
+        self.places = {}
+        for i, tensor in enumerate(graph[5]):
+            self.places[message(tensor)[8][0]] = f"tensor{i}"
+            self.register_buffer(f"tensor{i}", constant(tensor))
+        nodes = [message(node) for node in graph[1]]
+        nodes = nodes[:-1] if nodes[-1][4] == [b"Softmax"] else nodes
+        self.nodes = [(n[4][0].decode(), n[1], n[2][0], attributes(n)) for n in nodes]
+        self.taken = message(graph[11][0])[1][0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = {self.taken: x, **{name: getattr(self, place) for name, place in self.places.items()}}
+        for operator, takes, gives, named in self.nodes:
+            values[gives] = OPERATORS[operator]([values[name] for name in takes], named)
+        return values[self.nodes[-1][2]]
+
+
+def unpacked(path: Path) -> bytes:
+    """The content of a file that a repository may hold compressed."""
+    path = path if path.exists() else Path(f"{path}.gz")
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 class Halved(nn.Module):

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import write
 from benchmarks.errors.zoo_judged import gradient_evaluations
-from benchmarks.peers.exact_margins import digits
-from benchmarks.peers.published_networks import binarised
+from benchmarks.peers.published_networks import binarised, digits
 from benchmarks.peers.published_truth import (
     CLAIMS,
     EXAMPLES,

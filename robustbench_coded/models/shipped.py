@@ -2,10 +2,12 @@
 
 import tomllib
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from robustbench_coded.errors import InputError, did_you_mean
 
+MOST_LISTED = 10_000  # files of a folder whose names are compared
 ENDINGS = (".pt", ".pth", ".th", ".safetensors")
 
 # The wheel holds a copy of checkpoints/ inside the package; a checkout has the folder itself.
@@ -43,7 +45,7 @@ def present(named: str | Path) -> Path:
     checkpoint of that name.
 
     Raises:
-        InputError: there is none; a shipped checkpoint with a similar name is named.
+        InputError: there is none; a file beside it, or a shipped checkpoint, with a similar name is named.
     """
     try:
         path = split_entry(named)[0]
@@ -52,7 +54,8 @@ def present(named: str | Path) -> Path:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not exists:
-        near = did_you_mean(path.name, shipped())
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = did_you_mean(path.name, [*shipped(), *(file.name for file in islice(beside, MOST_LISTED))])
         raise InputError(
             f"{named}: no such file; {near}--ckpt takes a .pt, .pth, .th or .safetensors file, or a name of "
             "`csrobust list checkpoints`"

@@ -72,12 +72,12 @@ def test_at_2_pixels_it_is_broken(rows, eps, space):
 
 @pytest.mark.parametrize("eps", [0.5, 1])
 def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
-    assert "At 1/255 and 0.5/255, it gains 8 to 16 points under the attacks that ran" in TEXT
+    assert "At 1/255 and 0.5/255, it gains 9 to 16 points under the attacks that ran" in TEXT
     found = at(rows, eps)
-    assert all(7.5 < 100 * float(row["gain"]) < 16.5 for row in found.values())
+    assert all(8.5 < 100 * float(row["gain"]) < 16.5 for row in found.values())
     assert {row["verdict"] for row in found.values()} == {"not settled"}
     lows = [float(row["gain_low"]) for row in found.values()]
-    assert min(lows) > 0.03 if eps == 1 else max(lows) < 0.03 and round(min(lows), 3) == -0.525
+    assert min(lows) > 0.03 if eps == 1 else max(lows) < 0.03 and round(min(lows), 3) == -0.535
 
 
 def test_networks_that_others_trained_agree_at_2_pixels(study):

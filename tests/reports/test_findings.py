@@ -8,7 +8,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.markdown import markdown_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.methodology import details_of, limits_of, methods_of, terms_of
+from robustbench_coded.reports.run.methodology import attacks_of, limits_of, methods_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
 from tests.reports.conftest import BROKEN_BASE
 
@@ -60,7 +60,7 @@ def test_what_was_not_tried_is_said(make_run):
 
 def test_facts_name_everything_that_decides_the_numbers(make_run):
     run = load_run(make_run(seed=7))
-    facts = [*methods_of(run, paper=False), *details_of(run), *terms_of(run)]
+    facts = [*methods_of(run, paper=False), *attacks_of(run), *terms_of(run)]
     text = "\n".join(f"{fact.about}: {fact.text}" for fact in facts)
     for said in (
         "the first 128 of 10000 examples",

@@ -164,7 +164,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     """What those look up who check the answer."""
     for name, title, facts in (
         ("terms", "Terms", methodology.terms_of(run)),
-        ("attacks", "Attacks and networks", methodology.details_of(run)),
+        ("attacks", "Attacks", methodology.attacks_of(run)),
     ):
         yield _section(name, title, Facts(tuple(facts)), detail=True)
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)

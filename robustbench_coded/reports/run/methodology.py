@@ -81,7 +81,7 @@ def limits_of(run: Run) -> list[str]:
 
 
 def methods_of(run: Run, *, paper: bool) -> list[Fact]:
-    """How the numbers of a run came about, but for each attack and network (`details_of`).
+    """How the numbers of a run came about, but for each attack (`attacks_of`).
 
     Args:
         paper: whether the tables show numbers of the paper.
@@ -92,6 +92,7 @@ def methods_of(run: Run, *, paper: bool) -> list[Fact]:
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
         ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
+        ("Recognition", map(_recognition, manifest.checkpoints)),
         ("Protocol", [_protocol(manifest)]),
         ("Examples", [_examples(rows)]),
         ("Perturbation budget", _perturbations(rows)),
@@ -114,10 +115,9 @@ def methods_of(run: Run, *, paper: bool) -> list[Fact]:
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 
 
-def details_of(run: Run) -> list[Fact]:
-    """How each network was recognised, and what each attack does."""
-    networks = [Fact("Recognition", text) for text in map(_recognition, run.manifest.checkpoints) if text]
-    return [*networks, *(Fact("Attack", text) for text in _attacks(run.rows))]
+def attacks_of(run: Run) -> list[Fact]:
+    """What each attack does."""
+    return [Fact("Attack", text) for text in _attacks(run.rows)]
 
 
 _INTERVALS = (
