@@ -39,8 +39,8 @@ CEILINGS = {
     "robustbench_coded/runs": (605, 5),
     "robustbench_coded/schema": (349, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30087, 317),
-    "benchmarks": (6632, 57),
+    "tests": (30090, 317),
+    "benchmarks": (6634, 57),
     "zoo": (2030, 16),
 }
 SHIPPED = (31756, 48177)  # lines of code and lines of attacks and robustbench_coded together

@@ -27,6 +27,7 @@ from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import write
 from benchmarks.errors.zoo_judged import gradient_evaluations
 from benchmarks.peers.published_networks import Graph, conv_net, digits, table, tensors, unpacked
+from benchmarks.smoke import smoke
 from robustbench_coded import Run, attack, evaluate, load_run
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
@@ -372,6 +373,7 @@ def files(root: Path) -> Iterator[tuple[str, ...]]:
 
 
 def main() -> None:
+    smoke(needs="--sources DIR with the files that the page lists")
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

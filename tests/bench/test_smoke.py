@@ -19,7 +19,10 @@ ALONE = {"benchmarks/oracle/__main__.py", "benchmarks/speed/gpu_check.py", "benc
 # Files of other people, or a package that has an environment of its own: they say so in a line.
 NEEDY = {
     *(f"benchmarks/networks/{name}.py" for name in ("robustbench_zoo", "strangers")),
-    *(f"benchmarks/peers/{name}.py" for name in ("hard_images", "published_weights", "robust_bench")),
+    *(
+        f"benchmarks/peers/{name}.py"
+        for name in ("hard_images", "proofs", "published_weights", "robust_bench")
+    ),
 }
 
 
