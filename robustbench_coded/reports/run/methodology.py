@@ -116,7 +116,7 @@ def methods_of(run: Run, *, paper: bool) -> list[Fact]:
 
 
 def attacks_of(run: Run) -> list[Fact]:
-    """What each attack does."""
+    """Each attack with its settings."""
     return [Fact("Attack", text) for text in _attacks(run.rows)]
 
 
