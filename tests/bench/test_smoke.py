@@ -14,8 +14,10 @@ PROGRAMS = sorted(
     for path in (ROOT / "benchmarks").rglob("*.py")
     if '__name__ == "__main__"' in path.read_text()
 )
-# They start other processes, or themselves anew.
+# They start other processes, which import the program that started them: a test is none.
+POOLS = ("multiprocessing", "measured_entries")
 ALONE = {"benchmarks/oracle/__main__.py", "benchmarks/speed/gpu_check.py", "benchmarks/speed/ray_speed.py"}
+ALONE |= {name for name in PROGRAMS if any(pool in (ROOT / name).read_text() for pool in POOLS)}
 # Files of other people, or a package that has an environment of its own: they say so in a line.
 NEEDY = {
     *(f"benchmarks/networks/{name}.py" for name in ("robustbench_zoo", "strangers")),
@@ -35,7 +37,8 @@ def test_a_smoke_run_comes_to_its_end_and_leaves_nothing(program, monkeypatch):
     if program in ALONE:
         path = os.pathsep.join([str(ROOT), *sys.path])
         words = [sys.executable, program, "--smoke"]
-        subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+        environment = {**os.environ, "PYTHONPATH": path}
+        subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL, timeout=300)
     else:
         monkeypatch.setattr(sys, "argv", [program, "--smoke"])
         if program in NEEDY:
