@@ -35,18 +35,18 @@ CEILINGS = {
     "robustbench_coded/models": (2900, 26),
     "robustbench_coded/options": (283, 5),
     "robustbench_coded/paper": (4100, 40),
-    "robustbench_coded/reports": (3026, 30),
+    "robustbench_coded/reports": (3027, 30),
     "robustbench_coded/runs": (605, 5),
     "robustbench_coded/schema": (349, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30090, 317),
+    "tests": (30093, 317),
     "benchmarks": (6634, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (31756, 48177)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (31757, 48178)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 8
 WORDS = 17_595  # of README.md and docs/; the goal is 17,000
-REPORTS = (722, 35.0)  # committed files in reports/, and their MiB
+REPORTS = (595, 32.0)  # committed files in reports/, and their MiB
 
 
 def code_lines(source: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from robustbench_coded.reports.compare.comparison import LEGEND, RunComparison, comparison_csv, run_text_table
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
+from robustbench_coded.reports.run.tables import narrowed
 
 TITLE = "csrobust comparison"
 
@@ -32,7 +33,7 @@ def _sections(comparison: RunComparison) -> Iterator[Section]:
         yield Section("apart", "Differences between the runs", (Bullets(apart),))
     elif not comparison.unpaired:
         yield Section("apart", "Differences between the runs", (Legend("None that matters here."),))
-    for table in comparison.tables:
+    for table in map(narrowed, comparison.tables):  # comparison.csv has all columns
         yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.kinds}".rstrip())))
     if comparison.unpaired:
         unpaired = Bullets(comparison.unpaired)
