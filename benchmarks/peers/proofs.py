@@ -169,7 +169,7 @@ def oval(root: Path) -> Iterator[Network]:
     arrays = np.load(root / "cifar10_test.npz", allow_pickle=False)
     pixels, labels = torch.from_numpy(arrays["x"]).permute(0, 3, 1, 2) / 255, arrays["y"]
     for name in ("base", "wide", "deep"):
-        inner = conv_net(tensors(root / OVAL / f"models/cifar_{name}_kw.pth")["state_dict"][0])
+        inner = conv_net(tensors(root / OVAL / f"models/cifar_{name}_kw.pth")["state_dict"][0])  # type: ignore[arg-type]  # nested
         made = Network("oval", f"oval {name}", Scaled(inner, OVAL_INPUTS), clipped=False)
         for path in sorted((root / OVAL / "cifar_exp").glob(f"{name}*.pkl")):
             columns = table(path)
@@ -287,7 +287,7 @@ def wrong(run: Run, eps: float) -> dict[int, list[str]]:
     """Rows that were answered wrongly, by number, and after which attacks."""
     scored = run.outcomes[(run.outcomes["purpose"] == "scoring") & (run.outcomes["eps"] <= eps * 1.001)]
     by = scored[scored["prediction"] != scored["label"]].groupby("example")["attack"].unique()
-    return {int(number): sorted(attacks) for number, attacks in by.items()}
+    return {int(str(number)): sorted(attacks) for number, attacks in by.items()}
 
 
 def least_lead(of: Network, number: int, attacks: Sequence[str]) -> float:
@@ -336,8 +336,9 @@ def tables(of: Sequence[Network], folder: Path) -> dict[str, str]:
         part = "whole" if not run.missing else "to " + own["attack"].iloc[-1]
         runs.append((one.name, str(len(one.tried)), part, f"`{verdict.name}`", figure,
                      f"{gradient_evaluations(own):.0f}"))  # fmt: skip
-    lines = [("source", "established by others", "rows", "tried", "broken here", "wrong before any attack",
-              "stand", "broken of those tried (95% CI)", "not tried")]  # fmt: skip
+    head = ("source", "established by others", "rows", "tried", "broken here", "wrong before any attack",
+            "stand", "broken of those tried (95% CI)", "not tried")  # fmt: skip
+    lines: list[tuple[str, ...]] = [head]
     for (source, kind), n in tally.items():
         share = ""
         if n["tried"]:

@@ -202,7 +202,8 @@ def table(path: Path) -> dict[str, Any]:
     """The columns of a table that pandas pickled."""
     with path.open("rb") as file:
         parts = Frame(file).load().state["_data"].state[3]["0.14.1"]
-    names, columns = parts["axes"][0], {}
+    columns: dict[str, Any] = {}
+    names = parts["axes"][0]
     for block in parts["blocks"]:
         places = block["mgr_locs"]
         places = range(*places.indices(len(names))) if isinstance(places, slice) else places
@@ -258,7 +259,9 @@ OPERATORS: dict[str, Any] = {  # of inputs and attributes
     "Relu": lambda v, a: v[0].relu(),
     "Sign": lambda v, a: v[0].sign(),
     "Softmax": lambda v, a: v[0].softmax(a["axis"]),
-    "Conv": lambda v, a: functional.conv2d(*v, stride=a["strides"], padding=a.get("pads", [0])[0]),
+    "Conv": lambda v, a: functional.conv2d(
+        v[0], v[1], v[2] if len(v) > 2 else None, a["strides"], a.get("pads", [0])[0]
+    ),
     "MaxPool": lambda v, a: functional.max_pool2d(v[0], a["kernel_shape"], a["strides"]),
     "BatchNormalization": lambda v, a: functional.batch_norm(
         v[0], v[3], v[4], v[1], v[2], eps=a.get("epsilon", 1e-5)
