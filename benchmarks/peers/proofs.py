@@ -336,9 +336,9 @@ def tables(of: Sequence[Network], folder: Path) -> dict[str, str]:
         part = "whole" if not run.missing else "to " + own["attack"].iloc[-1]
         runs.append((one.name, str(len(one.tried)), part, f"`{verdict.name}`", figure,
                      f"{gradient_evaluations(own):.0f}"))  # fmt: skip
-    head = ("source", "established by others", "rows", "tried", "broken here", "wrong before any attack",
+    names = ("source", "established by others", "rows", "tried", "broken here", "wrong before any attack",
             "stand", "broken of those tried (95% CI)", "not tried")  # fmt: skip
-    lines: list[tuple[str, ...]] = [head]
+    lines: list[tuple[str, ...]] = [names]
     for (source, kind), n in tally.items():
         share = ""
         if n["tried"]:
