@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attacks.attack import AnyAttack
 from attacks.naming import read_attack
@@ -116,46 +115,39 @@ class CaseResult:
         cell = self.cell
         if cell is None:
             return None
-        tail /= max(self.looks, 1)
         if self.in_random_batches:
-            return self._in_random_batches(cell, tail)[0]
+            return self.played(tail)[0]
         interval = accuracy_interval(
             cell.correct,
             cell.example if self.case.threat.one_victim else cell.batch,  # each victim has its own batch
             batch_dependent=self.batch_dependent or self._knows_draw,
             randomised=self.randomised,
-            tail=tail,
+            tail=tail / max(self.looks, 1),
         )
         if self.case.threat.one_victim and interval.kind is not None:
             return replace(interval, kind=IntervalKind.EVALUATED_IMAGES)
         return interval
 
-    @property
-    def scored_images(self) -> NDArray[np.int64]:
-        """The images that its figures come from, increasing."""
-        assert self.cell is not None
-        if not self.in_random_batches:
-            return self.cell.example
-        return self._in_random_batches(self.cell, TAIL / max(self.looks, 1))[1].images
-
-    def _in_random_batches(self, cell: Cell, tail: float) -> tuple[Interval, RandomBatches]:
-        """The accuracy that an attacker leaves who always plays one of the attacks that were scored in them,
-        each at its share of the error: the one with the lowest upper end. And this one's outcomes.
+    def played(self, tail: float) -> tuple[Interval, RandomBatches]:
+        """Of what is in random batches, the accuracy that an attacker leaves who always plays one of the
+        attacks that were scored in them, each at its share of the error: the one with the lowest upper end.
+        And this one's outcomes.
 
         The lower end is the lowest of theirs if every attack that comes near the strongest was scored: he
         plays one of these, and what all of them leave at least, he leaves. Else it is 0. Inputs that are made
         together may do more in the batch that they were made in than in random ones: where that is more than
         `CLOSE`, the accuracy there stands beside it, and no verdict is positive.
         """
-        share = tail / len(self.random_batches)
+        assert self.cell is not None
+        share = tail / max(self.looks, 1) / len(self.random_batches)
         ends = [scored.interval(share) for scored in self.random_batches]
         played = min(range(len(ends)), key=lambda i: ends[i][1])
         scored = self.random_batches[played]
-        estimate, own = scored.accuracy, float(cell.correct.mean())
+        estimate, own = scored.accuracy, float(self.cell.correct.mean())
         less = not self.case.threat.one_victim and own < estimate - CLOSE
         near = self.case.attack != ENSEMBLE or self.combination.all_near_in_random
         low = min(end[0] for end in ends) if near else 0.0
-        beside = (own, len(np.unique(cell.batch))) if less else None
+        beside = (own, len(np.unique(self.cell.batch))) if less else None
         about, images = IntervalKind.EVALUATED_IMAGES, len(scored.images)
         return Interval(estimate, low, ends[played][1], about, images, scored.batches, beside), scored
 

@@ -89,8 +89,10 @@ def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Di
     """The difference where at least one of the rows is in random batches of the evaluated images."""
     both = first.in_random_batches and second.in_random_batches
     of = (first, second) if first.in_random_batches else (second, first)
-    sides = [_on_evaluated_images(row, of[0], tail / 2 if both else tail) for row in of]
-    sides = sides if first.in_random_batches else sides[::-1]
+    tail = tail / 2 if both else tail
+    own, scored = of[0].played(tail)
+    beside = _on_images(of[1], scored.images, of[0].case.threat.one_victim, tail)
+    sides = (own, beside) if first.in_random_batches else (beside, own)
     shares = sides[0].estimate, sides[1].estimate
     images = min(side.images for side in sides)
     if any(side.kind is None for side in sides):
@@ -99,27 +101,25 @@ def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Di
     return Difference(shares[0] - shares[1], low, high, *shares, images, IntervalKind.EVALUATED_IMAGES)
 
 
-def _on_evaluated_images(row: CaseResult, model: CaseResult, tail: float) -> Interval:
-    """The accuracy of a row on the images that ``model`` was scored on in random batches.
+def _on_images(row: CaseResult, images: NDArray[np.int64], victims: bool, tail: float) -> Interval:
+    """The accuracy of a row on the images that another was scored on in random batches.
 
     A deterministic answer to each input is known there without an error. Victims are a random sample of all
     images.
     """
     assert row.cell is not None
-    images = model.scored_images
     if row.in_random_batches:
-        interval = row.interval(tail)
-        assert interval is not None
-        same = np.array_equal(row.scored_images, images)
+        interval, scored = row.played(tail)
+        same = np.array_equal(scored.images, images)
         return interval if same else replace(interval, low=0.0, high=1.0, kind=None)
     known = row.cell
-    if not model.case.threat.one_victim:
+    if not victims:
         shared = common([known.example, images])
         if not len(shared):
             raise NotPaired("they have no examples in common")
         known = known.at_examples(shared)
     accuracy, count = float(known.correct.mean()), len(known.example)
-    if row.batch_dependent or row.randomised or (not model.case.threat.one_victim and count < len(images)):
+    if row.batch_dependent or row.randomised or (not victims and count < len(images)):
         return Interval(accuracy, 0.0, 1.0, None, count)
     return Interval(accuracy, accuracy, accuracy, IntervalKind.EVALUATED_IMAGES, count)
 

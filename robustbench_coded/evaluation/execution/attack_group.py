@@ -131,8 +131,8 @@ def score_group(
     purpose: Purpose,
     draws: list[int],
     numbers: Sequence[int] | None = None,
-) -> np.ndarray:
-    """Scores one group; returns the margins [draws, G, K].
+) -> None:
+    """Scores one group.
 
     Args:
         numbers: of random batches, one each; their outcomes have the purpose ``random``.
@@ -149,7 +149,6 @@ def score_group(
             prediction=labels[:, position, slots],
             margin=margins[:, position, slots],
         )
-    return margins
 
 
 def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | None) -> Tensor:

@@ -65,7 +65,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": formatting.percent,
-        "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
         "interval": _interval,
         "difference": formatting.difference_text,
         "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),

@@ -145,7 +145,8 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
         text_tables.verdict_text_table(run.judgements),
         Legend(text_tables.VERDICT_LEGEND),
     )
-    for table in tables_of(run):
+    tables = tables_of(run)
+    for table in tables:
         yield _accuracies(narrowed(table), "" if marked else table.kinds)
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", text_tables.reason_text_table(asked))
@@ -153,7 +154,7 @@ def _answers(run: Run, marked: bool) -> Iterator[Section]:
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("notes", "Notes", Bullets(methodology.notes_of(run.manifest)))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
-    has_paper = any(table.has_paper for table in tables_of(run))
+    has_paper = any(table.has_paper for table in tables)
     yield _section("measured", "Methods", Facts(tuple(methodology.methods_of(run, paper=has_paper))))
     commands = tuple(findings.commands_of(run))
     order = [Legend("The first command started this run. Later commands resumed or extended it.")]
