@@ -182,7 +182,7 @@ def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:
     """The model as loaded or built, and the shape of its images."""
     if options.checkpoint is None:
         shape = SHAPES.get(options.arch, CIFAR)
-        network = build(options.arch, CLASSES, shape[0], shape[1])
+        network = build(options.arch, CLASSES, shape[0])
         plain = KNOWN[shape[0]]["none"]
         return PixelModel(network, plain.mean, plain.std, classes=CLASSES, arch=options.arch), shape
     loaded = load_checkpoint(options.checkpoint)

@@ -225,7 +225,7 @@ def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
     """The network as recognised, then the others that have the same weights."""
     yield checkpoint.arch, checkpoint.network
     for variant in networks_of(checkpoint)[1:]:
-        network = construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        network = construct(variant, checkpoint.classes, checkpoint.channels)
         network.load_state_dict(checkpoint.network.state_dict(), assign=True)
         yield variant, network.eval()
 

@@ -33,20 +33,15 @@ ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster th
 # a core makes about 20e9 of these a second.
 LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, 2048), 30e9
 
-TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
-
 
 def unknown_parts(checkpoint: Checkpoint) -> list[str]:
     """The parts that the published definition with its weights leaves open, in words.
 
-    How many heads a transformer of this project has is a guess, of 64 channels each, which is right of timm's
-    sizes. Layers that an ``nn.Sequential`` numbers may be written by anybody, and the pickle that holds one
-    names its activation.
+    Layers that an ``nn.Sequential`` numbers may be written by anybody, and the pickle that holds one names
+    its activation.
     """
-    family, *numbers = checkpoint.arch.split("-")
-    if family == "vit" and (numbers[1], numbers[2]) not in TIMM_SIZES:
-        return ["heads"]
-    return ["activations"] if family == "wong" and checkpoint.activation not in ("", "ReLU") else []
+    of_wong = checkpoint.arch.startswith("wong-")
+    return ["activations"] if of_wong and checkpoint.activation not in ("", "ReLU") else []
 
 
 def networks_of(checkpoint: Checkpoint) -> list[str]:
@@ -116,7 +111,7 @@ def model_of(checkpoint: Checkpoint, candidate: Candidate, device: torch.device)
     network: nn.Module = checkpoint.network.to(device)
     if candidate.arch != checkpoint.arch:
         weights = network.state_dict()
-        network = construct(candidate.arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        network = construct(candidate.arch, checkpoint.classes, checkpoint.channels)
         network.load_state_dict(weights, assign=True)
         network.eval().requires_grad_(False)
     taken = candidate.normalisation

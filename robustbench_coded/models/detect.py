@@ -14,7 +14,6 @@ from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.refusal import (
     ONE_LOGIT,
     Refused,
@@ -28,13 +27,12 @@ from robustbench_coded.models.refusal import (
 ARCHITECTURES = "robustbench_coded.models.architectures"
 
 # Where the architectures here keep the layer that tells the classes; others have it last.
-HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
+HEADS = ("linear.weight", "fc.weight", "logits.weight")
 
 # The names that families derive from shapes.
 DERIVING = (
     wide_resnet.lwta_wide_resnet_name,
     wide_resnet.wide_resnet_name,
-    vit_name,
     dm_wide_resnet_name,
     wide_resnet.robust_wide_resnet_name,
     resnet_cifar_name,
@@ -85,7 +83,6 @@ def construct(
     arch: str,
     classes: int,
     in_channels: int = 3,
-    image_size: int | None = None,
     *,
     dropout: float = 0.0,
 ) -> nn.Module:
@@ -95,18 +92,13 @@ def construct(
         arch: a name as in :data:`registry.MODELS`.
         classes: number of classes, at least 2.
         in_channels: channels of the image.
-        image_size: height and width in pixels, for architectures made for one size; others take any.
         dropout: probability after the second batch-norm of each block.
     Raises:
-        InputError: unknown name, or sizes that the architecture does not take.
+        InputError: unknown name, or numbers that the architecture does not take.
     """
     architecture, parameters = registry.find(arch)
     if classes < 2:
         raise InputError(f"{arch}: expected at least 2 classes, got {classes}")
-    if architecture.takes_image_size:
-        if image_size is None:
-            raise InputError(f"{arch} is made for one image size; none was given")
-        parameters["image_size"] = image_size
     module, _, name = architecture.constructor.partition(":")
     constructor = getattr(importlib.import_module(f"{ARCHITECTURES}.{module}"), name)
     if dropout and "dropout" not in inspect.signature(constructor).parameters:
@@ -121,9 +113,9 @@ def construct(
 
 
 @lru_cache(maxsize=64)
-def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) -> Shapes:
+def shapes_of(arch: str, classes: int, channels: int) -> Shapes:
     """Names and shapes of an architecture's weights."""
-    return shapes_in(construct(arch, classes, channels, image_size).state_dict())
+    return shapes_in(construct(arch, classes, channels).state_dict())
 
 
 def classes_of(shapes: Shapes) -> int | None:
@@ -168,8 +160,7 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
     for candidate in candidates:
         try:
             architecture = registry.find(candidate)[0]
-            image_size = image_size_for(shapes) if architecture.takes_image_size else None
-            expected = shapes_of(candidate, classes or 10, channels or 3, image_size)
+            expected = shapes_of(candidate, classes or 10, channels or 3)
         except InputError as error:  # sizes that no such architecture has: another one fits, or none
             if arch is not None:
                 raise Refused(str(error)) from None
@@ -181,8 +172,7 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
             note = f"{candidate}: all {difference.expected} weights have its names and shapes"
             if arch is not None:
                 note = f"{candidate} was given, and all {difference.expected} weights fit it"
-            size = image_size or architecture.image_size
-            return Recognised(candidate, classes, channels, size, (note,))
+            return Recognised(candidate, classes, channels, architecture.image_size, (note,))
         differences.append(difference)
     for pattern, said in ADVICE:
         if found := next((name for name in shapes if re.search(pattern, name)), None):

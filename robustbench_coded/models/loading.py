@@ -142,7 +142,7 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
-    network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
+    network = construct(recognised.arch, recognised.classes, recognised.channels)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     return Assembled(recognised, network, weights)

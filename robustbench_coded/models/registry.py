@@ -19,8 +19,7 @@ class Architecture:
         constructor: ``module:class`` inside ``models.architectures``.
         parameters: keyword arguments that make the class this architecture.
         pattern: regular expression of further names; its groups are integer keyword arguments.
-        takes_image_size: whether it is made for one image size, which the name does not say.
-        image_size: height and width in pixels that the name says; None where it says none.
+        image_size: height and width in pixels; None where it takes any.
         beside: end of the name of another published network whose weights have the same names and shapes;
             empty where none is known.
     """
@@ -30,7 +29,6 @@ class Architecture:
     constructor: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
-    takes_image_size: bool = False
     image_size: int | None = None
     beside: str = ""
 
@@ -138,13 +136,6 @@ _ARCHITECTURES = (
         )
         for size, paper in (("small", "arXiv 1711.00851"), ("large", "arXiv 1805.12514"))
         for side in (28, 32)
-    ),
-    Architecture(
-        "vit-4-192-6-3",
-        "vision transformer (arXiv 2010.11929, timm's names of weights); any vit-PATCH-DIM-DEPTH-HEADS",
-        "vit:VisionTransformer",
-        pattern=r"vit-(?P<patch>\d{1,3})-(?P<dim>\d{1,4})-(?P<depth>\d{1,3})-(?P<heads>\d{1,3})",
-        takes_image_size=True,
     ),
     # After all names that its pattern would take from others.
     Architecture(

@@ -24,17 +24,16 @@ def test_names_and_normalisations_are_readable_without_torch():
 
 @pytest.mark.parametrize("arch", MODELS)
 def test_every_listed_name_can_be_constructed(arch):
-    network = construct(arch, 10, 3, 32)
+    network = construct(arch, 10, 3)
     assert all(tensor.is_meta for tensor in network.state_dict().values())
     assert MODELS[arch].description
 
 
-@pytest.mark.parametrize("arch", ["digits-cnn", "resnet20", "vit-4-16-2-2"])
+@pytest.mark.parametrize("arch", ["digits-cnn", "resnet20"])
 def test_weights_follow_the_generator_and_leave_the_global_one_alone(arch):
     before = torch.get_rng_state()
     first, again, other = (
-        build(arch, 10, 3, 8, generator=torch.Generator().manual_seed(seed)).state_dict()
-        for seed in (0, 0, 1)
+        build(arch, 10, 3, generator=torch.Generator().manual_seed(seed)).state_dict() for seed in (0, 0, 1)
     )
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -51,10 +50,9 @@ def test_convolutions_start_with_the_variance_of_he_et_al():
     assert torch.equal(network.bn1.weight, torch.ones(64))
 
 
-@pytest.mark.parametrize("arch", ["vit-4-16-2-2", "torchvision-resnet18"])
-def test_dropout_is_refused_where_it_has_no_place(arch):
+def test_dropout_is_refused_where_it_has_no_place():
     with pytest.raises(InputError, match="dropout has no place in this architecture"):
-        build(arch, 10, 3, 8, dropout=0.1)
+        build("torchvision-resnet18", 10, 3, dropout=0.1)
 
 
 def test_a_convolution_with_a_bias_is_another_network(tmp_path):

@@ -172,10 +172,11 @@ def test_saved_checkpoints_come_back_with_their_metadata(tmp_path, network):
 
 
 def test_metadata_settle_what_shapes_cannot(tmp_path):
-    network = build("vit-4-32-1-4", 10, 3, 8).eval()
-    save_checkpoint(tmp_path / "a.safetensors", network, {"arch": "vit-4-32-1-4", "normalisation": "none"})
+    arch = "preact-resnet18-raw"
+    network = build(arch, 10, 3).eval()
+    save_checkpoint(tmp_path / "a.safetensors", network, {"arch": arch, "normalisation": "none"})
     checkpoint = load_checkpoint(tmp_path / "a.safetensors")
-    assert (checkpoint.arch, checkpoint.image_size) == ("vit-4-32-1-4", 8)
+    assert checkpoint.arch == arch
     assert torch.equal(logits(checkpoint), network(pixels()))
 
 

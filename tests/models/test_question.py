@@ -86,19 +86,3 @@ def test_without_labels_the_lines_have_no_figures(robust, test_images):
     found = recognise_network(load(), test_images[0], None)
     assert found.question[0] == f"  --arch '{arch}' --normalize none"
     assert len(found.question) == 4
-
-
-def test_the_heads_of_a_transformer_of_another_size_than_timms_are_asked_about(tmp_path):
-    for arch, asked in (("vit-16-192-12-3", False), ("vit-16-128-2-2", True)):
-        network = build_vit(arch)
-        torch.save(network.state_dict(), tmp_path / "vit.pt")
-        found = recognise_network(
-            load_checkpoint(tmp_path / "vit.pt", normalize="none"), torch.rand(2, 3, 32, 32), None
-        )
-        assert ("neither its weights nor its file say its heads" in found.refusal) == asked
-
-
-def build_vit(arch):
-    from robustbench_coded.paper.training.fresh import build
-
-    return build(arch, 10, 3, 32)

@@ -112,8 +112,7 @@ class AblationSettings:
     def block_count(self) -> int:
         """Blocks of the architecture."""
         data = self._train_data
-        channels, height, _ = data.image_shape
-        return len(construct(self.base.arch, data.classes, channels, height).blocks())  # type: ignore[operator]
+        return len(construct(self.base.arch, data.classes, data.image_shape[0]).blocks())  # type: ignore[operator]
 
     def coded(self, **options: Any) -> TrainConfig:
         """Coded training with other options."""

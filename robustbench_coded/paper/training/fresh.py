@@ -11,8 +11,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Fills every parameter and buffer of ``network`` in place, in the order of its modules.
 
     Convolutions are normal with variance 2 / fan-out (He et al. 2015, arXiv 1502.01852), linear layers
-    uniform within 1 / sqrt(fan-in), normalisation layers the identity, class tokens and positions normal of
-    deviation 0.02. A layer of another kind with ``reset_parameters`` and buffers fills these itself.
+    uniform within 1 / sqrt(fan-in), batch-norms the identity. A layer of another kind with
+    ``reset_parameters`` and buffers fills these itself.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -25,11 +25,9 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             module.weight.uniform_(-bound, bound, generator=generator)
             if module.bias is not None:
                 module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+        elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         else:
-            for parameter in module.parameters(recurse=False):
-                parameter.normal_(0, 0.02, generator=generator)
             reset = getattr(module, "reset_parameters", None)
             if callable(reset) and [*module.buffers(recurse=False)]:
                 reset()
@@ -39,7 +37,6 @@ def build(
     arch: str,
     classes: int,
     in_channels: int = 3,
-    image_size: int | None = None,
     *,
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
@@ -49,6 +46,6 @@ def build(
     Args:
         generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
     """
-    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
+    network = construct(arch, classes, in_channels, dropout=dropout).to_empty(device="cpu")
     initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
     return network.train()

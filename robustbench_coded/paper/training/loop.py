@@ -118,12 +118,11 @@ class _Run:
         )
 
     def _fresh_stages(self) -> TrainingStages:
-        config, (channels, height, _) = self.config, self.data.image_shape
+        config = self.config
         network = build(
             config.arch,
             self.data.classes,
-            channels,
-            height,
+            self.data.image_shape[0],
             dropout=config.dropout,
             generator=loader.stream(config.seed, "initialisation"),
         )

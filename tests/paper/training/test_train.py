@@ -50,7 +50,7 @@ def test_a_run_neither_reads_nor_moves_the_global_generator(npz, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_seed_decides_the_initial_weights(npz, tmp_path, seed):
     train(config(npz, epochs=1, seed=seed, learning_rate=0.0), tmp_path / "a.safetensors")
-    expected = build("digits-cnn", 10, 1, 8, generator=stream(seed, "initialisation")).state_dict()
+    expected = build("digits-cnn", 10, 1, generator=stream(seed, "initialisation")).state_dict()
     weights = load_checkpoint(tmp_path / "a.safetensors").network.state_dict()
     assert all(
         torch.equal(weights[key], expected[key]) for key in ("conv1.weight", "conv3.weight", "linear.bias")
