@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import COLUMN, Drawing, styled
-from robustbench_coded.reports.render.latex import PACKAGE, latex_table
+from robustbench_coded.reports.render.latex import PACKAGES, latex_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.write import figures_of
@@ -33,7 +33,7 @@ def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]
         InputError: a table has no column of that name.
     """
     file = out / "tables.tex"
-    write_text(file, "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(run))]))
+    write_text(file, "\n".join([PACKAGES, *(latex_table(table, attacks) for table in tables_of(run))]))
     return [file, *(_pdf(figure, out) for figure in figures_of(run, opening_of(run), COLUMN))]
 
 

@@ -28,7 +28,7 @@ def test_compare_prints_a_table_json_or_a_document(make_run, capsys):
     assert main(["compare", a, b, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["baseline"] == "run a"
     assert main(["compare", a, "--format", "latex"]) == 0
-    assert capsys.readouterr().out.startswith("% Needs \\usepackage{booktabs}.\n\n\\begin{table}")
+    assert capsys.readouterr().out.startswith("% Needs \\usepackage{booktabs,graphicx}.\n\n\\begin{table}")
 
 
 def test_compare_writes_every_format(make_run, tmp_path, capsys):

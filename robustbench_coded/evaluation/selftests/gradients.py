@@ -1,19 +1,16 @@
-"""Self-tests of gradients: do they exist along an attack's path and agree between draws (indicators 1
-and 2 of arXiv 2106.09947), do they lead uphill, do logits say how near an answer is to changing, and do
-derivatives belong to the answers?
+"""Self-tests of gradients: do they exist along an attack's path (indicator 1 of arXiv 2106.09947), do they
+lead uphill, and do derivatives belong to the answers?
 
 Finite differences are central, of the margin, in float32 on the very object that is attacked: a copy in
 float64 would be another object. The draw is held fixed. Two directions: uphill, and random signs, which also
 see the slope of inputs that the gradient leaves out.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from robustbench_coded.evaluation.selftests.scene import (
     Scene,
@@ -24,8 +21,6 @@ from robustbench_coded.evaluation.selftests.scene import (
     not_applicable,
     runner_up,
 )
-
-GradientTest = Callable[[Scene, Walk], SelfTest]
 
 EXIST = "gradients along the path"
 WITHOUT = 0.1  # share of inputs without a usable gradient above which an attack with gradients says little
@@ -55,42 +50,6 @@ def _zero(gradient: Tensor) -> Tensor:
 
 def _broken(gradient: Tensor) -> Tensor:
     return (~gradient.isfinite()).flatten(2).any(2)
-
-
-AGREE = "gradients agree along the path"
-AVERAGED = 10  # draws that the default attacks average
-USEFUL = 0.5  # cosine between the averaged gradient and that over all draws
-
-
-def gradients_agree(scene: Scene, path: Walk) -> SelfTest:
-    """Fails where the mean of AVERAGED gradients has a cosine below USEFUL with that over all draws.
-
-    Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
-    sqrt(M c / (1 + (M - 1) c)) with that over all draws, and a signal-to-noise ratio of c / (1 - c) a draw.
-    """
-    if not scene.oracle.randomised:
-        return not_applicable(AGREE, "The defence is deterministic: there is one gradient.")
-    cosines = []
-    for number, at in enumerate((0, len(path.gradients) - 1)):
-        pair = []
-        for draw in (1, 2):
-            leaf, logits = scene.differentiable(path.points[at], scene.draws(2 * number + draw))
-            pair.append(scene.gradient(gap(logits, scene.y, path.others[at]), leaf))
-        cosines.append(_cosines(scene, *pair))
-    cosine = float(torch.cat(cosines).mean())
-    reached = math.sqrt(AVERAGED * cosine / (1 + (AVERAGED - 1) * cosine)) if cosine > 0 else 0.0
-    finding = (
-        f"Along a short attack gradients in two draws have cosine {cosine:.2f}; the mean over "
-        f"{AVERAGED} draws has {reached:.2f} with the mean over all draws."
-    )
-    return judged(AGREE, reached >= USEFUL, finding, cosine=cosine, cosine_of_mean=reached)
-
-
-def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
-    """Of each input, or of each batch where inputs are answered together; 0 where a gradient is unusable."""
-    start = 1 if scene.batch_dependent else 2
-    own, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
-    return torch.nan_to_num(cosine_similarity(own, other, dim=-1).cpu().double())
 
 
 RISING = "steps uphill"
@@ -123,33 +82,6 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     )
     passed = share >= LEAST_RISE or (clear >= CLEAR and float(rise.mean()) > 0)
     return judged(RISING, passed, finding, kept=share, clear=clear, rise=float(rise.mean()))
-
-
-SATURATION = "gaps between logits"
-FINE = 1e-3  # of the largest gap: smaller differences count as none
-DIFFERENT = 0.25  # share of gaps that must be different numbers
-SPREAD = 0.02  # of the gaps about their median, as a share of it
-
-
-def saturation(scene: Scene, path: Walk) -> SelfTest:
-    """Fails where the gap between the two largest logits takes a few values only, or nearly one.
-
-    Such answers give an attack that raises a loss nothing to follow, whatever their gradients say.
-    """
-    logits = torch.cat([scene.answers(scene.x, path.draws), *path.logits])
-    top = torch.nan_to_num(logits.cpu().double()).topk(2, dim=-1).values
-    gaps = (top[..., 0] - top[..., 1]).flatten()
-    step = max(FINE * float(gaps.max()), 1e-30)
-    distinct = len((gaps / step).round().unique()) / min(len(gaps), round(1 / FINE))
-    median = float(gaps.median())
-    spread = float((gaps - median).abs().median()) / median if median > 0 else 0.0
-    finding = (
-        f"The gaps between the two largest logits of {len(gaps)} answers take {distinct:.0%} as many values "
-        f"and deviate from their median by {spread:.1%} of it."
-    )
-    return judged(
-        SATURATION, distinct >= DIFFERENT and spread >= SPREAD, finding, distinct=distinct, spread=spread
-    )
 
 
 DIFFERENCES = "finite differences"

@@ -2,7 +2,7 @@
 defence's operators relaxed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from attacks.gradients import raise_machine_fault
@@ -15,16 +15,12 @@ _TESTS = (
     gradients.gradients_exist,
     gradients.finite_differences,
     gradients.rising_loss,
-    gradients.gradients_agree,
-    gradients.saturation,
 )
-# Those that say where gradients lead.
-_RELAXED_TESTS = _TESTS[:-1]
 
 
 def run_all(scene: Scene) -> tuple[SelfTest, ...]:
     """The self-tests in a fixed order; what the defence raises makes a test fail, never the caller."""
-    tests = tried("attack", "A short attack on it fails", lambda: _all(scene, _TESTS))
+    tests = tried("attack", "A short attack on it fails", lambda: _all(scene))
     if any(test.outcome == "failed" and test.name != "attack" for test in tests):
         tests += tried(RELAXED_SELF_TEST, "The defence fails when it is asked", lambda: (_relaxed(scene),))
     return tests
@@ -44,20 +40,20 @@ def tried(name: str, failing: str, test: Callable[[], tuple[SelfTest, ...]]) -> 
         return (judged(name, False, f"{failing}: {message}."),)
 
 
-def _all(scene: Scene, tests: Sequence[gradients.GradientTest]) -> tuple[SelfTest, ...]:
+def _all(scene: Scene) -> tuple[SelfTest, ...]:
     path = walk(scene)
-    return tuple(test(scene, path) for test in tests)
+    return tuple(test(scene, path) for test in _TESTS)
 
 
 def _relaxed(scene: Scene) -> SelfTest:
-    """Passes where each of the tests does that ask where gradients lead, or says nothing of this defence.
+    """Passes where each of the tests does, or says nothing of this defence.
 
-    They have a walk of their own. Figures are the shares and cosines of these tests.
+    They have a walk of their own. Figures are those of these tests.
     """
     relaxation = Relaxation()
     relaxed = replace(scene, relaxation=relaxation)
     try:
-        tests = relaxation.attempt(lambda: _all(relaxed, _RELAXED_TESTS))
+        tests = relaxation.attempt(lambda: _all(relaxed))
     finally:
         scene.forwards += relaxed.forwards
         scene.backwards += relaxed.backwards

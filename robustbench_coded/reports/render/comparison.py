@@ -20,7 +20,7 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
     if name == "csv":
         return comparison_csv(comparison)
     if name == "latex":
-        return "\n".join([latex.PACKAGE, *map(latex.latex_table, comparison.tables)])
+        return "\n".join([latex.PACKAGES, *map(latex.latex_table, comparison.tables)])
     notes, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
     if name == "md":
         return markdown.plain_markdown(TITLE, notes, sections)

@@ -1,8 +1,9 @@
-"""Tables in LaTeX that fit one column of a two-column paper, for a document that loads booktabs."""
+"""Tables in LaTeX that fit one column of a two-column paper, for a document that loads booktabs and
+graphicx."""
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, zip_longest
 
@@ -14,25 +15,23 @@ from robustbench_coded.reports.text.formatting import threat_text
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS, RANDOM_SIGN
 
-COLUMN_WIDTH = 234.0  # points: the narrowest column of the usual conferences
-BETWEEN = 6.0  # between two columns
-PAGE_HEIGHT = 480.0  # points: the text of a page less captions of a thousand characters
-LINE, APART = 8.0, 2.0  # points: a line of a table, and what is between two rows
-HEAD = 11  # characters of a line of an attack's name, if it has a joint there
+COLUMNS = 4  # of a tabular, beside that of the labels
+LINES = 44  # of all tabulars of a table environment, less their heads: what a page holds
+HEAD = 11  # characters of a line of an attack's name, if it has a space there
 LABEL, LABEL_LINE = 30, 13  # characters of a checkpoint's name, and of a line of it
+CELL = 16  # characters of a line of a cell, if it has a space there
 GROUP = 50  # characters of what stands above a group of rows
 CAPTION = 1000
-PACKAGE = "% Needs \\usepackage{booktabs}.\n"
+PACKAGES = "% Needs \\usepackage{booktabs,graphicx}.\n"
 NEW_LINE = r"\\"
-_JOINT = re.compile(r"(?<=[+=:/ ])|(?<=-)(?!\d)|(?=@)")
-_NARROW, _WIDE = frozenset("ijlt.,:;()[] -'"), frozenset("mwMWQO@%=+")
+# As wide as a column of the page where it would be wider.
+SCALED = r"\resizebox{\ifdim\width>\columnwidth\columnwidth\else\width\fi}{!}{%"
 
 
 def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     """Accuracies and differences in percent with intervals, the strongest attacks in bold.
 
-    What is wider than a column of a page is cut into parts, one below the other. What is higher than a page
-    goes on in further table environments.
+    Many columns are cut into parts, one below the other; many rows go on in further table environments.
 
     Args:
         attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none:
@@ -49,9 +48,23 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
         table = _chosen(table, attacks)
     threats = list(dict.fromkeys(c.threat for c in table.columns if c.attack not in CONTROLS))
     several = len(threats) > 1
-    parts = [piece for part in _parts(table, several=several) for piece in _rows_of_a_page(part)]
-    pages = _pages([(_tabular(part, several=several), _height(part)) for part in parts])
-    return "\n".join(_environment(table, threats, page, place) for place, page in enumerate(pages))
+    count = len(table.columns)
+    parts = max(1, -(-count // COLUMNS))
+    cuts = [range(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
+    pages: list[list[TableRow]] = []
+    room = 0
+    for row in table.rows:
+        lines = _row(table, row).count(NEW_LINE)
+        if lines > room:
+            pages, room = [*pages, []], LINES // parts
+        pages[-1].append(row)
+        room -= lines
+    environments = []
+    for place, rows in enumerate(pages):
+        page = replace(table, rows=tuple(rows))
+        tabulars = [_tabular(page.of_columns(cut), several=several) for cut in cuts]
+        environments.append(_environment(table, threats, tabulars, place))
+    return "\n".join(environments)
 
 
 def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str], place: int) -> str:
@@ -68,37 +81,6 @@ def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str
         "",
     ]
     return "\n".join(lines)
-
-
-def _height(part: Table) -> float:
-    """Points of a tabular, its head and rules included."""
-    lines = [max(len(line) for line in _cells_of(part, row)) for row in part.rows]
-    groups = len({row.labels[: _shared(part)] for row in part.rows})
-    return LINE * (sum(lines) + groups + 8) + APART * len(lines)
-
-
-def _rows_of_a_page(part: Table) -> Iterator[Table]:
-    """The table, cut between rows where it is higher than a page."""
-    rows: list[TableRow] = []
-    for row in part.rows:
-        if rows and _height(replace(part, rows=(*rows, row))) > PAGE_HEIGHT:
-            yield replace(part, rows=tuple(rows))
-            rows = []
-        rows.append(row)
-    yield replace(part, rows=tuple(rows))
-
-
-def _pages(tabulars: Sequence[tuple[str, float]]) -> Iterator[list[str]]:
-    """Tabulars one below the other, as many as a page holds."""
-    page: list[str] = []
-    height = 0.0
-    for text, points in tabulars:
-        if page and height + points > PAGE_HEIGHT:
-            yield page
-            page, height = [], 0.0
-        page.append(text)
-        height += points
-    yield page
 
 
 def _chosen(table: Table, attacks: Sequence[str]) -> Table:
@@ -130,35 +112,12 @@ def _caption(table: Table, threats: Sequence[object]) -> str:
     return ". ".join(sentences) + "."
 
 
-def _parts(table: Table, *, several: bool) -> list[Table]:
-    """The table cut into tables that fit a column, each as wide as the others where that is possible."""
-    labels = [table.heads[-1], *(line for row in table.rows for line in _label(table, row.labels))]
-    count, room = len(table.columns), COLUMN_WIDTH - BETWEEN - max(map(_width, labels))
-    widths = [_width_of(table, place, several=several) for place in range(count)]
-    for parts in range(1, count + 1):
-        cuts = [range(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
-        if parts == count or all(sum(widths[i] for i in cut) <= room for cut in cuts):
-            return [table.of_columns(cut) for cut in cuts]
-    return []
-
-
-def _width_of(table: Table, place: int, *, several: bool) -> float:
-    cells = [row.cells[place] for row in table.rows]
-    texts = _head(table.columns[place], several=several)
-    texts += [text for cell in cells if cell is not None for text, _ in _lines(cell, table.examples)]
-    return max(map(_width, texts)) + BETWEEN
-
-
-def _width(text: str) -> float:
-    """Points in the 7 point roman of LaTeX, rounded up."""
-    return sum(2.8 if c in _NARROW else 6.3 if c in _WIDE else 5.2 if c.isupper() else 4.05 for c in text)
-
-
 def _tabular(table: Table, *, several: bool) -> str:
     """A tabular; rows of one inference stand below its name."""
     columns = rf"@{{}}l{'r' * len(table.columns)}@{{}}"
     heads = [_stack([latex(line) for line in _head(c, several=several)]) for c in table.columns]
     lines = [
+        SCALED,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line([latex(", ".join(table.heads[_shared(table) :])), *heads]),
@@ -169,7 +128,7 @@ def _tabular(table: Table, *, several: bool) -> str:
             name = rf"\textit{{{latex(', '.join(group), GROUP)}}}"
             lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}l@{{}}}}{{{name}}} {NEW_LINE}")
         lines += [_row(table, row) for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}"])
 
 
 def _shared(table: Table) -> int:
@@ -179,16 +138,10 @@ def _shared(table: Table) -> int:
 
 def _row(table: Table, row: TableRow) -> str:
     """A line of the table for each line of its label and its cells."""
-    return "\n".join(_line(list(map(_text, line))) for line in zip_longest(*_cells_of(table, row))) + "[2pt]"
-
-
-def _cells_of(table: Table, row: TableRow) -> list[list[tuple[str, bool]]]:
-    label = [(text, False) for text in _label(table, row.labels)]
-    return [label, *([] if cell is None else _lines(cell, table.examples) for cell in row.cells)]
-
-
-def _label(table: Table, labels: Sequence[str]) -> list[str]:
-    return textwrap.wrap(shortened(", ".join(labels[_shared(table) :]), LABEL), LABEL_LINE)
+    label = textwrap.wrap(shortened(", ".join(row.labels[_shared(table) :]), LABEL), LABEL_LINE)
+    cells = [[] if cell is None else _lines(cell, table.examples) for cell in row.cells]
+    lines = zip_longest([(text, False) for text in label], *cells)
+    return "\n".join(_line(list(map(_text, line))) for line in lines) + "[2pt]"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -203,14 +156,11 @@ def _head(column: Column, *, several: bool) -> list[str]:
     """The lines of an attack's name, and its threat model where the table has several."""
     named = paper_name(column.attack)
     names = [named, *([str(column.threat)] if several and column.attack not in CONTROLS else [])]
-    lines: list[str] = []
-    for name in names:
-        lines.append("")
-        for piece in _JOINT.split(name):
-            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > HEAD:
-                lines.append("")
-            lines[-1] += piece
-    return [line.rstrip() for line in lines]
+    return [
+        line
+        for name in names
+        for line in textwrap.wrap(name, HEAD, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
@@ -218,7 +168,8 @@ def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
     lines = []
     for text, bold in cell.texts(examples):
         figure, bracket, ends = text.partition(" [")
-        lines += [(figure, bold), (bracket.strip() + ends, False)] if bracket else [(text, bold)]
+        lines += [(line, bold) for line in textwrap.wrap(figure, CELL, break_on_hyphens=False)]
+        lines += [(bracket.strip() + ends, False)] if bracket else []
     return lines
 
 
