@@ -25,11 +25,11 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 # Folder -> lines of code, files.
 CEILINGS = {
     "attacks": (4816, 49),
-    "robustbench_coded/cli": (1136, 12),
+    "robustbench_coded/cli": (1129, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (933, 8),
     "robustbench_coded/defences": (1300, 14),
-    "robustbench_coded/evaluation": (6595, 58),
+    "robustbench_coded/evaluation": (6563, 58),
     "robustbench_coded/extras": (2558, 28),
     "robustbench_coded/judge": (2328, 18),
     "robustbench_coded/models": (2790, 25),
@@ -39,11 +39,11 @@ CEILINGS = {
     "robustbench_coded/runs": (605, 5),
     "robustbench_coded/schema": (347, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29952, 316),
+    "tests": (29916, 316),
     "benchmarks": (6638, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (31406, 47676)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (31367, 47617)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 8
 WORDS = 17_553  # of README.md and docs/; the goal is 17,000
 REPORTS = (595, 32.0)  # committed files in reports/, and their MiB

@@ -7,7 +7,6 @@ busy program the thread that it waits for may not even have a core, and a run ta
 `spin_briefly` makes it give up the core.
 """
 
-import codecs
 import gc
 import io
 import os
@@ -90,22 +89,11 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-# What tables and sentences hold beside ASCII; a letter each, so that columns stay columns.
-_PLAIN = str.maketrans("†–—−…’±×", "^---~'~x")
-
-
-def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeEncodeError)
-    text = error.object[error.start : error.end].translate(_PLAIN)
-    return text.encode("ascii", "backslashreplace").decode(), error.end
-
-
 def print_in_any_encoding() -> None:
-    """Standard output in ASCII or a code page of Windows gets letters that it has in place of others."""
-    codecs.register_error("csrobust", _in_ascii)
+    """Standard output in ASCII or a code page of Windows gets a question mark for a letter that it lacks."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
-            stream.reconfigure(errors="csrobust")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 SPINS = "10000"  # some microseconds: no slower alone on a machine, two to four times faster beside others

@@ -24,7 +24,6 @@ from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackR
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import (
     OTHERS,
-    BaseOrNan,
     Target,
     TargetedDefence,
     images_of,
@@ -191,10 +190,8 @@ def perturbed(
         )
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
-    theirs = is_user_defence(case.subject.spec)
-    if theirs and base is not None:
-        base = BaseOrNan(base, x.flatten(0, 1))
-    failing, victims = x if theirs else None, group.victims if roles is not None else ()
+    failing = x if is_user_defence(case.subject.spec) else None
+    victims = group.victims if roles is not None else ()
     target = Target(defence, group.k, seed, group.indices, failing, victims)
     inputs = AttackInputs(
         target=target,

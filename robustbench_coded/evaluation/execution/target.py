@@ -88,26 +88,6 @@ def _nothing(x: Tensor, classes: int) -> Tensor:
     return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
 
 
-class BaseOrNan(nn.Module):
-    """A user's base model; NaN for inputs at which it raises an exception, which lead an attack nowhere.
-
-    Args:
-        base: [B, C, H, W] -> [B, classes].
-        clean: unperturbed inputs [n, C, H, W], which it must answer.
-    """
-
-    def __init__(self, base: nn.Module, clean: Tensor):
-        super().__init__()
-        self.base, self.clean = base, clean
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, classes]"""
-        return answers_or_nan(self._query, x[None], [None], self.clean[None], independent=True)[0]
-
-    def _query(self, x: Tensor, _: Sequence[Any]) -> Tensor:
-        return self.base(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
 def draws_of(
     defence: Defence, k: int, seed: int, batches: Sequence[int], purpose: Purpose, index: int
 ) -> list[Any]:
