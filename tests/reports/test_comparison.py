@@ -63,7 +63,7 @@ def test_several_runs_are_compared_with_the_first(make_run):
     moved = found[("b", "RCI (N = 48)", "erm"), "pgd-10"]
     assert moved.estimate < 0 and moved.kind is None  # disjoint batches alone
     assert found[("b", "RCI (N = 48)", "erm"), "clean"].estimate == 0
-    assert all("every outcome" in text for text in comparison.incompatibilities)
+    assert comparison.incompatibilities == ()
 
 
 def test_a_baseline_may_be_a_checkpoint(make_run, subject):
@@ -119,22 +119,6 @@ def test_fewer_examples_of_the_same_data_are_paired_on_what_is_shared(make_run):
     found = differences(compare([a, b]))
     assert {difference.examples for difference in found.values()} == {64}
     assert any("number of examples" in text for text in compare([a, b]).incompatibilities)
-
-
-def test_the_same_outcomes_are_called_the_same(make_run):
-    """All of two runs, or those of one subject in both; another seed gives other outcomes."""
-    changed = SMALL | {PGD: (0.1, 0.2)}
-    runs = [make_run(name, accuracies=of) for name, of in (("a", SMALL), ("b", SMALL), ("c", changed))]
-    told = "b and a: every outcome that both have is the same, so no difference is computed "
-    told += "(Standard inference on erm; RCI (K = 32, N = 48) on erm)."
-    comparison = compare(runs[:2])
-    assert differences(comparison) == {} and comparison.incompatibilities == (told,)
-    comparison = compare([runs[0], runs[2]])
-    told = told.replace("b and a", "c and a").replace("; RCI (K = 32, N = 48) on erm", "")
-    assert comparison.incompatibilities == (told,)
-    assert {labels[1] for labels, _ in differences(comparison)} == {"RCI (N = 48)"}
-    other = compare([runs[0], make_run("d", accuracies=SMALL, seed=1)])
-    assert len(differences(other)) == 8 and "every outcome" not in apart(other)
 
 
 def test_other_precisions_states_and_code_are_told(make_run):
@@ -241,21 +225,15 @@ def apart(comparison):
     return found[1] if found else ""
 
 
-def test_ensembles_are_compared_on_the_attacks_that_both_runs_have_and_the_others_are_named(make_run):
+def test_ensembles_of_other_attacks_are_not_compared_and_those_are_named(make_run):
     """One network; the one run has the attack that breaks it, the other has not."""
     shared = {key: value for key, value in SMALL.items() if key != PGD}
     shared[("fgsm", "batch/unknown")] = (0.6, 0.6)
     a = make_run("a", accuracies=shared | {PGD: (0.1, 0.1)})
-    b = make_run("b", accuracies=shared, seed=1)
-    comparison = compare([a, b])
-    difference = differences(comparison)[("b", "Standard inference", "erm"), "ensemble"]
-    assert abs(difference.estimate) < 0.02  # pgd-10 counts for neither
-    told = "Attacks that only a ran: pgd-10; compared on: fgsm (Standard inference on erm, batch/unknown; "
-    assert told in apart(comparison)
-    assert any(told in text for text in comparison.as_data()["apart"])
-    both = compare([a, make_run("c", accuracies=shared | {SQUARE: (0.3, 0.3)})])
-    assert "only a ran: pgd-10; attacks that only c ran: square-50; compared on: fgsm" in apart(both)
-    assert "None that matters" not in apart(comparison) + apart(both)
+    comparison = compare([a, make_run("b", accuracies=shared | {SQUARE: (0.3, 0.3)}, seed=1)])
+    assert {key[1] for key in differences(comparison)} == {"clean", "random-sign", "fgsm"}
+    told = "Ensembles of Standard inference on erm, batch/unknown, are of different attacks and not compared"
+    assert f"{told}: only b ran square-50; only a ran pgd-10." in comparison.unpaired
 
 
 def test_an_unfinished_run_is_compared_on_what_it_has_finished(make_run):
@@ -265,20 +243,9 @@ def test_an_unfinished_run_is_compared_on_what_it_has_finished(make_run):
     b = make_run("b", accuracies=accuracies, seed=1, finished=False, missing=missing)
     comparison = compare([a, b])
     found = differences(comparison)
-    assert {key[1] for key in found} == {"clean", "random-sign", "fgsm", "ensemble"}
-    assert {difference.estimate for key, difference in found.items() if key[1] != "ensemble"} == {0}
-    said = apart(comparison)
-    assert "b is not complete: 2 of 8 planned cases lack outcomes." in said
-    assert "Attacks that only a ran: pgd-10; compared on: fgsm" in said
-
-
-def test_without_an_attack_that_both_have_no_ensembles_are_compared(make_run):
-    controls = {key: value for key, value in SMALL.items() if key != PGD}
-    a = make_run("a", accuracies=controls | {PGD: (0.1, 0.1)})
-    b = make_run("b", accuracies=controls | {SQUARE: (0.3, 0.3)}, seed=1)
-    comparison = compare([a, b])
-    assert {key[1] for key in differences(comparison)} == {"clean", "random-sign"}
-    assert "compared on: no attack" in apart(comparison)
+    assert {key[1] for key in found} == {"clean", "random-sign", "fgsm"}
+    assert {difference.estimate for difference in found.values()} == {0}
+    assert "b is not complete: 2 of 8 planned cases lack outcomes." in apart(comparison)
 
 
 def test_one_run_has_no_differences_that_matter(make_run):

@@ -86,7 +86,7 @@ class RunComparison:
         runs: name -> run, in the order given.
         baseline: the baseline in words.
         tables: one per perturbation; cells carry the difference to the baseline where it could be formed.
-        incompatibilities: what the runs do not share, and whose outcomes are all the same, one sentence each.
+        incompatibilities: what the runs do not share, one sentence each.
         unpaired: why differences could not be formed, one sentence each.
     """
 
@@ -148,7 +148,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     tables = [
         _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
     ]
-    apart = (*incompatibilities_of(runs), *pairing.other_attacks, *pairing.equal)
+    apart = tuple(incompatibilities_of(runs))
     return RunComparison(runs, words, tuple(tables), apart, tuple(pairing.reasons))
 
 

@@ -5,23 +5,16 @@ The baseline of a subject is the one that differs in one respect alone: another 
 another defence, whichever the baseline's name is a name of.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import pandas as pd
-from msgspec.structs import asdict
-
-from attacks.attack import PREFIX
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text
 from robustbench_coded.schema.case import (
-    PERTURBATION_COLUMNS,
     WHOLE_BATCH,
     Case,
     Subject,
@@ -131,21 +124,7 @@ class Pairing:
             (name, result.case): result for name, run in runs.items() for result in run.results
         }
         self._runs = runs
-        self._equal: dict[str, dict[str, None]] = {}  # runs -> subjects with the same outcomes in both
-        self._compared: dict[tuple[Contender, Contender], bool] = {}
         self.reasons: dict[str, None] = {}
-        self._other_attacks: dict[str, dict[str, None]] = {}  # sentence -> where it holds
-
-    @property
-    def other_attacks(self) -> list[str]:
-        """Attacks of one run that the other lacks, and on which ensembles are compared."""
-        return [f"{text} ({'; '.join(where)})." for text, where in self._other_attacks.items()]
-
-    @property
-    def equal(self) -> list[str]:
-        """Runs with the same outcomes, of which an interval around 0 would say too little."""
-        same = "every outcome that both have is the same, so no difference is computed"
-        return [f"{runs}: {same} ({'; '.join(where)})." for runs, where in self._equal.items()]
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
         """The accuracy of ``row`` less that of the same attack on ``other``."""
@@ -156,17 +135,13 @@ class Pairing:
             second = None if second is None or second.randomised or second.batch_dependent else second
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
+        if not (first.complete and second.complete):
+            return None
         why = self._other_data(mine.run, other.run)
+        if not why and row.attack == ENSEMBLE and mine.run != other.run:
+            why = self._other_attacks(mine.run, first, other.run, second)
         if why:
             self.reasons[why] = None
-            return None
-        if row.attack == ENSEMBLE and mine.run != other.run:
-            first, second = self._of_same_attacks(mine.run, first, other.run, second)
-        if first is None or second is None or not (first.complete and second.complete):
-            return None
-        if mine.run != other.run and self._same_outcomes(mine, other):
-            where = f"{inference_text(mine.subject, with_k=True)} on {mine.subject.checkpoint}"
-            self._equal.setdefault(f"{mine.run} and {other.run}", {})[where] = None
             return None
         try:
             return paired_difference(first, second)
@@ -176,48 +151,20 @@ class Pairing:
             self.reasons[f"{where}: {error}."] = None
             return None
 
-    def _of_same_attacks(
-        self, own: str, first: CaseResult, other: str, second: CaseResult
-    ) -> tuple[CaseResult | None, CaseResult | None]:
-        """Two ensembles, made of the attacks that both runs have finished; None where there are none."""
-        finished = [
-            {(c.attack, c.step_size): c for c in whole.sources if self._results[run, c].complete}
+    def _other_attacks(self, own: str, first: CaseResult, other: str, second: CaseResult) -> str:
+        """Why ensembles of two runs are not made of the same attacks; '' where they are."""
+        ours, theirs = (
+            {c.attack for c in whole.sources if self._results[run, c].complete} - {*CONTROLS}
             for run, whole in ((own, first), (other, second))
+        )
+        lacking = [
+            f"only {run} ran {', '.join(sorted(names))}"
+            for run, names in ((own, ours - theirs), (other, theirs - ours))
+            if names
         ]
-        shared = finished[0].keys() & finished[1].keys()
-        if finished[0].keys() != finished[1].keys():  # what is submitted of ensembles comes from all attacks
-            shared = {key for key in shared if not key[0].startswith(PREFIX) or f"/{ENSEMBLE}" not in key[0]}
-        named = [{name: None for name, _ in of if name not in CONTROLS} for of in (*finished, shared)]
-        only = [(other, [*named[1].keys() - named[2]]), (own, [*named[0].keys() - named[2]])]
-        if any(names for _, names in only):
-            listed = ((run, ", ".join(sorted(names))) for run, names in only if names)
-            lacking = (f"ttacks that only {run} ran: {names}" for run, names in listed)
-            compared = f"compared on: {', '.join(sorted(named[2])) or 'no attack'}"
-            where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
-            places = self._other_attacks.setdefault(f"A{'; a'.join(lacking)}; {compared}", {})
-            places[f"{where}, {first.case.threat}"] = None
-        if not named[2]:
-            return None, None
-        parts = []
-        for run, whole, of in ((own, first, finished[0]), (other, second, finished[1])):
-            equal = whole.complete and len(of) == len(shared)
-            parts.append(whole if equal else self._made_of(run, whole, {of[key] for key in shared}))
-        return parts[0], parts[1]
-
-    def _made_of(self, run: str, whole: CaseResult, cases: Collection[Case]) -> CaseResult | None:
-        """An ensemble made of some of its attacks."""
-        records = [record for record in self._runs[run].manifest.cases if record.case in cases]
-        made = case_results(self._runs[run].outcomes, records)
-        return next((result for result in made if result.case == whole.case), None)
-
-    def _same_outcomes(self, mine: Contender, other: Contender) -> bool:
-        """True if both have outcomes in common, and all of these are the same to the margin."""
-        if (mine, other) not in self._compared:
-            first, second = (_outcomes_of(self._runs[c.run], c.subject) for c in (mine, other))
-            both = first.merge(second, on=_QUERY)
-            pairs = [(both[f"{name}_x"], both[f"{name}_y"]) for name in ("prediction", "margin")]
-            self._compared[mine, other] = len(both) > 0 and all(one.equals(two) for one, two in pairs)
-        return self._compared[mine, other]
+        where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
+        told = f"Ensembles of {where}, {first.case.threat}, are of different attacks and not compared"
+        return f"{told}: {'; '.join(lacking)}." if lacking else ""
 
     def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The result of the same attack and perturbation; a step size that differs is another attack."""
@@ -236,19 +183,6 @@ class Pairing:
             f"{own} and {other} use different images or labels, or another order of them, as far as their "
             f"run.json shows ({names}), so no difference is computed."
         )
-
-
-# What an outcome of a subject is the answer to.
-_QUERY = ["threat", "attack", *PERTURBATION_COLUMNS, "step_size"]
-_QUERY += ["purpose", "example", "batch", "slot", "draw"]
-
-
-def _outcomes_of(run: Run, subject: Subject) -> pd.DataFrame:
-    of_subject = [
-        run.outcomes[name].isna() if value is None else run.outcomes[name] == value
-        for name, value in asdict(subject).items()
-    ]
-    return run.outcomes[np.logical_and.reduce(of_subject)]
 
 
 def same_data(own: RunManifest, other: RunManifest) -> bool:
