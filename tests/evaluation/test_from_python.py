@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.evaluation.session.from_python import _options
-from robustbench_coded.reports.compare.comparison import compare
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
 
@@ -135,25 +134,6 @@ def test_a_stream_is_read_once_and_evaluated_again(tmp_path):
     again = run.again(attacks="pgd-2")
     assert {"fgsm", "pgd-2"} <= set(again.summary.attack)
     assert again.manifest.data.sha256 == run.manifest.data.sha256
-
-
-def test_runs_of_other_images_in_memory_are_not_paired_and_those_of_fewer_are(tmp_path):
-    x, y = labelled()
-    options = {**SMALL, "attacks": "fgsm", "first": True}
-    images = {"all": (x, y), "darker": (0.6 * x, y), "eight": (x[:8], y[:8]), "bytes": ((255 * x).byte(), y)}
-    images["as floats"] = (images["bytes"][0] / 255, y)
-    runs = {name: evaluate(RowMean(), of, out=tmp_path / name, **options).path for name, of in images.items()}
-
-    def compared(one, other):
-        comparison = compare([runs[one], runs[other]])
-        return " ".join((*comparison.incompatibilities, *comparison.unpaired))
-
-    for one, other in (("all", "darker"), ("all", "bytes")):
-        assert "differ in the data" in compared(one, other)
-        assert f"{other} and {one} use different images or labels" in compared(one, other)
-    for one, other in (("all", "eight"), ("bytes", "as floats")):
-        assert "in the data" not in compared(one, other) and "different images" not in compared(one, other)
-    assert "as floats and bytes: every outcome that both have is the same" in compared("bytes", "as floats")
 
 
 def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
