@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from robustbench_coded.paper.training.recipes import RECIPES
+
 pytestmark = pytest.mark.long
 
 FAST = ("-o", "arch=digits-cnn", "-o", "data=digits", "-o", "epochs=1", "--seeds", "1", "--limit", "128")
@@ -11,11 +13,11 @@ FAST = ("-o", "arch=digits-cnn", "-o", "data=digits", "-o", "epochs=1", "--seeds
 
 def test_a_study_is_trained_measured_and_written(csrobust, tmp_path):
     out = tmp_path / "ab"
-    options = ("--values", "erm,coded", "--draws", "1", "--eps", "0.1", "--out", out)
+    options = ("--draws", "1", "--eps", "0.1", "--out", out)
     answer = csrobust("paper", "ablate", "recipe", *FAST, *options, "--json")
     assert answer.code == 0, answer.err
     results = json.loads(answer.out)["recipe"]
-    assert {r["point"] for r in results} == {"erm", "coded"} and all(r["seeds"] == 1 for r in results)
+    assert {r["point"] for r in results} == {*RECIPES} and all(r["seeds"] == 1 for r in results)
     assert {r["attack"] for r in results} == {"clean", "pgd-10", "transfer-pgd-20"}
     shown = csrobust("paper", "ablate", "recipe", *FAST, *options)
     assert "report: " in shown.out and "loss" in shown.out and not shown.err

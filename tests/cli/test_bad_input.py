@@ -223,7 +223,6 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["train", "--recipe", "coded", *SET, "-o", "blocks=0,x", *OUT], ["blocks = '0,x'"]),
         (["train", "--recipe", "coded", *TINY, *OUT], ["--arch", "write -o arch=VALUE"]),
         (["train", "--recipe", "coded", "--batch-size", "3"], ["write -o batch_size=VALUE"]),
-        (["paper", "ablate", "n", "mu", "--values", "110", *SET], ["--values belongs to one study"]),
         (["paper", "figure", "spiral", "--seeds", "0"], ["--seeds 0"]),
         (["paper", "figure", "loss", *SET, "--recipes", "er"], ["unknown recipe 'er'"]),
         (["verify"], ["nothing to verify"]),

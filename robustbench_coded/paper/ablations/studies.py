@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from attacks.presets import STUDIED
-from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.coding.sizes import FEWEST
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
@@ -149,7 +149,7 @@ PAPERS_SETS: tuple[tuple[int, ...], ...] = (
 )  # fmt: skip
 
 
-Points = Callable[[AblationSettings, Sequence[str]], list[StudyPoint]]
+Points = Callable[[AblationSettings], list[StudyPoint]]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Study:
         title: what is varied, in words.
         head: title of the column that says so.
         table: the paper's table, if it has one.
-        points: the runs for these settings, or for the usual ones where there are none.
+        points: the runs for these settings.
         inferences: how each of them is asked.
     """
 
@@ -173,38 +173,26 @@ class Study:
     inferences: tuple[Inference, ...] = USUAL
 
 
-def _n(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
+def _n(settings: AblationSettings) -> list[StudyPoint]:
     points = []
     # The paper's sizes are for K = 128; at another K they keep their ratio to it.
-    usual = [110, 130, 150, 170, 190]
-    for value in values or [str(round(n * settings.k / 128)) for n in usual]:
-        try:
-            n = coded_size(value, settings.k)
-        except ValueError as error:
-            raise InputError(f"--values {value}: {error}") from error
+    for usual in (110, 130, 150, 170, 190):
+        n = round(usual * settings.k / 128)
         ratio = n / settings.k
         paper = str(n) if settings.k == 128 else None
         points.append(StudyPoint(str(n), settings.coded(n_start=ratio, n_end=ratio), n, paper))
     return points
 
 
-def _mu(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
-    points = []
-    for value in values or ("0.1", "0.2", "0.4", "0.5", "0.6", "0.8", "1.0"):
-        mu = _number(value, 0, 1)
-        points.append(StudyPoint(f"{mu:g}", settings.coded(mu=mu), mu, f"{mu:g}"))
-    return points
+def _mu(settings: AblationSettings) -> list[StudyPoint]:
+    weights = (0.1, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)
+    return [StudyPoint(f"{mu:g}", settings.coded(mu=mu), mu, f"{mu:g}") for mu in weights]
 
 
-def _blocks(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
+def _blocks(settings: AblationSettings) -> list[StudyPoint]:
     count = settings.block_count
     points = []
-    for value in values or ["+".join(map(str, blocks)) for blocks in usual_sets(count)]:
-        if not all(part.isdecimal() for part in value.split("+")):
-            raise InputError(f"--values {value}: write block sets as 0,0+1,0+1+2")
-        blocks = tuple(sorted({int(part) for part in value.split("+")}))
-        if blocks[-1] >= count:
-            raise InputError(f"--values {value}: this architecture has {count} blocks, 0 to {count - 1}")
+    for blocks in usual_sets(count):
         name = ",".join(map(str, blocks))
         # All blocks are the whole network: the run that the other studies have, too.
         coded = () if len(blocks) == count else blocks
@@ -222,51 +210,41 @@ def usual_sets(count: int) -> list[tuple[int, ...]]:
     return sets if whole in sets else [*sets, whole]
 
 
-def _dropout(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
-    rates = [_number(value, 0, 0.99) for value in values or ("0", "0.1")]
+def _dropout(settings: AblationSettings) -> list[StudyPoint]:
     points = []
     for recipe in ("erm", "coded"):
-        for rate in rates:
+        for rate in (0.0, 0.1):
             name = f"{recipe}, dropout {rate:g}" if rate else recipe
             config = settings.trained_by(recipe, dropout=rate)
             points.append(StudyPoint(name, config, paper=f"{recipe}_dropout" if rate else recipe))
     return points
 
 
-def _codec(option: str, known: Mapping[str, Any], refusal: str) -> Points:
+def _codec(option: str, *values: Any) -> Points:
     """Points with every value of one of the codec's options, ``order`` or ``nodes``, beside ERM."""
 
-    def points(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
-        if unknown := next((value for value in values if value not in known), None):
-            raise InputError(f"--values {unknown}: {refusal}")
-        coded = [StudyPoint(value, settings.coded(**{option: known[value]})) for value in values or known]
+    def points(settings: AblationSettings) -> list[StudyPoint]:
+        coded = [StudyPoint(str(value), settings.coded(**{option: value})) for value in values]
         return [StudyPoint("erm (no codec)", settings.trained_by("erm")), *coded]
 
     return points
 
 
-def _recipe(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
-    points = []
-    for value in values or RECIPES:
-        build_recipe(value)  # refuses unknown names
-        points.append(StudyPoint(value, settings.trained_by(value), paper=value))
-    return points
+def recipe_points(settings: AblationSettings, names: Sequence[str] = tuple(RECIPES)) -> list[StudyPoint]:
+    """A point for each recipe.
 
-
-def _number(text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise InputError(f"--values {text}: give numbers from {low:g} to {high:g}")
-    return value
+    Raises:
+        InputError: an unknown one.
+    """
+    for name in names:
+        build_recipe(name)
+    return [StudyPoint(name, settings.trained_by(name), paper=name) for name in names]
 
 
 STUDIES = {
     study.name: study
     for study in (
-        Study("recipe", "Training recipes", "training", "Table 1", _recipe),
+        Study("recipe", "Training recipes", "training", "Table 1", recipe_points),
         Study("n", "Fixed number of coded inputs in training", "N", "Table 6", _n),
         Study("mu", "Weight of the coded path", "mu", "Table 7", _mu),
         Study("blocks", "Blocks on the coded path", "blocks", "Table 8", _blocks),
@@ -276,7 +254,7 @@ STUDIES = {
             "Order of the splines, in training (rows) and in RCI (columns)",
             "order in training",
             None,
-            _codec("order", {"1": 1, "3": 3, "5": 5}, "splines have order 1, 3 or 5"),
+            _codec("order", 1, 3, 5),
             (STANDARD, *ORDERS),
         ),
         Study(
@@ -284,7 +262,7 @@ STUDIES = {
             "Interpolation points, in training (rows) and in RCI (columns)",
             "points in training",
             None,
-            _codec("nodes", {n: n for n in ("chebyshev", "uniform")}, "points are chebyshev or uniform"),
+            _codec("nodes", "chebyshev", "uniform"),
             (STANDARD, *NODES),
         ),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from robustbench_coded.cli import process
 from robustbench_coded.cli.parser import AsJson, Group, Quiet, examples
-from robustbench_coded.errors import LOG, InputError
+from robustbench_coded.errors import LOG
 from robustbench_coded.options.option import Option, check_value, count
 from robustbench_coded.options.values import counts, named_paths, radius
 from robustbench_coded.paper.commands.train import Settings, made
@@ -30,10 +30,6 @@ def ablate_command(
     *,
     option: Settings = None,
     out: Annotated[Path | None, Option("Folder; reports/ablations-DATA-ARCH unless given.")] = None,
-    values: Annotated[
-        str | None,
-        Option("Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
-    ] = None,
     seeds: Annotated[int, Option("Runs per setting.")] = 5,
     limit: Annotated[int, Option("Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, Option("Scoring draws of RCI.")] = 10,
@@ -50,13 +46,10 @@ def ablate_command(
     from robustbench_coded.paper.training.config import settings_of
 
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
-    if values is not None and len(chosen) > 1:
-        raise InputError("--values belongs to one study; name that one alone")
     base = base_config(**settings_of(option or ()))
     at = None if eps is None else radius(eps, "--eps")
     settings = AblationSettings(base, seeds=seeds, limit=limit, draws=draws, eps=at)
-    listed = [part.strip() for part in values.split(",")] if values is not None else []
-    planned = [(study, study.points(settings, listed)) for study in chosen]
+    planned = [(study, study.points(settings)) for study in chosen]
     plain = Path(base.data.partition(":")[2] or base.data).stem  # npz:a/cifar10.npz is cifar10
     folder = out or Path("reports") / f"ablations-{plain}-{base.arch}"
     records = AblationRecords(folder)
@@ -123,12 +116,12 @@ def loss_command(
     Reuses runs that an ablation has written to --out.
     """
     from robustbench_coded.paper.ablations.run import AblationRecords, histories
-    from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
+    from robustbench_coded.paper.ablations.studies import AblationSettings, base_config, recipe_points
     from robustbench_coded.paper.figures.training import loss
     from robustbench_coded.paper.training.config import settings_of
 
     settings = AblationSettings(base_config(**settings_of(option or ())), seeds=seeds)
-    points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
+    points = recipe_points(settings, [part.strip() for part in recipes.split(",")])
     records = AblationRecords(out)
     made(out)
     where = f"{settings.base.arch} on {settings.base.data}"

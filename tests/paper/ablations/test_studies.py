@@ -27,8 +27,8 @@ def cifar():
     return settings
 
 
-def points_of(name, settings, *values):
-    return study_named(name).points(settings, values)
+def points_of(name, settings):
+    return study_named(name).points(settings)
 
 
 def test_fixed_n_is_n_in_every_epoch(cifar):
@@ -37,7 +37,6 @@ def test_fixed_n_is_n_in_every_epoch(cifar):
     for point in points:
         sizes = {point.config.recipe.n_at(epoch, 350, 128) for epoch in (0, 100, 349)}
         assert sizes == {int(point.name)}
-    assert points_of("n", cifar, "1.5K")[0].config.recipe.n_at(0, 350, 128) == 192
 
 
 def test_sizes_keep_their_ratio_at_another_batch_size(cifar):
@@ -70,28 +69,9 @@ def test_block_sets_are_the_papers_where_the_network_has_them():
 
 
 def test_all_blocks_are_the_run_that_other_studies_have(cifar):
-    whole = points_of("blocks", cifar, "4+3+2+1+0")[0]
-    assert whole.name == "0,1,2,3,4" and whole.config == points_of("mu", cifar, "0.5")[0].config
-
-
-@pytest.mark.parametrize(
-    ("study", "value", "message"),
-    [
-        ("n", "2", "--values 2"),
-        ("n", "many", "--values many: expected N"),
-        ("mu", "1.2", "--values 1.2: give numbers from 0 to 1"),
-        ("mu", "half", "--values half"),
-        ("blocks", "0+5", "this architecture has 5 blocks, 0 to 4"),
-        ("blocks", "0+a", "write block sets as"),
-        ("dropout", "1", "from 0 to 0.99"),
-        ("order", "2", "order 1, 3 or 5"),
-        ("nodes", "random", "chebyshev or uniform"),
-        ("recipe", "codde", "did you mean coded"),
-    ],
-)
-def test_wrong_values_are_refused(cifar, study, value, message):
-    with pytest.raises(InputError, match=message):
-        points_of(study, cifar, value)
+    whole = points_of("blocks", cifar)[-1]
+    assert whole.name == "0,1,2,3,4"
+    assert whole.config in [point.config for point in points_of("mu", cifar) if point.name == "0.5"]
 
 
 def test_unknown_studies_and_settings_are_refused(cifar):
@@ -133,7 +113,7 @@ def test_every_row_of_the_papers_tables_has_a_point(cifar, study):
 
 def test_the_paper_says_nothing_about_other_data_or_another_k(cifar):
     mu = study_named("mu")
-    point = points_of("mu", cifar, "0.5")[0]
+    (point,) = [point for point in points_of("mu", cifar) if point.name == "0.5"]
     assert papers_figure(mu, point, cifar, "accuracy") == 0.959
     for changes in ({"data": "digits"}, {"batch_size": 64}):
         other = dataclasses.replace(cifar, base=dataclasses.replace(cifar.base, **changes))
