@@ -35,15 +35,15 @@ CEILINGS = {
     "robustbench_coded/models": (2790, 25),
     "robustbench_coded/options": (283, 5),
     "robustbench_coded/paper": (4063, 40),
-    "robustbench_coded/reports": (2816, 30),
+    "robustbench_coded/reports": (2833, 30),
     "robustbench_coded/runs": (605, 5),
     "robustbench_coded/schema": (347, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29481, 307),
+    "tests": (29489, 307),
     "benchmarks": (6618, 55),
     "zoo": (2030, 16),
 }
-SHIPPED = (31266, 47505)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (31283, 47522)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 8
 WORDS = 17_545  # of README.md and docs/; the goal is 17,000
 REPORTS = (595, 32.0)  # committed files in reports/, and their MiB

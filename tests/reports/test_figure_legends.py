@@ -89,6 +89,16 @@ def at_two_eps(rows, accuracies):
             yield replace(row, case=case, accuracy=accuracy, low=accuracy, high=accuracy)
 
 
+@pytest.mark.parametrize(("rci", "alone"), [((0.7, 0.3), False), ((0.5, 0.3), True)])
+def test_defences_whose_lines_cross_have_panels_of_their_own(run, rci, alone):
+    rows = [*at_two_eps(run.rows, {"standard": (0.6, 0.2), "rci": rci})]
+    with styled():
+        figure = curves.draw_eps(rows).figure
+    panels = [panel for panel in figure.axes if panel.get_visible()]
+    subjects, checkpoints = ({f(row.subject) for row in rows} for f in (lambda s: s, lambda s: s.checkpoint))
+    assert len(panels) == len(subjects if alone else checkpoints)
+
+
 def test_a_figure_for_a_column_keeps_the_size_of_its_letters():
     run = load_run(REPORTS / "digits-sweep")
     wide, narrow = (

@@ -3,6 +3,7 @@ size (Table 10 of arXiv 2510.00253).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +13,7 @@ from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.opening import ALL_ATTACKS, Opening, Span
 from robustbench_coded.reports.text.formatting import inference_text, is_submitted, perturbation_text
-from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 
 ROW_HEIGHT = 0.6  # inches
 PERCENT_A_LETTER = 1.5  # of the axis of accuracies, at the size of LETTERS
@@ -89,7 +90,10 @@ THREAT = WHOLE_BATCH
 
 
 def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
+    """A panel per checkpoint, a line per defence; where such lines cross, a panel per subject.
+
+    None where every attack had the same eps.
+    """
     ensembles = [
         row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
     ]
@@ -98,15 +102,43 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     ensembles = [row for row in ensembles if (row.perturbation.norm, row.perturbation.eps_space) == space]
     if space is None or len({row.perturbation.eps for row in ensembles}) < 2:
         return None
-    panels: dict[str, Lines] = {}
+    curves: dict[Subject, list[SummaryRow]] = {}
+    for row in sorted(ensembles, key=lambda row: row.perturbation.eps):
+        curves.setdefault(row.subject, []).append(row)
+    alone = _cross(curves)
+    groups: dict[str, list[Subject]] = {}
     for subject in tables.subjects_of(ensembles):
-        clean = tables.find(rows, subject, "clean", THREAT, None)
-        points = {row.perturbation.eps: row for row in ensembles if row.subject == subject}
-        points |= {} if clean is None else {0.0: clean}
-        panels.setdefault(subject.checkpoint, {})[inference_text(subject, with_k=True)] = points
-    caption = f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs."
-    drawn = _curves(panels, f"eps ({space[0]}, {space[1]})")
-    return style.drawing(drawn, "eps-curve", "Accuracy over eps", _of_shown(caption, panels, "checkpoints"))
+        title = inference_text(subject, with_k=True) + "\n" if alone else ""
+        groups.setdefault(title + subject.checkpoint, []).append(subject)
+    shown = dict(list(groups.items())[: style.MOST_PANELS])
+    figure, axes = style.panels(len(shown))
+    methods = list(dict.fromkeys(s.inference for s in tables.subjects_of(ensembles)))
+    for panel, (title, subjects) in zip(axes, shown.items(), strict=True):
+        for subject in subjects:
+            clean = tables.find(rows, subject, "clean", THREAT, None)
+            points = [(0.0, clean)] if clean is not None else []
+            points += [(row.perturbation.eps, row) for row in curves[subject]]
+            name = inference_text(subject, with_k=True)
+            x = [eps for eps, _ in points]
+            style.plot(panel, x, [row for _, row in points], methods.index(subject.inference), name)
+        panel.set_title("\n".join(style.label(line, style.TITLE_WIDTH) for line in title.split("\n")))
+        panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
+        style.percent_axis(panel)
+    style.legend(figure, axes)
+    caption = (
+        f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs. {style.INTERVALS}"
+    ) + style.first_of(len(shown), len(groups), "subjects" if alone else "checkpoints")
+    return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
+
+
+def _cross(curves: Mapping[Subject, Sequence[SummaryRow]]) -> bool:
+    """True if two defences on one checkpoint change places from one eps to the next."""
+    for own, other in combinations(curves, 2):
+        there = {row.perturbation: row.accuracy or 0.0 for row in curves[other]}
+        apart = [(r.accuracy or 0.0) - there[r.perturbation] for r in curves[own] if r.perturbation in there]
+        if own.checkpoint == other.checkpoint and apart and min(apart) < 0 < max(apart):
+            return True
+    return False
 
 
 def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
@@ -120,50 +152,35 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     swept = {pair: group for pair, group in swept.items() if len({row.subject.k for row in group}) > 1}
     if perturbation is None or not swept:
         return None
-    panels: dict[str, Lines] = {}
-    for group in swept.values():
+    shown = list(swept.items())[: style.MOST_PANELS]
+    figure, axes = style.panels(len(shown), 3.0)
+    names = list(dict.fromkeys(_line(row) for _, group in shown for row in group))
+    for panel, (_, group) in zip(axes, shown, strict=True):
+        for name in names:
+            of_name = [
+                row
+                for row in group
+                if _line(row) == name and (row.attack == "clean" or row.perturbation == perturbation)
+            ]
+            # Of inputs perturbed elsewhere the line has the lowest at each size.
+            curve = {row.subject.k: row for row in sorted(of_name, key=lambda r: -(r.accuracy or 0.0))}
+            sizes = sorted(k for k in curve if k is not None)
+            dashes = "--" if name.startswith("ensemble") else "-"
+            style.plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
         first = group[0].subject
-        lines = panels.setdefault(f"{inference_text(first.at_any_size, with_k=True)}\n{first.checkpoint}", {})
-        lines |= {_line(row): {} for row in group}
-        # Of inputs perturbed elsewhere the line has the lowest at each size.
-        for row in sorted(group, key=lambda row: -(row.accuracy or 0.0)):
-            if row.attack == "clean" or row.perturbation == perturbation:
-                lines[_line(row)][row.subject.k or 0] = row
-    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)})."
-    drawn = _curves(panels, "batch size K", 3.0)
-    for panel, lines in zip(drawn.axes, panels.values(), strict=False):
-        sizes = sorted({k for points in lines.values() for k in points})
         panel.set_xscale("log", base=2)
+        sizes = sorted({row.subject.k for row in group if row.subject.k is not None})
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
-    title = "Accuracy against batch size"
-    return style.drawing(drawn, "batch-sizes", title, _of_shown(caption, panels, "subjects"))
-
-
-Lines = dict[str, dict[float, SummaryRow]]  # by name: the rows of a line by their place on the axis
-
-
-def _curves(panels: Mapping[str, Lines], axis: str, *height: float) -> Figure:
-    """A panel each, titled by its key, of the first ones."""
-    shown = dict(list(panels.items())[: style.MOST_PANELS])
-    figure, axes = style.panels(len(shown), *height)
-    names = list(dict.fromkeys(name for lines in shown.values() for name in lines))
-    for panel, (title, lines) in zip(axes, shown.items(), strict=True):
-        for name in sorted(lines, key=names.index):
-            places = sorted(lines[name])
-            dashes = "--" if name.startswith("ensemble") else "-"
-            points = [lines[name][place] for place in places]
-            style.plot(panel, places, points, names.index(name), name, linestyle=dashes)
-        panel.set_title("\n".join(style.label(line, style.TITLE_WIDTH) for line in title.split("\n")))
-        panel.set_xlabel(axis)
+        panel.set_xlabel("batch size K")
+        # A line each: together they are wider than a third of a page.
+        names_of = (inference_text(first.at_any_size, with_k=True), first.checkpoint)
+        panel.set_title("\n".join(style.label(text, style.TITLE_WIDTH) for text in names_of))
         style.percent_axis(panel)
     style.legend(figure, axes)
-    return figure
-
-
-def _of_shown(caption: str, panels: Mapping[str, Lines], what: str) -> str:
-    more = style.first_of(min(len(panels), style.MOST_PANELS), len(panels), what)
-    return f"{caption} {style.INTERVALS}{more}"
+    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}). {style.INTERVALS}"
+    caption += style.first_of(len(shown), len(swept), "subjects")
+    return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
 
 
 def _line(row: SummaryRow) -> str:
