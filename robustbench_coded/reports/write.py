@@ -71,6 +71,7 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
     with style.styled(width):
         drawn = [
             curves.draw_answer(opening),
+            curves.draw_ladder(rows),
             curves.draw_batch_sizes(rows),
             curves.draw_eps(rows),
         ]

@@ -70,9 +70,8 @@ def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
         for name in ("", "a", "b")
         for row in run.rows
     ]
-    for rows in (run.rows, more):
-        with styled():
-            curves.draw_eps([*at_two_eps(rows, {"standard": (0.6, 0.2), "rci": (0.7, 0.3)})])
+    curves.draw_ladder(run.rows)
+    curves.draw_ladder(more)
     assert "are shown" not in captions[0]
     assert (
         f"The first 2 of {len({row.case.subject.checkpoint for row in more})} checkpoints are shown."

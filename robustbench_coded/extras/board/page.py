@@ -8,6 +8,7 @@ from robustbench_coded.extras.board.entries import board_of, entry_id
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.extras.board.submit import source_at
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
@@ -87,6 +88,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         first=first,
         judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
         probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
+        figures=_ladder(run, subject),
         choices={},
         perturbation=short_perturbation_text,
         cases=_cases(run, subject),
@@ -101,6 +103,16 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
 def _choice(entry: BoardEntry, name: str) -> str:
     by_name = {"Data": entry.dataset, "Threat model": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
     return by_name.get(name, entry.verdict)
+
+
+def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
+    judged = run.manifest.judged_perturbations
+    # The base model beside it: what the defence adds is what lies between them.
+    shown = (subject, Subject(subject.checkpoint, "standard", None, None))
+    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in judged)]
+    with style.styled():
+        drawn = curves.draw_ladder(lines)
+    return [] if drawn is None else [drawn]
 
 
 def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:

@@ -1,5 +1,6 @@
 """The figures of a run: the answer of the first screen, beside the base model; curves over eps and batch
-size (Table 10 of arXiv 2510.00253).
+size (Table 10 of arXiv 2510.00253); and the ladder: what each attacker leaves, from clean inputs down to all
+attacks together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,16 @@ from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.opening import ALL_ATTACKS, Opening, Span
-from robustbench_coded.reports.text.formatting import inference_text, is_submitted, perturbation_text
-from robustbench_coded.schema.case import WHOLE_BATCH, Subject
+from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
+from robustbench_coded.reports.text.formatting import (
+    inference_text,
+    is_submitted,
+    papers_attack,
+    parsed_attack,
+    perturbation_text,
+)
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 
 ROW_HEIGHT = 0.6  # inches
 PERCENT_A_LETTER = 1.5  # of the axis of accuracies, at the size of LETTERS
@@ -185,3 +194,116 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
 
 def _line(row: SummaryRow) -> str:
     return tables.SUBMITTED if is_submitted(row.attack) else row.attack
+
+
+_KINDS = {
+    "fresh": "other gradients",
+    "averaged": "averaged draws",
+    "fixed": "one surrogate draw",
+    "bpda": "base gradients",
+    "surrogate": "queries alone",
+    "transfer": "transfer",
+    "aware": "known draw",
+}
+_ENSEMBLES = {
+    WHOLE_BATCH: "ensemble",
+    ThreatModel("batch", "known"): "ensemble, known draw",
+    ThreatModel("victim", "unknown"): "ensemble, one victim",
+}
+_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "random signs"}
+_PAPERS = ("FGSM", "PGD-10", "PGD-100")
+# From the top; attacks that go by their knowledge stand between the paper's and the ensembles.
+_ORDER = (
+    *_CONTROLS.values(),
+    *_PAPERS,
+    *dict.fromkeys(_KINDS.values()),
+    "other packages",
+    "transfer, one victim",
+    *_ENSEMBLES.values(),
+)
+RUNG_HEIGHT = 0.2  # inches
+PANELS_ACROSS = 2
+
+
+def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
+    """A panel per checkpoint, a dot per defence and rung; None without an attack."""
+    perturbation = main_perturbation(rows)
+    if perturbation is None:
+        return None
+    rungs = {subject: _rungs(rows, subject, perturbation) for subject in subjects_of(rows)}
+    names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
+    checkpoints = checkpoints_of(rows)
+    shown = checkpoints[: style.MOST_PANELS]
+    across = min(PANELS_ACROSS, len(shown))
+    figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
+    methods = list(dict.fromkeys(subject.inference for subject in rungs))
+    for panel, checkpoint in zip(axes, shown, strict=True):
+        for subject, points in rungs.items():
+            if subject.checkpoint == checkpoint:
+                _dots(panel, points, names, methods.index(subject.inference), len(methods), subject)
+        panel.set_title(style.label(checkpoint))
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_xlim(-3, 103)
+        panel.set_xlabel("accuracy, %")
+    style.legend(figure, axes)
+    caption = (
+        f"Accuracy under the strongest attack of each kind ({perturbation_text(perturbation)}), and "
+        "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
+        f"of the base model only. Known draw: the attacker knows the defence's draw. {style.INTERVALS}"
+    ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
+    return style.drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
+
+
+def _dots(
+    panel: Axes,
+    points: dict[str, SummaryRow],
+    names: Sequence[str],
+    number: int,
+    styles: int,
+    subject: Subject,
+) -> None:
+    """One subject's accuracies; subjects of one rung stand a little apart."""
+    apart = 0.6 / styles * (number - (styles - 1) / 2)
+    rungs = sorted(((names.index(name), row) for name, row in points.items()), key=lambda pair: pair[0])
+    places, accuracies, bars = style.with_bars([rung + apart for rung, _ in rungs], [row for _, row in rungs])
+    look = style.style_of(number, inference_text(subject, with_k=True))
+    panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
+
+
+def _rungs(rows: Sequence[SummaryRow], subject: Subject, perturbation: Perturbation) -> dict[str, SummaryRow]:
+    """The lowest row of each rung."""
+    points: dict[str, SummaryRow] = {}
+    for row in rows:
+        name = _rung(row)
+        if name is None or row.subject != subject or row.accuracy is None:
+            continue
+        if row.attack != CLEAN and row.perturbation != perturbation:
+            continue
+        if name not in points or row.accuracy < (points[name].accuracy or 0.0):
+            points[name] = row
+    return points
+
+
+def _rung(row: SummaryRow) -> str | None:
+    """The rung of a row; None for those that have no place in the figure."""
+    if row.attack == ENSEMBLE:
+        return _ENSEMBLES.get(row.threat)
+    if row.attack in CONTROLS:
+        return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
+    name = parsed_attack(row.attack)
+    if name is None or name.knows == "submitted":
+        return None
+    if row.threat.inputs != "batch":
+        one_victim = row.threat.inputs == "victim" and name.knows == "transfer"
+        return "transfer, one victim" if one_victim else None
+    papers = papers_attack(row.attack)
+    if papers is not None:
+        return papers.upper()
+    if name.package is not None:
+        return "other packages"
+    if name.declared.asks_answers_alone:
+        return "queries alone"
+    if name.draws > 1 and name.knows == "fresh":
+        return _KINDS["averaged"]
+    return _KINDS.get(name.knows, "other gradients")

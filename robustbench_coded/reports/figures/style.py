@@ -125,10 +125,10 @@ def with_short_coordinates(svg: bytes) -> bytes:
     )
 
 
-def panels(count: int, height: float = 2.6) -> tuple[Figure, list[Axes]]:
+def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
     """A figure with ``count`` panels that share their axes; as wide as a page where a column has no room."""
     narrow = matplotlib.rcParams["figure.figsize"][0] == COLUMN and count * height < MOST_HEIGHT
-    columns = 1 if narrow else 2 if count == 4 else min(count, PANELS_ACROSS)
+    columns = 1 if narrow else 2 if count == 4 else min(count, across)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(COLUMN if narrow else WIDTH, height * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -142,15 +142,24 @@ def plot(
     axes: Axes, x: Sequence[float], rows: Sequence[SummaryRow], style: int, name: str, **more: Any
 ) -> None:
     """Accuracies of ``rows`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
+    places, accuracies, bars = with_bars(x, rows)
+    axes.errorbar(places, accuracies, yerr=bars, **{**style_of(style, name), **more})
+
+
+def with_bars(
+    at: Sequence[float], rows: Sequence[SummaryRow]
+) -> tuple[list[float], list[float], list[list[float]]]:
+    """Of the rows with outcomes: their places, accuracies in percent, and bars below and above, of length 0
+    where a row has no interval.
+    """
     shown = []
-    for place, row in zip(x, rows, strict=True):
+    for place, row in zip(at, rows, strict=True):
         if (ci := row.interval) is not None:
-            low, high = (ci.low, ci.high) if ci.kind else (ci.estimate, ci.estimate)  # no bar: no interval
+            low, high = (ci.low, ci.high) if ci.kind else (ci.estimate, ci.estimate)
             shown.append((place, 100 * ci.estimate, 100 * low, 100 * high))
     below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
     above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]
-    places, accuracies = [place for place, *_ in shown], [accuracy for _, accuracy, *_ in shown]
-    axes.errorbar(places, accuracies, yerr=[below, above], **{**style_of(style, name), **more})
+    return [place for place, *_ in shown], [accuracy for _, accuracy, *_ in shown], [below, above]
 
 
 def style_of(style: int, name: str) -> dict[str, Any]:

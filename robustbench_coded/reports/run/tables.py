@@ -80,6 +80,11 @@ def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
     return list(dict.fromkeys(row.subject for row in rows))
 
 
+def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
+    """Checkpoints in the order of the run."""
+    return list(dict.fromkeys(row.subject.checkpoint for row in rows))
+
+
 def cost(row: SummaryRow) -> float:
     """Images forward and backward per scored example."""
     return (row.forwards or 0.0) + (row.backwards or 0.0)
