@@ -1,0 +1,64 @@
+"""Images of ImageNet's size: what is asked before the attacks begin is asked about few of them."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded import evaluate
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.evaluation.session import rates
+from robustbench_coded.evaluation.setup.probing import gradient_figures
+
+SIDE, EXAMPLES = 224, 40
+
+
+class Shade(nn.Module):
+    """Tells dark images from bright ones."""
+
+    def forward(self, x):
+        score = 20 * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+def measured(out, **more):
+    y = torch.arange(EXAMPLES) % 2
+    generator = torch.Generator().manual_seed(0)
+    x = 0.8 * torch.rand((EXAMPLES, 1, SIDE, SIDE), generator=generator) + 0.2 * y[:, None, None, None]
+    options = {"attacks": "fgsm", "batch_size": 16, "limit": EXAMPLES, **more}
+    return evaluate({"net": Shade()}, (x, y), eps=0.05, draws=2, threads=1, out=out, **options)
+
+
+@pytest.mark.parametrize(
+    ("defences", "examples"), [([], 20), pytest.param(["rci:N=24"], 16, marks=pytest.mark.long)]
+)
+def test_probes_and_self_tests_ask_about_few_large_images(tmp_path, defences, examples):
+    run = measured(tmp_path / "run", defences=defences, standard=not defences)
+    (probe,) = run.manifest.probes
+    assert probe.figures["k"] == 8
+    (path,) = (run.path / "selftests").iterdir()
+    stored = json.loads(path.read_text())
+    assert stored["examples"] == examples and "failed" not in {test["outcome"] for test in stored["tests"]}
+
+
+def test_usable_gradients_are_counted_on_few_large_images():
+    asked = []
+
+    def network(x):
+        asked.append(len(x))
+        return Shade()(x)
+
+    for side, images in ((SIDE, 16), (32, EXAMPLES)):
+        x, y = torch.rand(EXAMPLES, 1, side, side), torch.arange(EXAMPLES) % 2
+        assert gradient_figures(Standard(network), x, y, 0) == {"zero_share": 0}
+        assert asked.pop() == images and not asked
+
+
+def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
+    clock, asked = iter(range(0, 10**6, 3)), []
+    real = rates.gradient_of_sum
+    monkeypatch.setattr(rates, "gradient_of_sum", lambda model, x: asked.append(len(x)) or real(model, x))
+    monkeypatch.setattr(rates.time, "perf_counter", lambda: next(clock))
+    run = measured(tmp_path / "run", limit=None, until="settled")  # it says what --all would take
+    assert run.manifest.outlook and set(asked) == {1}  # 64 images of 32 x 32 have as many pixels
