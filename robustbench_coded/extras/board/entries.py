@@ -23,6 +23,7 @@ from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
+from robustbench_coded.runs.adversarials import are_stored
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
@@ -137,7 +138,7 @@ def _entry(
         backwards=whole.backwards,
         run=run.name,
         run_sha256=digest,
-        stored=(run.path / "adversarials").is_dir(),
+        stored=are_stored(run.path),
     )
 
 

@@ -26,8 +26,7 @@ PAPER_LEGEND = (
     "'Methods'."
 )
 ROWS_LEGEND = (
-    "Images forward and backward through the network per scored example; seconds, images per second and "
-    "memory are in timings.csv."
+    "Images forward and backward through the network per scored example; seconds are in summary.csv."
 )
 
 
