@@ -92,8 +92,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Writes run.json, or what stands for it, with a hash of its content."""
-        whole = {"format_version": FORMAT_VERSION, **manifest}
-        text = json.dumps({**whole, HASH: _hash_of(whole)}, indent=1) + "\n"
+        text = sealed({"format_version": FORMAT_VERSION, **manifest})
         atomic.write_text(self.path / self._manifest, text)
 
     def begin(self, manifest: dict[str, Any]) -> None:
@@ -289,6 +288,12 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     if file.name != HEADER and own_hash != _hash_of(manifest):
         raise InputError(f"{file} was changed after the run had written it; {mend}")
     return manifest
+
+
+def sealed(manifest: dict[str, Any]) -> str:
+    """The text of run.json, with a hash of what it says."""
+    content = {name: value for name, value in manifest.items() if name != HASH}
+    return json.dumps({**content, HASH: _hash_of(content)}, indent=1) + "\n"
 
 
 def _hash_of(manifest: dict[str, Any]) -> str:

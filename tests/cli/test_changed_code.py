@@ -12,6 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from robustbench_coded.evaluation.setup import prepare
+from robustbench_coded.runs.folder import sealed
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
 OPTIONS = (
@@ -157,7 +158,7 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
 def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     def stopped():
         manifest = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
+        Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
         kept = sorted(Path("run/outcomes").iterdir())
         kept.pop().unlink()
         return {path: path.stat().st_mtime_ns for path in kept}
@@ -183,7 +184,7 @@ def test_a_folder_that_other_code_of_csrobust_made_is_refused_and_stays_readable
     manifest, first = json.loads(Path("run/run.json").read_text()), figures()
     own = manifest["identity"]["csrobust"]
     manifest["identity"]["csrobust"] = before
-    Path("run/run.json").write_text(json.dumps(manifest))
+    Path("run/run.json").write_text(sealed(manifest))
     refused = evaluated()
     words = f"by other code of csrobust ({before or 'not recorded'}, now {own}); give another --out"
     assert (refused.code, refused.err.count("\n")) == (2, 1) and words in refused.err
@@ -286,7 +287,7 @@ def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_repo
     }
     assert units and not units & before
     # The same command on a stopped run takes over what that has computed.
-    Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
+    Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
     stopped = evaluated(*more)
     assert stopped.code == 0 and "and what that computed was taken over" in stopped.err
     assert units == {

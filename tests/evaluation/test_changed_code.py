@@ -13,6 +13,7 @@ import torch
 
 from robustbench_coded import InputError, evaluate
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.folder import sealed
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
 
@@ -180,7 +181,7 @@ def test_code_that_cannot_be_read_is_computed_anew_and_a_stopped_run_goes_on():
             "all was computed anew: " in note and "TextIOWrapper" in note for note in run.manifest.notes
         )
         manifest = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
+        Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
         evaluate({"f": logging}, labelled(), out="run", **SMALL)
         assert held() == after
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.cli.main import run
-from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.folder import RunFolder, sealed
 from tests.cli.conftest import complaints
 from tests.faults.conftest import stamps
 
@@ -133,7 +133,7 @@ def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, o
     case = dict(first["case"], attack="pgd-7")
     manifest["cases"].append(dict(first, case=case, units=["../../precious"]))
     manifest["superseded"] = ["../../precious"]
-    (out / "run.json").write_text(json.dumps(manifest))
+    (out / "run.json").write_text(sealed(manifest))
     code, said = csrobust(*evaluation(out, attacks=1))
     assert code == 0, said
     assert outside.read_text() == "precious"
