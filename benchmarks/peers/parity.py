@@ -96,7 +96,7 @@ def row_of(run: Run, eps: float, attack: str) -> CaseResult:
 
 
 def seconds_of(run: Run, eps: float, attacks: Sequence[str]) -> float:
-    table = run.summary
+    table = run.timings
     return float(table[table.attack.isin(attacks) & (table.eps == eps)].seconds.sum())
 
 

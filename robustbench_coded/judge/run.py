@@ -179,6 +179,11 @@ class Run:
         """summary.csv: a line for each planned attack and combined row; accuracies are fractions."""
         return summary_frame(self.rows)
 
+    @property
+    def timings(self) -> pd.DataFrame:
+        """Seconds of each line of `summary`, scoring included: those of its units, one after the other."""
+        return self.summary[list(KEY_COLUMNS)].assign(seconds=[row.seconds for row in self.rows])
+
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
         """Units that failed, are damaged or never ran, and cases that have not begun."""

@@ -58,6 +58,7 @@ class SummaryRow:
         own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
             than 3 points below the one in random batches.
         forwards, backwards: images through the network per scored example.
+        seconds: of all that it took; no column, because the same evaluation gives the same file.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
         unit: of the interval, ``batch`` or ``example``.
@@ -141,7 +142,6 @@ class SummaryRow:
             "backwards_per_example": _number(self.backwards),
             "status": "done" if self.done else "incomplete",
             "interval_kind": self.interval_kind and str(self.interval_kind),
-            "seconds": _number(self.seconds),
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),

@@ -23,10 +23,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from robustbench_coded.runs.atomic import write_bytes
+from robustbench_coded.runs.folder import ADVERSARIALS
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
 NAMES = ("batch", "victim", "known", "evaluation", "slot", "x")
-TOGETHER = "adversarials.safetensors"
 MAX_FILE_BYTES = 16 << 30
 MAX_BYTES_TOGETHER = 64 << 30
 
@@ -89,11 +89,6 @@ def path_of(run: Path, unit: str) -> Path:
     return run / "adversarials" / f"{unit}.safetensors"
 
 
-def are_stored(run: Path) -> bool:
-    """True if a run folder has perturbed inputs."""
-    return (run / TOGETHER).is_file() or (run / "adversarials").is_dir()
-
-
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
     """The content of a file, the same for the same inputs; None if no inputs were stored."""
     return save(tensors) if tensors else None
@@ -107,7 +102,7 @@ def read_adversarials(run: Path, unit: str) -> list[PerturbedBatch]:
     """
     file, prefix = path_of(run, unit), ""
     if not file.exists():
-        file, prefix = run / TOGETHER, f"{unit}/"
+        file, prefix = run / ADVERSARIALS, f"{unit}/"
     try:
         if file.stat().st_size > (MAX_BYTES_TOGETHER if prefix else MAX_FILE_BYTES):
             raise DamagedAdversarials(f"{file.name} is larger than an adversarials file can be")
@@ -129,7 +124,7 @@ def put_together(run: Path, units: Collection[str]) -> None:
             stored = Adversarials(read_adversarials(run, unit)).tensors()
             tensors |= {f"{unit}/{name}": tensor for name, tensor in stored.items()}
     if tensors:
-        write_bytes(run / TOGETHER, save(tensors))
+        write_bytes(run / ADVERSARIALS, save(tensors))
     for unit in units:
         if f"{unit}/x" in tensors:
             path_of(run, unit).unlink(missing_ok=True)

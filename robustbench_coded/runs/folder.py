@@ -23,8 +23,6 @@ import pyarrow as pa
 from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.extensions import points_of
 from robustbench_coded.runs import atomic, log, outcomes
-from robustbench_coded.runs.adversarials import TOGETHER as ADVERSARIALS
-from robustbench_coded.runs.adversarials import put_together
 from robustbench_coded.runs.log import read_log
 from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER
 
@@ -35,6 +33,7 @@ LOG_FROM = "log_from"  # of the header: bytes of the log before it
 HASH = "sha256"  # of run.json: of everything else in it
 RUN_FILE = "run.toml"
 LOCK = ".lock"
+ADVERSARIALS = "adversarials.safetensors"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
     RUN_FILE, log.NAME, "outcomes", TOGETHER, "adversarials", ADVERSARIALS, "perturbed",
@@ -103,7 +102,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         (self.path / self._manifest).unlink(missing_ok=True)
 
     def end(self, manifest: dict[str, Any], units: Sequence[str]) -> None:
-        """Writes run.json, or what stands for it, and puts outcomes and perturbed inputs together.
+        """Writes run.json, or what stands for it, and puts outcomes together.
 
         Args:
             units: whose rows the file of outcomes has, in this order.
@@ -113,7 +112,6 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             with suppress(outcomes.DamagedFile):
                 rows[unit] = reader.read(unit)[0]
         outcomes.write_units(self.path / TOGETHER, rows, outcomes.LEVEL_TOGETHER)
-        put_together(self.path, rows)
         self.write_manifest(manifest)
         (self.path / HEADER).unlink(missing_ok=True)
         for unit in rows:
@@ -243,6 +241,11 @@ def content_of(digest: str, unit: str, metadata: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def stores_inputs(path: Path) -> bool:
+    """True if a run folder has perturbed inputs, which ``--save-adversarials`` stores."""
+    return (path / ADVERSARIALS).is_file() or (path / "adversarials").is_dir()
+
+
 def runs_below(folder: Path) -> list[Path]:
     """The folders of all runs below a folder, in order.
 
@@ -303,24 +306,31 @@ def _hash_of(manifest: dict[str, Any]) -> str:
 def _with_changes(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """The header with what the log says since."""
     place = int(header.pop(LOG_FROM))
-    cases = {_key(record["case"]): record for record in header["cases"]}
     for change in read_log(path, changes_from=place).changes:
-        cases |= {_key(record["case"]): record for record in change.cases}
-        for case in change.gone:
-            cases.pop(_key(case), None)
-        header |= change.fields
-    return {**header, "cases": list(cases.values())}
+        header = changed(header, change)
+    return header
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> log.Changed:
-    """What run.json says otherwise now."""
+def changed(manifest: dict[str, Any], change: log.Changed) -> dict[str, Any]:
+    """What run.json says after a change."""
+    moved = {_key(record["case"]) for _, record in change.cases} | {_key(case) for case in change.gone}
+    records = [record for record in manifest["cases"] if _key(record["case"]) not in moved]
+    for place, record in change.cases:
+        records.insert(place, record)
+    return {**manifest, **change.fields, "cases": records}
+
+
+def change_between(before: dict[str, Any], now: dict[str, Any]) -> log.Changed:
+    """The change that makes ``before`` what run.json says now."""
     old = {_key(record["case"]): record for record in before["cases"]}
-    new = {_key(record["case"]): record for record in now["cases"]}
-    return log.Changed(
-        tuple(record for key, record in new.items() if old.get(key) != record),
-        tuple(old[key]["case"] for key in old if key not in new),
-        {name: value for name, value in now.items() if name != "cases" and before.get(name) != value},
-    )
+    places = [*enumerate(now["cases"])]
+    keys = [_key(record["case"]) for record in now["cases"]]
+    fields = {name: value for name, value in now.items() if name != "cases" and before.get(name) != value}
+    gone = tuple(record["case"] for key, record in old.items() if key not in set(keys))
+    new = tuple(pair for pair, key in zip(places, keys, strict=True) if old.get(key) != pair[1])
+    change = log.Changed(new, gone, fields)
+    moved = changed(before, change)["cases"] != now["cases"]  # among each other, which is rare
+    return log.Changed(tuple(places), gone, fields) if moved else change
 
 
 def _key(case: dict[str, Any]) -> str:

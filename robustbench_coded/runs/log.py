@@ -64,10 +64,11 @@ class Changed(Struct, frozen=True, tag="changed", tag_field="event", omit_defaul
     """What differs from the header, or from an earlier line, in what run.json will say.
 
     Attributes:
-        cases: records that are new or have changed. gone: cases without a record now. fields: other fields.
+        cases: records that are new or have changed, each with its place among all. gone: cases without a
+            record now. fields: other fields.
     """
 
-    cases: tuple[dict[str, Any], ...] = ()
+    cases: tuple[tuple[int, dict[str, Any]], ...] = ()
     gone: tuple[dict[str, Any], ...] = ()
     fields: dict[str, Any] = {}
 
@@ -97,6 +98,7 @@ class Log:
                 self.failures.pop(unit, None)
                 self.done[unit] = event
             case Failed(unit=unit):
+                self.done.pop(unit, None)
                 self.failures[unit] = event
             case Dropped(units=units):
                 for unit in units:

@@ -18,8 +18,8 @@ from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.runs.adversarials import PerturbationStore
-from robustbench_coded.runs.folder import RunFolder, changes
+from robustbench_coded.runs.adversarials import PerturbationStore, put_together
+from robustbench_coded.runs.folder import RunFolder, change_between
 from robustbench_coded.runs.log import Stepped
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
@@ -74,7 +74,7 @@ class Recorder:
         if before is None:
             self.folder.begin(self._said)
         else:
-            self.folder.log(changes(before, self._said))
+            self.folder.log(change_between(before, self._said))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
         """Removes what is no longer needed and writes evidence and reports."""
@@ -89,6 +89,7 @@ class Recorder:
             self.manifest = structs.replace(self.manifest, superseded=())
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.end(msgspec.to_builtins(self.manifest), self.manifest.unit_ids)
+        put_together(self.folder.path, self.manifest.unit_ids)
         run = load_run(self.folder.path)
         from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib

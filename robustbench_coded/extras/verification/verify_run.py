@@ -29,10 +29,9 @@ from robustbench_coded.runs.adversarials import (
     EVERY,
     DamagedAdversarials,
     PerturbedBatch,
-    are_stored,
     read_adversarials,
 )
-from robustbench_coded.runs.folder import read_run
+from robustbench_coded.runs.folder import read_run, stores_inputs
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CONTROLS, IntervalKind
@@ -222,7 +221,7 @@ def verify_run(
         InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
     """
     manifest = load_manifest(path)
-    if not are_stored(path):
+    if not stores_inputs(path):
         raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
     context = _context_of(manifest, checkpoints or {}, arch, data_dir, device)
     return [
