@@ -16,10 +16,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_coded.runs import log, outcomes
+from robustbench_coded.runs.adversarials import put_together
 from robustbench_coded.runs.folder import RunFolder, content_of
 from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER
 
-GONE = ("outcomes", "timings", "failures", "selftests", "figures", "steps.jsonl", "timings.csv", ".lock")
+GONE = (
+    "outcomes",
+    "timings",
+    "failures",
+    "selftests",
+    "figures",
+    "steps.jsonl",
+    "timings.csv",
+    "details.md",
+    "pictures",
+    ".lock",
+)
 
 
 def convert(run: Path, manifest: str = "run.json") -> None:
@@ -53,6 +65,7 @@ def convert(run: Path, manifest: str = "run.json") -> None:
     with RunFolder(run, manifest) as folder:
         folder.write_manifest({name: value for name, value in facts.items() if name != "format_version"})
     (run / ".lock").unlink()
+    put_together(run, list(rows))
 
 
 def _units(run: Path) -> dict[str, tuple[pa.Table, dict[str, Any]]]:

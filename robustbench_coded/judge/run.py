@@ -182,7 +182,8 @@ class Run:
     @property
     def timings(self) -> pd.DataFrame:
         """Seconds of each line of `summary`, scoring included: those of its units, one after the other."""
-        return self.summary[list(KEY_COLUMNS)].assign(seconds=[row.seconds for row in self.rows])
+        seconds = pd.Series([row.seconds for row in self.rows], dtype=float)
+        return self.summary[list(KEY_COLUMNS)].assign(seconds=seconds)
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:

@@ -119,6 +119,15 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         with suppress(OSError):  # it holds a damaged file, or what somebody else has put there
             (self.path / "outcomes").rmdir()
 
+    def settle(self) -> None:
+        """Leaves what is finished of a run that is stopped as the end of a run does."""
+        if (self.path / HEADER).is_file():
+            manifest = read_manifest(self.path)
+            units = [
+                unit for record in manifest["cases"] for unit in (*record["units"], *record["random_batches"])
+            ]
+            self.end(manifest, [*dict.fromkeys(units)])
+
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
 

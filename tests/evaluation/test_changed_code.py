@@ -16,6 +16,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.folder import sealed
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
+from tests.run_folders import computed, digests
 
 SMALL = {**FEW, "attacks": "fgsm", "eps": 0.01, "workers": 1}
 MODEL = RowMean().eval()
@@ -170,7 +171,7 @@ def test_code_that_cannot_be_read_is_computed_anew_and_a_stopped_run_goes_on():
             return MODEL(x)
 
         def held():
-            return {path.name for path in Path("run/outcomes").iterdir()}
+            return digests(Path("run")).keys()
 
         evaluate({"f": logging}, labelled(), out="run", **SMALL)
         before = held()
@@ -207,9 +208,9 @@ def test_in_another_process_the_same_closure_goes_on_and_a_changed_one_is_refuse
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     assert run("1").returncode == 0
-    before = {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()}
+    before = computed(Path("run"))
     again = run("1")
     assert again.returncode == 0 and "goes on with the run" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()} == before
+    assert computed(Path("run")) == before
     changed = run("-1")
     assert changed.returncode and "a different version of model f (changed: lambda)" in changed.stderr
