@@ -20,6 +20,17 @@ def lines(run: Path, event: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, whole) if line["event"] == event]
 
 
+def steps(run: Path) -> list[Any]:
+    """The decisions of the last command."""
+    found: list[Any] = []
+    for line in map(json.loads, (run / NAME).read_text().splitlines()):
+        if line["event"] == "began":
+            found = []
+        elif line["event"] == "step":
+            found.append(line["decision"])
+    return found
+
+
 def computed(run: Path) -> list[str]:
     """The units that were computed, in this order; one that was computed again is there twice."""
     return [line["unit"] for line in lines(run, "done")]

@@ -29,7 +29,7 @@ from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER
 FORMAT_VERSION = 3
 MANIFEST = "run.json"
 HEADER = "header.json"
-LOG_FROM = "log_from"  # of the header: bytes of the log before it
+COMMAND = "command"  # of the header: the number of the command in the log
 HASH = "sha256"  # of run.json: of everything else in it
 RUN_FILE = "run.toml"
 LOCK = ".lock"
@@ -96,8 +96,9 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     def begin(self, manifest: dict[str, Any]) -> None:
         """Writes the header: what run.json says while nothing has changed."""
-        place = log.size(self.path)
-        header = {"format_version": FORMAT_VERSION, LOG_FROM: place, **manifest}
+        number = len(read_log(self.path).changes) + 1
+        self.log(log.Began(number))
+        header = {"format_version": FORMAT_VERSION, COMMAND: number, **manifest}
         atomic.write_text(self.path / HEADER, json.dumps(header, indent=1) + "\n")
         (self.path / self._manifest).unlink(missing_ok=True)
 
@@ -314,8 +315,7 @@ def _hash_of(manifest: dict[str, Any]) -> str:
 
 def _with_changes(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """The header with what the log says since."""
-    place = int(header.pop(LOG_FROM))
-    for change in read_log(path, changes_from=place).changes:
+    for change in read_log(path).changes.get(header.pop(COMMAND), ()):
         header = changed(header, change)
     return header
 

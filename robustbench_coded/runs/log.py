@@ -18,6 +18,12 @@ NAME = "log.jsonl"
 MAX_BYTES = 1 << 30
 
 
+class Began(Struct, frozen=True, tag="began", tag_field="event"):
+    """A command has begun, the first, second ... in this folder; its header has the number, too."""
+
+    command: int
+
+
 class Done(Struct, frozen=True, tag="done", tag_field="event"):
     """A unit has outcomes.
 
@@ -73,7 +79,7 @@ class Changed(Struct, frozen=True, tag="changed", tag_field="event", omit_defaul
     fields: dict[str, Any] = {}
 
 
-Event = Done | Failed | Dropped | Tested | Stepped | Changed
+Event = Began | Done | Failed | Dropped | Tested | Stepped | Changed
 _READER = msgspec.json.Decoder(Event)
 
 
@@ -83,17 +89,19 @@ class Log:
 
     Attributes:
         done, failures: by unit; a unit is in one of them at most. selftests: by id.
-        changes: from the place on that was asked for, in order.
+        changes: by the number of the command, in order.
     """
 
     done: dict[str, Done] = field(default_factory=dict)
     failures: dict[str, Failed] = field(default_factory=dict)
     selftests: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changes: list[Changed] = field(default_factory=list)
+    changes: dict[int, list[Changed]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Takes note of one line."""
         match event:
+            case Began(command=number):
+                self.changes[number] = []
             case Done(unit=unit):
                 self.failures.pop(unit, None)
                 self.done[unit] = event
@@ -106,35 +114,23 @@ class Log:
                     self.failures.pop(unit, None)
             case Tested(id=name, results=results):
                 self.selftests[name] = results
-            case Changed():
-                self.changes.append(event)
+            case Changed() if self.changes:
+                self.changes[max(self.changes)].append(event)
 
 
-def read_log(path: Path, *, changes_from: int = 0) -> Log:
+def read_log(path: Path) -> Log:
     """The log of a run folder; empty where there is none. Lines that can't be read count as none.
-
-    Args:
-        changes_from: the byte from which on changes count.
 
     Raises:
         OSError: the file system fails.
     """
-    log, file, place = Log(), path / NAME, 0
+    log, file = Log(), path / NAME
     if not file.is_file() or file.stat().st_size > MAX_BYTES:
         return log
     for line in _whole_lines(file.read_bytes()):
         with suppress(ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            event = _READER.decode(line)
-            if place >= changes_from or not isinstance(event, Changed):
-                log.apply(event)
-        place += len(line) + 1
+            log.apply(_READER.decode(line))
     return log
-
-
-def size(path: Path) -> int:
-    """Bytes of the log of a run folder so far."""
-    file = path / NAME
-    return file.stat().st_size if file.is_file() else 0
 
 
 def append(path: Path, events: Iterable[Event]) -> None:

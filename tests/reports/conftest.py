@@ -191,7 +191,8 @@ def write_invented(path: Path, run: Invented) -> None:
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
                 folder.commit(unit, _outcomes(run, row, index, scored_again(run, row)), metadata, timing)
-        folder.write_manifest({**_manifest(run, rows), **run.changes})
+        manifest = {**_manifest(run, rows), **run.changes}
+        folder.end(manifest, [unit for row in rows for unit in row["units"]])
 
 
 def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pytest
 from robustbench_coded.runs import log
 from robustbench_coded.runs.log import (
     NAME,
+    Began,
     Changed,
     Done,
     Dropped,
@@ -14,7 +15,6 @@ from robustbench_coded.runs.log import (
     append,
     mend,
     read_log,
-    size,
 )
 
 
@@ -41,11 +41,12 @@ def test_the_last_line_of_a_unit_counts(tmp_path):
 
 
 def test_changes_count_from_where_a_command_began(tmp_path):
-    append(tmp_path, [Changed(fields={"notes": ["old"]}), Done("a", "1", {})])
-    began = size(tmp_path)
-    append(tmp_path, [Changed(fields={"notes": ["new"]}), Done("b", "2", {})])
-    lines = read_log(tmp_path, changes_from=began)
-    assert [change.fields for change in lines.changes] == [{"notes": ["new"]}]
+    for number, notes, unit in ((1, "old", "a"), (2, "new", "b")):
+        append(tmp_path, [Began(number), Changed(fields={"notes": [notes]}), Done(unit, "1", {})])
+    lines = read_log(tmp_path)
+    assert {
+        number: [change.fields["notes"] for change in changes] for number, changes in lines.changes.items()
+    } == {1: [["old"]], 2: [["new"]]}
     assert list(lines.done) == ["a", "b"]  # outcomes are those of the folder, whichever command made them
 
 

@@ -30,7 +30,7 @@ from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
 from robustbench_coded.runs.outcomes import TOGETHER
 from tests.evaluation.conftest import with_checks
-from tests.run_folders import computed, digests, lines
+from tests.run_folders import computed, digests, steps
 
 K, EXAMPLES, EPS = 8, 640, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
@@ -136,14 +136,14 @@ def words(run):
 
 def rungs(path):
     """Of each step, by what is written in the log."""
-    steps = [line["decision"]["step"] for line in lines(path, "step")]
-    return [step and step["rung"] for step in steps]
+    found = [decision["step"] for decision in steps(path)]
+    return [step and step["rung"] for step in found]
 
 
 def content(path):
     """What must not depend on how a run came about: every committed byte, figure and decision."""
     names = ("summary.csv", "verdicts.csv", TOGETHER)
-    return {"steps": rungs(path), **{name: (path / name).read_bytes() for name in names}}
+    return {"steps": steps(path), **{name: (path / name).read_bytes() for name in names}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,8 +184,8 @@ HAS = {
 def replay(plan, path):
     """Asks the scheduler again for every decision of a run: what it decided then, what it decides now."""
     decisions, evidence = [], Evidence()
-    for line in lines(path, "step"):
-        told = msgspec.convert(line["decision"], Decision)
+    for decision in steps(path):
+        told = msgspec.convert(decision, Decision)
         evidence = replace(
             evidence,
             outcomes={**evidence.outcomes, **dict(told.outcomes)},
