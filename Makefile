@@ -36,7 +36,6 @@ RUN_FILES = $(sort $(wildcard reports/$(NAME)/run*.toml))
 report: $(INSTALLED)
 	@test -n "$(and $(NAME),$(RUN_FILES))" || { echo "give NAME=DIR, a folder of reports/ with a run.toml" >&2; exit 2; }
 	for options in $(RUN_FILES); do $(BIN)/csrobust eval "$$options" --out $(OUT) || exit 1; done
-	$(BIN)/csrobust compact $(OUT)
 
 # Every committed run again, the cheapest first, in runs/evidence: about seven hours of one core; goes on where it stopped.
 evidence: $(INSTALLED) data/cifar10_test.npz

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.smoke import smoke
+from robustbench_coded.runs.log import read_log
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "evidence"
@@ -84,16 +85,13 @@ def known_minutes(reports: Path) -> dict[str, float]:
 
 
 def minutes(folder: Path) -> float:
-    """Minutes that the attacks of a packed run took, one after the other."""
-    units = json.loads((folder / "timings" / "packed.json").read_text()).values()
-    return sum(unit.get("seconds", 0) for unit in units) / 60
+    """Minutes that the attacks of a finished run took, one after the other."""
+    return sum(unit.timing.get("seconds", 0) for unit in read_log(folder).done.values()) / 60
 
 
 def finished(reports: Path, runs: Path) -> list[Path]:
-    """Packed folders of ``runs`` that belong to a run of ``reports``."""
-    return [
-        runs / name for name in by_cost(reports) if (runs / name / "outcomes" / "packed.parquet").exists()
-    ]
+    """Finished folders of ``runs`` that belong to a run of ``reports``."""
+    return [runs / name for name in by_cost(reports) if (runs / name / "run.json").exists()]
 
 
 def install(new: Path, old: Path, table: Path) -> tuple[str, ...]:
@@ -110,7 +108,7 @@ def install(new: Path, old: Path, table: Path) -> tuple[str, ...]:
     row = (
         name, " ".join(sorted(commits)), f"{minutes(new):.1f}", str(len(after)), "; ".join(changed)
     )  # fmt: skip
-    kinds = {path.name for path in old.iterdir() if not path.match("run*.toml")} | {"selftests"}
+    kinds = {path.name for path in old.iterdir() if not path.match("run*.toml")}
     for kind in kinds:
         path, fresh = old / kind, new / kind
         if path.exists():

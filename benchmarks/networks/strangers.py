@@ -58,7 +58,7 @@ def outcome(file: Path, entry: dict[str, Any], options: list[str], tried: bool =
             *options,
         ]
         done = subprocess.run([*command, "--out", f"{out}/run"], capture_output=True, text=True)
-        tables = [pd.read_parquet(path) for path in Path(out).glob("run/outcomes/*.parquet")]
+        tables = [pd.read_parquet(path) for path in Path(out).glob("run/outcomes.parquet")]
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = done.stderr[done.stderr.find("csrobust:") :].replace(str(folder), "FOLDER")
     found = {"words": words, "seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}

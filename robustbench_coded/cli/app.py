@@ -21,7 +21,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "screen": evaluation.screen_command, "inspect": inspection.inspect_command,
         "show": runs.show_command, "verify": None,
     },
-    "Publish": {"submit": None, "board": None, "compact": runs.compact_command},
+    "Publish": {"submit": None, "board": None},
     "Reproduce the paper": {"train": None, "paper": None},
 }  # fmt: skip
 ORDER = {name: command for section in SECTIONS.values() for name, command in section.items()}

@@ -37,8 +37,9 @@ class SelfTestResult(Struct, frozen=True):
 
 def selftest_results(path: Path, manifest: RunManifest) -> dict[Subject, tuple[SelfTestResult, ...]]:
     """By subject that was to be self-tested; none where the results cannot be read."""
+    stored = read_selftests(path)
     return {
-        probe.subject: _tests(read_selftests(path, probe.selftests))
+        probe.subject: _tests(stored.get(probe.selftests, {}))
         for probe in manifest.probes
         if probe.selftests is not None
     }

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from robustbench_coded.judge.judgements import (
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import folder
+from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
 from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
@@ -179,32 +179,23 @@ class Run:
         """summary.csv: a line for each planned attack and combined row; accuracies are fractions."""
         return summary_frame(self.rows)
 
-    @cached_property
+    @property
     def timings(self) -> pd.DataFrame:
-        """Seconds, images per second and peak memory (bytes) per line of `summary`, scoring included."""
-        units = defaultdict(list)
-        for key, unit in self._all_units():
-            units[key].append(unit)
-        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.results]
-        table = pd.DataFrame(lines)
-        return table.astype({name: "Int64" for name in ("k", "n", "peak_memory_bytes") if name in table})
+        """Seconds of each line of `summary`, scoring included: those of its units, one after the other."""
+        seconds = pd.Series([row.seconds for row in self.rows], dtype=float)
+        return self.summary[list(KEY_COLUMNS)].assign(seconds=seconds)
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
         """Units that failed, are damaged or never ran, and cases that have not begun."""
-        try:
-            recorded = folder.read_failures(self.path, self.manifest.unit_ids)
-        except ValueError as error:
-            raise InputError(
-                f"{self.path}/failures can't be read; remove that folder and run again"
-            ) from error
+        said = read_log(self.path)
         failures = []
         for key, unit in ((of.case, unit) for of in self.manifest.cases for unit in of.all_units or ("",)):
             if unit in self._read[1]:
                 continue
-            damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
-            reason = "its outcome file is damaged" if damaged else "it has not run yet"
-            failures.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
+            reason = "its outcomes are damaged" if unit in said.done else "it has not run yet"
+            error = said.failures[unit].error if unit in said.failures else reason
+            failures.append(Failure(key, unit, error))
         return tuple(failures)
 
     @property
@@ -319,41 +310,22 @@ class Run:
 
     @cached_property
     def _costs(self) -> dict[Case, ImagesSpent]:
-        """Images through the network."""
+        """Images through the network, and seconds."""
         spent: dict[Case, ImagesSpent] = {}
-        for key, unit in self._units():
-            if unit in self._read[1]:
-                counts = self._read[1][unit]
-                cost = ImagesSpent(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
-                spent[key] = spent.get(key, ImagesSpent(0.0, 0.0)).plus(cost)
+        for record in self.manifest.cases:
+            for unit in record.all_units:
+                if unit in self._read[1]:
+                    counts = self._read[1][unit] if unit in record.units else {}
+                    forwards, backwards = (_amount(counts.get(f"{way}wards", 0)) for way in ("for", "back"))
+                    seconds = _amount(self._read[2][unit].get("seconds", 0))
+                    cost = ImagesSpent(forwards, backwards, seconds)
+                    spent[record.case] = spent.get(record.case, ImagesSpent(0.0, 0.0)).plus(cost)
         return spent
-
-    def _timing(self, row: CaseResult, units: list[str]) -> dict[str, Any]:
-        done = [unit for unit in units if unit in self._read[1]]
-        seconds = sum(_amount(self._read[2][unit].get("seconds", 0)) for unit in done)
-        images = sum(
-            _amount(self._read[1][unit].get(name, 0))
-            for unit in done
-            for name in ("forwards", "backwards", "scored")
-        )
-        peak = max((_amount(self._read[2][unit].get("peak_memory_bytes", 0)) for unit in done), default=0)
-        return {
-            **row.case.as_columns(),
-            "seconds": round(seconds, 3) if done else math.nan,
-            "images_per_second": round(images / seconds, 1) if seconds and images else math.nan,
-            "peak_memory_bytes": int(peak) if peak else None,
-        }
 
     def _units(self) -> Iterator[tuple[Case, str]]:
         """(case, unit) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.cases:
             for unit in case.units:
-                yield case.case, unit
-
-    def _all_units(self) -> Iterator[tuple[Case, str]]:
-        """(case, unit) of these, and of those that score again what others have attacked."""
-        for case in self.manifest.cases:
-            for unit in case.all_units:
                 yield case.case, unit
 
 

@@ -35,14 +35,15 @@ DIGITS = 6  # so that the file does not depend on the last bits of a sum
 
 
 class ImagesSpent(NamedTuple):
-    """Images through the network."""
+    """Images through the network in its attack, and seconds of all that it took."""
 
     forwards: float
     backwards: float
+    seconds: float = 0.0
 
     def plus(self, other: "ImagesSpent") -> "ImagesSpent":
         """The cost of both."""
-        return ImagesSpent(self.forwards + other.forwards, self.backwards + other.backwards)
+        return ImagesSpent(*(own + of_other for own, of_other in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class SummaryRow:
         own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
             than 3 points below the one in random batches.
         forwards, backwards: images through the network per scored example.
+        seconds: of all that it took; no column, because the same evaluation gives the same file.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
         unit: of the interval, ``batch`` or ``example``.
@@ -80,6 +82,7 @@ class SummaryRow:
     every_draw: float | None
     forwards: float | None
     backwards: float | None
+    seconds: float | None
     done: bool
     clean_accuracy: float | None
     clean_majority: float | None
@@ -186,7 +189,7 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.interval()
     examples = interval.images if interval else 0
-    unknown = ImagesSpent(math.nan, math.nan)
+    unknown = ImagesSpent(math.nan, math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
     return SummaryRow(
         case=result.case,
@@ -203,6 +206,7 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
         forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
         backwards=_rounded(sum(cost.backwards for cost in spent) / examples if examples else None),
+        seconds=round(sum(cost.seconds for cost in spent), 3) if examples else None,
         done=result.complete,
         clean_accuracy=_figure(outcomes.accuracy, result.clean),
         clean_majority=_figure(outcomes.accuracy_majority, result.clean),

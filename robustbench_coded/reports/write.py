@@ -18,9 +18,9 @@ from robustbench_coded.runs.atomic import write_text
 
 
 def write_reports(path: str | Path, title: str = "") -> None:
-    """summary.csv, timings.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
+    """summary.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
 
-    All but timings.csv come out byte-equal when they are written again.
+    They come out byte-equal when they are written again.
 
     Args:
         title: of the reports, in place of the folder's name.
@@ -39,7 +39,6 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
     """
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
     write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
-    write_text(run.path / "timings.csv", csv_table(run.timings), synced=False)
     write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)

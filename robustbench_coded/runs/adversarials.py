@@ -1,6 +1,8 @@
-"""Perturbed inputs of a unit, stored exactly; only inputs that differ from the clean ones are stored.
+"""Perturbed inputs of units, stored exactly; only inputs that differ from the clean ones are stored.
 
-A file holds E evaluations (batches as they were scored) and the M inputs that the attack changed in them:
+While a run goes on, each unit has a file in adversarials/; at its end adversarials.safetensors has them all,
+each tensor under ``UNIT/name``. Of a unit there are E evaluations (batches as they were scored) and the M
+inputs that the attack changed in them:
 
     batch [E]   index of the batch           slot [M]        place of the input in its batch
     victim [E]  slot that is scored, -1 all  evaluation [M]  which evaluation it belongs to
@@ -9,21 +11,24 @@ A file holds E evaluations (batches as they were scored) and the M inputs that t
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
 from robustbench_coded.runs.atomic import write_bytes
+from robustbench_coded.runs.folder import ADVERSARIALS
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
 NAMES = ("batch", "victim", "known", "evaluation", "slot", "x")
 MAX_FILE_BYTES = 16 << 30
+MAX_BYTES_TOGETHER = 64 << 30
 
 
 class DamagedAdversarials(Exception):
@@ -79,23 +84,52 @@ class Adversarials:
         }
 
 
+def path_of(run: Path, unit: str) -> Path:
+    """The file that has the perturbed inputs of a unit while a run goes on."""
+    return run / "adversarials" / f"{unit}.safetensors"
+
+
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
     """The content of a file, the same for the same inputs; None if no inputs were stored."""
     return save(tensors) if tensors else None
 
 
-def read_adversarials(path: Path) -> list[PerturbedBatch]:
-    """The evaluations of a unit.
+def read_adversarials(run: Path, unit: str) -> list[PerturbedBatch]:
+    """The evaluations of a unit of a run folder.
 
     Raises:
-        DamagedAdversarials: the file is missing, truncated or altered.
+        DamagedAdversarials: they are missing, truncated or altered.
     """
+    file, prefix = path_of(run, unit), ""
+    if not file.exists():
+        file, prefix = run / ADVERSARIALS, f"{unit}/"
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DamagedAdversarials(f"{path.name} is larger than an adversarials file can be")
-        return _decoded(path.read_bytes(), path.name)
-    except OSError as error:
-        raise DamagedAdversarials(f"{path.name} can't be read ({type(error).__name__})") from error
+        if file.stat().st_size > (MAX_BYTES_TOGETHER if prefix else MAX_FILE_BYTES):
+            raise DamagedAdversarials(f"{file.name} is larger than an adversarials file can be")
+        with safe_open(file, "pt") as content:
+            names = [name for name in content.keys() if name.startswith(prefix)]  # noqa: SIM118
+            tensors = {name.removeprefix(prefix): content.get_tensor(name) for name in names}
+        if prefix and not tensors:
+            raise DamagedAdversarials(f"{file.name} holds no inputs of unit {unit}")
+        return _evaluations(tensors, file.name)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise DamagedAdversarials(f"{file.name} can't be read ({type(error).__name__})") from error
+
+
+def put_together(run: Path, units: Collection[str]) -> None:
+    """Puts the perturbed inputs of these units into one file; damaged ones stay where they are."""
+    tensors: dict[str, Tensor] = {}
+    for unit in units:
+        with suppress(DamagedAdversarials):
+            stored = Adversarials(read_adversarials(run, unit)).tensors()
+            tensors |= {f"{unit}/{name}": tensor for name, tensor in stored.items()}
+    if tensors:
+        write_bytes(run / ADVERSARIALS, save(tensors))
+    for unit in units:
+        if f"{unit}/x" in tensors:
+            path_of(run, unit).unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in there
+        (run / "adversarials").rmdir()
 
 
 def _decoded(content: bytes, name: str) -> list[PerturbedBatch]:
@@ -138,7 +172,7 @@ class PerturbationStore:
 
     def __init__(self, path: Path, most: int = MOST_BYTES):
         self._folder = path / FOLDER
-        self._stored = path / "adversarials"
+        self._run = path
         self._free = most - sum(file.stat().st_size for file in self._folder.glob("*"))
 
     def put(self, unit: str, tensors: dict[str, Tensor], *, whatever_the_size: bool = False) -> None:
@@ -155,7 +189,7 @@ class PerturbationStore:
         try:
             if content:
                 return _decoded(content, unit)
-            return read_adversarials(self._stored / f"{unit}.safetensors")
+            return read_adversarials(self._run, unit)
         except DamagedAdversarials:
             return None
 

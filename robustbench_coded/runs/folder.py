@@ -1,7 +1,13 @@
-"""The run folder: the plan of a run, the outcomes committed so far, and the failures of units."""
+"""The run folder: what is evaluated, what has happened (log.jsonl), and the outcomes.
+
+While a run goes on, header.json says what the command began with, the log what has changed since, and each
+unit has an outcome file of its own. At its end run.json says all of it, and one file has all outcomes. A
+command that goes on with a finished run writes new units beside that file, and puts them into it at its end.
+"""
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -16,17 +22,22 @@ import pyarrow as pa
 
 from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.extensions import points_of
-from robustbench_coded.runs import atomic, outcomes
+from robustbench_coded.runs import atomic, log, outcomes
+from robustbench_coded.runs.log import read_log
+from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "run.json"
+HEADER = "header.json"
+COMMAND = "command"  # of the header: the number of the command in the log
+HASH = "sha256"  # of run.json: of everything else in it
 RUN_FILE = "run.toml"
-STEPS = "steps.jsonl"
 LOCK = ".lock"
+ADVERSARIALS = "adversarials.safetensors"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed",
-    "figures", "summary.csv", "timings.csv", "verdicts.csv", "report.md", "report.html", "report.tex",
+    RUN_FILE, log.NAME, "outcomes", TOGETHER, "adversarials", ADVERSARIALS, "perturbed",
+    "figures", "summary.csv", "verdicts.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
@@ -60,7 +71,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
                 )
             self._lock = _lock(path / LOCK)
             atomic.remove_unfinished(path)
-            outcomes.unpack(path)
+            log.mend(path)
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
 
@@ -75,20 +86,55 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     @property
     def holds_run(self) -> bool:
-        """True if the manifest of a run has been written."""
-        return (self.path / self._manifest).exists()
+        """True if it has been written what is evaluated."""
+        return any((self.path / name).exists() for name in (self._manifest, HEADER))
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replaces run.json, or what stands for it."""
-        text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
+        """Writes run.json, or what stands for it, with a hash of its content."""
+        text = sealed({"format_version": FORMAT_VERSION, **manifest})
         atomic.write_text(self.path / self._manifest, text)
+
+    def begin(self, manifest: dict[str, Any]) -> None:
+        """Writes the header: what run.json says while nothing has changed."""
+        number = len(read_log(self.path).changes) + 1
+        self.log(log.Began(number))
+        header = {"format_version": FORMAT_VERSION, COMMAND: number, **manifest}
+        atomic.write_text(self.path / HEADER, json.dumps(header, indent=1) + "\n")
+        (self.path / self._manifest).unlink(missing_ok=True)
+
+    def end(self, manifest: dict[str, Any], units: Sequence[str]) -> None:
+        """Writes run.json, or what stands for it, and puts outcomes together.
+
+        Args:
+            units: whose rows the file of outcomes has, in this order.
+        """
+        reader, rows = _Reader(self.path), {}
+        for unit in filter(_UNIT.fullmatch, units):
+            with suppress(outcomes.DamagedFile):
+                rows[unit] = reader.read(unit)[0]
+        outcomes.write_units(self.path / TOGETHER, rows, outcomes.LEVEL_TOGETHER)
+        self.write_manifest(manifest)
+        (self.path / HEADER).unlink(missing_ok=True)
+        for unit in rows:
+            self._outcomes(unit).unlink(missing_ok=True)
+        with suppress(OSError):  # it holds a damaged file, or what somebody else has put there
+            (self.path / "outcomes").rmdir()
+
+    def settle(self) -> None:
+        """Leaves what is finished of a run that is stopped as the end of a run does."""
+        if (self.path / HEADER).is_file():
+            manifest = read_manifest(self.path)
+            units = [
+                unit for record in manifest["cases"] for unit in (*record["units"], *record["random_batches"])
+            ]
+            self.end(manifest, [*dict.fromkeys(units)])
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
 
         run.json is removed last: if this is killed, the folder is still a run folder with missing units.
         """
-        for name in (*WRITTEN, self._manifest):
+        for name in (*WRITTEN, HEADER, self._manifest):
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -103,62 +149,111 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         timing: dict[str, Any],
         adversarials: bytes | None = None,
     ) -> None:
-        """Stores a finished unit. The outcome file is written last: its appearance is the commit."""
+        """Stores a finished unit. Its line in the log is written last, and is the commit."""
         if adversarials:
             atomic.write_bytes(self.path / "adversarials" / f"{unit}.safetensors", adversarials)
-        text = json.dumps(timing, sort_keys=True) + "\n"
-        atomic.write_text(self.path / "timings" / f"{unit}.json", text, synced=False)
-        outcomes.write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
-        (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
+        rows = outcomes.with_short_margins(rows)
+        outcomes.write_units(self._outcomes(unit), {unit: rows})
+        done = log.Done(unit, content_of(outcomes.digest_of(rows), unit, metadata), metadata, timing)
+        self.log(done)
 
-    def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
-        """Stores the self-tests of one subject."""
-        text = json.dumps(results, indent=1, sort_keys=True) + "\n"
-        atomic.write_text(self.path / "selftests" / f"{identity}.json", text)
-
-    def has_selftests(self, identity: str) -> bool:
-        """True if the self-tests of that identity are stored and can be read."""
-        return bool(read_selftests(self.path, identity))
-
-    def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
-        """Stores why a unit has no outcomes."""
-        atomic.write_text(self.path / "failures" / f"{unit}.json", json.dumps(failure, sort_keys=True) + "\n")
+    def log(self, *events: log.Event) -> None:
+        """Adds lines to the log."""
+        log.append(self.path, events)
 
     def committed(self, units: Iterable[str]) -> tuple[dict[str, dict], dict[str, str]]:
-        """Reads the outcome files of these units.
+        """Looks up what the folder holds of these units.
 
         Returns:
-            the metadata of each unit whose file matches its hash, and for each other existing file the reason
-            why it can't be trusted.
+            the metadata of each unit whose rows match the log, and for each other unit that the log has the
+            reason why it can't be trusted.
         """
+        reader = _Reader(self.path)
         trusted, damaged = {}, {}
         for unit in units:
-            path = self._outcomes(unit)
-            if not _UNIT.fullmatch(unit) or not os.path.lexists(path):
-                continue
-            try:
-                trusted[unit] = outcomes.read_unit(path, unit)[1]
-            except outcomes.DamagedFile as error:
-                damaged[unit] = str(error)
+            if unit in reader.log.done:
+                try:
+                    trusted[unit] = reader.read(unit)[1].metadata
+                except outcomes.DamagedFile as error:
+                    damaged[unit] = str(error)
         return trusted, damaged
 
-    def set_aside(self, unit: str) -> Path:
-        """Renames a damaged outcome file, so that its unit is computed again; returns the new path."""
-        path = self._outcomes(unit)
-        aside = path.with_name(path.name + ".damaged")
-        return path.replace(aside)
+    def set_aside(self, units: Iterable[str]) -> list[Path]:
+        """Renames the files that these damaged units are in, so that they are computed again.
+
+        Returns:
+            the new paths. A file of many units, of which only some do not match the log, stays.
+        """
+        files = [self._outcomes(unit) for unit in units if _UNIT.fullmatch(unit)]
+        together = self.path / TOGETHER
+        try:
+            outcomes.units_in(together)
+        except (outcomes.DamagedFile, OSError):
+            files.append(together)
+        aside = [(file, file.with_name(file.name + ".damaged")) for file in files if os.path.lexists(file)]
+        return [file.replace(to) for file, to in aside]
 
     def remove(self, units: Iterable[str]) -> None:
         """Removes units that are no longer in the plan, for example those of another number of draws."""
-        for unit in units:
-            if _UNIT.fullmatch(unit):
-                self._outcomes(unit).unlink(missing_ok=True)
-                (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
-                for kind in ("timings", "failures"):
-                    (self.path / kind / f"{unit}.json").unlink(missing_ok=True)
+        known = read_log(self.path)
+        held = known.done.keys() | known.failures
+        gone = tuple(unit for unit in units if unit in held and _UNIT.fullmatch(unit))
+        if gone:
+            self.log(log.Dropped(gone))
+        for unit in gone:
+            self._outcomes(unit).unlink(missing_ok=True)
+            (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
 
     def _outcomes(self, unit: str) -> Path:
         return self.path / "outcomes" / f"{unit}.parquet"
+
+
+class _Reader:
+    """Units of a run folder, by what its log says.
+
+    Raises:
+        DamagedFile: the file of all units can't be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self.log = path, read_log(path)
+
+    def read(self, unit: str) -> tuple[pa.Table, log.Done]:
+        """Rows of a unit, and its line.
+
+        Raises:
+            DamagedFile: no file has rows that match the line.
+        """
+        done = self.log.done.get(unit)
+        if done is None:
+            raise outcomes.DamagedFile(f"the log has no unit {unit}")
+        faults = []
+        for file in (self.path / "outcomes" / f"{unit}.parquet", self.path / TOGETHER):
+            if _UNIT.fullmatch(unit) is None or not os.path.lexists(file):
+                continue
+            try:
+                found = outcomes.units_in(file).get(unit, _NOTHING)
+            except (outcomes.DamagedFile, OSError) as error:
+                faults.append(str(error))
+                continue
+            if content_of(found.digest, unit, done.metadata) == done.content:
+                return found.rows, done
+            faults.append(f"{file.name} does not hold what the log says of {unit}")
+        raise outcomes.DamagedFile((faults or [f"the outcomes of unit {unit} are missing"])[0])
+
+
+_NOTHING = outcomes.UnitRows(SCHEMA.empty_table(), outcomes.digest_of(SCHEMA.empty_table()))
+
+
+def content_of(digest: str, unit: str, metadata: dict[str, Any]) -> str:
+    """Hash of a unit's rows, by their own digest, and of what the log says of them."""
+    text = json.dumps([digest, unit, metadata], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def stores_inputs(path: Path) -> bool:
+    """True if a run folder has perturbed inputs, which ``--save-adversarials`` stores."""
+    return (path / ADVERSARIALS).is_file() or (path / "adversarials").is_dir()
 
 
 def runs_below(folder: Path) -> list[Path]:
@@ -170,19 +265,19 @@ def runs_below(folder: Path) -> list[Path]:
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         folder.stat()
-    runs = sorted(file.parent for file in folder.rglob(MANIFEST))
+    runs = sorted({file.parent for name in (MANIFEST, HEADER) for file in folder.rglob(name)})
     if not runs:
         raise InputError(f"{folder} holds no run; csrobust eval writes one")
     return runs
 
 
 def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
-    """run.json of a run folder, or what stands for it.
+    """run.json of a run folder, or what stands for it; of a run that goes on, what it would say now.
 
     Raises:
-        InputError: there is none, it can't be read, or it has another format.
+        InputError: there is none, it can't be read, it was edited, or it has another format.
     """
-    file = path / name
+    file = path / (HEADER if name == MANIFEST and (path / HEADER).is_file() else name)
     if not file.is_file():
         inside = path.is_file() and (path.parent / name).is_file()
         hint = f"; it is a file of the run {path.parent}" if inside else ""
@@ -191,17 +286,64 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
                 hint = f"; it is a run of {kind}, which csrobust report reads"
         why = f"it has no {name}" if path.exists() else "there is no such folder"
         raise InputError(f"{path} is not a run folder ({why}){hint}")
+    mend = "restore it, or start the run anew with --overwrite"
     try:
         manifest = json.loads(file.read_text())
         version = int(manifest["format_version"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{file} can't be read; restore it, or start the run anew with --overwrite"
-        ) from error
+        own_hash = manifest.pop(HASH, None)
+        if version == FORMAT_VERSION and file.name == HEADER:
+            manifest = _with_changes(manifest, path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{file} can't be read; {mend}") from error
     if version != FORMAT_VERSION:
         mend = "update csrobust" if version > FORMAT_VERSION else "start the run anew with --overwrite"
         raise InputError(f"{file} has format {version}, this csrobust reads {FORMAT_VERSION}; {mend}")
+    if file.name != HEADER and own_hash != _hash_of(manifest):
+        raise InputError(f"{file} was changed after the run had written it; {mend}")
     return manifest
+
+
+def sealed(manifest: dict[str, Any]) -> str:
+    """The text of run.json, with a hash of what it says."""
+    content = {name: value for name, value in manifest.items() if name != HASH}
+    return json.dumps({**content, HASH: _hash_of(content)}, indent=1) + "\n"
+
+
+def _hash_of(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _with_changes(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The header with what the log says since."""
+    for change in read_log(path).changes.get(header.pop(COMMAND), ()):
+        header = changed(header, change)
+    return header
+
+
+def changed(manifest: dict[str, Any], change: log.Changed) -> dict[str, Any]:
+    """What run.json says after a change."""
+    moved = {_key(record["case"]) for _, record in change.cases} | {_key(case) for case in change.gone}
+    records = [record for record in manifest["cases"] if _key(record["case"]) not in moved]
+    for place, record in change.cases:
+        records.insert(place, record)
+    return {**manifest, **change.fields, "cases": records}
+
+
+def change_between(before: dict[str, Any], now: dict[str, Any]) -> log.Changed:
+    """The change that makes ``before`` what run.json says now."""
+    old = {_key(record["case"]): record for record in before["cases"]}
+    places = [*enumerate(now["cases"])]
+    keys = [_key(record["case"]) for record in now["cases"]]
+    fields = {name: value for name, value in now.items() if name != "cases" and before.get(name) != value}
+    gone = tuple(record["case"] for key, record in old.items() if key not in set(keys))
+    new = tuple(pair for pair, key in zip(places, keys, strict=True) if old.get(key) != pair[1])
+    change = log.Changed(new, gone, fields)
+    moved = changed(before, change)["cases"] != now["cases"]  # among each other, which is rare
+    return log.Changed(tuple(places), gone, fields) if moved else change
+
+
+def _key(case: dict[str, Any]) -> str:
+    return json.dumps(case, sort_keys=True)
 
 
 def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
@@ -212,52 +354,34 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
         out of all three; the caller must notice.
 
     Raises:
-        InputError: the file of all packed units can't be read. Without it nothing is left of the run, and
-            reports written again would lose what the earlier ones say.
+        InputError: the file of all units can't be read. Without it nothing is left of the run, and reports
+            written again would lose what the earlier ones say.
     """
-    tables, metadata, timings = [], {}, {}
     try:
-        packed = outcomes.packed_units(path, units)
-    except outcomes.DamagedFile as error:
+        outcomes.units_in(path / TOGETHER)
+    except (outcomes.DamagedFile, OSError) as error:
         raise InputError(
-            f"{path / error.args[0]}; restore it, or run the command of the run, which computes it again"
+            f"{path / TOGETHER} can't be read; restore it, or run the command of the run, which computes it "
+            "again"
         ) from error
-    packed_times = outcomes.packed_objects(path / outcomes.TIMINGS)
+    reader, tables, metadata, timings = _Reader(path), [], {}, {}
     for unit in units:
-        file = path / "outcomes" / f"{unit}.parquet"
-        if not _UNIT.fullmatch(unit):
-            continue
-        if not file.exists():
-            if unit in packed:
-                rows, metadata[unit] = packed[unit]
-                tables.append(rows)
-                timings[unit] = packed_times.get(unit, {})
-            continue
-        try:
-            rows, metadata[unit] = outcomes.read_unit(file, unit)
-        except (outcomes.DamagedFile, OSError):
-            continue
-        tables.append(rows)
-        timings[unit] = outcomes.read_object(path / "timings" / f"{unit}.json")
+        with suppress(outcomes.DamagedFile):
+            rows, done = reader.read(unit)
+            tables.append(rows)
+            metadata[unit], timings[unit] = done.metadata, done.timing
     return _concatenated(tables), metadata, timings
 
 
-def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
+def read_failures(path: Path, units: Sequence[str]) -> dict[str, log.Failed]:
     """Why units have no outcomes, for those that failed."""
-    failures = {}
-    for unit in units:
-        file = path / "failures" / f"{unit}.json"
-        if _UNIT.fullmatch(unit) and file.exists():
-            failures[unit] = outcomes.read_object(file) or {
-                "error": "it failed, and the record of why is damaged"
-            }
-    return failures
+    failures = read_log(path).failures
+    return {unit: failures[unit] for unit in units if unit in failures}
 
 
-def read_selftests(path: Path, identity: str) -> dict[str, Any]:
-    """Results of the self-tests of one subject; empty where there are none that can be read."""
-    own = outcomes.read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else {}
-    return own or outcomes.packed_objects(path / outcomes.SELFTESTS).get(identity, {})
+def read_selftests(path: Path) -> dict[str, dict[str, Any]]:
+    """Results of self-tests, by their id."""
+    return read_log(path).selftests
 
 
 def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:

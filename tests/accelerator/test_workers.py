@@ -12,6 +12,7 @@ from robustbench_coded.evaluation.engine import worker_pool
 from robustbench_coded.evaluation.engine.worker_pool import ProcessPool
 from robustbench_coded.evaluation.session.listener import Listener
 from tests.accelerator.conftest import ROOT, evaluated
+from tests.run_folders import lines
 
 pytestmark = pytest.mark.long
 
@@ -64,7 +65,9 @@ def test_two_workers_on_two_devices_give_the_outcomes_of_the_cpu(device, tmp_pat
     path, on_two = evaluated("imitation", tmp_path)
     pd.testing.assert_frame_equal(on_cpu, on_two)
     assert set(given_to) == {"imitation:0", "imitation:1"}
-    assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0  # each on its own device
+    assert (
+        min(line["timing"]["peak_memory_bytes"] for line in lines(path, "done")) > 0
+    )  # each on its own device
 
 
 def test_a_unit_whose_worker_lost_its_device_is_tried_by_another(device, tmp_path, given_to, monkeypatch):
@@ -94,4 +97,4 @@ def test_ray_gives_one_actor_a_device(device, tmp_path):
         ray.shutdown()
     pd.testing.assert_frame_equal(on_cpu, on_actors)
     assert min(free) == 0  # two actors had both
-    assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0
+    assert min(line["timing"]["peak_memory_bytes"] for line in lines(path, "done")) > 0

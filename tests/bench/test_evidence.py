@@ -7,15 +7,15 @@ import subprocess
 import pytest
 
 from benchmarks import evidence
+from robustbench_coded.runs.log import Done, append
 
 HEADER = [*evidence.SUBJECT, "verdict"]
 
 
 def _run(folder, verdicts, commit="c0ffee", extra=()):
-    (folder / "outcomes").mkdir(parents=True)
-    (folder / "timings").mkdir()
-    (folder / "outcomes" / "packed.parquet").write_text(commit)
-    (folder / "timings" / "packed.json").write_text(json.dumps({"a": {"seconds": 90}, "b": {"seconds": 30}}))
+    folder.mkdir(parents=True)
+    (folder / "outcomes.parquet").write_text(commit)
+    append(folder, [Done("a", "", {}, {"seconds": 90}), Done("b", "", {}, {"seconds": 30})])
     (folder / "run.json").write_text(json.dumps({"invocations": [{"git": {"commit": commit}}]}))
     with (folder / "verdicts.csv").open("w") as file:
         rows = [["erm", defence, "", "", "batch/unknown", "linf", "0.1", word] for defence, word in verdicts]
@@ -30,16 +30,14 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
     old = _run(
         reports / "digits", [("a", "broken"), ("b", "not settled")], "old", ("run.toml", "run-1.toml", "gone")
     )
-    new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "steps.jsonl"))
-    (new / "selftests").mkdir()
+    new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "notes.txt"))
     assert evidence.finished(reports, runs) == [new]
     row = evidence.install(new, old, reports / "evidence.csv")
     assert row == ("digits", "new", "2.0", "2", "erm b batch/unknown linf 0.1: not settled -> no gain")
-    assert (old / "outcomes" / "packed.parquet").read_text() == "new"
+    assert (old / "outcomes.parquet").read_text() == "new"
     assert [(old / name).read_text() for name in ("run.toml", "run-1.toml")] == ["old", "old"]
-    assert not (old / "steps.jsonl").exists()  # kinds of files that are not committed
+    assert not (old / "notes.txt").exists()  # kinds of files that are not committed
     assert not (old / "gone").exists()
-    assert (old / "selftests").exists()  # which verdicts rest on
 
 
 def test_the_table_has_one_row_for_each_run(tmp_path):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from robustbench_coded.cli import app
@@ -29,11 +28,6 @@ def parsed(*words):
     command, rest = app.find([*words])
     assert isinstance(command, Command), words
     return values_of(command, rest)
-
-
-def outcomes(run):
-    """All outcomes of a run folder."""
-    return pd.concat([pd.read_parquet(path) for path in sorted((run / "outcomes").glob("*.parquet"))])
 
 
 def complaints(said):

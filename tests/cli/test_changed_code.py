@@ -12,6 +12,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from robustbench_coded.evaluation.setup import prepare
+from robustbench_coded.runs.folder import sealed
+from tests.run_folders import computed, digests
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
 OPTIONS = (
@@ -157,10 +159,11 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
 def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     def stopped():
         manifest = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
-        kept = sorted(Path("run/outcomes").iterdir())
-        kept.pop().unlink()
-        return {path: path.stat().st_mtime_ns for path in kept}
+        Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
+        log = Path("run/log.jsonl")
+        *kept, last = computed(Path("run"))
+        log.write_text("".join(line for line in log.read_text().splitlines(True) if last not in line))
+        return kept
 
     assert evaluated(*of_file(1.0)).code == 0
     whole, kept = Path("run/summary.csv").read_bytes(), stopped()
@@ -172,7 +175,7 @@ def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     answer = evaluated(*of_file(1.0))
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole
-    assert kept.items() <= {p: p.stat().st_mtime_ns for p in Path("run/outcomes").iterdir()}.items()
+    assert len(computed(Path("run"))) == len(kept) + 1
 
 
 @pytest.mark.parametrize("before", ["another", None])
@@ -183,7 +186,7 @@ def test_a_folder_that_other_code_of_csrobust_made_is_refused_and_stays_readable
     manifest, first = json.loads(Path("run/run.json").read_text()), figures()
     own = manifest["identity"]["csrobust"]
     manifest["identity"]["csrobust"] = before
-    Path("run/run.json").write_text(json.dumps(manifest))
+    Path("run/run.json").write_text(sealed(manifest))
     refused = evaluated()
     words = f"by other code of csrobust ({before or 'not recorded'}, now {own}); give another --out"
     assert (refused.code, refused.err.count("\n")) == (2, 1) and words in refused.err
@@ -199,7 +202,7 @@ def test_other_code_of_csrobust_takes_another_folder(csrobust, digits_erm, monke
         assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, "--attacks", "fgsm").code == 0
     runs = {json.loads(path.read_text())["identity"]["csrobust"]: path for path in Path().rglob("run.json")}
     assert runs.keys() == {"one", "two"}
-    units = [{path.name for path in (run.parent / "outcomes").iterdir()} for run in runs.values()]
+    units = [digests(run.parent).keys() for run in runs.values()]
     assert units[0] and units[0] == units[1]  # named alike, so that a change which alters none can be seen
 
 
@@ -271,7 +274,7 @@ def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_repo
     )
     more = ("--defence", "d.py:build")
     assert evaluated(*more, "--attacks", "fgsm,pgd-2").code == 0
-    before = {path.name for path in Path("run/outcomes").iterdir()}
+    before = set(computed(Path("run")))
     again = evaluated(*more)
     assert (
         again.code == 0
@@ -281,16 +284,14 @@ def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_repo
     manifest = json.loads(Path("run/run.json").read_text())
     assert any("may load modules by names that it computes" in note for note in manifest["notes"])
     assert "may load modules by names that it computes" in Path("run/report.md").read_text()
-    units = {
-        f"{unit}.parquet" for row in manifest["cases"] if row["spec"] != "standard" for unit in row["units"]
-    }
+    units = {unit for row in manifest["cases"] if row["spec"] != "standard" for unit in row["units"]}
     assert units and not units & before
     # The same command on a stopped run takes over what that has computed.
-    Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
+    Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
     stopped = evaluated(*more)
     assert stopped.code == 0 and "and what that computed was taken over" in stopped.err
     assert units == {
-        f"{unit}.parquet"
+        unit
         for row in json.loads(Path("run/run.json").read_text())["cases"]
         if row["spec"] != "standard"
         for unit in row["units"]

@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from tests.cli.conftest import outcomes
+from tests.run_folders import outcomes
 
 DEFENCE = """
 import os
@@ -35,7 +35,7 @@ class Drifting:
     def logits(self, x, draw):
         self.asked += len(x)
         dies = Path(__file__).with_name("dies")  # names a run folder, in which something is committed
-        if self.asked == 16 and dies.exists() and list(Path(dies.read_text()).glob("outcomes/*.parquet")):
+        if self.asked == 16 and dies.exists() and '"done"' in Path(dies.read_text(), "log.jsonl").read_text():
             dies.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return self.base(x) * 0.9 ** (self.asked / 16)

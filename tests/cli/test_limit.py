@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.registry import load_data
-from tests.cli.conftest import outcomes
+from tests.run_folders import computed, outcomes
 
 pytestmark = pytest.mark.long
 
@@ -24,10 +24,9 @@ def test_a_random_part_of_every_class_is_taken_recorded_and_told(csrobust, digit
     labels = rows.drop_duplicates("example").label
     assert np.abs(np.bincount(labels, minlength=10) - 40 * np.bincount(data.labels) / 640).max() < 1
     assert json.loads((run / "run.json").read_text())["identity"]["subset"] == "stratified"
-    files = sorted((run / "outcomes").iterdir())
-    before = [(file.name, file.stat().st_mtime_ns) for file in files]
+    before = computed(run)
     assert csrobust(*options).code == 0
-    assert before == [(file.name, file.stat().st_mtime_ns) for file in sorted((run / "outcomes").iterdir())]
+    assert computed(run) == before
     # A new process finds the same images again.
     verified = csrobust("verify", run)
     assert verified.code == 0 and verified.out.count(": holds (") == verified.out.count("\n"), (

@@ -6,6 +6,7 @@ import pytest
 
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
 from robustbench_coded.evaluation.session.rates import Rates
+from tests.run_folders import lines
 
 pytestmark = pytest.mark.long
 
@@ -20,8 +21,8 @@ def a_second_an_image(monkeypatch):
 
 
 def steps(run):
-    lines = [json.loads(line)["step"] for line in (run / "steps.jsonl").open()]
-    return [step for step in lines if step is not None]
+    found = [line["decision"]["step"] for line in lines(run, "step")]
+    return [step for step in found if step is not None]
 
 
 def gradients(run):

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.verification.verify_file import read_given
+from robustbench_coded.runs.folder import ADVERSARIALS
+from tests.run_folders import perturbed, replace_perturbed
 
 pytestmark = pytest.mark.long
 
@@ -62,46 +63,46 @@ def stored(run, threat):
     wanted = {"inputs": inputs, "randomness": randomness}
     records = (r for r in manifest["cases"] if r["case"]["threat"] == wanted)
     record = next(r for r in records if r["case"]["attack"].startswith("pgd"))
-    return run / "adversarials" / f"{record['units'][0]}.safetensors"
+    return record["units"][0]
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
 def test_an_input_moved_beyond_eps_is_found(csrobust, run, threat):
-    path = stored(run, threat)
-    tensors = load_file(path)
+    unit = stored(run, threat)
+    tensors = perturbed(run, unit)
     tensors["x"][0] = (tensors["x"][0] + 0.3).clamp(max=1)
-    save_file(tensors, path)
+    replace_perturbed(run, unit, tensors)
     code, rows = verified(csrobust, run)
     assert code == 1
     assert sum(row["outside"] for row in rows) == 1
 
 
 def test_a_second_moved_input_beside_a_victim_is_found(csrobust, run):
-    path = stored(run, "victim/unknown")
-    tensors = load_file(path)
+    unit = stored(run, "victim/unknown")
+    tensors = perturbed(run, unit)
     other = (tensors["slot"][:1] + 1) % 16
     tensors["evaluation"] = torch.cat([tensors["evaluation"], tensors["evaluation"][:1]])
     tensors["slot"] = torch.cat([tensors["slot"], other])
     tensors["x"] = torch.cat([tensors["x"], torch.full_like(tensors["x"][:1], 0.5)])
-    save_file(tensors, path)
+    replace_perturbed(run, unit, tensors)
     code, rows = verified(csrobust, run)
     assert code == 1
     assert sum(row["outside"] for row in rows) == 1
 
 
 def test_inputs_that_do_not_do_what_was_recorded_are_found(csrobust, run):
-    path = stored(run, "batch/unknown")
-    tensors = load_file(path)
+    unit = stored(run, "batch/unknown")
+    tensors = perturbed(run, unit)
     data = load_data("digits")
     clean, _ = data.batch(tensors["batch"][tensors["evaluation"]] * 16 + tensors["slot"])
-    save_file({**tensors, "x": clean}, path)
+    replace_perturbed(run, unit, {"x": clean})
     code, rows = verified(csrobust, run)
     assert code == 1
     assert any(row["differing"] for row in rows)
 
 
 def test_a_truncated_file_is_named(csrobust, run):
-    path = stored(run, "batch/unknown")
+    path = run / ADVERSARIALS
     path.write_bytes(path.read_bytes()[:100])
     code, rows = verified(csrobust, run)
     assert code == 1

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+
+from tests.run_folders import perturbed, replace_perturbed
 
 pytestmark = pytest.mark.long
 
@@ -41,11 +42,11 @@ def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm
     record = next(
         r for r in manifest["cases"] if "-5" in r["case"]["attack"] or "spgd" in r["case"]["attack"]
     )
-    path = tmp_path / "run" / "adversarials" / f"{record['units'][0]}.safetensors"
-    tensors = load_file(path)
+    run, unit = tmp_path / "run", record["units"][0]
+    tensors = perturbed(run, unit)
     chequered = 0.2 * (-1.0) ** (np.arange(8)[:, None] + np.arange(8))  # further than any norm allows
     tensors["x"][0] = (tensors["x"][0] + torch.from_numpy(chequered).float()).clamp(0, 1)
-    save_file(tensors, path)
+    replace_perturbed(run, unit, tensors)
     answer = csrobust("verify", tmp_path / "run", "--json")
     rows = json.loads(answer.out)
     assert answer.code == 1 and sum(row["outside"] for row in rows) == 1

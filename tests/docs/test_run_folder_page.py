@@ -3,10 +3,12 @@
 import csv
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from robustbench_coded.runs.folder import FORMAT_VERSION
+from robustbench_coded.runs.folder import FORMAT_VERSION, HASH
+from robustbench_coded.runs.log import Event
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.schema.manifest import RunManifest
 
@@ -23,7 +25,7 @@ def named(file: str) -> list[str]:
     return [name for row in rows for name in re.findall(r"`(\w+)`", row)]
 
 
-@pytest.mark.parametrize("file", ["summary.csv", "timings.csv", "verdicts.csv"])
+@pytest.mark.parametrize("file", ["summary.csv", "verdicts.csv"])
 def test_the_columns_of_a_table_are_those_of_the_page(file):
     """The committed tables are those that this version writes: tests/reports/test_committed_reports.py."""
     with (RUN / file).open() as lines:
@@ -33,9 +35,19 @@ def test_the_columns_of_a_table_are_those_of_the_page(file):
 
 
 def test_the_columns_of_outcome_files_are_those_of_the_page():
-    assert named("Conventions") + named("outcomes/*.parquet") == SCHEMA.names
+    assert named("Conventions") + named("outcomes.parquet") == SCHEMA.names
+
+
+def test_the_lines_of_the_log_are_those_of_the_page():
+    section = PAGE.split("\n## log.jsonl\n")[1].split("\n## ")[0]
+    rows = [
+        line.split("|") for line in section.splitlines() if line.startswith("| `") and "`event`" not in line
+    ]
+    told = {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[2])) for row in rows}
+    kinds = {kind.__struct_config__.tag: set(kind.__struct_fields__) for kind in get_args(Event)}
+    assert told == kinds
 
 
 def test_the_fields_of_run_json_are_those_of_the_page():
-    assert set(named("run.json")) == {"format_version", *RunManifest.__struct_fields__}
+    assert set(named("run.json")) == {"format_version", HASH, *RunManifest.__struct_fields__}
     assert f"format {FORMAT_VERSION}\n" in PAGE.splitlines(keepends=True)[0]

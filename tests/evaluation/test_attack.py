@@ -64,7 +64,7 @@ def stored(run, defence, name):
     """The perturbed first batch as the run stored it, given its clean inputs; and its examples in order."""
     row = next(r for r in run.rows if (r.case.subject.defence, r.case.attack) == (defence, name))
     unit = next(u for u in run.units_of(row.case))
-    evaluation = read_adversarials(run.path / "adversarials" / f"{unit}.safetensors")[0]
+    evaluation = read_adversarials(run.path, unit)[0]
     outcomes = run.outcomes
     chosen = (outcomes.defence == defence) & (outcomes.attack == name) & (outcomes.batch == 0)
     order = outcomes[chosen].drop_duplicates("slot").sort_values("slot").example.to_list()

@@ -13,8 +13,10 @@ import torch
 
 from robustbench_coded import InputError, evaluate
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.folder import sealed
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
+from tests.run_folders import computed, digests
 
 SMALL = {**FEW, "attacks": "fgsm", "eps": 0.01, "workers": 1}
 MODEL = RowMean().eval()
@@ -169,7 +171,7 @@ def test_code_that_cannot_be_read_is_computed_anew_and_a_stopped_run_goes_on():
             return MODEL(x)
 
         def held():
-            return {path.name for path in Path("run/outcomes").iterdir()}
+            return digests(Path("run")).keys()
 
         evaluate({"f": logging}, labelled(), out="run", **SMALL)
         before = held()
@@ -180,7 +182,7 @@ def test_code_that_cannot_be_read_is_computed_anew_and_a_stopped_run_goes_on():
             "all was computed anew: " in note and "TextIOWrapper" in note for note in run.manifest.notes
         )
         manifest = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
+        Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
         evaluate({"f": logging}, labelled(), out="run", **SMALL)
         assert held() == after
 
@@ -206,9 +208,9 @@ def test_in_another_process_the_same_closure_goes_on_and_a_changed_one_is_refuse
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
     assert run("1").returncode == 0
-    before = {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()}
+    before = computed(Path("run"))
     again = run("1")
     assert again.returncode == 0 and "goes on with the run" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()} == before
+    assert computed(Path("run")) == before
     changed = run("-1")
     assert changed.returncode and "a different version of model f (changed: lambda)" in changed.stderr

@@ -1,7 +1,5 @@
 """Images of ImageNet's size: what is asked before the attacks begin is asked about few of them."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
@@ -10,6 +8,7 @@ from robustbench_coded import evaluate
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.session import rates
 from robustbench_coded.evaluation.setup.probing import gradient_figures
+from tests.run_folders import selftests
 
 SIDE, EXAMPLES = 224, 40
 
@@ -37,8 +36,7 @@ def test_probes_and_self_tests_ask_about_few_large_images(tmp_path, defences, ex
     run = measured(tmp_path / "run", defences=defences, standard=not defences)
     (probe,) = run.manifest.probes
     assert probe.figures["k"] == 8
-    (path,) = (run.path / "selftests").iterdir()
-    stored = json.loads(path.read_text())
+    (stored,) = selftests(run.path).values()
     assert stored["examples"] == examples and "failed" not in {test["outcome"] for test in stored["tests"]}
 
 

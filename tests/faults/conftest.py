@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from robustbench_coded.data.named_sets import load_digits
+from robustbench_coded.runs.log import read_log
+from tests.run_folders import computed
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 
@@ -57,10 +59,10 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
-def stamps(out: Path) -> dict[str, tuple[int, int]]:
-    """Identity of each outcome file; computing a unit again would replace it."""
-    files = (out / "outcomes").glob("*.parquet")
-    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+def stamps(out: Path) -> dict[str, int]:
+    """Each unit that counts, and at which line of the log; computing it again would add another."""
+    units = read_log(out).done
+    return {unit: place for place, unit in enumerate(computed(out)) if unit in units}
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """A defence that fails leaves incomplete rows, never robust examples; once it is mended the run goes on."""
 
-import json
 import sys
 
 import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import run
+from robustbench_coded.runs.log import read_log
+from tests.run_folders import lines
 
 MOODY = '''
 import signal
@@ -26,8 +27,8 @@ class Moody:
         return None
 
     def logits(self, x, draw):
-        # Probes, which come before run.json, are answered well.
-        mood = Path("mood").read_text() if Path("run/run.json").exists() else ""
+        # Probes, which come before the header, are answered well.
+        mood = Path("mood").read_text() if Path("run/header.json").exists() else ""
         if mood == "raise":
             raise KeyError("no\\nreason")
         if mood == "hang":
@@ -70,14 +71,14 @@ def test_failures_are_recorded_and_tried_again_by_the_same_command(
     assert (failed.status == "incomplete").all() and (failed.examples == 0).all()
     assert failed.accuracy.isna().all()
     assert (summary[summary.defence != "moody"].status == "done").all()
-    records = [json.loads(p.read_text()) for p in (tmp_path / "run" / "failures").iterdir()]
+    records = lines(tmp_path / "run", "failed")
     assert len(records) == 3 and any(r["error"].startswith(message) for r in records)
 
     moody.write_text("")
     assert run(arguments) == 0
     summary = pd.read_csv("run/summary.csv")
     assert (summary.status == "done").all()
-    assert not list((tmp_path / "run" / "failures").iterdir())
+    assert not read_log(tmp_path / "run").failures
     # Its own inputs, submitted again, are those of standard inference under another name.
     summary["attack"] = summary.attack.str.replace("from:moody/", "from:standard/")
     moody_rows, standard = (summary[summary.defence == name] for name in ("moody", "standard"))

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.cli.main import run
-from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.folder import RunFolder, sealed
+from robustbench_coded.runs.log import NAME, read_log
+from robustbench_coded.runs.outcomes import TOGETHER
 from tests.cli.conftest import complaints
 from tests.faults.conftest import stamps
+from tests.run_folders import computed, digests
 
 pytestmark = pytest.mark.long
 
@@ -33,9 +36,17 @@ def csrobust(capsys, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(evaluation, tmp_path_factory):
-    """A finished run; take copies of it."""
+    """A finished run, and beside it the same one a moment before its end; take copies of them."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    assert run([str(a) for a in evaluation(out, attacks=1)]) == 0
+    end = RunFolder.end
+
+    def copied(self, *given):
+        shutil.copytree(self.path, out.with_name("unfinished"))
+        end(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "end", copied)
+        assert run([str(a) for a in evaluation(out, attacks=1)]) == 0
     return out
 
 
@@ -47,6 +58,23 @@ def out(finished, tmp_path):
     return path
 
 
+@pytest.fixture
+def unfinished(finished, tmp_path):
+    """A copy of a run that was killed before its end."""
+    return shutil.copytree(finished.with_name("unfinished"), tmp_path / "run")
+
+
+@pytest.fixture
+def unfinished_beside(finished, tmp_path):
+    return shutil.copytree(finished.with_name("unfinished"), tmp_path / "killed")
+
+
+def same(one, other):
+    """Whether two finished runs have the same outcomes and tables."""
+    names = ("summary.csv", "verdicts.csv", TOGETHER)
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
+
+
 def shards(out: Path) -> list[Path]:
     return sorted((out / "outcomes").glob("*.parquet"))
 
@@ -54,7 +82,7 @@ def shards(out: Path) -> list[Path]:
 def flip(path):
     content = bytearray(path.read_bytes())
     # In the data, not in the footer, which holds names that no outcome depends on.
-    content[40] ^= 0x10
+    content[len(content) // 3] ^= 0x10
     path.write_bytes(content)
 
 
@@ -78,51 +106,62 @@ def nowhere(path):
 
 
 @pytest.mark.parametrize("damage", [flip, swap, pipe, folder, nowhere], ids=lambda d: d.__name__)
-def test_a_damaged_file_is_named_and_computed_again(csrobust, evaluation, finished, out, damage):
-    victim = shards(out)[0]
+def test_a_damaged_file_is_named_and_computed_again(csrobust, evaluation, finished, unfinished, damage):
+    victim, before = shards(unfinished)[0], computed(unfinished)
     damage(victim)
-    others = {p.name: p.stat().st_mtime_ns for p in shards(out)[1:]}
-    code, said = csrobust(*evaluation(out, attacks=1))
+    code, said = csrobust(*evaluation(unfinished, attacks=1))
     assert code == 0
     assert victim.name in said and "computed again" in said
-    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
-    assert victim.read_bytes() == (finished / "outcomes" / victim.name).read_bytes()
-    assert {p.name: p.stat().st_mtime_ns for p in shards(out)[1:]} == others
+    assert same(unfinished, finished) and computed(unfinished) == [*before, victim.stem]
 
 
-def test_a_foreign_file_is_left_alone_and_not_counted(csrobust, evaluation, finished, out):
-    shutil.copy(shards(out)[0], out / "outcomes" / f"{'0' * 20}.parquet")
-    (out / "outcomes" / "notes.txt").write_text("mine")
-    assert csrobust(*evaluation(out, attacks=1))[0] == 0
-    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
-    assert (out / "outcomes" / "notes.txt").read_text() == "mine"
+def test_a_foreign_file_is_left_alone_and_not_counted(csrobust, evaluation, finished, unfinished):
+    shutil.copy(shards(unfinished)[0], unfinished / "outcomes" / f"{'0' * 20}.parquet")
+    (unfinished / "outcomes" / "notes.txt").write_text("mine")
+    assert csrobust(*evaluation(unfinished, attacks=1))[0] == 0
+    assert same(unfinished, finished)
+    assert (unfinished / "outcomes" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("content", [b"\xff[1, 2", b'"text"', b"[" * 100_000], ids=["cut", "text", "deep"])
-def test_damaged_timings_and_failures_lose_no_outcome(csrobust, evaluation, finished, out, content):
-    unit = shards(out)[0].stem
-    (out / "timings" / f"{unit}.json").write_bytes(content)
-    (out / "failures").mkdir()
-    (out / "failures" / f"{shards(out)[1].stem}.json").write_bytes(content)
-    code, _ = csrobust(*evaluation(out, attacks=1))
-    assert code == 0
-    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+def test_a_damaged_line_of_the_log_costs_its_unit_alone(csrobust, evaluation, finished, unfinished, content):
+    log, before = unfinished / NAME, computed(unfinished)
+    whole = log.read_bytes().splitlines()
+    place = max(i for i, line in enumerate(whole) if b'"done"' in line)
+    log.write_bytes(b"\n".join([*whole[:place], content, *whole[place + 1 :]]) + b"\n")
+    assert csrobust(*evaluation(unfinished, attacks=1))[0] == 0
+    assert same(unfinished, finished)
+    done = [line for line in log.read_bytes().splitlines() if b'"done"' in line]
+    assert len(done) == len(before)
 
 
+@pytest.mark.parametrize("name", ["run.json", "header.json"])
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b'{"format_version": 2}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
+    "content", [b"", b"[]", b'{"format_version": 3}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
 )
-def test_a_damaged_manifest_is_refused_and_nothing_lost(csrobust, evaluation, finished, out, content):
-    (out / "run.json").write_bytes(content)
-    code, said = csrobust(*evaluation(out, attacks=1))
-    assert code == 2 and "run.json" in said and "--overwrite" in said and len(said.splitlines()) == 1
-    assert [p.read_bytes() for p in shards(out)] == [p.read_bytes() for p in shards(finished)]
+def test_a_damaged_manifest_is_refused_and_nothing_lost(
+    csrobust, evaluation, out, unfinished_beside, content, name
+):
+    run = out if name == "run.json" else unfinished_beside
+    (run / name).write_bytes(content)
+    before = digests(run)
+    code, said = csrobust(*evaluation(run, attacks=1))
+    assert code == 2 and name in said and "--overwrite" in said and len(said.splitlines()) == 1
+    assert digests(run) == before
+
+
+def test_a_run_of_an_older_format_is_refused_in_one_line(csrobust, evaluation, out):
+    manifest = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**manifest, "format_version": 2}))
+    for command in (["report", out], evaluation(out, attacks=1)):
+        code, said = csrobust(*command)
+        assert code == 2 and "has format 2, this csrobust reads 3" in said and len(said.splitlines()) == 1
 
 
 def test_a_damaged_manifest_can_be_overwritten(csrobust, evaluation, finished, out):
     (out / "run.json").write_bytes(b"")
     assert csrobust(*evaluation(out, "--overwrite", attacks=1))[0] == 0
-    assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
+    assert same(out, finished)
 
 
 def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, out):
@@ -133,7 +172,7 @@ def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, o
     case = dict(first["case"], attack="pgd-7")
     manifest["cases"].append(dict(first, case=case, units=["../../precious"]))
     manifest["superseded"] = ["../../precious"]
-    (out / "run.json").write_text(json.dumps(manifest))
+    (out / "run.json").write_text(sealed(manifest))
     code, said = csrobust(*evaluation(out, attacks=1))
     assert code == 0, said
     assert outside.read_text() == "precious"
@@ -155,8 +194,9 @@ def test_a_run_killed_before_its_first_file_was_there_begins_again(csrobust, eva
 
 
 def test_overwriting_leaves_other_files_and_can_be_interrupted(
-    csrobust, evaluation, finished, out, monkeypatch
+    csrobust, evaluation, finished, unfinished, monkeypatch
 ):
+    out = unfinished
     (out / "my-notes.txt").write_text("mine")
     rmtree = shutil.rmtree
 
@@ -183,16 +223,16 @@ def test_other_workers_or_threads_of_the_environment_compute_nothing_again(
     assert csrobust(*options, "--workers", "2")[0] == 0
     assert stamps(out) == before
     assert csrobust(*options, "--threads", "2")[0] == 0
-    assert not set(before) & {p.name for p in shards(out)}
+    assert not set(before) & digests(out).keys()
 
 
 def test_units_that_another_number_of_draws_replaces_go_when_the_new_ones_are_there(
     csrobust, evaluation, finished, out
 ):
-    before = {p.name for p in shards(out)}
+    before = digests(out).keys()
     assert csrobust(*evaluation(out, "--draws", "3", attacks=1))[0] == 0
-    now = {p.name for p in shards(out)}
+    now = digests(out).keys()
     assert len(now) == len(before) and not now & before
-    assert {p.stem for p in (out / "timings").iterdir()} == {Path(name).stem for name in now}
+    assert read_log(out).done.keys() == now
     assert csrobust(*evaluation(out, attacks=1))[0] == 0
     assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()

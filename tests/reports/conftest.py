@@ -15,6 +15,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.log import Failed
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.schema.case import KEY_COLUMNS, PERTURBATION_COLUMNS, SUBJECT_COLUMNS
 
@@ -182,9 +183,7 @@ def write_invented(path: Path, run: Invented) -> None:
             where = (row["attack"], row["defence"])
             for unit in row["units"]:
                 if where in run.failed:
-                    folder.record_failure(
-                        unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2}
-                    )
+                    folder.log(Failed(unit, "RuntimeError: <b>out of</b> memory", 2))
                     continue
                 if where in run.missing:
                     continue
@@ -192,7 +191,8 @@ def write_invented(path: Path, run: Invented) -> None:
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
                 folder.commit(unit, _outcomes(run, row, index, scored_again(run, row)), metadata, timing)
-        folder.write_manifest({**_manifest(run, rows), **run.changes})
+        manifest = {**_manifest(run, rows), **run.changes}
+        folder.end(manifest, [unit for row in rows for unit in row["units"]])
 
 
 def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:

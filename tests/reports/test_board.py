@@ -175,7 +175,7 @@ def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
     assert submitted(accepted, tmp_path) == 0
     folder = tmp_path / "in" / "my-coded-inference"
     check_hashes(folder)
-    outcome = next((folder / "run" / "outcomes").iterdir())
+    outcome = folder / "run" / "outcomes.parquet"
     outcome.write_bytes(outcome.read_bytes() + b"x")
     assert main(["board", str(folder), "--out", str(tmp_path / "site")]) == 2
     assert f"{outcome.relative_to(folder)} is not as it was submitted" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def written(tmp_path_factory):
     return copy
 
 
-@pytest.mark.parametrize("name", ["summary.csv", "timings.csv", "verdicts.csv", "report.md"])
+@pytest.mark.parametrize("name", ["summary.csv", "verdicts.csv", "report.md"])
 def test_tables_are_equal_byte_for_byte(written, name):
     assert (written / name).read_bytes() == (DIGITS / name).read_bytes(), MENDING
 

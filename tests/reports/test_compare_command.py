@@ -13,7 +13,7 @@ pytestmark = pytest.mark.long
 def test_report_writes_what_is_missing(make_run, capsys):
     path = make_run(accuracies=SMALL)
     assert main(["report", str(path)]) == 0
-    for name in ("summary.csv", "timings.csv", "report.md", "report.html"):
+    for name in ("summary.csv", "report.md", "report.html"):
         assert (path / name).is_file()
     assert "pgd-10" in capsys.readouterr().out
     assert main(["report", str(path), "--json"]) == 0

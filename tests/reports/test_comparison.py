@@ -11,6 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare, comparison_csv
 from robustbench_coded.reports.render.comparison import comparison_document
+from robustbench_coded.runs.folder import sealed
 from tests.reports.conftest import SMALL
 
 IMAGES = "".join(f"{number:08x}" for number in range(128))
@@ -126,7 +127,7 @@ def test_other_precisions_states_and_code_are_told(make_run):
     manifest = json.loads((runs[1] / "run.json").read_text())
     manifest["checkpoints"][0]["gradients"] = {"precision": "bfloat16"}
     manifest["identity"] |= {"state": "persistent over 4 batches", "csrobust": "c0de"}
-    (runs[1] / "run.json").write_text(json.dumps(manifest))
+    (runs[1] / "run.json").write_text(sealed(manifest))
     told = compare(runs).incompatibilities
     assert "Runs differ in the precision of attacks: float32 in a, bfloat16 in b." in told
     assert "Runs differ in the state of defences: reset in a, persistent over 4 batches in b." in told
@@ -138,7 +139,7 @@ def test_other_seeds_batches_and_weights_are_told(make_run, subject):
     b = make_run("b", accuracies=SMALL, seed=3, subjects=[subject("erm", "rci", 64, 96)])
     manifest = json.loads((b / "run.json").read_text())
     manifest["checkpoints"][0]["sha256"] = "f" * 64
-    (b / "run.json").write_text(json.dumps(manifest))
+    (b / "run.json").write_text(sealed(manifest))
     told = " ".join(compare([a, b]).incompatibilities)
     assert "the draws: seeds: 0 in a, 3 in b" in told
     assert "the batches: K: [32] in a, [64] in b" in told

@@ -7,6 +7,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.folder import sealed
 from tests.reports.conftest import ACCURACIES, HOSTILE
 
 
@@ -44,7 +45,7 @@ def test_an_every_eval_ever_record_has_what_its_schema_requires(make_run, tmp_pa
     path = make_run()
     manifest = json.loads((path / "run.json").read_text())
     manifest["invocations"][-1]["versions"] = {"csrobust": "9.8.7"}
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     (file,) = exported(path, "every-eval-ever", tmp_path / "out").glob("*.json")
     record, run = json.loads(file.read_text()), load_run(path)
     assert record["eval_library"] == {"name": "csrobust", "version": "9.8.7"}  # the version that evaluated

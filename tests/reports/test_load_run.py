@@ -9,6 +9,7 @@ import pytest
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.write import csv_table
+from robustbench_coded.runs.folder import sealed
 
 
 def edit(path, change):
@@ -16,7 +17,7 @@ def edit(path, change):
     file = path / "run.json"
     manifest = json.loads(file.read_text())
     change(manifest)
-    file.write_text(json.dumps(manifest))
+    file.write_text(sealed(manifest))
 
 
 def test_accuracies_are_counted_from_the_outcomes(make_run):

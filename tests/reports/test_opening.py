@@ -22,6 +22,7 @@ from robustbench_coded.reports.run.opening import (
     opening_of,
     opens_with,
 )
+from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, CheckName, CheckOutcome, IntervalKind, VerdictName
 from tests.reports.conftest import BROKEN_BASE
@@ -174,7 +175,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     path = make_run(accuracies=BROKEN_BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)})
     manifest = json.loads((path / "run.json").read_text())
     manifest["invocations"][0]["options"] |= {"claim": {"value": 0.5, "eps": 8 / 255, "attack": "pgd-10"}}
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     run = load_run(path)
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
@@ -228,7 +229,7 @@ def test_a_run_from_python_is_told_an_expression(make_run):
 def outlook(make_run, name, **changes):
     path = make_run(name)
     manifest = json.loads((path / "run.json").read_text()) | changes
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     return load_run(path), path
 
 
@@ -354,5 +355,5 @@ def test_the_title_says_what_was_evaluated_on_which_data(make_run, data, title):
     path = make_run()
     manifest = json.loads((path / "run.json").read_text())
     manifest["data"]["name"] = data
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     assert opening_of(load_run(path)).title == title

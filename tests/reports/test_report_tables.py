@@ -7,6 +7,7 @@ from robustbench_coded.reports.render.markdown import markdown_table
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.run.text_tables import check_text_table, verdict_text_table
 from robustbench_coded.reports.text.formatting import TextTable, hiding_text
+from robustbench_coded.runs.folder import sealed
 
 
 def names(table):
@@ -88,7 +89,7 @@ def test_what_a_check_alone_measured_is_in_no_table(make_run):
         if record["case"]["attack"] == "pgd-10"
     ]
     manifest["cases"] += extra
-    file.write_text(json.dumps(manifest))
+    file.write_text(sealed(manifest))
     run = load_run(path)
     assert 1.0 in set(run.summary.eps)
     assert [table.perturbation.eps for table in tables_of(run)] == [8 / 255]
@@ -187,7 +188,7 @@ def test_a_row_that_is_measured_in_part_says_how_far(make_run):
     fgsm = next(record for record in manifest["cases"] if record["case"]["attack"] == "fgsm")
     fgsm["units"].append("f" * 20)
     fgsm["examples_planned"] = 10_000
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     text = markdown_table(tables_of(load_run(path))[0])
     assert "128 of 10,000" in text
     nothing = make_run("nothing", missing=[("fgsm", "standard")])

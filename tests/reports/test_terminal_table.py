@@ -19,6 +19,7 @@ from robustbench_coded.reports.render.terminal import (
 )
 from robustbench_coded.reports.run.examples import example_text_table
 from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.runs.folder import sealed
 
 
 def printed(path, width, *, color=False, **environment):
@@ -68,7 +69,7 @@ def test_the_commands_that_may_compute_what_is_missing_are_named(make_run):
     manifest = json.loads((path / "run.json").read_text())
     first = manifest["invocations"][0]
     manifest["invocations"].append(first | {"command": ["csrobust", "eval", "--rci", "N=64"]})
-    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "run.json").write_text(sealed(manifest))
     text = printed(path, 250)
     assert (
         "an earlier command of this folder may compute them: csrobust eval --ckpt erm=erm.pt --rci N=48"

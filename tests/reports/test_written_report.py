@@ -84,7 +84,7 @@ def test_every_name_is_shown_whole_in_html(page, names):
 
 
 def test_html_and_markdown_hold_printable_characters_alone(hostile_run):
-    for name in ("report.html", "report.md", "summary.csv", "timings.csv"):
+    for name in ("report.html", "report.md", "summary.csv"):
         text = (hostile_run / name).read_text()
         assert all(c.isprintable() or c == "\n" for c in text), name
 

@@ -1,4 +1,4 @@
-"""``csrobust show``, ``report``, ``compare`` and ``compact``: what is done with run folders."""
+"""``csrobust show``, ``report`` and ``compare``: what is done with run folders."""
 
 import json
 from collections.abc import Sequence
@@ -196,21 +196,3 @@ def _show(comparison: Any, *, paper: bool) -> None:
 
 def _beside_paper(comparison: Any) -> Any:
     return load("comparisons", "paper")(comparison.runs)
-
-
-@examples("csrobust compact reports/mine")
-def compact_command(
-    runs: RunFolders,
-) -> int:
-    """Pack the files of a finished run into three.
-
-    Outcomes, timings and self-tests go into a file each. The run can still be extended.
-    """
-    from robustbench_coded.runs.folder import RunFolder, read_manifest
-    from robustbench_coded.runs.outcomes import pack
-
-    for path in runs:
-        read_manifest(path)
-        with RunFolder(path) as folder:
-            print(one_line(f"{path}: {pack(folder.path)} units in {path / 'outcomes' / 'packed.parquet'}"))
-    return 0

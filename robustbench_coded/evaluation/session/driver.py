@@ -25,6 +25,7 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
     """
     evaluation, plan = recorder.evaluation, recorder.evaluation.plan
     steps, reported = tuple[Step, ...](), set[Comparison]()
+    recorder.write(steps)
     while True:
         evidence = evaluation.evidence(steps, recorder.folder.path, recorder.done.metadata)
         for comparison in settled(plan, evidence):

@@ -74,6 +74,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
         except (KeyboardInterrupt, TimeIsUp) as stopped:
             listener.stopping()
             if folder.holds_run:
+                folder.settle()
                 write(folder.path)
             if isinstance(stopped, KeyboardInterrupt):
                 raise

@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoi
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import (
     CaseRecord,
@@ -193,8 +194,7 @@ def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
 
 def _ran(record: CaseRecord, path: Path) -> bool:
     """True if the folder holds outcomes of a case."""
-    files = (path / "outcomes" / f"{unit}.parquet" for unit in ("packed", *record.all_units))
-    return bool(record.all_units) and any(file.exists() for file in files)
+    return not read_log(path).done.keys().isdisjoint(record.all_units)
 
 
 def with_all_kept(old: RunManifest, path: Path) -> RunManifest:

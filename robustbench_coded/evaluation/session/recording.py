@@ -2,7 +2,9 @@
 read, and what is left over in the end is removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
@@ -16,9 +18,9 @@ from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.runs.adversarials import PerturbationStore
-from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.folder import STEPS, RunFolder
+from robustbench_coded.runs.adversarials import PerturbationStore, put_together
+from robustbench_coded.runs.folder import RunFolder, change_between
+from robustbench_coded.runs.log import Stepped
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
 
@@ -38,8 +40,8 @@ class Recorder:
         self.done = Done({})
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
-        self._decisions: list[str] = []
         self._last = Evidence()
+        self._said: dict[str, Any] | None = None
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
         if evaluation.old is not None:
@@ -47,16 +49,15 @@ class Recorder:
         self.store = PerturbationStore(folder.path)
 
     def write_decision(self, evidence: Evidence, step: Step | None) -> None:
-        """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
+        """Adds a line to the log: a step, and what has changed of what it was decided by."""
         old, self._last = self._last, evidence
         outcomes = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
         standings = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
         decision = Decision(step, tuple(outcomes), tuple(standings))
-        self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
-        write_text(self.folder.path / STEPS, "".join(self._decisions))
+        self.folder.log(Stepped(msgspec.to_builtins(decision)))
 
     def write(self, steps: tuple[Step, ...], *, finished: bool = False) -> None:
-        """Writes run.json with what has begun, and with what earlier evaluations left."""
+        """Writes what has begun, and what earlier evaluations left."""
         own = self.evaluation.manifest(
             steps, tuple(self._remarks), stopped=not finished, planned=not finished
         )
@@ -64,8 +65,16 @@ class Recorder:
         manifest = own if old is None else with_earlier(own, old, self.held)
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
         superseded = [unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now]
-        self.manifest = structs.replace(manifest, superseded=tuple(superseded))
-        self.folder.write_manifest(msgspec.to_builtins(self.manifest))
+        self._say(structs.replace(manifest, superseded=tuple(superseded)))
+
+    def _say(self, manifest: RunManifest) -> None:
+        """Writes the header of this command, and later into the log what has changed."""
+        self.manifest, before = manifest, self._said
+        self._said = msgspec.to_builtins(manifest)
+        if before is None:
+            self.folder.begin(self._said)
+        else:
+            self.folder.log(change_between(before, self._said))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
         """Removes what is no longer needed and writes evidence and reports."""
@@ -79,7 +88,8 @@ class Recorder:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
-        self.folder.write_manifest(msgspec.to_builtins(self.manifest))
+        self.folder.end(msgspec.to_builtins(self.manifest), self.manifest.unit_ids)
+        put_together(self.folder.path, self.manifest.unit_ids)
         run = load_run(self.folder.path)
         from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
@@ -97,8 +107,7 @@ class Recorder:
             after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))
         )
         if self.folder.holds_run:
-            self.manifest = structs.replace(self.manifest, code={**self.manifest.code, **prepared.code})
-            self.folder.write_manifest(msgspec.to_builtins(self.manifest))
+            self._say(structs.replace(self.manifest, code={**self.manifest.code, **prepared.code}))
 
     def look_up(self, units: Sequence[Unit]) -> None:
         """Takes over what the folder holds of these units."""
@@ -111,13 +120,21 @@ class Recorder:
         """Takes note of the units that the folder holds; files that can't be trusted are set aside."""
         held, damaged = self.folder.committed([*old.unit_ids, *old.superseded])
         self.held = frozenset(held)
-        for unit, reason in damaged.items():
-            aside = self.folder.set_aside(unit)
-            self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
+        for text in said_of(damaged, self.folder.set_aside(damaged)):
+            self.listener.note(text)
+
+
+def said_of(damaged: Mapping[str, str], aside: Sequence[Path]) -> list[str]:
+    """What was wrong with files of a run folder, each said once, and what they are called now."""
+    names = f" (kept as {', '.join(path.name for path in aside[:3])})" if aside else ""
+    reasons = list(dict.fromkeys(damaged.values()))
+    more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+    again = "its unit is" if len(damaged) == 1 else f"{len(damaged)} units are"
+    return [f"{'; '.join(reasons[:3])}{more}; {again} computed again{names}"] if reasons else []
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
-    """A line of steps.jsonl; ``outcomes`` and ``standings`` are those that are new or have changed."""
+    """What the log has of a step; ``outcomes`` and ``standings`` are those that are new or have changed."""
 
     step: Step | None
     outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()

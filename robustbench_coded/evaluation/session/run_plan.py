@@ -19,6 +19,7 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import EVERY, PerturbationStore, PerturbedBatch, encoded
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.log import Failed
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS
 
@@ -60,8 +61,7 @@ class Work:
         self.listener.unit_done(unit, right, answers)
 
     def fail(self, failure: UnitFailure) -> None:
-        record = {"error": failure.error, "attempts": failure.attempts, "details": failure.details}
-        self.folder.record_failure(failure.unit.id, record)
+        self.folder.log(Failed(failure.unit.id, failure.error, failure.attempts, failure.details))
         self.done.failures[failure.unit.id] = failure
         self.listener.unit_failed(failure.unit, failure.error)
 

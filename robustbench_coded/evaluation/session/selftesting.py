@@ -22,7 +22,8 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.runs.folder import RunFolder, read_selftests
+from robustbench_coded.runs.log import Tested
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
@@ -167,13 +168,14 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
         TimeIsUp: at the run's deadline.
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
-    missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
+    stored = read_selftests(folder.path)
+    missing = [(subject, name) for subject, name in named if name and name not in stored]
     perturbation = _perturbation(prepared)
     with worker_context.own_threads(prepared.context):
         for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
             results = selftest_subject(prepared.context, subject, perturbation)
-            folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
+            folder.log(Tested(name, {**structs.asdict(subject.subject), **results}))
 
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:

@@ -23,7 +23,7 @@ from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
-from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.runs.folder import MANIFEST, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
@@ -137,7 +137,7 @@ def _entry(
         backwards=whole.backwards,
         run=run.name,
         run_sha256=digest,
-        stored=(run.path / "adversarials").is_dir(),
+        stored=stores_inputs(run.path),
     )
 
 

@@ -15,7 +15,7 @@ from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED, TRANSFER
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.runs.folder import MANIFEST, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CONTROLS
@@ -145,7 +145,7 @@ def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
         return
     if run.missing:
         yield f"the run is not complete: {run.missing}; {GO_ON}"
-    if not (run.path / "adversarials").is_dir():
+    if not stores_inputs(run.path):
         yield "no perturbed inputs are stored, so it cannot be verified; run it with --save-adversarials"
     for probe in run.manifest.probes:
         if probe.subject == cases[0].case.subject and probe.contradictions:

@@ -25,8 +25,13 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubje
 from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.formatting import percent
-from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
-from robustbench_coded.runs.folder import read_run
+from robustbench_coded.runs.adversarials import (
+    EVERY,
+    DamagedAdversarials,
+    PerturbedBatch,
+    read_adversarials,
+)
+from robustbench_coded.runs.folder import read_run, stores_inputs
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CONTROLS, IntervalKind
@@ -216,7 +221,7 @@ def verify_run(
         InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
     """
     manifest = load_manifest(path)
-    if not (path / "adversarials").is_dir():
+    if not stores_inputs(path):
         raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
     context = _context_of(manifest, checkpoints or {}, arch, data_dir, device)
     return [
@@ -251,7 +256,7 @@ def _stored(
     """
     for unit in record.units:
         outcomes, _, _ = read_run(path, [unit])
-        evaluations = read_adversarials(path / "adversarials" / f"{unit}.safetensors")
+        evaluations = read_adversarials(path, unit)
         if outcomes.empty:
             raise DamagedAdversarials(f"the outcomes of unit {unit} are missing or damaged")
         scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()

@@ -26,6 +26,7 @@ from robustbench_coded.evaluation.session.manifest import (
     new_manifest,
     with_earlier,
 )
+from robustbench_coded.evaluation.session.recording import said_of
 from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.images import facts_of
@@ -259,14 +260,14 @@ def _into(
         manifest = with_earlier(manifest, old, set(folder.committed(old.unit_ids)[0]))
     folder.write_manifest(answers.as_data(facts, manifest))
     metadata, damaged = folder.committed(manifest.unit_ids)
-    for unit, reason in damaged.items():
-        aside = folder.set_aside(unit).name
-        listener.note(f"{reason}; its unit is computed again (the file is now {aside})")
+    for text in said_of(damaged, folder.set_aside(damaged)):
+        listener.note(text)
     done, store = Done(metadata), PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
         run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
-    folder.write_manifest(answers.as_data(facts, structs.replace(manifest, finished=True)))
+    manifest = structs.replace(manifest, finished=True)
+    folder.end(answers.as_data(facts, manifest), manifest.unit_ids)
     report.write_shift_report(folder.path)
     return list(done.failures.values())
 

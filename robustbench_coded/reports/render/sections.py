@@ -25,10 +25,7 @@ PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
     "'Methods'."
 )
-ROWS_LEGEND = (
-    "Images forward and backward through the network per scored example; seconds, images per second and "
-    "memory are in timings.csv."
-)
+ROWS_LEGEND = "Images forward and backward through the network per scored example; seconds are in log.jsonl."
 
 
 class Legend(NamedTuple):

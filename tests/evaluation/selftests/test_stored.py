@@ -1,7 +1,5 @@
 """Self-tests of a run: stored once per subject, taken over, in the checks, needed for a positive verdict."""
 
-import json
-
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -9,7 +7,9 @@ from robustbench_coded.evaluation.selftests.scene import judged
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.log import NAME, read_log
 from tests.evaluation.selftests.conftest import CHECKPOINTS
+from tests.run_folders import digests, lines, selftests
 
 pytestmark = pytest.mark.long
 
@@ -39,8 +39,8 @@ def defended(run):
     return [judgement for judgement in load_run(run).judgements if judgement.subject.defence == "rci"]
 
 
-def test_each_subject_has_one_file_that_names_it(run):
-    stored = [json.loads(path.read_text()) for path in (run / "selftests").iterdir()]
+def test_each_subject_has_results_that_name_it(run):
+    stored = selftests(run).values()
     assert [data["defence"] for data in stored] == ["rci"]  # a network of ours needs none by itself
     for data in stored:
         assert {test["outcome"] for test in data["tests"]} <= {"passed", "not applicable"}
@@ -55,18 +55,17 @@ def test_they_stand_among_the_checks(run):
 
 
 def test_a_second_evaluation_takes_them_over(run, monkeypatch):
-    before = {path: path.read_bytes() for path in (run / "selftests").iterdir()}
+    before = lines(run, "tested")
     asked = []
     monkeypatch.setattr(selftesting, "run_all", lambda *given: asked.append(given) or ())
     evaluate(config(run, defence=("rci:N=1.5K",), attacks=("pgd-2", "fgsm")))
     assert asked == []
-    assert {path: path.read_bytes() for path in (run / "selftests").iterdir()} == before
+    assert lines(run, "tested") == before
 
 
-def test_a_damaged_file_is_made_again_and_without_it_no_verdict_is_positive(run):
-    damaged = sorted((run / "selftests").iterdir())[0]
-    whole = damaged.read_bytes()
-    damaged.write_bytes(whole[:50])
+def test_a_damaged_line_is_made_again_and_without_it_no_verdict_is_positive(run):
+    whole, log = selftests(run), run / NAME
+    log.write_text(log.read_text().replace('{"event":"tested"', '{"event":"tested'))
     missing = [
         judgement
         for judgement in load_run(run).judgements
@@ -75,7 +74,9 @@ def test_a_damaged_file_is_made_again_and_without_it_no_verdict_is_positive(run)
     assert {judgement.subject.defence for judgement in missing} == {"rci"}
     assert all(judgement.verdict.name != "no failure found" for judgement in missing)
     evaluate(config(run, defence=("rci:N=1.5K",)))
-    assert damaged.read_bytes() == whole
+    assert {name: results["tests"] for name, results in read_log(run).selftests.items()} == {
+        name: results["tests"] for name, results in whole.items()
+    }
 
 
 def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_path, monkeypatch):
@@ -87,14 +88,12 @@ def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_pa
         assert (check.name, check.outcome) == ("self-tests: finite differences", "failed")
         assert judgement.verdict.name != "no failure found"
         assert "self-tests: finite differences" in judgement.verdict.open_checks
-    outcomes = {path.name: path.read_bytes() for path in (run / "outcomes").iterdir()}
-    for path in (other / "outcomes").iterdir():
-        assert outcomes[path.name] == path.read_bytes()
+    assert digests(other).items() <= digests(run).items()
 
 
 def test_overwrite_removes_them(run, tmp_path):
     path = evaluate(config(tmp_path / "again", defence=("rci:N=1.5K",)))
-    (old,) = (path / "selftests").iterdir()
+    (old,) = selftests(path)
     evaluate(config(path, defence=("rci:N=1.5K",), seed=1, overwrite=True))
-    (new,) = (path / "selftests").iterdir()
+    (new,) = selftests(path)
     assert new != old

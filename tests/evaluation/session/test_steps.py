@@ -1,6 +1,5 @@
 """The steps of whole evaluations: verdicts first, then the table; what runs follows from the folder alone."""
 
-import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -29,7 +28,9 @@ from robustbench_coded.evaluation.session.recording import Decision
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
+from robustbench_coded.runs.outcomes import TOGETHER
 from tests.evaluation.conftest import with_checks
+from tests.run_folders import computed, digests, steps
 
 K, EXAMPLES, EPS = 8, 640, 0.1
 ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
@@ -134,16 +135,15 @@ def words(run):
 
 
 def rungs(path):
-    """Of each step, by what is written in steps.jsonl."""
-    steps = [line["step"] for line in map(json.loads, (path / "steps.jsonl").open())]
-    return [step and step["rung"] for step in steps]
+    """Of each step, by what is written in the log."""
+    found = [decision["step"] for decision in steps(path)]
+    return [step and step["rung"] for step in found]
 
 
 def content(path):
     """What must not depend on how a run came about: every committed byte, figure and decision."""
-    names = ("summary.csv", "verdicts.csv", "steps.jsonl")
-    files = [*sorted((path / "outcomes").iterdir()), *(path / name for name in names)]
-    return {file.name: file.read_bytes() for file in files}
+    names = ("summary.csv", "verdicts.csv", TOGETHER)
+    return {"steps": steps(path), **{name: (path / name).read_bytes() for name in names}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,8 +184,8 @@ HAS = {
 def replay(plan, path):
     """Asks the scheduler again for every decision of a run: what it decided then, what it decides now."""
     decisions, evidence = [], Evidence()
-    for line in (path / "steps.jsonl").read_bytes().splitlines():
-        told = msgspec.json.decode(line, type=Decision)
+    for decision in steps(path):
+        told = msgspec.convert(decision, Decision)
         evidence = replace(
             evidence,
             outcomes={**evidence.outcomes, **dict(told.outcomes)},
@@ -264,12 +264,12 @@ def test_a_run_that_is_finished_decides_the_same_again_and_goes_on_to_all(stoppe
     assert again.manifest.sequential == stopped.manifest.sequential
     assert content(again.path) == content(stopped.path)
     taken = {unit for row in again.manifest.cases for unit in row.all_units}
-    before = {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
+    before = computed(copy)
     full = measured(copy, all=True)
-    kept = {unit for unit in taken if (copy / "outcomes" / f"{unit}.parquet").exists()}
+    kept = taken & digests(copy).keys()
     attacks = {unit for row in again.manifest.cases for unit in row.units}
     assert attacks <= kept  # random batches of 256 images make way for those of all
-    assert all((copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns == before[unit] for unit in attacks)
+    assert attacks.isdisjoint(computed(copy)[len(before) :])
     assert set(attacked(full, "rci").values()) == {EXAMPLES}
     assert full.manifest.finished and set(full.summary.status) == {"done"}
     assert words(stopped).items() <= words(full).items()
