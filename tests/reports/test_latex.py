@@ -48,7 +48,7 @@ def widths(text):
     for tabular in re.findall(r"(?s)\\begin{tabular}{(.*?)\\end{tabular}", text):
         lines = [line for line in re.split(r"\\\\(?:\[2pt\])?\n", tabular) if "multicolumn" not in line]
         cells = [line.split(" & ") for line in lines if " & " in line]
-        cells[0][0] = "Checkpoint"  # what stands before it is the specification of the columns
+        cells[0][0] = "Network"  # what stands before it is the specification of the columns
         plain = [
             [re.sub(r"\\shortstack\[r\]|\\textbf|[{}$\\]", "", c.replace(r"\\", "\n")) for c in row]
             for row in cells
@@ -96,7 +96,7 @@ def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
     chosen = ["--format", "latex", "--out", str(tmp_path), "--attacks"]
     assert main(["report", str(run), *chosen, "pgd-100, clean,ensemble batch/known"]) == 0
     text = (tmp_path / "tables.tex").read_text()
-    heads = next(line for line in text.splitlines() if line.startswith("Checkpoint")).split(" & ")
+    heads = next(line for line in text.splitlines() if line.startswith("Network")).split(" & ")
     assert [r"PGD-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "Clean", True]
     capsys.readouterr()
     assert main(["report", str(run), *chosen, "pgd-7"]) == 2

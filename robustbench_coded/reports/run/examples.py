@@ -1,6 +1,7 @@
 """Single examples of a run: those that fell furthest, and what every defence answered to one of them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,21 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
         for i in order
         if fell[i] > 0
     ]
+
+
+def worst_text_table(examples: Sequence[WorstExample]) -> formatting.TextTable:
+    """A row per example that fell."""
+    about = formatting.of_case({**formatting.SUBJECT, **formatting.ATTACK})
+    columns: formatting.Columns[WorstExample] = {
+        **about,
+        "Example": lambda worst: worst.example,
+        "Label": lambda worst: worst.label,
+        "Right, clean": lambda worst: f"{worst.right_clean} of {worst.draws}",
+        "Right, attacked": lambda worst: f"{worst.right} of {worst.draws}",
+        "Answers": lambda worst: answer_text(worst.answers),
+        "Margin": lambda worst: f"{worst.margin:.2f}",
+    }
+    return formatting.TextTable.of(examples, columns, {*columns} - {*about, "Answers"})
 
 
 def answer_text(answered: dict[int, int]) -> str:
