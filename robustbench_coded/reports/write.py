@@ -72,8 +72,6 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
         drawn = [
             curves.draw_answer(opening.rows),
             curves.draw_ladder(rows),
-            curves.draw_batch_sizes(rows),
-            curves.draw_eps(rows),
         ]
     return [figure for figure in drawn if figure is not None]
 

@@ -136,17 +136,6 @@ def test_differences_of_a_comparison_have_intervals_and_a_minus():
     assert "Intervals are for the population" in text or r"Intervals marked \dag{}" in text
 
 
-@pytest.mark.parametrize("name", ["cifar10-recipes"])
-def test_no_table_is_higher_than_a_page(name):
-    environments = re.findall(r"(?s)\\begin{table}(.*?)\\end{table}", compared(name))
-    assert len(environments) > 1
-    for text in environments:
-        lines = sum(8 + 2 * line.endswith("[2pt]") for line in text.splitlines() if r"\\" in line)
-        assert lines <= 500  # points, of 550 that a page of an article has
-    labels = re.findall(r"\\label{(.*?)}", compared(name))
-    assert len(set(labels)) == len(environments)
-
-
 def test_figures_come_as_pdf_with_fonts_that_conferences_take(invented_run, tmp_path):
     assert main(["report", str(invented_run), "--format", "latex", "--out", str(tmp_path)]) == 0
     found = sorted(tmp_path.glob("*.pdf"))

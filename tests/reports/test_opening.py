@@ -209,6 +209,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements(make_run):
     shown = dict(zip(row_text_table(found.rows).heads, row_text_table(found.rows).rows[0], strict=True))
     assert f"Robust accuracy is {shown['Robust accuracy'].replace(' ', '% ', 1)}" in found.answers[0].sentence
     assert f"(base model {shown['Base model']}%" in found.answers[0].sentence
+    assert shown["Clean (base)"] == "88.3 (90.6)"
 
 
 def test_trainings_of_a_recipe_share_a_row_with_their_mean_and_range():

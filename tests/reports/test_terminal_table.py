@@ -1,7 +1,6 @@
 """Tables at terminals of all widths."""
 
 import io
-import json
 import re
 
 import pytest
@@ -48,30 +47,10 @@ def test_no_line_is_wider_than_the_terminal_and_no_accuracy_is_lost(make_run, wi
         assert {*re.split(r"[ -]", head)} <= {*re.split(r"[ \n│,-]+", text)}, head
 
 
-def test_no_color_leaves_no_colour(make_run):
-    text = printed(make_run(missing=[("fgsm", "rci")]), 250, color=True, TERM="xterm-256color", NO_COLOR="1")
-    assert not any(f"\x1b[{code}" in text for code in ("3", "4", "9"))
-
-
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "not run yet" in text
     assert "1 of 13 planned cases lacks outcomes" in text
-    assert "an earlier command" not in text
-
-
-def test_the_commands_that_may_compute_what_is_missing_are_named(make_run):
-    path = make_run(failed=[("pgd-10", "rci")])
-    manifest = json.loads((path / "run.json").read_text())
-    first = manifest["invocations"][0]
-    manifest["invocations"].append(first | {"command": ["csrobust", "eval", "--rci", "N=64"]})
-    (path / "run.json").write_text(json.dumps(manifest))
-    text = printed(path, 250)
-    assert (
-        "an earlier command of this folder may compute them: csrobust eval --ckpt erm=erm.pt --rci N=48"
-        in text
-    )
-    assert "may compute them: csrobust eval --rci N=64" not in text
 
 
 def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):

@@ -1,21 +1,18 @@
-"""The figures of a run: the rows of the first screen; curves over eps and batch size (Table 10 of arXiv
-2510.00253); and what each attacker leaves, from one who knows nothing to one who knows the draw.
+"""The figures of a run: the rows of the first screen, and what each attacker leaves, from one who knows
+nothing to one who knows the draw.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
 from robustbench_coded.reports.run.verdict_tables import NAMES, Row, shown_rows
 from robustbench_coded.reports.text.formatting import (
     inference_text,
-    is_submitted,
     papers_attack,
     parsed_attack,
     perturbation_text,
@@ -90,107 +87,6 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xticks(range(0, 101, 20))
     axes.tick_params(left=False, labelsize=LETTERS)
     axes.set_xlabel("accuracy, %", fontsize=LETTERS)
-
-
-THREAT = WHOLE_BATCH
-
-
-def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per checkpoint, a line per defence; where such lines cross, a panel per subject.
-
-    None where every attack had the same eps.
-    """
-    ensembles = [
-        row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
-    ]
-    spaces = [(row.perturbation.norm, row.perturbation.eps_space) for row in ensembles]
-    space = max(spaces, key=spaces.count, default=None)
-    ensembles = [row for row in ensembles if (row.perturbation.norm, row.perturbation.eps_space) == space]
-    if space is None or len({row.perturbation.eps for row in ensembles}) < 2:
-        return None
-    curves: dict[Subject, list[SummaryRow]] = {}
-    for row in sorted(ensembles, key=lambda row: row.perturbation.eps):
-        curves.setdefault(row.subject, []).append(row)
-    alone = _cross(curves)
-    groups: dict[str, list[Subject]] = {}
-    for subject in tables.subjects_of(ensembles):
-        title = inference_text(subject, with_k=True) + "\n" if alone else ""
-        groups.setdefault(title + subject.checkpoint, []).append(subject)
-    shown = dict(list(groups.items())[: style.MOST_PANELS])
-    figure, axes = style.panels(len(shown))
-    methods = list(dict.fromkeys(s.inference for s in tables.subjects_of(ensembles)))
-    for panel, (title, subjects) in zip(axes, shown.items(), strict=True):
-        for subject in subjects:
-            clean = tables.find(rows, subject, "clean", THREAT, None)
-            points = [(0.0, clean)] if clean is not None else []
-            points += [(row.perturbation.eps, row) for row in curves[subject]]
-            name = inference_text(subject, with_k=True)
-            x = [eps for eps, _ in points]
-            style.plot(panel, x, [row for _, row in points], methods.index(subject.inference), name)
-        panel.set_title("\n".join(style.label(line, style.TITLE_WIDTH) for line in title.split("\n")))
-        panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
-        style.percent_axis(panel)
-    style.legend(figure, axes)
-    caption = (
-        f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs. {style.INTERVALS}"
-    ) + style.first_of(len(shown), len(groups), "subjects" if alone else "checkpoints")
-    return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
-
-
-def _cross(curves: Mapping[Subject, Sequence[SummaryRow]]) -> bool:
-    """True if two defences on one checkpoint change places from one eps to the next."""
-    for own, other in combinations(curves, 2):
-        there = {row.perturbation: row.accuracy or 0.0 for row in curves[other]}
-        apart = [(r.accuracy or 0.0) - there[r.perturbation] for r in curves[own] if r.perturbation in there]
-        if own.checkpoint == other.checkpoint and apart and min(apart) < 0 < max(apart):
-            return True
-    return False
-
-
-def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per swept defence, a line per attack; None where each defence had one batch size."""
-    perturbation = tables.main_perturbation(rows)
-    swept: dict[tuple[str, str], list[SummaryRow]] = {}
-    for row in rows:
-        usable = row.accuracy is not None and row.subject.k is not None
-        if usable and row.threat == THREAT and row.attack != "strongest":
-            swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
-    swept = {pair: group for pair, group in swept.items() if len({row.subject.k for row in group}) > 1}
-    if perturbation is None or not swept:
-        return None
-    shown = list(swept.items())[: style.MOST_PANELS]
-    figure, axes = style.panels(len(shown), 3.0)
-    names = list(dict.fromkeys(_line(row) for _, group in shown for row in group))
-    for panel, (_, group) in zip(axes, shown, strict=True):
-        for name in names:
-            of_name = [
-                row
-                for row in group
-                if _line(row) == name and (row.attack == "clean" or row.perturbation == perturbation)
-            ]
-            # Of inputs perturbed elsewhere the line has the lowest at each size.
-            curve = {row.subject.k: row for row in sorted(of_name, key=lambda r: -(r.accuracy or 0.0))}
-            sizes = sorted(k for k in curve if k is not None)
-            dashes = "--" if name.startswith("ensemble") else "-"
-            style.plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
-        first = group[0].subject
-        panel.set_xscale("log", base=2)
-        sizes = sorted({row.subject.k for row in group if row.subject.k is not None})
-        panel.set_xticks(sizes, [str(k) for k in sizes])
-        panel.minorticks_off()
-        panel.set_xlabel("batch size K")
-        # A line each: together they are wider than a third of a page.
-        names_of = (inference_text(first.at_any_size, with_k=True), first.checkpoint)
-        panel.set_title("\n".join(style.label(text, style.TITLE_WIDTH) for text in names_of))
-        style.percent_axis(panel)
-    style.legend(figure, axes)
-    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}). {style.INTERVALS}"
-    caption += style.first_of(len(shown), len(swept), "subjects")
-    return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
-
-
-def _line(row: SummaryRow) -> str:
-    return tables.SUBMITTED if is_submitted(row.attack) else row.attack
 
 
 _KINDS = {

@@ -2,8 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import groupby, zip_longest
 
 from robustbench_coded.errors import InputError
@@ -11,13 +10,10 @@ from robustbench_coded.reports.run.tables import Column, Table, TableCell, Table
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.escape import latex, shortened
 from robustbench_coded.reports.text.formatting import threat_text
-from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.schema.words import CONTROLS, RANDOM_SIGN
+from robustbench_coded.schema.words import CONTROLS
 
 COLUMN_WIDTH = 234.0  # points: the narrowest column of the usual conferences
 BETWEEN = 6.0  # between two columns
-PAGE_HEIGHT = 480.0  # points: the text of a page less captions of a thousand characters
-LINE, APART = 8.0, 2.0  # points: a line of a table, and what is between two rows
 HEAD = 11  # characters of a line of an attack's name, if it has a joint there
 LABEL, LABEL_LINE = 30, 13  # characters of a checkpoint's name, and of a line of it
 GROUP = 50  # characters of what stands above a group of rows
@@ -31,74 +27,30 @@ _NARROW, _WIDE = frozenset("ijlt.,:;()[] -'"), frozenset("mwMWQO@%=+")
 def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     """Accuracies and differences in percent with intervals, the strongest attacks in bold.
 
-    What is wider than a column of a page is cut into parts, one below the other. What is higher than a page
-    goes on in further table environments.
+    What is wider than a column of a page is cut into parts, one below the other.
 
     Args:
         attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none:
-            clean inputs, and under batch/unknown the paper's attacks, the strongest ones and the ensemble.
+            clean inputs, FGSM and PGD, the strongest attacks and the ensemble.
 
     Raises:
         InputError: the table has no column of that name.
     """
-    if not attacks:
-        shown = [c for c in narrowed(table).columns if c.attack != RANDOM_SIGN]
-        shown = [c for c in shown if c.threat == WHOLE_BATCH] or shown
-        table = table.of_columns([i for i, column in enumerate(table.columns) if column in shown])
-    else:
-        table = _chosen(table, attacks)
+    table = _chosen(table, attacks) if attacks else narrowed(table)
     threats = list(dict.fromkeys(c.threat for c in table.columns if c.attack not in CONTROLS))
     several = len(threats) > 1
-    parts = [piece for part in _parts(table, several=several) for piece in _rows_of_a_page(part)]
-    pages = _pages([(_tabular(part, several=several), _height(part)) for part in parts])
-    return "\n".join(_environment(table, threats, page, place) for place, page in enumerate(pages))
-
-
-def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str], place: int) -> str:
-    """One table environment, which fits a page; all but the first continue it."""
-    caption = f"{table.title} (continued)." if place else _caption(table, threats)
-    name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-") + (f"-{place + 1}" if place else "")
+    parts = [_tabular(part, several=several) for part in _parts(table, several=several)]
+    name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-")
     lines = [
         r"\begin{table}",
         r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
-        rf"\caption{{{latex(caption, CAPTION)}}}",
+        rf"\caption{{{latex(_caption(table, threats), CAPTION)}}}",
         rf"\label{{tab:{name}}}",
-        "\n\\par\\medskip\n".join(tabulars),
+        "\n\\par\\medskip\n".join(parts),
         r"\end{table}",
         "",
     ]
     return "\n".join(lines)
-
-
-def _height(part: Table) -> float:
-    """Points of a tabular, its head and rules included."""
-    lines = [max(len(line) for line in _cells_of(part, row)) for row in part.rows]
-    groups = len({row.labels[: _shared(part)] for row in part.rows})
-    return LINE * (sum(lines) + groups + 8) + APART * len(lines)
-
-
-def _rows_of_a_page(part: Table) -> Iterator[Table]:
-    """The table, cut between rows where it is higher than a page."""
-    rows: list[TableRow] = []
-    for row in part.rows:
-        if rows and _height(replace(part, rows=(*rows, row))) > PAGE_HEIGHT:
-            yield replace(part, rows=tuple(rows))
-            rows = []
-        rows.append(row)
-    yield replace(part, rows=tuple(rows))
-
-
-def _pages(tabulars: Sequence[tuple[str, float]]) -> Iterator[list[str]]:
-    """Tabulars one below the other, as many as a page holds."""
-    page: list[str] = []
-    height = 0.0
-    for text, points in tabulars:
-        if page and height + points > PAGE_HEIGHT:
-            yield page
-            page, height = [], 0.0
-        page.append(text)
-        height += points
-    yield page
 
 
 def _chosen(table: Table, attacks: Sequence[str]) -> Table:

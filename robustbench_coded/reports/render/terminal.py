@@ -22,10 +22,10 @@ MOST_SUBJECTS = 4  # that have a column in the table of attacks after an evaluat
 
 
 def result(run: Run) -> Group:
-    """Text that an evaluation prints: the answer, then the attacks of a few subjects, and what is missing."""
+    """Text that an evaluation prints: the answer, then the attacks on subjects, if these are few."""
     few = len({row.subject for row in run.rows}) <= MOST_SUBJECTS
     attacks = [PlainTable(table.title, table.by_attack()) for table in map(narrowed, tables_of(run)) if few]
-    return Group(answer(run), *attacks, *map(_sentence, _missing(run)))
+    return Group(answer(run), *attacks)
 
 
 def answer(run: Run) -> Group:
@@ -49,7 +49,7 @@ def summary_table(run: Run) -> Group:
     parts += [PlainTable(table.title, table.by_attack()) for table in tables_of(run)]
     if any(None in row.cells for table in tables_of(run) for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
-    return Group(*parts, *map(_sentence, (*_reasons(run), *_missing(run))))
+    return Group(*parts, *map(_sentence, _reasons(run)))
 
 
 def _sentence(text: str) -> sentence.Sentence:
@@ -90,12 +90,3 @@ def _reasons(run: Run) -> Iterator[str]:
     """Why verdicts are open."""
     open_ = [judgement for judgement in run.judgements if judgement.verdict.name == VerdictName.NOT_SETTLED]
     yield from (f"{judgement}. {judgement.verdict.reason}" for judgement in open_)
-
-
-def _missing(run: Run) -> Iterator[str]:
-    """What lacks outcomes."""
-    if run.failures:
-        yield f"{run.missing}: some rows are incomplete"
-        # A command computes what it plans: damaged files of another one's rows wait for that one.
-        for command in findings.commands_of(run)[:-1]:
-            yield f"an earlier command of this folder may compute them: {one_line(command)}"
