@@ -45,7 +45,7 @@ CEILINGS = {
 }
 SHIPPED = (31646, 48083)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 8
-WORDS = 17_595  # of README.md and docs/; the goal is 17,000
+WORDS = 16_989  # of README.md and docs/
 REPORTS = (595, 32.0)  # committed files in reports/, and their MiB
 
 

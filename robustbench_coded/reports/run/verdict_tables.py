@@ -72,12 +72,12 @@ class Row(NamedTuple):
 
     @property
     def robust(self) -> Measured | None:
-        """What all attacks together leave."""
+        """Accuracy under all attacks together."""
         return Measured.of(j.verdict.accuracy for j in self.judged)
 
     @property
     def bare(self) -> Measured | None:
-        """What they leave of the base model."""
+        """That of the base model."""
         return Measured.of(j.verdict.base for j in self.judged)
 
     @property

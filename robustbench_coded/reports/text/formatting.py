@@ -129,7 +129,7 @@ def threat_text(threat: ThreatModel) -> str:
 
 
 def threats_text(threats: Collection[ThreatModel]) -> str:
-    """What the parts of the names of threat models mean, a sentence each."""
+    """The parts of the names of threat models, a sentence each."""
     inputs, randomness = {t.inputs for t in threats}, {t.randomness for t in threats}
     parts = {name: f"the attacker {text}" for name, text in _INPUTS.items() if name in inputs}
     parts |= {name: text for name, text in _RANDOMNESS.items() if name in randomness}
