@@ -15,13 +15,13 @@ from PIL import Image, PngImagePlugin
 
 DOCS = Path(__file__).parent
 TESTS = DOCS.parent / "tests" / "reports" / "test_report_in_browser.py"
-WIDE, NARROW = 1400, 390  # pixels
+WIDE, NARROW = 1280, 390  # pixels
 WIDE_HEIGHT, NARROW_HEIGHT = 1000, 800
 # file -> colour scheme, width of the window, and the section at its top, None for the top of the page
 SHOTS = {
     "report-light.png": ("light", WIDE, None),
     "report-dark.png": ("dark", WIDE, "figures"),
-    "report-narrow.png": ("dark", NARROW, "verdicts"),
+    "report-narrow.png": ("dark", NARROW, None),
 }
 SCROLL = "scrollTo(0, arguments[0] ? document.getElementById(arguments[0]).offsetTop - 8 : 0)"
 COLOURS = 192  # of the palette: half the size, and nothing to be seen of it

@@ -144,11 +144,13 @@ class Run:
         manifest: the content of run.json.
         again: of a run that `evaluate` returned: ``run.again(draws=20)`` evaluates the same things into the
             same folder, with these of its arguments changed, and returns the run.
+        images: of a run that `evaluate` returned, the data set in memory; None where the run names its data.
     """
 
     path: Path
     manifest: RunManifest
     again: "Callable[..., Run] | None" = None
+    images: Any = None
 
     @property
     def name(self) -> str:
@@ -234,15 +236,6 @@ class Run:
         checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
-    def counts_of(self, key: Case) -> dict[str, float]:
-        """Counts of the units of one case, summed."""
-        counts: dict[str, float] = {}
-        for unit in self.units_of(key):
-            for name, count in self._read[1].get(unit, {}).items():
-                if type(count) in (int, float):
-                    counts[name] = counts.get(name, 0.0) + _amount(count)
-        return counts
-
     def units_of(self, key: Case) -> list[str]:
         """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
@@ -258,6 +251,18 @@ class Run:
         """
         drawing: Any = import_module("robustbench_coded.reports.write")  # this imports Run, and matplotlib
         return drawing.plot(self, axes)
+
+    def examples(self, count: int = 12) -> list[Any]:
+        """Images before and after the strongest attack, those first that lost most correct predictions.
+
+        Each has ``clean``, ``perturbed`` and ``difference``, arrays [C, H, W] in [0, 1], and ``about``: its
+        number, label, attack, and the predictions of the draws. The run needs ``save_adversarials=True``.
+
+        Raises:
+            InputError: no perturbed inputs are stored.
+        """
+        examples: Any = import_module("robustbench_coded.reports.run.examples")  # this imports Run
+        return examples.perturbed_examples(self, count)
 
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""

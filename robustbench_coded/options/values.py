@@ -81,16 +81,10 @@ def as_seconds(value: float) -> str:
 
 def counts(text: str, option: str, *, example: str = "8,16,32") -> tuple[int, ...]:
     """Comma-separated whole numbers."""
-    values = []
-    for part in text.split(","):
-        try:
-            value = int(part)
-        except ValueError as error:
-            raise InputError(
-                f"{option} {part.strip()!r} is not a whole number; write for example {example}"
-            ) from error
-        values.append(value)
-    return tuple(dict.fromkeys(values))
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is no list of whole numbers; write {example}") from error
 
 
 def kept_over(text: str) -> int | None:
@@ -114,7 +108,10 @@ def words(texts: list[str], option: str) -> tuple[str, ...]:
 
 
 def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
-    """``NAME=PATH`` or ``PATH`` (named after the file) as (name, path) pairs with different names."""
+    """``NAME=PATH`` or ``PATH`` (named after the file) as (name, path) pairs with different names.
+
+    ``NAME='nets/erm-*.pt'`` names the files of a pattern NAME-1, NAME-2 ...: trainings of one recipe.
+    """
     pairs: list[tuple[str, str]] = []
     for text in texts:
         name, separator, path = text.partition("=")
@@ -124,12 +121,21 @@ def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
         if not name or not path:
             folder = f": {text} is a folder; name a file in it" if path and Path(path).is_dir() else ""
             raise InputError(f"{option} {text!r} is not PATH or NAME=PATH{folder}")
-        if name in dict(pairs):
-            raise InputError(
-                f"{option}: two checkpoints are named {name!r}; give them names, {option} NAME=PATH"
-            )
-        pairs.append((name, path))
+        several = _matching(path)
+        for number, file in enumerate(several or [path], 1):
+            own = name if not several else f"{name}-{number}" if path != text else Path(file).stem
+            if own in dict(pairs):
+                raise InputError(f"{option}: two checkpoints are named {own!r}; write {option} NAME=PATH")
+            pairs.append((own, file))
     return tuple(pairs)
+
+
+def _matching(pattern: str) -> list[str]:
+    """The files that a pattern with ``*`` in its last part names, ``seed2`` before ``seed10``."""
+    folder, name = Path(pattern).parent, Path(pattern).name
+    if "*" not in name or _exists(pattern):
+        return []
+    return sorted(map(str, folder.glob(name)), key=lambda file: (len(file), file))
 
 
 def as_named_path(pair: tuple[str, str]) -> str:

@@ -45,11 +45,6 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
     report = report_of(run, opening, figures, worst, title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)
-    if report.picture is not None:  # report.html holds all of them
-        report.picture.write(run.path / "figures")
-    for path in (run.path / "figures").glob("*.svg"):
-        if report.picture is None or path.stem != report.picture.name:  # the run once had data for it
-            path.unlink()
 
 
 def csv_table(table: pd.DataFrame) -> str:
@@ -69,10 +64,8 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in judged]
     with style.styled(width):
         drawn = [
-            curves.draw_answer(opening),
+            curves.draw_answer(opening.rows),
             curves.draw_ladder(rows),
-            curves.draw_batch_sizes(rows),
-            curves.draw_eps(rows),
         ]
     return [figure for figure in drawn if figure is not None]
 
@@ -80,7 +73,7 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
 def plot(run: Run, axes: Axes | None = None) -> Axes:
     """`Run.plot`."""
     opening = opening_of(run)
-    if not opening.bars:
+    if not opening.rows:
         raise InputError(
             f"{run.path} has no verdict yet, so there is nothing to plot; run its evaluation first"
         )
@@ -88,7 +81,7 @@ def plot(run: Run, axes: Axes | None = None) -> Axes:
         if axes is None:
             from matplotlib import pyplot  # which a notebook shows
 
-            _, axes = pyplot.subplots(figsize=curves.answer_size(opening), layout="constrained")
-        curves.draw_bars(axes, opening)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=10)
+            _, axes = pyplot.subplots(figsize=curves.answer_size(opening.rows), layout="constrained")
+        curves.draw_rows(axes, opening.rows)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, fontsize=curves.LETTERS)
     return axes

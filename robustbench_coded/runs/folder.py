@@ -37,7 +37,7 @@ ADVERSARIALS = "adversarials.safetensors"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
     RUN_FILE, log.NAME, "outcomes", TOGETHER, "adversarials", ADVERSARIALS, "perturbed",
-    "figures", "summary.csv", "verdicts.csv", "report.md", "report.html", "report.tex",
+    "summary.csv", "verdicts.csv", "report.md", "report.html", "report.tex",
 )  # fmt: skip
 _UNIT = re.compile(r"[0-9a-f]{20}")
 

@@ -234,15 +234,12 @@ def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_
     assert attacked(nn.Flatten(), X[:K], "relaxed-pgd-3").counts["relaxed_0"] == K
     with pytest.raises(torch.OutOfMemoryError):
         attacked(Optimising(fault=True), X[:K], "relaxed-pgd-3")
-    run = evaluate(
+    evaluate(
         Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_size=K, threads=1,
         out=tmp_path / "run",
     )  # fmt: skip
     report = (tmp_path / "run" / "report.md").read_text()
     assert f"ran on {len(X)} inputs with its own cuts of the graph" in report
-    assert run.counts_of(next(row.case for row in run.rows if row.case.attack == "relaxed-pgd-3"))[
-        "relaxed_2"
-    ]
 
 
 def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():

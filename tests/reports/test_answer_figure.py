@@ -1,4 +1,4 @@
-"""The figure of the first screen: its figures stand beside their bars and never over names."""
+"""The figure of the first screen: names to the left of the axis, figures to the right of it."""
 
 from pathlib import Path
 
@@ -14,12 +14,15 @@ REPORTS = Path(__file__).parents[2] / "reports"
 
 
 @pytest.mark.parametrize("name", ["rci/erm-attackers-2-255", "cifar10-adversarial", "digits"])
-def test_no_figure_of_a_bar_reaches_over_the_names_beside_the_axis(name):
+def test_names_stand_left_of_the_axis_and_figures_right_of_it(name):
+    rows = opening_of(load_run(REPORTS / name)).rows
     with style.styled():
-        drawn = draw_answer(opening_of(load_run(REPORTS / name)))
+        drawn = draw_answer(rows)
     (axes,) = drawn.figure.axes
     FigureCanvasAgg(drawn.figure).draw()
-    left = axes.get_window_extent().x0
-    assert len(axes.texts) == len(axes.get_yticklabels()) == 3
-    assert min(text.get_window_extent().x0 for text in axes.texts) > left
-    assert max(label.get_window_extent().x1 for label in axes.get_yticklabels()) < left
+    box = axes.get_window_extent()
+    assert len(axes.texts) == len(axes.get_yticklabels()) == len(rows)
+    assert box.width > drawn.figure.bbox.width / 4
+    assert min(text.get_window_extent().x0 for text in axes.texts) > box.x1
+    assert max(text.get_window_extent().x1 for text in axes.texts) <= drawn.figure.bbox.x1
+    assert max(label.get_window_extent().x1 for label in axes.get_yticklabels()) < box.x0

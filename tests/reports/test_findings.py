@@ -8,7 +8,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.markdown import markdown_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.methodology import attacks_of, limits_of, methods_of, terms_of
+from robustbench_coded.reports.run.methodology import attacks_of, limits_of, methods_of
 from robustbench_coded.reports.run.opening import opening_of
 from tests.reports.conftest import BROKEN_BASE
 
@@ -32,20 +32,15 @@ def test_no_report_calls_anything_robust(make_run):
         assert not re.search(r"(?<!cs)robust(?! accuracy|ness\))", text.lower())
 
 
-def test_what_each_attack_does_and_the_table_of_all_rows_are_folded(make_run):
+def test_what_each_attack_does_and_the_table_of_all_rows_stand_in_html_alone(make_run):
     written = report(make_run(failed=[("fgsm", "rci")]))
     shown = [section.id for section in written.sections if not section.detail]
-    assert shown == ["verdicts", "accuracies", "why", "checks", "failures", "limits", "measured", "again"]
-    assert {section.id for section in written.sections if section.detail} >= {"terms", "attacks", "cost"}
+    assert shown == ["others", "accuracies", "why", "checks", "failures", "limits", "measured", "again"]
+    assert {section.id for section in written.sections if section.detail} >= {"attacks", "cost"}
     text = markdown_report(written)
-    assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in html_report(written)
-
-
-def test_reasons_are_given_where_somebody_has_to_check_them(make_run):
-    written = report(make_run())
-    (why,) = (section for section in written.sections if section.id == "why")
-    told = str(why.blocks)
-    assert "Gain below the margin" not in told and "Accuracy near the floor" not in told
+    page = html_report(written)
+    assert "PGD, 10 steps" not in text and "<dt>pgd-10</dt><dd>PGD, 10 steps" in page
+    assert page.count("<details") == 1 and page.index('id="cost"') > page.index("<details")
 
 
 def test_what_was_not_tried_is_said(make_run):
@@ -60,7 +55,8 @@ def test_what_was_not_tried_is_said(make_run):
 
 def test_facts_name_everything_that_decides_the_numbers(make_run):
     run = load_run(make_run(seed=7))
-    facts = [*methods_of(run, paper=False), *attacks_of(run), *terms_of(run)]
+    assert len(methods_of(run)) <= 12
+    facts = [*methods_of(run), *attacks_of(run)]
     text = "\n".join(f"{fact.about}: {fact.text}" for fact in facts)
     for said in (
         "the first 128 of 10000 examples",
@@ -71,9 +67,10 @@ def test_facts_name_everything_that_decides_the_numbers(make_run):
         "eot10-pgd-20: PGD, 20 steps, step size 2/255, random start; 10 fresh draws averaged",
         "means over 4 draws made after the attack; attacks are chosen on 3 other draws",
         "2 separate attacks are each scored on the draw they know",
-        "Seed: 7",
+        "Seed 7.",
         "K = 32; a last batch that is not full is filled",
         "torch 2.9; commit 0123456789ab; device cpu",
-        "128 under batch/known and batch/unknown; 16 under victim/unknown",
+        "Attacks ran on 16 to 128 images.",
+        "victim: the attacker perturbs a single input per batch within eps",
     ):
         assert said in text, said

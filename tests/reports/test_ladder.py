@@ -33,5 +33,5 @@ def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, d
     for row in run.rows:
         if row.attack == ENSEMBLE and row.threat == WHOLE_BATCH and row.accuracy is not None:
             assert any(
-                rung == "ensemble" and abs(x - 100 * row.accuracy) < 1e-9 for (_, rung), x in shown.items()
+                rung == "all attacks" and abs(x - 100 * row.accuracy) < 1e-9 for (_, rung), x in shown.items()
             )

@@ -17,11 +17,10 @@ from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, nex
 from robustbench_coded.reports.run.opening import (
     NO_VERDICT,
     Answer,
-    Span,
-    bars_text_table,
     opening_of,
     opens_with,
 )
+from robustbench_coded.reports.run.verdict_tables import row_text_table
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, CheckName, CheckOutcome, IntervalKind, VerdictName
@@ -69,15 +68,16 @@ def opened(*judgements):
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        (VerdictName.NO_GAIN, "No gain"),
-        (VerdictName.WORSE_THAN_BASE, "Worse than its base"),
-        (VerdictName.BROKEN, "Broken (at chance level: at most 14.0%)"),
+        (VerdictName.NO_GAIN, "no gain"),
+        (VerdictName.WORSE_THAN_BASE, "worse than its base"),
+        (VerdictName.BROKEN, "broken (at chance level: at most 14.0%)"),
         (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128 (not a proof of robustness)"),
     ],
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
-    found = opened(STANDARD, judgement(verdict, 0.101))
-    assert found.question == "Does RCI protect erm against linf perturbations of at most 8/255?"
+    found = opened(STANDARD, judgement(verdict, 0.101, base=STANDARD.verdict.accuracy))
+    word = "" if verdict == VerdictName.NO_FAILURE_FOUND else " No:"
+    assert found.question == f"Does RCI protect erm against linf perturbations of at most 8/255?{word}"
     assert list(map(str, found.answers)) == [
         f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack "
         "is PGD-20."
@@ -104,14 +104,13 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
         for left, name, attack in ((0.0, "erm", "a"), (0.016, "mixup", "b"), (0.004, "coded", "c"))
     ]
     (answer,) = opened(*several).answers
-    assert answer == Answer(
-        "No gain: RCI",
-        "Robust accuracy is 0.0% to 1.6%. The strongest attack is A in 1 of 3 cases.",
-    )
+    assert answer == Answer("no gain: RCI", "")  # figures stand in the rows
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
-    first, second = opened(other, *several).answers
-    assert first.verdict == "No gain: RCI (K = 128, N = 190) on erm, mixup and coded"
-    assert second.verdict == "Broken: RCI (K = 128, N = 128) on at (at chance level: at most 14.0%)"
+    both = opened(other, *several)
+    assert both.question.endswith("? No.")
+    first, second = both.answers
+    assert first.verdict == "No gain: RCI (N = 190) on erm, mixup and coded"
+    assert second.verdict == "Broken (at chance level: at most 14.0%): RCI (N = 128) on at"
     assert second.sentence.startswith("Robust accuracy is 4.0% [0.0, 9.0]")
 
 
@@ -120,7 +119,7 @@ def test_what_another_attacker_reaches_is_named():
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
         "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict "
-        "is broken for RCI (K = 128, N = 190) on erm (2.0% [0.0, 7.0]).",
+        "is broken for RCI (N = 190) on erm (2.0% [0.0, 7.0]).",
     )
     same = [judgement(VerdictName.BROKEN, 0.01, subject=OTHER, threat=t) for t in (WHOLE_BATCH, VICTIM)]
     beside_same = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM), *same)
@@ -142,16 +141,14 @@ def test_the_intervals_say_which_images_they_are_about():
         "are for the evaluated images."
     )
     assert batches.answers[0].sentence.startswith("Robust accuracy is 1.0% [0.0, 6.0]†")
-    (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
-    assert mixed.sentence.startswith("Robust accuracy is 1.0% to 5.0%. ")
 
 
 def test_networks_without_a_defence_withstand_or_do_not():
     found = opened(STANDARD)
-    assert found.question == "Does erm withstand linf perturbations of at most 8/255?"
+    assert found.question == "Does erm withstand linf perturbations of at most 8/255? No:"
     assert "base model" not in found.answers[0].sentence
-    assert [group.bare for group in found.bars] == [None, None]
-    assert bars_text_table(found).heads == ("", "erm")
+    assert [row.bare for row in found.rows] == [None]
+    assert "Base model" not in row_text_table(found.rows).heads
 
 
 CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
@@ -167,7 +164,7 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 )
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
-    assert found.question == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
+    assert found.question == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255? No:"
     assert f". The claimed 72.0% {stands}. The strongest attack is PGD-20." in found.answers[0].sentence
 
 
@@ -201,18 +198,38 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     assert opened().answers == (Answer(NO_VERDICT, ""),)
 
 
-def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summary(make_run):
+def test_the_figures_of_an_opening_are_those_of_the_judgements(make_run):
     run = load_run(make_run())
     found = opening_of(run)
     judged = {j.subject.defence: j.verdict for j in run.judged if j.threat == WHOLE_BATCH}
-    rows = {(row.subject.defence, row.attack): row for row in run.rows if row.threat == WHOLE_BATCH}
-    clean, papers, left = ((group.settings, group.bare) for group in found.bars)
-    for place, defence in enumerate(("rci", "standard")):
-        row = rows[defence, "pgd-10"]
-        assert clean[place] == Span.of([judged[defence].clean])
-        assert papers[place] == (row.accuracy, row.accuracy, row.interval)
-        assert left[place] == Span.of([judged[defence].accuracy])
-    assert f"Robust accuracy is {left[0]} (base model {left[1]})" in found.answers[0].sentence
+    (row,) = found.rows
+    assert row.robust.estimate == judged["rci"].accuracy.estimate
+    assert row.bare.estimate == judged["standard"].accuracy.estimate
+    assert row.chance == judged["rci"].broken_at and row.judged[0].threat == WHOLE_BATCH
+    assert {str(j.threat) for j in row.others} == {"batch/known", "victim/unknown"}
+    shown = dict(zip(row_text_table(found.rows).heads, row_text_table(found.rows).rows[0], strict=True))
+    assert f"Robust accuracy is {shown['Robust accuracy'].replace(' ', '% ', 1)}" in found.answers[0].sentence
+    assert f"(base model {shown['Base model']}%" in found.answers[0].sentence
+    assert shown["Clean (base)"] == "88.3 (90.6)"
+
+
+def test_trainings_of_a_recipe_share_a_row_with_their_mean_and_range():
+    names = ("erm-1", "erm-2", "erm-3", "resnet-20", "vit-1")
+    several = [
+        judgement(verdict, left, subject=structs.replace(RCI, checkpoint=name))
+        for name, left, verdict in zip(
+            names,
+            (0.01, 0.02, 0.06, 0.1, 0.2),
+            [VerdictName.NO_GAIN] * 2 + [VerdictName.BROKEN] * 3,
+            strict=True,
+        )
+    ]
+    rows = opened(*several).rows
+    assert [row.network for row in rows] == ["erm (3 trainings)", "resnet-20", "vit-1"]
+    assert rows[0].robust == (pytest.approx(0.03), 0.01, 0.06, "3.0 (1.0 to 6.0)")
+    table = row_text_table(rows)
+    assert table.rows[0][table.heads.index("Verdict")] == "no gain (2), broken (1)"
+    assert table.rows[1][table.heads.index("Robust accuracy")] == "10.0 [5.0, 15.0]"
 
 
 def test_a_run_from_python_is_told_an_expression(make_run):

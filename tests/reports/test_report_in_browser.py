@@ -160,7 +160,7 @@ def test_there_is_no_error_and_no_request_beyond_the_file(browser, opened_run):
 
 def test_every_image_is_loaded(browser):
     sizes = browser.run("return [...document.images].map((image) => [image.complete, image.naturalWidth])")
-    assert len(sizes) >= 2
+    assert len(sizes) >= 1
     assert all(complete and width > 0 for complete, width in sizes)
 
 
@@ -171,7 +171,7 @@ def test_a_click_on_a_title_sorts_and_another_one_turns_it_round(browser):
         ".map((row) => row.cells[arguments[0]].dataset.value)"
     )
     heads = browser.run(TEXTS, ".pivot thead th")
-    index = next(i for i, head in enumerate(heads) if head.startswith("random-sign"))
+    index = next(i for i, head in enumerate(heads) if head == "FGSM")
     browser.run(click, index)
     rising = [float(value) for value in browser.run(column, index) if value]
     assert rising == sorted(rising)
@@ -194,16 +194,18 @@ def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
     assert ink < 100 < 700 < back
 
 
-def test_a_report_prints_in_seven_pages_and_what_was_opened_is_printed(tmp_path):
-    copy = tmp_path / "cifar10-recipes"  # 25 verdicts
-    shutil.copytree(MEASURED.parent / copy.name, copy)
+@pytest.mark.parametrize(("name", "most"), [("digits", 6), ("cifar10-recipes", 7)])
+def test_a_report_prints_whole_but_for_the_table_of_all_rows(name, most, tmp_path):
+    copy = tmp_path / name
+    shutil.copytree(MEASURED.parent / name, copy)
     assert main(["report", str(copy), "--quiet"]) == 0
     with browsing(tmp_path / "profile") as opened:
         opened.open(copy / "report.html")
+        assert opened.run("return document.querySelectorAll('details').length") == 1
         pages = [len(re.findall(rb"/Type\s*/Page\b", opened.printed()))]
-        opened.run("document.querySelector('details.detail:last-of-type').open = true")
+        opened.run("document.querySelector('details').open = true")
         pages.append(len(re.findall(rb"/Type\s*/Page\b", opened.printed())))
-    assert 2 <= pages[0] <= 7 < pages[1]
+    assert 2 <= pages[0] <= most < pages[1]
 
 
 PAGES = (

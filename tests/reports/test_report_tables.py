@@ -4,8 +4,13 @@ import json
 
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_table
-from robustbench_coded.reports.run.tables import tables_of
-from robustbench_coded.reports.run.text_tables import check_text_table, verdict_text_table
+from robustbench_coded.reports.run.tables import narrowed, tables_of
+from robustbench_coded.reports.run.verdict_tables import (
+    check_text_table,
+    other_text_table,
+    row_text_table,
+    rows_of,
+)
 from robustbench_coded.reports.text.formatting import TextTable, hiding_text
 from robustbench_coded.runs.folder import sealed
 
@@ -95,36 +100,12 @@ def test_what_a_check_alone_measured_is_in_no_table(make_run):
     assert [table.perturbation.eps for table in tables_of(run)] == [8 / 255]
 
 
-def test_the_papers_number_stands_only_beside_its_setting(make_run, subject):
-    def papers(**changes):
-        table = tables_of(load_run(make_run(**changes)))[0]
-        return {
-            (row.subject.defence, column.attack): cell.paper
-            for row in table.rows
-            for column, cell in zip(table.columns, row.cells, strict=True)
-            if cell is not None and cell.paper is not None
-        }
-
-    subjects = [subject("my-erm"), subject("my-erm", "rci", 128, 190)]
-    assert papers(name="a", subjects=subjects) == {
-        ("standard", "clean"): 0.937,
-        ("standard", "fgsm"): 0.365,
-        ("standard", "pgd-10"): 0.055,
-        ("rci", "clean"): 0.902,
-        ("rci", "fgsm"): 0.758,
-        ("rci", "pgd-10"): 0.657,
-    }
-    assert set(papers(name="b", subjects=subjects, eps=4 / 255)) == {("standard", "clean"), ("rci", "clean")}
-    assert papers(name="c", subjects=subjects, data="digits") == {}
-    assert papers(name="d", subjects=[subject("net"), subject("net", "rci", 128, 190)]) == {}
-    other_n = [subject("erm"), subject("erm", "rci", 128, 160)]
-    assert {defence for defence, _ in papers(name="e", subjects=other_n)} == {"standard"}
-    table10 = [subject("coded", "rci", 8, 12)]
-    assert papers(name="f", subjects=table10) == {
-        ("rci", "clean"): 0.949,
-        ("rci", "fgsm"): 0.781,
-        ("rci", "pgd-10"): 0.698,
-    }
+def test_a_narrow_table_has_the_attack_that_decided_and_all_attacks_at_its_end(make_run):
+    table = narrowed(tables_of(load_run(make_run()))[0])
+    titles = [column.title for column in table.columns]
+    assert titles == ["Clean", "FGSM", "PGD-10", "Transfer PGD-20", "All attacks"]
+    (rci,) = [row for row in table.rows if row.subject.defence == "rci"]
+    assert [cell.strongest for cell in rci.cells] == [False, False, False, True, False]
 
 
 def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
@@ -143,10 +124,14 @@ def test_a_hiding_operator_is_told_with_its_scale_and_calls():
 
 def test_a_column_that_says_the_same_everywhere_is_said_once():
     table = TextTable(("A", "B", "Empty", "C"), (("1", "x", "", "y"), ("1", "z", "", "y")), frozenset("C"))
-    assert table.without_constants() == (TextTable(("B",), (("x",), ("z",))), "a 1; c y")
+    assert table.without_constants() == (TextTable(("B",), (("x",), ("z",))), "A 1; C y")
     one = TextTable(("A", "Empty"), (("1", ""),))
     assert one.without_constants() == (TextTable(("A",), (("1",),)), "")
     assert TextTable(("A",), ()).without_constants() == (TextTable(("A",), ()), "")
+    assert table.without_constants(("A", "B")) == (
+        TextTable(("B", "Empty", "C"), (("x", "", "y"), ("z", "", "y")), frozenset("C")),
+        "A 1",
+    )
 
 
 def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run):
@@ -158,11 +143,8 @@ def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run
     victims = [cell for cell in shown.cells if cell is not None and cell.line.threat.one_victim]
     assert victims and text.count("<sub>n = 16</sub>") == len(victims)
     assert "n = 128" not in text
-    images = verdict_text_table(run.judgements)
-    column = {
-        row[images.heads.index("Threat model")]: row[images.heads.index("Images")] for row in images.rows
-    }
-    assert column["batch/unknown"] == "128" and column["victim/unknown"] == "16"
+    (images,) = row_text_table(list(rows_of(run))).rows
+    assert "128" in images
 
 
 def test_inputs_that_nobody_attacked_are_not_what_an_attack_left(make_run):
@@ -174,10 +156,9 @@ def test_inputs_that_nobody_attacked_are_not_what_an_attack_left(make_run):
     attacked = next(row for row in table.rows if row.subject.defence == "rci")
     of_victims = [cell for cell in attacked.cells if cell is not None and cell.line.threat.one_victim]
     assert [cell.line.accuracy for cell in of_victims] == [None, None]
-    verdicts = verdict_text_table(run.judgements)
-    (row,) = [row for row in verdicts.rows if "victim/unknown" in row]
-    assert row[verdicts.heads.index("Verdict")] == "not settled: not run yet"
-    assert row[verdicts.heads.index("Robust accuracy")] == ""
+    others = other_text_table(list(rows_of(run)))
+    (row,) = others.rows
+    assert row[others.heads.index("victim/unknown")] == ""
 
 
 def test_a_row_that_is_measured_in_part_says_how_far(make_run):

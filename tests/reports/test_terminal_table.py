@@ -1,7 +1,6 @@
 """Tables at terminals of all widths."""
 
 import io
-import json
 import re
 
 import pytest
@@ -18,8 +17,9 @@ from robustbench_coded.reports.render.terminal import (
     summary_table,
 )
 from robustbench_coded.reports.run.examples import example_text_table
+from robustbench_coded.reports.run.tables import Column
 from robustbench_coded.reports.text.formatting import TextTable
-from robustbench_coded.runs.folder import sealed
+from robustbench_coded.schema.case import WHOLE_BATCH
 
 
 def printed(path, width, *, color=False, **environment):
@@ -43,53 +43,35 @@ def test_no_line_is_wider_than_the_terminal_and_no_accuracy_is_lost(make_run, wi
     measured = summary[summary.attack != "strongest"]
     for line in measured.itertuples():
         assert f"{100 * line.accuracy:.1f}" in text
-        assert line.attack in text.replace("\n", "")
-
-
-def test_the_strongest_has_a_star(make_run):
-    accuracies = {("clean", "batch/unknown"): (0.9, 0.9), ("pgd-10", "batch/unknown"): (0.25, None)}
-    text = printed(make_run(accuracies=accuracies), 250)
-    assert re.search(r"pgd-10 batch/unknown +│ +25.0\* \[", text) and "90.0*" not in text
-
-
-def test_no_color_leaves_no_colour(make_run):
-    text = printed(make_run(missing=[("fgsm", "rci")]), 250, color=True, TERM="xterm-256color", NO_COLOR="1")
-    assert not any(f"\x1b[{code}" in text for code in ("3", "4", "9"))
+        head = Column(line.attack, WHOLE_BATCH).title
+        assert {*re.split(r"[ -]", head)} <= {*re.split(r"[ \n│,-]+", text)}, head
 
 
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "not run yet" in text
     assert "1 of 13 planned cases lacks outcomes" in text
-    assert "an earlier command" not in text
-
-
-def test_the_commands_that_may_compute_what_is_missing_are_named(make_run):
-    path = make_run(failed=[("pgd-10", "rci")])
-    manifest = json.loads((path / "run.json").read_text())
-    first = manifest["invocations"][0]
-    manifest["invocations"].append(first | {"command": ["csrobust", "eval", "--rci", "N=64"]})
-    (path / "run.json").write_text(sealed(manifest))
-    text = printed(path, 250)
-    assert (
-        "an earlier command of this folder may compute them: csrobust eval --ckpt erm=erm.pt --rci N=48"
-        in text
-    )
-    assert "may compute them: csrobust eval --rci N=64" not in text
 
 
 def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     run = load_run(make_run())
     text = " ".join(shown(result(run), 80).split())
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
-    first, _, rest = text.partition("Terms: docs/glossary.md")
+    first, _, rest = text.partition("Accuracy under attack")
     assert "Next step: Attacks that its checks require:" in first and "batch/unknown" not in first
-    assert "batch/unknown" in rest
-    for judgement in run.judgements:
-        settled = judgement.verdict.name != "not settled"
-        told = " ".join(judgement.verdict.reason.split()) in text
-        assert settled or told
-    assert any(judgement.verdict.name == "not settled" for judgement in run.judgements)
+    assert "Transfer PGD-20" in rest and "*" not in text
+    whole = " ".join(shown(summary_table(run), 80).split())
+    reasons = {j.verdict.reason for j in run.judgements if j.verdict.name == "not settled"}
+    assert reasons and all((reason in whole, reason in text) == (True, False) for reason in reasons)
+
+
+def test_many_subjects_have_a_line_each_and_no_table_of_attacks(make_run, subject):
+    subjects = [
+        subject(f"network-{place}", *more) for place in "abcdefghijkl" for more in ((), ("rci", 32, 48))
+    ]
+    text = shown(result(load_run(make_run(subjects=subjects))), 80)
+    assert "Accuracy under attack" not in text and len(text.splitlines()) < 60
+    assert len(re.findall(r"(?m)^│ network-. │", text)) == 12
 
 
 def views(path):

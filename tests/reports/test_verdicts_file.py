@@ -7,7 +7,6 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.reports.run.text_tables import GIVEN_UP
 from robustbench_coded.reports.write import write_reports
 
 
@@ -51,15 +50,3 @@ def test_a_base_model_beside_its_defence_has_no_line_and_its_accuracy_stands_in_
     bounded = lines[lines.gain_interval_kind.notna()]
     assert (bounded.gain_low <= bounded.gain).all() and (bounded.gain <= bounded.gain_high).all()
     assert lines.clean_accuracy.notna().all()
-
-
-def test_the_clean_accuracy_given_up_stands_beside_the_verdict_and_is_positive_where_it_is_lost(table):
-    run, _ = table
-    text = (run.path / "report.md").read_text()
-    head = next(line for line in text.splitlines() if GIVEN_UP in line and "|" in line)
-    rows = text[text.index(head) :].splitlines()[2:]
-    whole = next(row for row in rows if "batch/unknown" in row)
-    heads, cells = ([cell.strip() for cell in line.split("|")] for line in (head, whole))
-    shown = dict(zip(heads, cells, strict=True))
-    # The bare network answers 91% of clean images rightly, and RCI 88%, in disjoint batches: no interval.
-    assert (shown["Clean accuracy"], shown[GIVEN_UP]) == ("88.3", "+2.3")

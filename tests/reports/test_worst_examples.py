@@ -2,9 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 
+from robustbench_coded import evaluate
 from robustbench_coded.cli.commands.runs import show_command
+from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.examples import worst_examples
@@ -56,3 +60,24 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
 def test_show_refuses_an_example_that_is_not_there(make_run):
     with pytest.raises(InputError, match=r"--example 128: .* its examples are 0 to 127"):
         show_command(make_run(accuracies=ACCURACIES), 128)
+
+
+def test_perturbed_images_are_those_that_were_answered():
+    x, y = load_data("digits").batch(range(24))
+    weights = torch.randn(10, 64, generator=torch.Generator().manual_seed(0))
+
+    def model(images):
+        return images.flatten(1) @ weights.T
+
+    y = model(x).argmax(1)  # all of them are right
+    given = {"eps": 0.3, "attacks": "pgd-10", "quiet": True}
+    run = evaluate(model, (x, y), save_adversarials=True, **given)
+    found = run.examples(5)
+    assert len(found) == 5
+    for example in found:
+        assert np.array_equal(example.clean, x[example.about.example].numpy())
+        assert 0 < np.abs(example.difference).max() <= 0.3 + 1e-6
+        answer = model(torch.from_numpy(example.perturbed)[None]).argmax().item()
+        assert example.about.answers == {answer: 1} and answer != example.about.label
+    with pytest.raises(InputError, match="stores no perturbed inputs; evaluate with save_adversarials=True"):
+        evaluate(model, (x, y), **given).examples()

@@ -22,7 +22,7 @@ def show_command(
     from rich.console import Console
 
     from robustbench_coded.judge.run import load_run
-    from robustbench_coded.reports.render.terminal import example_table, result
+    from robustbench_coded.reports.render.terminal import example_table, summary_table
     from robustbench_coded.reports.run.examples import example_text_table
 
     loaded = load_run(run)
@@ -30,7 +30,7 @@ def show_command(
         if as_json:
             print(json.dumps(loaded.as_data()))
         else:
-            Console().print(result(loaded))
+            Console().print(summary_table(loaded))
         return 0
     sheet = example_text_table(loaded, example)
     if as_json:

@@ -69,7 +69,7 @@ class ModelOptions:
 
     checkpoints: tuple[tuple[str, str], ...] = option(
         (),
-        "Checkpoint, PATH or NAME=PATH; may be repeated.",
+        "Checkpoint, PATH or NAME=PATH; may be repeated. NAME='PATTERN*' names several trainings.",
         word="ckpt",
         read=named_paths,
         write=as_named_path,

@@ -85,7 +85,8 @@ def evaluate(
 
     Returns:
         the run. ``.summary`` is a pandas frame with a row per attack, ``.judgements`` are the verdicts,
-        ``.plot()`` draws the result, and ``.again(draws=20)`` repeats the evaluation with other options.
+        ``.plot()`` draws the result, ``.examples()`` returns perturbed images, and ``.again(draws=20)``
+        repeats the evaluation with other options.
 
     Raises:
         InputError: an argument is invalid; nothing was computed.
@@ -100,7 +101,7 @@ def evaluate(
     read = {} if images is None else {"data": images, "labels": None}  # a stream is read once
     told = {"listener": listener, "quiet": quiet}
     base = given | read | told | {**options, "out": run.path, "overwrite": False}
-    return replace(run, again=lambda **changed: evaluate(**(base | changed)))
+    return replace(run, again=lambda **changed: evaluate(**(base | changed)), images=images)
 
 
 def _evaluate(

@@ -2,7 +2,7 @@
 time left, and what each case found.
 
 At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds. The cost counts
-gradients: one is an image forwarded and differentiated, and a forward alone is a third.
+gradient evaluations: one image forwarded and differentiated; a forward alone is a third.
 """
 
 import threading
@@ -168,12 +168,10 @@ class ProgressListener(Listener):
 
     def settled(self, stop: Stop) -> None:
         case = stop.case
-        subject, perturbation = subject_text(case.subject, with_k=True), perturbation_text(case.perturbation)
         under = f" under {case.attack}" if case.attack else ""
-        self.note(
-            f"{stop.verdict}: {subject} ({case.threat}, {perturbation}){under}, "
-            f"{stop.examples:,} of {stop.planned:,} examples"
-        )
+        where = f"({case.threat}, {perturbation_text(case.perturbation)}){under}"
+        images = f"{stop.examples:,} of {stop.planned:,} images"
+        self.note(f"{stop.verdict}, final: {subject_text(case.subject, with_k=True)} {where}, {images}")
 
     def reported(self, run: Run) -> None:
         self.close()
@@ -203,8 +201,8 @@ class ProgressListener(Listener):
         self._advance(0)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        text = f"making inputs of {unit.case.attack} again, {number} of {self._remade}"
-        self._advance(unit.images, description=one_line(text))
+        text = one_line(f"making inputs of {unit.case.attack} again, {number} of {self._remade}")
+        self._advance(unit.images, description=text)
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
@@ -215,11 +213,12 @@ class ProgressListener(Listener):
         else:  # a count; accuracies have intervals, and come at the end
             tally[0] += correct
             tally[1] += scored
-            text = f"{tally[0]:,}/{tally[1]:,} right"
+            text = f"{tally[0]:,} of {tally[1]:,} predictions correct"
+            text += " (images x draws)" * unit.case.subject.randomised
         self._advance(unit.images, description=f"{name}  {text}")
         self._remaining[shown] -= 1
         if not self._remaining[shown]:
-            self.note(f"  {text:>18}  {name}")
+            self.note(f"  {name}: {text}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")
@@ -240,7 +239,7 @@ class ProgressListener(Listener):
             self.note(f"  {self._how_far()}")
 
     def _how_far(self) -> str:
-        share = f"{self._done / max(self._total, 1):.0%} of at least {self._total:,} gradients"
+        share = f"{self._done / max(self._total, 1):.0%} of at least {self._total:,} evaluations"
         passed = self._clock() - self._began
         if passed < FIRST or self._done < self._total / 50:
             return share

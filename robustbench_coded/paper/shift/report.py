@@ -80,8 +80,8 @@ def means_table(rows: Sequence[Row]) -> TextTable:
     columns: Columns[Row] = {
         "Images": lambda row: row.collection,
         "Over": lambda row: row.over,
-        "Checkpoint": lambda row: row.subject.checkpoint,
-        "Inference": lambda row: inference_text(row.subject, with_k=with_k),
+        "Network": lambda row: row.subject.checkpoint,
+        "Defence": lambda row: inference_text(row.subject, with_k=with_k),
         **figures,
     }
     return TextTable.of(means, columns, figures).without_empty(("mCE", "Paper"))

@@ -112,9 +112,9 @@ def paper_text_table(run: Run) -> TextTable:
     """Measured beside printed, and whether they agree."""
     about: Columns[PaperLine] = {
         "Table": lambda line: f"Table {line.table}",
-        "Checkpoint": lambda line: line.row.subject.checkpoint,
+        "Network": lambda line: line.row.subject.checkpoint,
         "Training": lambda line: line.training,
-        "Inference": lambda line: inference_text(line.row.subject, with_k=True),
+        "Defence": lambda line: inference_text(line.row.subject, with_k=True),
         "Attack": lambda line: line.row.attack,
         "Eps": lambda line: "" if line.row.attack == "clean" else _eps(line.row.perturbation),
     }

@@ -169,7 +169,6 @@ def _cell_data(cell: TableCell) -> dict[str, Any]:
         **cell.line.case.as_columns(),
         **figures,
         "difference": cell.difference and asdict(cell.difference),
-        "paper": cell.paper,
     }
 
 
@@ -217,7 +216,7 @@ def _table(
             ]
         labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
         rows.append(TableRow(subject, labels if len(runs) > 1 else labels[1:], tuple(cells)))
-    heads = ("Run", "Inference", "Checkpoint") if len(runs) > 1 else ("Inference", "Checkpoint")
+    heads = ("Run", "Defence", "Network") if len(runs) > 1 else ("Defence", "Network")
     return Table(
         f"Accuracy under attack: {perturbation_text(perturbation)}", perturbation, heads, columns, tuple(rows)
     )

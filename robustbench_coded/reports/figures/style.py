@@ -100,13 +100,8 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
             engine.execute(figure)
         figure.set_layout_engine(None)
         figure.dpi = resolution
-    figure.savefig(svg, format="svg", transparent=True, metadata=NO_METADATA)
-    text = with_short_coordinates(svg.getvalue()).replace(b"</style>", DARK + b"</style>", 1)
-    return Drawing(name, title, caption, text, figure)
-
-
-# Ink and colours for a page that is dark: white for black, hues as they are.
-DARK = b"@media (prefers-color-scheme: dark){svg{filter:invert(1) hue-rotate(180deg)}}"
+    figure.savefig(svg, format="svg", metadata=NO_METADATA)
+    return Drawing(name, title, caption, with_short_coordinates(svg.getvalue()), figure)
 
 
 _COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
@@ -209,5 +204,5 @@ def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
 
 def label(text: str, width: int = LABEL_WIDTH) -> str:
     """A name that fits; letters that the font lacks are named by their number."""
-    short = escape.shortened(text, width)
-    return "".join(c if ord(c) < 0x250 or c == "…" else f"U+{ord(c):04X}" for c in short)
+    shown = (c if ord(c) < 0x250 or c == "…" else f"U+{ord(c):04X}" for c in escape.one_line(text))
+    return escape.shortened("".join(shown), width)

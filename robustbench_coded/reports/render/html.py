@@ -14,7 +14,7 @@ from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.schema.words import VerdictName
 
 
 def html_report(report: Report) -> str:
@@ -36,7 +36,7 @@ def page(template: str, *, more_style: str = "", **values: Any) -> str:
         values: what the template names.
     """
     style, script = _asset("style.css") + Markup(more_style), _asset("tables.js")
-    values |= {"style": style, "script": script, "nulls": CONTROLS}
+    values |= {"style": style, "script": script}
     values |= {"style_hash": _hash(style), "script_hash": _hash(script)}
     return _environment().get_template(template).render(values)
 
@@ -46,10 +46,11 @@ _INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]†?")
 _JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
 
 
-def _interval(line: SummaryRow) -> str:
+def _interval(line: SummaryRow) -> list[str]:
     """The interval of a line, and what else it says of batches."""
     ends = formatting.interval(line.low, line.high, line.interval_kind)
-    return f"{ends} {formatting.beside_text(line.interval) if line.interval else ''}".strip()
+    beside = formatting.beside_text(line.interval) if line.interval else ""
+    return [text for text in (ends, *beside.split(", ")) if text]
 
 
 @cache
@@ -70,10 +71,10 @@ def _environment() -> Environment:
         "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
         "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
+        "place": lambda share: f"{4 + 200 * share:.2f}",
         "data_uri": lambda figure: _uri(figure.svg, "image/svg+xml"),
         "chip": _chip,
         "with_joints": _with_joints,
-        "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
     }
     return environment
 

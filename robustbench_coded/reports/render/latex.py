@@ -12,8 +12,7 @@ from robustbench_coded.reports.run.tables import Column, Table, TableCell, Table
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.escape import latex, shortened
 from robustbench_coded.reports.text.formatting import threat_text
-from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.schema.words import CONTROLS, RANDOM_SIGN
+from robustbench_coded.schema.words import CONTROLS
 
 COLUMNS = 4  # of a tabular, beside that of the labels
 LINES = 44  # of all tabulars of a table environment, less their heads: what a page holds
@@ -35,17 +34,12 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
 
     Args:
         attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none:
-            clean inputs, and under batch/unknown the paper's attacks, the strongest ones and the ensemble.
+            clean inputs, FGSM and PGD, the strongest attacks and the ensemble.
 
     Raises:
         InputError: the table has no column of that name.
     """
-    if not attacks:
-        shown = [c for c in narrowed(table).columns if c.attack != RANDOM_SIGN]
-        shown = [c for c in shown if c.threat == WHOLE_BATCH] or shown
-        table = table.of_columns([i for i, column in enumerate(table.columns) if column in shown])
-    else:
-        table = _chosen(table, attacks)
+    table = _chosen(table, attacks) if attacks else narrowed(table)
     threats = list(dict.fromkeys(c.threat for c in table.columns if c.attack not in CONTROLS))
     several = len(threats) > 1
     count = len(table.columns)

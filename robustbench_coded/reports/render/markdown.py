@@ -12,17 +12,22 @@ from robustbench_coded.reports.render.sections import (
     Report,
     Section,
 )
-from robustbench_coded.reports.run.tables import Column, Table, TableCell
+from robustbench_coded.reports.run.tables import Table, TableCell
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import markdown, markdown_block
 
 
 def markdown_report(report: Report) -> str:
     """The answer, and what qualifies it, in GitHub's Markdown; the rest is named at its end."""
-    opening, picture = report.opening, report.picture
-    parts = [f"# {markdown(report.title)}", markdown(opening.question)]
-    parts += [f"**{markdown(verdict)}.** {markdown(text)}".rstrip() for verdict, text in opening.answers]
-    parts += [f"![{markdown(picture.title)}](figures/{picture.name}.svg)"] if picture else []
+    opening = report.opening
+    answers = [f"**{markdown(verdict)}.** {markdown(text)}".rstrip() for verdict, text in opening.answers]
+    if len(answers) == 1:
+        answers = [f"{markdown(opening.question)} {answers[0]}".lstrip()]
+    else:
+        answers.insert(0, markdown(opening.question))
+    parts = [f"# {markdown(report.title)}", markdown(report.about), *answers]
+    parts += [markdown_text_table(report.table)] if opening.rows else []
+    parts += [markdown(f"All rows: {report.same}.")] if report.same else []
     parts += [markdown(text) for text in (*opening.others, opening.certainty, opening.next)]
     parts += [markdown_block(opening.next.command)] if opening.next.command else []
     parts += [bullets(report.remarks)] if report.remarks else []
@@ -44,7 +49,7 @@ def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Sectio
 
 def markdown_table(table: Table) -> str:
     """A table with the strongest attack of each threat model in bold."""
-    lines = [[*table.heads, *(_head(column) for column in table.columns)]]
+    lines = [[*table.heads, *(markdown(column.title) for column in table.columns)]]
     lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns)])
     for row in table.rows:
         cells = [_cell(cell, table.examples) for cell in row.cells]
@@ -93,13 +98,6 @@ def _block(block: Block) -> list[str]:
             return [markdown_table(block)]
         case formatting.TextTable():
             return [markdown_text_table(block)]
-
-
-def _head(column: Column) -> str:
-    title = markdown(column.attack)
-    if column.attack in ("clean", "random-sign"):
-        return title
-    return f"{title}<br><sub>{markdown(column.threat)}</sub>"
 
 
 def _cell(cell: TableCell | None, examples: int) -> str:

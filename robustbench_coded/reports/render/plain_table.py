@@ -18,7 +18,7 @@ NARROWEST = 8  # of a column of names
 
 
 def _by_figure(text: str) -> str:
-    return re.sub(r" (in \d)", r"\n\1", re.sub(r"(\]†?\*?) ", r"\1\n", text))
+    return re.sub(r" (in \d|batches \d)", r"\n\1", re.sub(r"(\]†?) ", r"\1\n", text))
 
 
 # How a cell of several figures is set, the widest first: on a line, a line each, intervals on their own.

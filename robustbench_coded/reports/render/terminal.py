@@ -10,39 +10,46 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.run import findings, methodology, tables
-from robustbench_coded.reports.run.opening import bars_text_table, opening_of
+from robustbench_coded.reports.run import findings
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.tables import narrowed, tables_of
+from robustbench_coded.reports.run.verdict_tables import WIDE, shown_rows
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import VerdictName
 
+MOST_SUBJECTS = 4  # that have a column in the table of attacks after an evaluation
+
 
 def result(run: Run) -> Group:
-    """Text that an evaluation prints: the answer, then the tables and what is open."""
-    terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
-    return Group(answer(run), Text(), terms, summary_table(run))
+    """Text that an evaluation prints: the answer, then the attacks on subjects, if these are few."""
+    few = len({row.subject for row in run.rows}) <= MOST_SUBJECTS
+    attacks = [PlainTable(table.title, table.by_attack()) for table in map(narrowed, tables_of(run)) if few]
+    return Group(answer(run), *attacks)
 
 
 def answer(run: Run) -> Group:
-    """The first screen: the same in the same order as in report.html, the bars as a table."""
+    """The first screen: the same in the same order as in report.html."""
     opening = opening_of(run)
-    sentences = [*opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
     first = " ".join(filter(None, (opening.question, *map(str, opening.answers))))
+    table, same = shown_rows(opening.rows)
+    table = table.with_columns([head not in (*WIDE, "Chance level", "Claim") for head in table.heads])
+    about = [f"All rows: {same}."] if same else []
+    sentences = [*about, *opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
     return Group(
         _sentence(first),
-        *([PlainTable("", bars_text_table(opening))] if opening.bars else []),
+        *([PlainTable("", table)] if opening.rows else []),
         *map(_sentence, filter(None, (*sentences, *findings.remarks_on(run)))),
     )
 
 
 def summary_table(run: Run) -> Group:
-    """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    run_tables = tables.tables_of(run)
-    parts: list[Any] = [PlainTable(table.title, table.by_attack()) for table in run_tables]
-    if any(None in row.cells for table in run_tables for row in table.rows):
+    """The answer, then every attack on every subject; names are never read as markup."""
+    parts: list[Any] = [answer(run)]
+    parts += [PlainTable(table.title, table.by_attack()) for table in tables_of(run)]
+    if any(None in row.cells for table in tables_of(run) for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
-    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in run_tables)))
-    return Group(*parts, *map(_sentence, _open(run)))
+    return Group(*parts, *map(_sentence, _reasons(run)))
 
 
 def _sentence(text: str) -> sentence.Sentence:
@@ -79,13 +86,7 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
     return Group(Text(one_line("; ".join(about))), *parts)
 
 
-def _open(run: Run) -> Iterator[str]:
-    """Why verdicts are open, and what is missing; the first screen has the settled ones."""
-    for judgement in run.judgements:
-        if judgement.verdict.name == VerdictName.NOT_SETTLED:
-            yield f"{judgement}. {judgement.verdict.reason}"
-    if run.failures:
-        yield f"{run.missing}: some rows are incomplete"
-        # A command computes what it plans: damaged files of another one's rows wait for that one.
-        for command in findings.commands_of(run)[:-1]:
-            yield f"an earlier command of this folder may compute them: {one_line(command)}"
+def _reasons(run: Run) -> Iterator[str]:
+    """Why verdicts are open."""
+    open_ = [judgement for judgement in run.judgements if judgement.verdict.name == VerdictName.NOT_SETTLED]
+    yield from (f"{judgement}. {judgement.verdict.reason}" for judgement in open_)

@@ -1,22 +1,29 @@
-"""Single examples of a run: those that fell furthest, and what every defence answered to one of them."""
+"""Single examples of a run: those that fell furthest, with their images before and after the attack, and what
+every defence answered to one of them.
+"""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.tables import main_perturbation
 from robustbench_coded.reports.text import formatting
+from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, read_adversarials
+from robustbench_coded.runs.folder import stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH, Case
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 
 COUNT = 12
+AGAIN = "evaluate with save_adversarials=True (--save-adversarials)"
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,70 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
         for i in order
         if fell[i] > 0
     ]
+
+
+class PerturbedExample(NamedTuple):
+    """An example that fell, before and after the strongest attack.
+
+    Attributes:
+        about: which example, under which attack, and what was answered.
+        clean, perturbed: images [C, H, W], float32 in [0, 1].
+    """
+
+    about: WorstExample
+    clean: np.ndarray
+    perturbed: np.ndarray
+
+    @property
+    def difference(self) -> np.ndarray:
+        """``perturbed`` less ``clean``, [C, H, W]."""
+        return self.perturbed - self.clean
+
+
+def perturbed_examples(run: Run, count: int) -> list[PerturbedExample]:
+    """`Run.examples`."""
+    if not stores_inputs(run.path):
+        raise InputError(f"{run.path} stores no perturbed inputs; {AGAIN}")
+    images = run.images
+    if images is None:
+        manifest = run.manifest
+        images = load_data(str(manifest.identity.data), data_dir=manifest.last.options.get("data_dir"))
+    found = []
+    for worst in worst_examples(run, count):
+        clean = images.batch([worst.example])[0][0].numpy()
+        found.append(PerturbedExample(worst, clean, _perturbed(run, worst, clean)))
+    return found
+
+
+def _perturbed(run: Run, worst: WorstExample, clean: np.ndarray) -> np.ndarray:
+    """What the attack made of an example; the image itself where it left it alone."""
+    outcomes = outcomes_of(run.outcomes, worst.case)
+    place = outcomes[outcomes["example"] == worst.example].iloc[0]
+    for unit in run.units_of(worst.case):
+        try:
+            evaluations = read_adversarials(run.path, unit)
+        except DamagedAdversarials as error:
+            raise InputError(f"{run.path}: {error}; {AGAIN}") from error
+        for given in evaluations:
+            if given.batch == place["batch"] and given.victim in (EVERY, place["slot"]):
+                changed = (given.slots == int(place["slot"])).nonzero()
+                return given.x[changed[0, 0]].numpy() if len(changed) else clean
+    return clean
+
+
+def worst_text_table(examples: Sequence[WorstExample]) -> formatting.TextTable:
+    """A row per example that fell."""
+    about = formatting.of_case({**formatting.SUBJECT, **formatting.ATTACK})
+    columns: formatting.Columns[WorstExample] = {
+        **about,
+        "Example": lambda worst: worst.example,
+        "Label": lambda worst: worst.label,
+        "Right, clean": lambda worst: f"{worst.right_clean} of {worst.draws}",
+        "Right, attacked": lambda worst: f"{worst.right} of {worst.draws}",
+        "Answers": lambda worst: answer_text(worst.answers),
+        "Margin": lambda worst: f"{worst.margin:.2f}",
+    }
+    return formatting.TextTable.of(examples, columns, {*columns} - {*about, "Answers"})
 
 
 def answer_text(answered: dict[int, int]) -> str:

@@ -1,30 +1,26 @@
-"""What stands under the tables: how the numbers were measured, which images they are about, what they do not
-prove, and the terms that the tables use (docs/glossary.md has all of them).
+"""What stands under the tables: how the numbers were measured, which images they are about, and what they do
+not prove.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack import LEVELS
-from robustbench_coded.judge.judge import MARGIN
-from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.run.paper import explained
 from robustbench_coded.reports.text.formatting import (
     attack_text,
+    counted,
     is_submitted,
     kinds_text,
     parsed_attack,
-    percent,
     perturbation_text,
     series,
-    threat_text,
+    threats_text,
 )
-from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 
 class Fact(NamedTuple):
@@ -80,44 +76,47 @@ def limits_of(run: Run) -> list[str]:
     ]
 
 
-def methods_of(run: Run, *, paper: bool) -> list[Fact]:
-    """How the numbers of a run came about, but for each attack (`attacks_of`).
+def about(run: Run) -> str:
+    """``640 images, 4 networks, protocol 1, 2026-11-28, commit 4949e8f6``: where the figures come from."""
+    manifest = run.manifest
+    last, protocol = manifest.last, manifest.protocol
+    parts = [
+        f"{manifest.data.examples or 0:,} images",
+        counted(len(manifest.checkpoints), "network") if manifest.checkpoints else "",
+        f"protocol {protocol.version}" if protocol else "",
+        last.time[:10],
+        f"commit {last.git.commit[:8]}" if last.git.commit else "",
+    ]
+    return ", ".join(filter(None, parts))
 
-    Args:
-        paper: whether the tables show numbers of the paper.
-    """
+
+def methods_of(run: Run) -> list[Fact]:
+    """How the numbers of a run came about, in twelve facts at most, but for each attack (`attacks_of`)."""
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
+    filled = "a last batch that is not full is filled with examples that are not scored there"
     stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
-    facts: list[tuple[str, Iterable[str]]] = [
-        ("Data", [_data(manifest)]),
-        ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
-        ("Recognition", map(_recognition, manifest.checkpoints)),
-        ("Protocol", [_protocol(manifest)]),
-        ("Examples", [_examples(rows)]),
-        ("Perturbation budget", _perturbations(rows)),
-        ("Draws", [_draws(manifest, rows)]),
-        ("Intervals", [_INTERVALS]),
-        ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
-        ("Random batches", [_SCORED_AGAIN] if any(result.random_batches for result in run.results) else []),
-        ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
-        (
-            "Batches",
-            [
-                f"K = {series(list(map(str, sizes)))}; a last batch that is not full is filled with examples "
-                "that are not scored there."
-            ],
-        ),
-        ("Stopping", [_STOPPING] if stopped else []),
-        ("Versions", dict.fromkeys(_versions(manifest))),
-        ("Paper", [explained()] if paper else []),
-    ]
-    return [Fact(about, text) for about, texts in facts for text in texts if text]
+    again = any(result.random_batches for result in run.results)
+    facts = {
+        "Data": f"{_data(manifest)} The intervals apply to {_choice(manifest)[1]}",
+        "Networks": _networks(manifest.checkpoints),
+        "Recognition": " ".join(filter(None, map(_recognition, manifest.checkpoints))),
+        "Gradients": _gradients(manifest),
+        "Perturbations": " ".join(_perturbations(rows)),
+        "Threat models": threats_text({row.threat for row in rows}),
+        "Protocol": _protocol(manifest),
+        "Batches": f"{_examples(rows)} K = {series(list(map(str, sizes)))}; {filled}.",
+        "Draws": f"{_draws(manifest, rows)} Seed {manifest.identity.seed}.",
+        "Intervals": _INTERVALS + (f" {_SCORED_AGAIN}" if again else ""),
+        "Stopping": _STOPPING if stopped else "",
+        "Versions": " ".join(dict.fromkeys(_versions(manifest))),
+    }
+    return [Fact(about, text) for about, text in facts.items() if text]
 
 
 def attacks_of(run: Run) -> list[Fact]:
     """Each attack with its settings."""
-    return [Fact("Attack", text) for text in _attacks(run.rows)]
+    return [Fact(*text.split(": ", 1)) for text in _attacks(run.rows)]
 
 
 _INTERVALS = (
@@ -126,7 +125,7 @@ _INTERVALS = (
     "draw, has no interval."
 )
 _SCORED_AGAIN = (
-    "where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
+    "Where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
     "of these images, in one draw each; accuracy, interval and number of images come from these batches. "
     "Where inputs made together do over 3 points more in their own batches, that accuracy stands beside it."
 )
@@ -155,23 +154,47 @@ def _data(manifest: RunManifest) -> str:
     )
 
 
-def _checkpoint(checkpoint: CheckpointFacts) -> str:
-    start = f"{checkpoint.name}: {checkpoint.arch}, sha256 {checkpoint.sha256[:16]}; normalisation "
-    choice = checkpoint.normalisation
-    if not choice:
-        return start + "unknown."
-    figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
-    return f"{start}{choice.get('source')}: {choice.get('name', 'custom')} ({figures})."
+def _networks(checkpoints: Sequence[CheckpointFacts]) -> str:
+    """Architectures and normalisations, each with the checkpoints that have it."""
+    kinds: dict[str, list[str]] = {}
+    for facts in checkpoints:
+        choice = facts.normalisation
+        figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
+        known = f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})" if choice else "unknown"
+        kind = f"{facts.arch}, normalisation {known}"
+        kinds.setdefault(kind, []).append(f"{facts.name} (sha256 {facts.sha256[:16]})")
+    return " ".join(f"{series(names)}: {kind}." for kind, names in kinds.items())
 
 
 def _recognition(checkpoint: CheckpointFacts) -> str:
-    """By which evidence the network and its normalisation were recognised, and what drove the attacks; what
-    was scored is always the original model.
-    """
-    recognised, attacked = checkpoint.recognition.get("sentence"), checkpoint.gradients.get("sentence")
-    parts = [f"{recognised[:1].upper()}{recognised[1:]}."] if isinstance(recognised, str) else []
-    parts += [f"Scored in float32 by the original model; attacked with {attacked}."] if attacked else []
-    return f"{checkpoint.name}: {' '.join(parts)}" if parts else ""
+    """The evidence by which a network and its normalisation were recognised, where its file does not say."""
+    sentence, by = checkpoint.recognition.get("sentence"), checkpoint.recognition.get("by")
+    if not isinstance(sentence, str) or by == _SAID:
+        return ""
+    return f"{checkpoint.name}: {sentence[:1].upper()}{sentence[1:]}."
+
+
+_SAID = ["its metadata", "stored"]
+
+
+def _gradients(manifest: RunManifest) -> str:
+    """What drove the attacks; what was scored is always the original model."""
+    facts = {c.name: c.gradients for c in manifest.checkpoints if c.gradients.get("sentence")}
+    prepared = {name: f for name, f in facts.items() if f.get("prepared") is True}
+    texts = [f"{name}: attacked with {f['sentence']}." for name, f in facts.items() if name not in prepared]
+    if prepared:
+        kinds = dict.fromkeys(
+            f"{f.get('folded')} batch-norms folded, {f.get('precision')}" for f in prepared.values()
+        )
+        agree = [
+            min(float(f.get(part) or 0) for f in prepared.values())
+            for part in ("same_predictions", "same_signs")
+        ]
+        texts.append(
+            f"Attacks used prepared copies of {series(list(prepared))} ({series(list(kinds))}) with "
+            f"{agree[0]:.1%} of the predictions and {agree[1]:.2%} of the gradients' signs of the originals."
+        )
+    return " ".join([*texts, "The original model was scored in float32."]) if texts else ""
 
 
 def notes_of(manifest: RunManifest) -> tuple[str, ...]:
@@ -187,14 +210,10 @@ def _numbers(values: Any) -> str:
 
 
 def _examples(rows: Sequence[SummaryRow]) -> str:
-    counts: dict[int, set[ThreatModel]] = defaultdict(set)
-    for row in rows:
-        counts[row.examples_planned].add(row.threat)
-    text = "; ".join(
-        f"{count} under {series(sorted(map(str, threats)))}" for count, threats in counts.items()
-    )
+    counts = sorted({row.examples_planned for row in rows})
+    text = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
     missing = sum(1 for row in rows if row.measured and not row.done)
-    return f"{text}." + (f" {missing} cases are incomplete." if missing else "")
+    return f"Attacks ran on {text} images." + (f" {missing} cases are incomplete." if missing else "")
 
 
 _SPACES = {
@@ -258,41 +277,3 @@ def _versions(manifest: RunManifest) -> Iterator[str]:
         gpu = f" ({machine.gpu})" if machine.gpu else ""
         parts.append(f"device {machine.device}{gpu} on {machine.system} {machine.processor}")
         yield "; ".join(parts) + (f", CPU threads: {threads}." if threads else ".")
-
-
-GLOSSARY = "docs/glossary.md"
-_TERMS = {
-    "Accuracy": "share of correct predictions, in percent, averaged over images and draws.",
-    "Interval": "in brackets; each confidence limit has an error probability of 2.5%. "
-    f"{kinds_text(tuple(IntervalKind))}",
-    "K, N": "K inputs are classified together; coded inference classifies N mixtures of them.",
-    "Draw": "one sample of a defence's random numbers; accuracies use draws made after the attack.",
-    "Ensemble": "the strongest attack for each image (or batch, if it is classified together), chosen and "
-    "scored on different draws. It decides the verdict.",
-    "Resubmitted": "the strongest of all perturbed inputs made for other subjects (from:SUBJECT/ATTACK).",
-    "Gain": "accuracy under the ensemble, less that of the base model under its own.",
-    "Clean-accuracy cost": "clean accuracy of the base model, less that of the defence.",
-}
-
-
-def terms_of(run: Run) -> Iterator[Fact]:
-    """Terms of the tables, then the threat models and verdicts that the run has."""
-    yield from (Fact(about, text) for about, text in _TERMS.items())
-    for threat in dict.fromkeys(row.threat for row in run.rows):
-        yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
-    margin = run.manifest.last.margin
-    for verdict in dict.fromkeys(judgement.verdict.name for judgement in run.judgements):
-        yield Fact("Verdict", f"{verdict}: {_explained(verdict)}")
-    yield Fact(
-        "Margin", f"the smallest gain that counts: {percent(MARGIN if margin is None else margin)} points."
-    )
-    yield Fact("All terms", f"{GLOSSARY} of csrobust.")
-
-
-def _explained(verdict: VerdictName) -> str:
-    """When the rules give it, in their own words."""
-    if verdict == VerdictName.NOT_SETTLED:
-        return "no other rule applies yet."
-    if verdict == VerdictName.NO_FAILURE_FOUND:
-        return "the accuracy is above the thresholds, and every check passed. An upper bound, never a proof."
-    return " Or: ".join(rule.when for rule in RULES if rule.verdict == verdict)

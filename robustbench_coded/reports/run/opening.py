@@ -1,5 +1,5 @@
-"""The first screen of a report: the question; a sentence for each verdict; bars; what other attackers
-reach; what the intervals are about; and what would change the answer.
+"""The first screen of a report: the question with its answer in a word; a sentence for each verdict; a row
+for each defence and network; what other attackers reach; what would change the answer.
 
     opening_of(run) -> Opening
 
@@ -7,23 +7,19 @@ It reads judgements, which have every figure, and fills templates: a rule brings
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.paper import papers_set
-from robustbench_coded.reports.run.tables import lowest_of_papers
+from robustbench_coded.reports.run.verdict_tables import Row, rows_of
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
     INFERENCE,
-    Columns,
-    TextTable,
     attacker_text,
     counted,
     inference_text,
@@ -35,46 +31,15 @@ from robustbench_coded.reports.text.formatting import (
     with_interval,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import STANDARD, IntervalKind, VerdictName
+from robustbench_coded.schema.words import STANDARD, VerdictName
 
 NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
 NO_VERDICT = "No verdict yet"
-ALL_ATTACKS = "all attacks"  # the row that decides
+POSITIVE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
 
-_SENTENCE = "Robust accuracy is {left}{bare}{claim}.{decided}"
 _OTHER = "Against an attacker who {does} ({threat}), the verdict is {verdicts}."
 _BRACKETS = "Brackets show 95% confidence intervals from {images} images. {kinds}"
-
-
-class Span(NamedTuple):
-    """Accuracies of one or several subjects as fractions: the least and the largest, and of a single one its
-    interval. A range over several has none: no statement about coverage holds for it.
-    """
-
-    least: float
-    most: float
-    single: Interval | None = None
-
-    @staticmethod
-    def of(intervals: Iterable[Interval | None]) -> "Span | None":
-        """None where none of them was measured."""
-        known = [ci for ci in intervals if ci is not None]
-        if not known:
-            return None
-        middle = [ci.estimate for ci in known]
-        return Span(min(middle), max(middle), known[0] if len(known) == 1 else None)
-
-    @property
-    def kind(self) -> IntervalKind | None:
-        """The kind of its interval; None without one."""
-        return None if self.single is None else self.single.kind
-
-    def __str__(self) -> str:
-        """``0.4% [0.1, 0.9]``, ``17.5% in 5 batches``, or ``0.0% to 5.0%``."""
-        values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
-        beside = "" if self.single is None else with_interval(self.single).partition(" ")[2]
-        return f"{' to '.join(values)} {beside}".rstrip()
 
 
 class Answer(NamedTuple):
@@ -87,28 +52,18 @@ class Answer(NamedTuple):
         return f"{self.verdict}. {self.sentence}".rstrip()
 
 
-class OpeningBars(NamedTuple):
-    """Accuracies of the defences, and the base models beside them."""
-
-    label: str
-    settings: Span
-    bare: Span | None
-
-
 @dataclass(frozen=True)
 class Opening:
     """The first screen.
 
     Attributes:
         title: what was evaluated, on which data, against which perturbations.
-        question: empty if nothing was judged.
+        question: with its answer in a word; empty if nothing was judged.
         answers: a sentence for each verdict.
         others: what attackers of other threat models reach.
         certainty: what the intervals are about.
         next: what would change the answer.
-        bars: clean accuracy, the paper's strongest attack, all attacks together.
-        settings, bare: what the two kinds of bars are called.
-        verdicts: the answers' verdicts by name, for labels beside the title.
+        rows: whatever was judged.
     """
 
     title: str
@@ -117,54 +72,35 @@ class Opening:
     others: tuple[str, ...]
     certainty: str
     next: NextCommand
-    bars: tuple[OpeningBars, ...] = ()
-    settings: str = ""
-    bare: str = ""
-    verdicts: tuple[VerdictName, ...] = ()
+    rows: tuple[Row, ...] = ()
 
 
 def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
     judged = opens_with(run.judgements)
-    unsettled = [
-        [j for j in group if j.verdict.name == VerdictName.NOT_SETTLED] for group in (judged, run.judgements)
-    ]
+    unsettled = [[j for j in group if j.verdict.name == OPEN] for group in (judged, run.judgements)]
     following = next_command(run, unsettled[0] or unsettled[1])
     if run.manifest.finished and not unsettled[0] and unsettled[1]:
         threats = {str(judgement.case.threat) for judgement in unsettled[1]}
         following = following._replace(about=threats.pop() if len(threats) == 1 else "other attackers")
     if not judged:
         return Opening(f"Robust accuracy on {_data(run)}", "", (Answer(NO_VERDICT, ""),), (), "", following)
-    subjects, networks = [j.subject for j in judged], {j.subject.checkpoint for j in judged}
+    subjects, names = [j.subject for j in judged], [j.verdict.name for j in judged]
     groups: dict[VerdictName, list[Judgement]] = {}
-    for judgement in sorted(
-        judged, key=lambda j: [other.verdict.name for other in judged].count(j.verdict.name)
-    ):
+    for judgement in sorted(judged, key=lambda j: -names.count(j.verdict.name)):
         groups.setdefault(judgement.verdict.name, []).append(judgement)
     budget = perturbation_text(judged[0].perturbation).removesuffix(" (pixel)")
+    question = _question(subjects, judged[0].perturbation, judged[0].verdict.claim)
+    word = "" if {POSITIVE, OPEN} & {*groups} else " No" + (":" if len(groups) == 1 else ".")
     return Opening(
         title=f"{_named(subjects)} on {_data(run)}: {budget}",
-        question=_question(subjects, judged[0].perturbation, judged[0].verdict.claim),
-        answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
+        question=question + word,
+        answers=tuple(_answer(judged, group, within=word == " No:") for group in groups.values()),
         others=tuple(_others(run, judged)),
-        certainty=_certainty(run, judged),
+        certainty=_certainty(run),
         next=following,
-        bars=tuple(_bars(run, judged)),
-        settings=_named(subjects),
-        bare="base model" if len(networks) == 1 else "base models",
-        verdicts=tuple(reversed(groups)),
+        rows=tuple(rows_of(run)),
     )
-
-
-def bars_text_table(opening: Opening) -> TextTable:
-    """The bars as a table, where nothing can be drawn."""
-    columns: Columns[OpeningBars] = {
-        "": lambda group: group.label.replace("\n", " "),
-        opening.settings: lambda group: group.settings,
-        opening.bare: lambda group: group.bare or "",
-    }
-    table = TextTable.of(opening.bars, columns, (opening.settings, opening.bare))
-    return table.without_empty((opening.bare,))
 
 
 def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -226,50 +162,48 @@ def _networks(subjects: Sequence[Subject]) -> str:
     return shortened(names[0], NAME_WIDTH) if len(names) == 1 else f"{len(names)} networks"
 
 
-def _listed(judgements: Sequence[Judgement]) -> str:
-    """``RCI (K = 128, N = 128) on erm, mixup and coded``; the number of those that are too many."""
+def _listed(judgements: Sequence[Judgement], among: Sequence[Judgement]) -> str:
+    """``RCI (N = 128) on erm, mixup and coded``; the number of those that are too many."""
     if len(judgements) > MOST_NAMED:
         subjects = [j.subject for j in judgements]
         bare = {subject.defence for subject in subjects} == {STANDARD}
         return _named(subjects) if bare else f"{len(subjects)} pairs of defence and network"
+    with_k = len({j.subject.k for j in among}) > 1
     networks: dict[str, list[str]] = {}
     inferences: dict[str, list[str]] = {}
     for subject in (j.subject for j in judgements):
-        inference = shortened(inference_text(subject, with_k=True), NAME_WIDTH)
+        inference = shortened(inference_text(subject, with_k=with_k), NAME_WIDTH)
         networks.setdefault(inference, []).append(shortened(subject.checkpoint, NAME_WIDTH))
     for inference, names in networks.items():
         inferences.setdefault(series(names), []).append(inference)
     return "; ".join(f"{series(methods)} on {names}" for names, methods in inferences.items())
 
 
-def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> Answer:
-    """The sentence of one verdict."""
-    verdict, subjects = group[0].verdict.name, [j.subject for j in group]
-    briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
+def _answer(judged: Sequence[Judgement], group: Sequence[Judgement], *, within: bool) -> Answer:
+    """The sentence of one verdict; figures of several subjects stand in their rows.
+
+    Args:
+        within: whether the sentence goes on with the question's answer.
+    """
+    verdict, first = group[0].verdict, group[0]
     # A positive verdict is for the batches that were sent.
-    sizes = series([f"{k}" for k in sorted({subject.k for subject in subjects if subject.k})])
+    sizes = series([f"{k}" for k in sorted({j.subject.k for j in group if j.subject.k})])
     at_size = f" at batch size K = {sizes}" if sizes else ""
-    thresholds = [j.verdict.broken_at for j in group]
-    most = Span(min(thresholds), max(thresholds))
+    chance = percent(max(j.verdict.broken_at for j in group))
     why = {
-        VerdictName.BROKEN: f" (at chance level: at most {most})",
-        VerdictName.NOT_SETTLED: f" ({briefs})",
-        VerdictName.NO_FAILURE_FOUND: f"{at_size} (not a proof of robustness)",
-    }
-    who = f": {_named(subjects) if len(group) == len(judged) else _listed(group)}"
-    named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
-    robust, bare = (Span.of(j.verdict.accuracy for j in side) for side in (group, _bare(run, group)))
-    if robust is None:
+        VerdictName.BROKEN: f" (at chance level: at most {chance}%)",
+        OPEN: f" ({series(list(dict.fromkeys(j.verdict.brief for j in group)))})",
+        POSITIVE: f"{at_size} (not a proof of robustness)",
+    }.get(verdict.name, "")
+    who = f": {_named([j.subject for j in group]) if len(group) == len(judged) else _listed(group, judged)}"
+    name = str(verdict.name) if within else f"{verdict.name[:1].upper()}{verdict.name[1:]}"
+    named = f"{name}{why}{who if len(judged) > 1 else ''}"
+    if verdict.accuracy is None or len(group) > 1:
         return Answer(named, "")
-    attacks = Counter(attack_in_words(j.attack) for j in group if j.attack).most_common()
-    share = f" in {attacks[0][1]} of {len(group)} cases" if len(attacks) > 1 else ""
-    sentence = _SENTENCE.format(
-        left=robust,
-        bare=f" (base model {bare})" if bare else "",
-        claim=_of_claim(group[0]),
-        decided=f" The strongest attack is {attacks[0][0]}{share}." if attacks else "",
-    )
-    return Answer(named, sentence)
+    bare = f" (base model {with_interval(verdict.base, percent_sign=True)})" if verdict.base else ""
+    decided = f" The strongest attack is {attack_in_words(first.attack)}." if first.attack else ""
+    sentence = f"Robust accuracy is {with_interval(verdict.accuracy, percent_sign=True)}{bare}"
+    return Answer(named, f"{sentence}{_of_claim(first)}.{decided}")
 
 
 def _of_claim(judgement: Judgement) -> str:
@@ -278,7 +212,9 @@ def _of_claim(judgement: Judgement) -> str:
     claim, robust = verdict.claim, verdict.claimed or verdict.accuracy
     if claim is None or robust is None:
         return ""
-    voted = f"{_of_what(claim)} (measured: {Span.of([robust])})" if claim.votes > 1 else ""
+    voted = (
+        f"{_of_what(claim)} (measured: {with_interval(robust, percent_sign=True)})" if claim.votes > 1 else ""
+    )
     about = f" {robust.kind.phrase}" if robust.kind else ""
     stands = "lies inside the interval" if robust.low < claim.value else f"stands so far{about}"
     refuted = f"is refuted {verdict.refuted_for}" if verdict.refuted_for else "cannot be tested yet"
@@ -302,9 +238,7 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
     same = sum(j.verdict.name == about[j.subject].verdict.name for j in beside)
     for number, (threat, verdicts) in enumerate(groups.items(), 1):
         texts = [
-            f"{name} for {_listed(group)} ({span or 'no outcomes'})"
-            for name, group in verdicts.items()
-            for span in [Span.of(j.verdict.accuracy for j in group)]
+            f"{name} for {_listed(group, judged)}{_in_brackets(group)}" for name, group in verdicts.items()
         ]
         text = _OTHER.format(does=attacker_text(threat), threat=threat, verdicts=series(texts))
         yield text + (" All other verdicts are unchanged." if same and number == len(groups) else "")
@@ -313,42 +247,22 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
         yield f"Against other attackers ({threats}), the verdicts are the same."
 
 
-def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
-    """What the intervals are about."""
-    sizes = sorted({j.examples for j in run.judgements if j.verdict.accuracy is not None})
-    if not sizes:
+def _in_brackets(group: Sequence[Judgement]) -> str:
+    """The accuracy of a single one."""
+    if len(group) > 1:
         return ""
-    images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
-    spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
-    kinds = {span.kind for span in spans} | {row.interval_kind for row in run.rows}
+    accuracy = group[0].verdict.accuracy
+    return f" ({with_interval(accuracy, percent_sign=True) if accuracy else 'no outcomes'})"
+
+
+def _certainty(run: Run) -> str:
+    """What the intervals are about."""
+    judged = [j for j in run.judgements if j.verdict.accuracy is not None]
+    if not judged:
+        return ""
+    sizes = [j.examples for j in judged]
+    images = " to ".join(f"{size:,}" for size in dict.fromkeys((min(sizes), max(sizes))))
+    shown = [figure for j in judged for figure in (j.verdict.accuracy, j.verdict.clean) if figure]
+    kinds = {figure.kind for figure in shown}
+    kinds |= {row.interval_kind for row in run.rows}
     return _BRACKETS.format(images=images, kinds=kinds_text(kinds))
-
-
-def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
-    """The judgements of the networks alone, beside those of their defences."""
-    networks = {j.subject.checkpoint for j in judged if j.subject.defence != STANDARD}
-    return [
-        j
-        for j in run.judged
-        if j.subject.defence == STANDARD
-        and j.subject.checkpoint in networks
-        and j.perturbation == judged[0].perturbation
-    ]
-
-
-def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
-    """Three groups of bars; plain FGSM and PGD have none where none of them ran."""
-
-    def papers(j: Judgement) -> Interval | None:
-        row = lowest_of_papers(run.rows, j.subject, j.perturbation)
-        return None if row is None else row.interval
-
-    figures = {
-        "clean images": lambda j: j.verdict.clean,
-        "FGSM, PGD-10\nor PGD-100": papers,
-        ALL_ATTACKS: lambda j: j.verdict.accuracy,
-    }
-    for label, of in figures.items():
-        settings = Span.of(map(of, judged))
-        if settings is not None:
-            yield OpeningBars(label, settings, Span.of(map(of, _bare(run, judged))))

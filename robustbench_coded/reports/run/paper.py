@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -56,24 +55,6 @@ def trainings(manifest: RunManifest) -> dict[str, str]:
         if training is not None:
             names[checkpoint.name] = training
     return names
-
-
-def accuracies(
-    manifest: RunManifest,
-) -> Callable[[Subject, Perturbation, ThreatModel, str], float | None]:
-    """For the tables of a run: the paper's accuracy by subject, perturbation, threat model and attack."""
-    known = trainings(manifest) if papers_data(manifest) else {}
-    return lambda subject, *setting: papers_accuracy(known.get(subject.checkpoint), subject, *setting)
-
-
-def explained() -> str:
-    """The explanation of the paper's numbers in tables."""
-    network = paper_tables()["network"]
-    return (
-        "numbers marked paper are those of arXiv 2510.00253 for the same training method, inference, K, "
-        f"N, eps and attack, on {network} trained for 350 epochs. It states neither the space of eps nor "
-        "PGD's step size; N = 1.5 K at K = 128 is printed there as 190."
-    )
 
 
 def papers_accuracy(

@@ -7,16 +7,20 @@ and per threat model the ensemble of its attacks. First, which rows of a run sta
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.run import paper
+from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.formatting import (
+    ATTACKED_BY,
+    SUBJECT,
+    THREAT,
     THREATS,
+    Columns,
     TextTable,
     beside_text,
     difference_text,
@@ -29,6 +33,7 @@ from robustbench_coded.reports.text.formatting import (
     percent,
     perturbation_text,
     settled,
+    with_interval,
 )
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
@@ -62,19 +67,6 @@ def find(
     return None
 
 
-def lowest_of_papers(
-    rows: Iterable[SummaryRow], subject: Subject, perturbation: Perturbation
-) -> SummaryRow | None:
-    """The lowest of the paper's attacks on a subject."""
-    candidates = [
-        row
-        for row in attacked(rows)
-        if (row.subject, row.perturbation, row.threat) == (subject, perturbation, WHOLE_BATCH)
-        and papers_attack(row.attack)
-    ]
-    return min(candidates, key=lambda row: row.accuracy or 0.0, default=None)
-
-
 def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
     """Subjects in the order of the run."""
     return list(dict.fromkeys(row.subject for row in rows))
@@ -83,11 +75,6 @@ def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
 def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
     """Checkpoints in the order of the run."""
     return list(dict.fromkeys(row.subject.checkpoint for row in rows))
-
-
-def cost(row: SummaryRow) -> float:
-    """Images forward and backward per scored example."""
-    return (row.forwards or 0.0) + (row.backwards or 0.0)
 
 
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
@@ -99,6 +86,13 @@ class Column(NamedTuple):
     attack: str
     threat: ThreatModel
 
+    @property
+    def title(self) -> str:
+        """``PGD-100 (margin loss)``, with the threat model where it is not that of whole batches."""
+        own = {words.CLEAN: "Clean", words.ENSEMBLE: "All attacks", SUBMITTED: "Resubmitted"}
+        name = own.get(self.attack) or paper_name(self.attack)
+        return name if self.threat == WHOLE_BATCH else f"{name}, {self.threat}"
+
 
 @dataclass(frozen=True)
 class TableCell:
@@ -107,18 +101,16 @@ class TableCell:
     Attributes:
         line: its line of the summary.
         strongest: whether it is the strongest single attack of its threat model.
-        paper: the paper's accuracy in this setting, a fraction, if it has one.
         difference: to the same attack on the subject that this one is compared with.
     """
 
     line: SummaryRow
     strongest: bool
-    paper: float | None = None
     difference: Difference | None = None
 
     def texts(self, examples: int) -> list[tuple[str, bool]]:
         """Text of the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
-        number of examples where it is not ``examples``, the difference, and the paper's accuracy.
+        number of examples where it is not ``examples``, and the difference.
         """
         line = self.line
         parts = [(percent(line.accuracy), self.strongest)]
@@ -136,8 +128,6 @@ class TableCell:
             parts.append((difference_text(self.difference), settled(self.difference)))
             if self.difference.examples != line.examples:
                 parts.append((f"paired on {self.difference.examples:,}", False))
-        if self.paper is not None:
-            parts.append((f"paper {percent(self.paper)}", False))
         return parts
 
 
@@ -173,30 +163,22 @@ class Table:
         kinds = {cell.line.interval_kind for cell in cells}
         return kinds_text(kinds.union(cell.difference.kind for cell in cells if cell.difference))
 
-    @property
-    def has_paper(self) -> bool:
-        """True if the paper has a number for any cell."""
-        return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
-
     def of_columns(self, places: Sequence[int]) -> "Table":
         """The table with some of its columns, in the order given."""
         rows = tuple(replace(row, cells=tuple(row.cells[place] for place in places)) for row in self.rows)
         return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
 
     def by_attack(self) -> TextTable:
-        """A row per attack, a column per subject; a star stands behind what is bold elsewhere."""
+        """A row per attack, a column per subject."""
         heads = [
             " ".join(f"{head} = {label}" if label.isdecimal() else label for head, label in named)
             for named in (zip(self.heads, row.labels, strict=True) for row in self.rows)
         ]
         rows = []
         for i, column in enumerate(self.columns):
-            name = column.attack if column.attack in words.CONTROLS else f"{column.attack} {column.threat}"
             cells = [row.cells[i] for row in self.rows]
             pieces = [[] if cell is None else cell.texts(self.examples) for cell in cells]
-            rows.append(
-                (name, *(" ".join(f"{text}*" if bold else text for text, bold in of) for of in pieces))
-            )
+            rows.append((column.title, *(" ".join(text for text, _ in of) for of in pieces)))
         return TextTable(("Attack", *heads), tuple(rows), frozenset(heads))
 
 
@@ -237,7 +219,6 @@ class TableBuilder:
     def __init__(self, run: Run, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
-        self._printed = paper.accuracies(run.manifest)
 
     def table(
         self, title: str, perturbation: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False
@@ -256,7 +237,7 @@ class TableBuilder:
             labels = (str(s.k), str(s.n)) if by_size else (inference_text(s, with_k=with_k), s.checkpoint)
             if s in present:
                 rows.append(TableRow(s, labels, tuple(self.cell(s, perturbation, c) for c in columns)))
-        heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
+        heads = ("K", "N") if by_size else ("Defence", "Network")
         return Table(title, perturbation, heads, columns, tuple(rows))
 
     def cell(self, subject: Subject, perturbation: Perturbation, column: Column) -> TableCell | None:
@@ -273,7 +254,7 @@ class TableBuilder:
         strongest = (
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
-        return TableCell(row, strongest, self._printed(subject, perturbation, column.threat, row.attack))
+        return TableCell(row, strongest)
 
     def _lowest_submitted(
         self, subject: Subject, perturbation: Perturbation, threat: ThreatModel
@@ -328,24 +309,49 @@ WIDTH = 9  # columns of accuracies
 
 
 def narrowed(table: Table) -> Table:
-    """Clean inputs beside the ensembles, then random signs, the paper's attacks and the strongest ones."""
-    ranks = {column: _rank(table, column) for column in table.columns}
-    columns = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
-    columns = [column for column in columns if ranks[column] <= _LAST]
-    return table.of_columns([table.columns.index(column) for column in columns])
+    """Clean inputs, FGSM and PGD, the attacks that were the strongest on a subject, and all attacks together.
+
+    Of several threat models, that of whole batches: verdicts under others have a table of their own.
+    """
+    whole = any(c.threat == WHOLE_BATCH and c.attack not in words.CONTROLS for c in table.columns)
+    ranks = {}
+    for place, column in enumerate(table.columns):
+        strongest = any(cell.strongest for row in table.rows if (cell := row.cells[place]) is not None)
+        if column.threat == WHOLE_BATCH or not whole:
+            ranks[place] = _rank(column, strongest=strongest)
+    chosen = sorted((place for place in ranks if ranks[place] < _LEFT_OUT), key=ranks.__getitem__)[:WIDTH]
+    order = sorted(chosen, key=lambda place: (table.columns[place].attack == words.ENSEMBLE, place))
+    return table.of_columns(order)
 
 
-_LAST = 4  # the rank of the strongest attacks; others are left out
+_LEFT_OUT = 4  # the rank of what a narrow table has no column for
 
 
-def _rank(table: Table, column: Column) -> int:
-    if column.attack == words.CLEAN:
+def _rank(column: Column, *, strongest: bool) -> int:
+    if column.attack in (words.CLEAN, words.ENSEMBLE):
         return 0
-    if column.attack == words.ENSEMBLE:
+    if strongest:
         return 1
-    if column.attack == words.RANDOM_SIGN:
-        return 2
-    if papers_attack(column.attack) is not None and column.threat.inputs == "batch":
-        return 3
-    cells = [row.cells[table.columns.index(column)] for row in table.rows]
-    return _LAST if any(cell is not None and cell.strongest for cell in cells) else _LAST + 1
+    return 2 if papers_attack(column.attack) else _LEFT_OUT
+
+
+def row_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+    """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
+    figures = {name: figure for name, figure in _FIGURES.items() if any(figure(row) for row in lines)}
+    status: Columns[SummaryRow] = {"Status": lambda row: "done" if row.done else "incomplete"}
+    return TextTable.of(lines, {**SUBJECT, **THREAT, **ATTACKED_BY, **figures, **status}, figures)
+
+
+_FIGURES: dict[str, Callable[[SummaryRow], str]] = {
+    "Examples": lambda line: (
+        str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
+    ),
+    "Draws": lambda line: str(line.draws),
+    "Accuracy": lambda line: with_interval(line.interval, missing="–"),
+    "Majority": lambda line: percent(line.majority),
+    "Every draw": lambda line: percent(line.every_draw),
+    "Reaches its target": lambda line: with_interval(line.reached),
+    "Clean accuracy": lambda line: percent(line.clean_accuracy),
+    "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
+    "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
+}

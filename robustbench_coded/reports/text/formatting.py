@@ -63,19 +63,22 @@ class TextTable:
         columns = zip(self.heads, zip(*self.rows, strict=True), strict=True)
         return self.with_columns([head not in heads or any(texts) for head, texts in columns])
 
-    def without_constants(self) -> tuple["TextTable", str]:
-        """The table without empty columns and those that say the same in every row, and what these say.
+    def without_constants(self, heads: Collection[str] | None = None) -> tuple["TextTable", str]:
+        """The table without those of these columns that are empty or say the same in every row, and what they
+        say. A row that is the only one keeps its texts.
 
-        A row that is the only one keeps its texts.
+        Args:
+            heads: all columns by default.
         """
         if not self.rows:
             return self, ""
         single = len(self.rows) < 2
         same = [
-            len(set(column)) == 1 and not (single and column[0]) for column in zip(*self.rows, strict=True)
+            (heads is None or head in heads) and len(set(column)) == 1 and not (single and column[0])
+            for head, column in zip(self.heads, zip(*self.rows, strict=True), strict=True)
         ]
         parts = [
-            f"{head[:1].lower()}{head[1:]} {text}"
+            f"{head if len(head) == 1 else head[:1].lower() + head[1:]} {text}"
             for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
             if drop and text
         ]
@@ -125,6 +128,14 @@ def threat_text(threat: ThreatModel) -> str:
     return f"the attacker {_INPUTS[threat.inputs]}; {_RANDOMNESS[threat.randomness]}"
 
 
+def threats_text(threats: Collection[ThreatModel]) -> str:
+    """The parts of the names of threat models, a sentence each."""
+    inputs, randomness = {t.inputs for t in threats}, {t.randomness for t in threats}
+    parts = {name: f"the attacker {text}" for name, text in _INPUTS.items() if name in inputs}
+    parts |= {name: text for name, text in _RANDOMNESS.items() if name in randomness}
+    return " ".join(f"{name}: {text}." for name, text in parts.items())
+
+
 def attacker_text(threat: ThreatModel) -> str:
     """The attacker's action under a threat model, in a few words."""
     return f"{_INPUTS[threat.inputs].partition(',')[0]}{' and knows the draw' if threat.draw_known else ''}"
@@ -171,13 +182,19 @@ def _batches(count: int) -> str:
     return "1 batch" if count == 1 else f"{count:,} batches"
 
 
-def with_interval(figure: Interval | None, missing: str = "") -> str:
-    """``28.7 [25.1, 32.4]†`` in percent, or ``28.7 in 5 batches``; ``missing`` where there is none."""
+def with_interval(figure: Interval | None, missing: str = "", *, percent_sign: bool = False) -> str:
+    """``28.7 [25.1, 32.4]†`` in percent, or ``28.7 in 5 batches``; ``missing`` where there is none.
+
+    Args:
+        percent_sign: for a sentence: ``28.7% [25.1, 32.4]†``.
+    """
     if figure is None:
         return missing
     ends = interval(figure.low, figure.high, figure.kind)
     beside = beside_text(figure)
-    return f"{percent(figure.estimate)} {ends}{f' ({beside})' if ends and beside else beside}".rstrip()
+    unit = "%" if percent_sign else ""
+    shown = f"{ends}{f' ({beside})' if ends and beside else beside}"
+    return f"{percent(figure.estimate)}{unit} {shown}".rstrip()
 
 
 def difference_text(difference: Difference) -> str:
@@ -231,8 +248,8 @@ def subject_text(subject: Subject, *, with_k: bool = False) -> str:
 
 # What tables say first of anything that has a subject, a threat model, a perturbation and an attack.
 SUBJECT: Columns[Any] = {
-    "Checkpoint": lambda row: row.subject.checkpoint,
-    "Inference": lambda row: inference_text(row.subject, with_k=True),
+    "Network": lambda row: row.subject.checkpoint,
+    "Defence": lambda row: inference_text(row.subject, with_k=True),
 }
 THREAT: Columns[Any] = {"Threat model": lambda row: row.threat}
 PERTURBATION: Columns[Any] = {"Perturbation budget": lambda row: perturbation_text(row.perturbation)}

@@ -98,7 +98,7 @@ def test_one_line_says_how_far_the_whole_is_whatever_the_row_is_called(width):
     listener._live.refresh()
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip("\x00\r\n")
     assert len(line) <= width
-    assert "30% of at least 100,000 gradients, 70 s left" in line and line.startswith("cifar10")
+    assert "30% of at least 100,000 evaluations, 70 s left" in line and line.startswith("cifar10")
     listener.close()
 
 
@@ -109,7 +109,7 @@ def test_how_far_it_is_stands_on_a_line_every_ten_seconds_where_there_is_no_term
     listener.planned(plan, images)
     for now[0] in (104.0, 111.0, 115.0):
         listener.unit_done(plan.units[0], 3, 4)
-    assert screen.getvalue() == "  50% of at least 100 gradients\n"  # too early to tell how long it takes
+    assert screen.getvalue() == "  50% of at least 100 evaluations\n"  # too early to tell how long it takes
 
 
 def test_random_batches_are_counted_apart_from_answers():
@@ -120,8 +120,8 @@ def test_random_batches_are_counted_apart_from_answers():
         plan.units[0].random_batches = batches
         listener.planned(plan, images)
         listener.unit_done(plan.units[0], *((3, 4) if number == 0 else (0, 0)))
-    lines = [line.split("  erm")[0].strip() for line in screen.getvalue().splitlines()]
-    assert lines == ["3/4 right", "3 random batches", "5 random batches"]
+    lines = [line.rpartition(": ")[2] for line in screen.getvalue().splitlines()]
+    assert lines == ["3 of 4 predictions correct", "3 random batches", "5 random batches"]
 
 
 def test_inputs_that_are_made_again_are_counted_at_a_terminal():
@@ -150,6 +150,6 @@ def test_a_verdict_is_told_the_moment_it_falls():
         )
     )
     assert screen.getvalue() == (
-        "no gain: RCI (K = 128, N = 190) on net (batch/unknown, linf, eps 8/255 (pixel)) under "
-        "transfer-pgd-20, 256 of 10,000 examples\n"
+        "no gain, final: RCI (K = 128, N = 190) on net (batch/unknown, linf, eps 8/255 (pixel)) under "
+        "transfer-pgd-20, 256 of 10,000 images\n"
     )
