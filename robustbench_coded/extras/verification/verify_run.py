@@ -158,14 +158,10 @@ def scored_again(
             (~same & ~tie | (before.label.to_numpy() != np.tile(labels, len(indices)))).sum()
         )
     total = max(tally["outcomes"], 1)
-    figures = {
-        **tally,
-        "accuracy": tally["accuracy"] / total,
-        "turned": tally["turned"] if exact is not None else None,
-    }
-    if tally["recorded"] is not None:
-        figures["recorded"] = tally["recorded"] / total
-    return VerifiedRow(**_named(case.case), **figures)
+    tally["accuracy"] /= total
+    tally["recorded"] = None if tally["recorded"] is None else tally["recorded"] / total
+    tally["turned"] = None if exact is None else tally["turned"]
+    return VerifiedRow(**_named(case.case), **tally)
 
 
 def _in_float64(context: worker_context.WorkerContext, subject: ProbedSubject) -> Defence | None:
