@@ -448,12 +448,12 @@ def tables(lines: Sequence[dict[str, Any]], seed: str) -> dict[str, str]:
     """Markdown: the scores of all seeds, this one's by family, and every verdict that is open or wrong."""
     version = f"| `{seed}` | {lines[0]['protocol']} |"
     parts = {kind: [line for line in lines if kind in line["instance"]] for kind in KINDS}
-    rows = [("seed", "protocol", "truth", *HEAD)]
+    rows: list[tuple[str, ...]] = [("seed", "protocol", "truth", *HEAD)]
     rows += [(f"`{seed}`", str(lines[0]["protocol"]), kind[1:-1], *score(of)) for kind, of in parts.items()]
     head, dashes, *fresh = pipes(rows).split("\n")
     block = PAGE.read_text(encoding="utf-8").partition("scores: begin -->")[2].partition("<!--")[0]
     earlier = [line for line in block.split("\n") if line.startswith("| `") and not line.startswith(version)]
-    families = [("family", "truth", *HEAD)]
+    families: list[tuple[str, ...]] = [("family", "truth", *HEAD)]
     for family in FAMILIES:
         for kind, of in parts.items():
             if mine := [line for line in of if line["instance"].startswith(family)]:
@@ -467,6 +467,9 @@ def tables(lines: Sequence[dict[str, Any]], seed: str) -> dict[str, str]:
     ]
     (n, _, false, opens, _, *_), (m, missed, _, unsettled, _, *_) = map(score, parts.values())
     answer = (
+        "" if len({line["instance"] for line in lines}) == len(NAMES) else "The measurement is not done. "
+    )
+    answer += (
         f"With seed `{seed}` and protocol {lines[0]['protocol']}, csrobust accepts {missed} of {m} broken "
         f"defences and leaves {unsettled} open;\nit condemns {false} of {n} honest ones and leaves {opens}."
     )
@@ -482,7 +485,8 @@ def main() -> None:
     )
     parser.add_argument("--sources", type=Path)
     parser.add_argument("--seed", required=True)
-    parser.add_argument("--attacks", help="in place of the default protocol")
+    parser.add_argument("--attacks", help="In place of the default protocol.")
+    parser.add_argument("--tables", action="store_true", help="Write the page from FOLDER; run nothing.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
@@ -491,6 +495,8 @@ def main() -> None:
     chosen = {"attacks": options.attacks} if options.attacks else {}
     for name in options.names or NAMES:
         kept = folder / f"{name}.json"
+        if options.tables and not kept.exists():
+            continue
         if not kept.exists():
             found = evaluated(name, options.seed, folder / name, options.sources, **chosen)
             write_text(kept, json.dumps(found, indent=1))

@@ -1,10 +1,13 @@
 """Generated defences of known truth: their proofs hold, and accounts of them are counted rightly."""
 
+import itertools
+import random
 from dataclasses import replace
 
 import pytest
 import torch
 
+from benchmarks.errors import random_truth
 from benchmarks.soundness import tools
 from benchmarks.soundness.instances import make
 from benchmarks.soundness.networks import (
@@ -150,3 +153,51 @@ def test_means_over_fewer_instances_than_csrobust_was_run_on_say_so():
     )
     assert kind.endswith("| 30.0 (1) |")
     assert "Every tool was run on every instance." in page([ROW, replace(ROW, tool="stub")], 5, [])
+
+
+class Few(random.Random):
+    """Draws keyholes on one or two pixels, on a quarter of the images of honest instances."""
+
+    def choice(self, choices):
+        return super().choice([one for one in choices if one in (1, 2, 0.5, 0.25)] or choices)
+
+
+@pytest.mark.parametrize("family", random_truth.FAMILIES)
+@pytest.mark.parametrize("kind", ["honest", "broken"])
+def test_truths_of_random_defences_are_what_the_worst_corner_leaves(family, kind):
+    attempts = (random_truth.drawn(f"{family}-{kind}-0", Few(i), None) for i in range(20))
+    scene, defence, truth, _ = next(one for one in attempts if "pixels" in one[0].about)
+    holes, x = scene.members[0], scene.x.flatten(1)
+    least = torch.ones(len(x))
+    for signs in itertools.product((-1, 1), repeat=holes.pixels.shape[1]):
+        moved = x.gather(1, holes.pixels) + scene.eps * torch.tensor(signs)
+        at = x.scatter(1, holes.pixels, moved.clamp(0, 1)).view_as(scene.x)
+        least = least.minimum(right_share(defence, at, scene.y))
+    assert least.mean().item() == pytest.approx(truth.high, abs=0.1) and truth.low == truth.high
+
+
+def right_share(defence, x, y, draws=12):
+    """The share of answers that are right, of each image, [n]."""
+    generator, k = torch.Generator().manual_seed(1), random_truth.BATCH if defence.batch_dependent else len(x)
+    asked = [
+        torch.cat([defence.logits(b, defence.sample(generator, len(b))).argmax(1) for b in x.split(k)]) == y
+        for _ in range(draws)
+    ]
+    return torch.stack(asked).float().mean(0)
+
+
+def test_bounds_of_blocks_are_reached_by_brute_force():
+    p = random.Random(1)
+    scene = random_truth.of_blocks(p, 2, fragile=False)
+    lead = random_truth.leads(scene.members, scene.x, scene.y)
+    for member, own in zip(scene.members, lead, strict=True):
+        worst = torch.full_like(own, torch.inf)
+        for other in range(scene.classes):  # one block darker, one brighter, all others as they are
+            at = scene.x.clone()
+            for classes, sign in ((scene.y, -1), (torch.full_like(scene.y, other), 1)):
+                for i, c in enumerate(classes.tolist()):
+                    row, column = 8 * (c // 4), 8 * (c % 4)
+                    at[i, :, row : row + 8, column : column + 8] += sign * (scene.eps + scene.shift)
+            found = random_truth.leads([member], at, scene.y)[0]
+            worst = worst.minimum(torch.where(scene.y == other, worst, found))
+        assert torch.allclose(worst, own - 2 * (scene.eps + scene.shift), atol=1e-5) and worst.min() > 0

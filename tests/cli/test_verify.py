@@ -121,6 +121,20 @@ def test_a_run_without_stored_inputs(csrobust, digits_erm, tmp_path):
     assert answer.code == 2 and "--save-adversarials" in answer.err
 
 
+PLANTED = """
+import torch
+
+class Planted(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("level", torch.zeros(()))
+
+    def forward(self, x):
+        mean = x.mean((1, 2, 3))
+        return torch.stack([self.level + 0 * mean, self.level + mean], 1)
+"""
+
+
 class TestFile:
     @pytest.fixture
     def clean(self):
@@ -138,8 +152,21 @@ class TestFile:
         assert code == 0
         assert [row["defence"] for row in rows] == ["standard", "rci"]
         assert all(row["accuracy"] > 0.9 and row["furthest"] == 0 for row in rows)
-        # Two batches are too few for an interval of a defence whose answers depend on them.
-        assert [row["interval_kind"] for row in rows] == ["population", None]
+
+    def test_answers_that_rounding_alone_decides_are_counted(self, csrobust, tmp_path, clean, monkeypatch):
+        """Two logits of 2^30 that differ by the mean: in float32 both are 2^30, and the first class wins."""
+        (tmp_path / "planted.py").write_text(PLANTED)
+        monkeypatch.chdir(tmp_path)
+        torch.save({"level": torch.tensor(2.0**30)}, "planted.pt")
+        clean[:5] = 0  # no difference in any precision
+        np.savez("a.npz", x=clean)
+        data = load_data("digits").batch(range(32))[0].permute(0, 2, 3, 1).numpy()
+        np.savez("data.npz", x=data, y=np.zeros(32, int))
+        options = ("--ckpt", "planted.pt", "--arch", "planted.py:Planted", "--normalize", "none")
+        where = ("--adversarials", "a.npz", "--data", "npz:data.npz", "--eps", "1")
+        code, (row,) = verified(csrobust, *where, *options)
+        assert (code, row["accuracy"], row["outcomes"], row["turned"]) == (0, 1.0, 32, 27)
+        assert "27 of 32 answers turn in float64" in csrobust("verify", *where, *options).out
 
     def test_examples_may_be_named(self, csrobust, digits_erm, tmp_path, clean):
         np.savez(tmp_path / "a.npz", x=clean[[7, 3]], example=[7, 3])

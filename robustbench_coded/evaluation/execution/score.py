@@ -96,7 +96,7 @@ def predictions(
 
 
 def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor | None) -> Tensor:
-    """Logits float32 [draws, G, K, classes] of x [G, K, ...] under G samples of each draw.
+    """Logits [draws, G, K, classes] of x [G, K, ...], of its dtype, under G samples of each draw.
 
     NaN where the defence raises at ``x`` and not at ``clean``, if that is given.
     """
@@ -111,7 +111,7 @@ def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor 
     if logits.ndim != 3 or logits.shape[:2] != (len(samples), k):
         expected = f"expected logits of shape ({len(samples)}, {k}, classes)"
         raise InvalidAnswer(f"{expected}, got {tuple(logits.shape)}")
-    return logits.float().view(draws, groups, k, -1)
+    return logits.to(x.dtype).view(draws, groups, k, -1)
 
 
 def _failed(logits: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ run stored, behind its own models and data, and those of `verify_file`.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,11 @@ from torch import Tensor
 from attacks.objective import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, worker_context
 from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
-from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.formatting import percent
 from robustbench_coded.runs.adversarials import (
@@ -34,7 +35,7 @@ from robustbench_coded.runs.adversarials import (
 from robustbench_coded.runs.folder import read_run, stores_inputs
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
-from robustbench_coded.schema.words import CONTROLS, IntervalKind
+from robustbench_coded.schema.words import CONTROLS
 
 # A prediction may differ from the recorded one where the margin is this close to a tie.
 TIE = 1e-3
@@ -52,9 +53,8 @@ class VerifiedRow:
         outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
         differing: answers that differ although the recorded margin was no tie.
         recorded, accuracy: accuracy as recorded, None of a file, and as measured now.
-        accuracy_8bit: the same after rounding every pixel to a multiple of 1/255.
-        ci_low, ci_high, interval_kind: the 95% interval of the accuracy of a file's inputs; None where
-            answers depend on their batches, and of a run, whose summary has them.
+        turned: answers that differ in float64, where the inputs and the draw are the same; None where code of
+            others can't answer in float64, or draws numbers inside.
         problem: why it could not be verified, else empty.
     """
 
@@ -72,10 +72,7 @@ class VerifiedRow:
     differing: int = 0
     recorded: float | None = None
     accuracy: float | None = None
-    accuracy_8bit: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    interval_kind: IntervalKind | None = None
+    turned: int | None = None
     problem: str = ""
 
     @property
@@ -104,8 +101,9 @@ class VerifiedRow:
             measured += "; its answers followed queries, which are not stored"
         else:
             recorded = "" if self.recorded is None else f"{percent(self.recorded)}% recorded, "
-            now, in_8bit = percent(self.accuracy), percent(self.accuracy_8bit)
-            measured += f"; accuracy {recorded}{now}% now, {in_8bit}% in 8 bits"
+            turned = f"{self.turned} of {self.outcomes} answers turn in float64"
+            turned = "not answered in float64" if self.turned is None else turned
+            measured += f"; accuracy {recorded}{percent(self.accuracy)}% now; {turned}"
         return f"{row}: {'; '.join(faults) or 'holds'} ({measured})"
 
 
@@ -122,10 +120,8 @@ def scored_again(
             draw; None for inputs of another tool.
         draws: fresh draws that every batch is scored in; one in which the attacker knew the draw in that one.
     """
-    tally: dict[str, Any] = Counter()
-    of_file: list[
-        tuple[int, np.ndarray]
-    ] = []  # which batch, and which of its answers are right, [slots, draws]
+    tally: dict[str, Any] = Counter(turned=0)
+    exact = _in_float64(context, case.subject)
     for given, slots, recorded in batches:
         clean, y = context.group([context.batch(case.subject, given.batch)])
         x = clean.clone()
@@ -139,9 +135,7 @@ def scored_again(
         indices = list(range(draws)) if given.known == EVERY else [given.known]
         answers = partial(
             score.predictions,
-            context.defence(case.subject),
             y=y,
-            clean=clean,
             seed=context.setup.options.seed,
             batches=[given.batch],
             purpose="scoring",
@@ -149,12 +143,16 @@ def scored_again(
             group_images=context.setup.group_images,
         )
         labels = y[0].cpu().numpy()[list(slots)]
-        now, rounded = (answers(images)[0][:, 0, list(slots)] for images in (x, (x * 255).round() / 255))
+        now = answers(context.defence(case.subject), x, clean=clean)[0][:, 0, list(slots)]
         tally["outcomes"] += now.size
         tally["accuracy"] += int((now == labels).sum())
-        tally["accuracy_8bit"] += int((rounded == labels).sum())
+        try:
+            there = None if exact is None else answers(exact, x.double(), clean=clean.double())[0]
+        except Exception:  # code of others that knows float32 alone raises what it likes
+            there = exact = None
+        tally["turned"] += 0 if there is None else int((there[:, 0, list(slots)] != now).sum())
         if recorded is None:
-            of_file.append((given.batch, (now == labels).T))
+            tally["recorded"] = None
             continue
         places = [(given.batch, slot, draw) for draw in indices for slot in slots]
         before = recorded.reindex(pd.MultiIndex.from_tuples(places))
@@ -165,10 +163,23 @@ def scored_again(
             (~same & ~tie | (before.label.to_numpy() != np.tile(labels, len(indices)))).sum()
         )
     total = max(tally["outcomes"], 1)
-    figures = {**tally} | {name: tally[name] / total for name in ("accuracy", "accuracy_8bit", "recorded")}
-    if of_file:
-        figures |= {"recorded": None, **_interval(case.subject, of_file)}
-    return VerifiedRow(**_named(case.case), **figures)
+    tally["accuracy"] /= total
+    tally["recorded"] = None if tally["recorded"] is None else tally["recorded"] / total
+    tally["turned"] = None if exact is None else tally["turned"]
+    return VerifiedRow(**_named(case.case), **tally)
+
+
+def _in_float64(context: worker_context.WorkerContext, subject: ProbedSubject) -> Defence | None:
+    """A subject's defence around its network in float64, if it has one that draws nothing inside."""
+    inside = context.model(subject.checkpoint)
+    if context.samples(inside):  # other numbers than in float32
+        return None
+    exact = worker_context.WorkerContext(context.setup)
+    try:
+        exact.preload(context.data, {subject.checkpoint: deepcopy(inside).double()})
+        return exact.defence(subject)
+    except Exception:  # as above
+        return None
 
 
 def _named(case: Case) -> dict[str, Any]:
@@ -182,18 +193,6 @@ def _eps_scale(case: PlannedCase, victim: int, clean: Tensor) -> Tensor | None:
         return None
     scale = co_batch(torch.tensor([victim]), clean.shape[1]).eps_scale.to(clean.device)
     return torch.where(torch.isinf(scale), 0.0, scale) if case.threat.inputs == "victim" else scale
-
-
-def _interval(subject: ProbedSubject, answers: Sequence[tuple[int, np.ndarray]]) -> dict[str, Any]:
-    interval = accuracy_interval(
-        np.concatenate([right for _, right in answers]),
-        np.repeat([batch for batch, _ in answers], [len(right) for _, right in answers]),
-        batch_dependent=subject.batch_dependent,
-        randomised=subject.randomised,
-    )
-    if interval.kind is None:
-        return {}
-    return {"ci_low": interval.low, "ci_high": interval.high, "interval_kind": interval.kind}
 
 
 def verify_run(
