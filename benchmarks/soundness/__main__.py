@@ -24,7 +24,7 @@ from benchmarks.soundness.report import OURS, Row, page, rows_of, table
 from benchmarks.soundness.tools import TOOLS, account, missing_tools
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.folder import STEPS
+from robustbench_coded.runs.log import NAME
 from robustbench_coded.schema.words import COMBINED
 
 OUT = Path(__file__).parents[2] / "reports" / "soundness"
@@ -53,9 +53,13 @@ def evaluate_protocol(instance: Instance, out: Path) -> Row:
 
 def rung_of(path: Path, attack: str) -> str:
     """The rung of the protocol in which an attack first ran."""
-    lines = (path / STEPS).read_text(encoding="utf-8").splitlines()
-    steps = [step for line in lines if (step := json.loads(line).get("step"))]
-    ran = ((step["rung"], {at["case"]["case"]["attack"] for at in step.get("cases", ())}) for step in steps)
+    lines = map(json.loads, (path / NAME).read_text(encoding="utf-8").splitlines())
+    steps = [line["decision"]["step"] for line in lines if line["event"] == "step"]
+    ran = (
+        (step["rung"], {at["case"]["case"]["attack"] for at in step.get("cases", ())})
+        for step in steps
+        if step
+    )
     return next(rung for rung, attacks in ran if attack in attacks)
 
 
