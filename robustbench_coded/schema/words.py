@@ -7,13 +7,25 @@ from enum import StrEnum
 CLEAN = "clean"
 RANDOM_SIGN = "random-sign"
 CONTROLS = (CLEAN, RANDOM_SIGN)
-LEFT_OUT = "left out"  # the purpose of a command that runs what did not fit
-
 STRONGEST = "strongest"
 ENSEMBLE = "ensemble"
 COMBINED = (STRONGEST, ENSEMBLE)
 
 STANDARD = "standard"  # the defence that is none: the checkpoint's own answers
+
+
+class Rung(StrEnum):
+    """The rungs of the protocol, in their order (docs/protocol.md)."""
+
+    CLEAN = "clean"
+    QUICK = "quick"
+    CONFIRM = "confirm"
+    NAMED_ROWS = "named rows"
+    ADAPTIVE = "adaptive"
+    SELF_TESTS = "self-tests"
+    CROSS_EXAMINATION = "cross-examination"
+    BEFORE_POSITIVE = "before a positive verdict"
+    MORE_EXAMPLES = "more examples"
 
 
 class CheckName(StrEnum):

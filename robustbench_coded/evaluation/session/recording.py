@@ -5,11 +5,11 @@ read, and what is left over in the end is removed.
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, SettingStatus, Step
+from robustbench_coded.evaluation.protocol.plan import Need, Results
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
@@ -19,7 +19,6 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import STEPS, RunFolder
-from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
 
 
@@ -38,24 +37,19 @@ class Recorder:
         self.done = Done({})
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
-        self._decisions: list[str] = []
-        self._last = Evidence()
+        self._steps: list[str] = []
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
         if evaluation.old is not None:
             self._look_through(evaluation.old)
         self.store = PerturbationStore(folder.path)
 
-    def write_decision(self, evidence: Evidence, step: Step | None) -> None:
-        """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
-        old, self._last = self._last, evidence
-        outcomes = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
-        standings = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-        decision = Decision(step, tuple(outcomes), tuple(standings))
-        self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
-        write_text(self.folder.path / STEPS, "".join(self._decisions))
+    def write_step(self, step: Need) -> None:
+        """Adds a line to steps.jsonl."""
+        self._steps.append(msgspec.json.encode(step).decode() + "\n")
+        write_text(self.folder.path / STEPS, "".join(self._steps))
 
-    def write(self, steps: tuple[Step, ...], *, finished: bool = False) -> None:
+    def write(self, steps: tuple[Need, ...], *, finished: bool = False) -> None:
         """Writes run.json with what has begun, and with what earlier evaluations left."""
         own = self.evaluation.manifest(
             steps, tuple(self._remarks), stopped=not finished, planned=not finished
@@ -67,14 +61,14 @@ class Recorder:
         self.manifest = structs.replace(manifest, superseded=tuple(superseded))
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
 
-    def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
-        """Removes what is no longer needed and writes evidence and reports."""
+    def finish(self, results: Results, outlook: Sequence[Outlook] = ()) -> None:
+        """Removes what is no longer needed and writes the reports."""
         self.store.remove()
-        plan = self.evaluation.begun(evidence.steps)
-        too_dear = follow_up(self.evaluation.plan, evidence)[1] if self.evaluation.plan.checks else ()
+        plan = self.evaluation.begun(results.steps)
+        too_dear = self._too_dear(results)
         remarks = [*too_dear, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
-        self.write(evidence.steps, finished=True)
+        self.write(results.steps, finished=True)
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
@@ -89,6 +83,14 @@ class Recorder:
         self.listener.preparing("writing the reports")
         write_reports_of(run)
         self.listener.reported(run)
+
+    def _too_dear(self, results: Results) -> list[str]:
+        """What open checks ask for and is left to the user."""
+        plan, sentences = self.evaluation.plan, list[str]()
+        for comparison in plan.judged if plan.checks else ():
+            at = plan.at(results.size_of(plan, comparison))
+            sentences += follow_up(at, results, [comparison])[1]
+        return sentences
 
     def note_changes(self) -> None:
         """Code that changed while it ran, by counters and caches, is known again as it is now."""
@@ -114,11 +116,3 @@ class Recorder:
         for unit, reason in damaged.items():
             aside = self.folder.set_aside(unit)
             self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
-
-
-class Decision(Struct, frozen=True, omit_defaults=True):
-    """A line of steps.jsonl; ``outcomes`` and ``standings`` are those that are new or have changed."""
-
-    step: Step | None
-    outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()
-    standings: tuple[tuple[Case, SettingStatus], ...] = ()
