@@ -158,7 +158,8 @@ def _adapt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) 
         planned = _in_order(comparison, waiting(plan, results, comparison))
         for case in planned or unmatched_on_base(plan, results, comparison):
             need = priced(plan, results, Need(Rung.ADAPTIVE, "", (case,), plan.size))
-            if verdict_fits(plan, results, comparison, need.gradients):
+            named = case in plan.cases or extras_fit(plan, results, need.gradients)
+            if named and verdict_fits(plan, results, comparison, need.gradients):
                 chosen.append(case)
                 break
     if chosen:
