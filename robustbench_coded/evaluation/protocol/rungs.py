@@ -48,7 +48,6 @@ class RungRow:
         asks: (plan, results, open comparisons, all of them whole batches or all victims) -> what of it runs
             next; None where nothing is left.
         says: what runs, for users.
-        skipped: when it does not run.
         shown, hidden: its attacks in their order, where torch has the defence's gradient and where an
             operator hides it.
     """
@@ -56,7 +55,6 @@ class RungRow:
     name: Rung
     asks: Asks
     says: str
-    skipped: str
     shown: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
 
@@ -223,26 +221,19 @@ def _hold(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -
     return Need(Rung.MORE_EXAMPLES, reason, tuple(few), plan.size, CLEAN_BATCHES) if fits else None
 
 
-EVERYTHING = "everything"
-# Each: name and step; what runs; where not; its attacks.
+# Each: name and step; what runs; its attacks.
 RUNGS: tuple[RungRow, ...] = (
-    RungRow(Rung.CLEAN, _answer_clean_inputs, "Clean accuracy.", "never", (CLEAN,), (CLEAN,)),
-    RungRow(Rung.QUICK, _attack_quickly,
-         "One of these: the base model's gradients where inputs are answered together.",
-         "never", presets.QUICK, presets.QUICK_HIDDEN),
-    RungRow(Rung.CONFIRM, _confirm, "Random batches of the same perturbed inputs.",
-         "they are not expected to prove a break"),
-    RungRow(Rung.NAMED_ROWS, _run_rows, "Rows of every table.", "`--until`", presets.NAMED, presets.NAMED),
-    RungRow(Rung.ADAPTIVE, _adapt, "In order.", "only the base model may change it",
-         presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
-    RungRow(Rung.SELF_TESTS, _self_test, "Short tests of gradients and answers.", "never"),
-    RungRow(Rung.CROSS_EXAMINATION, _submit,
-         "Other subjects' perturbed inputs; its own, rounded or on victims.", "half a point or less is left"),
-    RungRow(Rung.BEFORE_POSITIVE, _doubt,
-         "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
-         "more images come first", presets.DEFERRED, presets.DEFERRED),
-    RungRow(Rung.MORE_EXAMPLES, _hold, "Random batches of the strongest attacks, then twice the images.",
-         "all images ran"),
+    RungRow(Rung.CLEAN, _answer_clean_inputs, "Clean accuracy.", (CLEAN,), (CLEAN,)),
+    RungRow(Rung.QUICK, _attack_quickly, "The first that applies.", presets.QUICK, presets.QUICK_HIDDEN),
+    RungRow(Rung.CONFIRM, _confirm, "Random batches of the same perturbed inputs."),
+    RungRow(Rung.NAMED_ROWS, _run_rows, "Rows of every table.", presets.NAMED, presets.NAMED),
+    RungRow(Rung.ADAPTIVE, _adapt, "In order.",
+            presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
+    RungRow(Rung.SELF_TESTS, _self_test, "Short tests of gradients and answers."),
+    RungRow(Rung.CROSS_EXAMINATION, _submit, "Others' perturbed inputs; its own, rounded."),
+    RungRow(Rung.BEFORE_POSITIVE, _doubt, "These; what open checks ask for.",
+            presets.DEFERRED, presets.DEFERRED),
+    RungRow(Rung.MORE_EXAMPLES, _hold, "Random batches of the strongest attacks; twice the images."),
 )  # fmt: skip
 # Of csrobust screen, whose adaptive attacks are one of each kind.
 SCREEN = (Rung.CLEAN, Rung.QUICK, Rung.CONFIRM, Rung.ADAPTIVE, Rung.SELF_TESTS, Rung.MORE_EXAMPLES)
