@@ -16,11 +16,11 @@ from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval,
 from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, IntervalKind
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, MARGIN, IntervalKind
 
 Cells = dict[tuple[Case, str], Cell]
 
-CLOSE = 0.03  # attacks with accuracies this close count as equally strong
+CLOSE = MARGIN  # attacks with accuracies this close count as equally strong
 
 
 class Combination(NamedTuple):

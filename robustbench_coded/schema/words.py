@@ -4,6 +4,10 @@ verdicts.
 
 from enum import StrEnum
 
+# Three points of accuracy: a gain that is certainly smaller is none, and attacks this close count as equally
+# strong.
+MARGIN = 0.03
+
 CLEAN = "clean"
 RANDOM_SIGN = "random-sign"
 CONTROLS = (CLEAN, RANDOM_SIGN)

@@ -15,7 +15,7 @@ BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch
 ALONE = {"randomised": False, "batch_dependent": False}
 
 
-def judged(evaluation, base, defence, margin=0.03, has_base=True, faulty=()):
+def judged(evaluation, base, defence, margin=0.03, has_base=True, faulty=(), misleads=False):
     """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order. Those on
     either side in ``faulty`` gave a result that was none.
     """
@@ -29,7 +29,7 @@ def judged(evaluation, base, defence, margin=0.03, has_base=True, faulty=()):
     counts = {record.case: 1 for record in planned if record.case.attack in faulty}
     rows = [replace(row, has_base=has_base) for row in case_results(outcomes, planned, counts)]
     made = next(row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD)
-    found = judge(rows, made, [PASSED], margin=margin)
+    found = judge(rows, made, [PASSED], margin=margin, base_misleads=misleads)
     return found, found.checks
 
 
@@ -135,3 +135,19 @@ def test_an_attack_with_faulty_results_takes_away_and_supports_nothing(evaluatio
     # Nor is a gain denied by a base model that a fault may have spared.
     assert judged(evaluation, attacks, attacks)[0].name == "no gain"
     assert judged(evaluation, attacks, attacks, faulty=("apgd-mt-20",))[0].name == "not settled"
+
+
+@pytest.mark.parametrize(
+    ("breaks", "misleads", "word"),
+    [
+        ("relaxed-apgd-mt-20", False, "no failure found"),  # which leaves 3 points less
+        ("square-1000", False, "not settled"),
+        ("square-1000", True, "no failure found"),  # a self-test of the base model's gradient failed
+    ],
+)
+def test_an_attack_along_a_gradient_that_leads_nowhere_says_nothing_of_the_base(
+    evaluation, breaks, misleads, word
+):
+    """Of an honest defence over a checkpoint whose gradient is zero: PGD leaves most of both."""
+    base = {"pgd-100": 0.6, "apgd-mt-20": 0.6, breaks: 0.19}
+    assert judged(evaluation, base, dict.fromkeys(base, 0.61), misleads=misleads)[0].name == word

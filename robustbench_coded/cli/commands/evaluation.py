@@ -17,6 +17,7 @@ from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import SCREEN
 from robustbench_coded.evaluation.options.config import options as evaluation_options
+from robustbench_coded.evaluation.planning.comparisons import FIRST_LOOK
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.render.sentence import print_line
 
@@ -122,14 +123,12 @@ def sweep_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: A
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-# The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
-EXAMPLES = 256
 TIME = 120.0
 
 
 @examples("csrobust screen --ckpt model.pt --rci N=190")
 @takes(
-    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=EXAMPLES, time=TIME
+    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=FIRST_LOOK, time=TIME
 )
 def screen_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Run the protocol up to one attack of each kind, for two minutes.

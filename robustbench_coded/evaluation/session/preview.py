@@ -21,11 +21,10 @@ from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.judge.checks import not_run
-from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
-from robustbench_coded.schema.words import CLEAN, CheckName, Rung
+from robustbench_coded.schema.words import CLEAN, MARGIN, CheckName, Rung
 
 # What checks ask of a defence that withstands everything planned.
 USUAL_CHECKS = (

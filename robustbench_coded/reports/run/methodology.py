@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack import LEVELS
-from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
@@ -24,7 +23,15 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
+from robustbench_coded.schema.words import (
+    CLEAN,
+    COMBINED,
+    CONTROLS,
+    ENSEMBLE,
+    MARGIN,
+    IntervalKind,
+    VerdictName,
+)
 
 
 class Fact(NamedTuple):
