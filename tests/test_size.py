@@ -25,27 +25,27 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 # Folder -> lines of code, files.
 CEILINGS = {
     "attacks": (4816, 49),
-    "robustbench_coded/cli": (1136, 12),
+    "robustbench_coded/cli": (1123, 12),
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (933, 8),
     "robustbench_coded/defences": (1300, 14),
-    "robustbench_coded/evaluation": (6670, 58),
+    "robustbench_coded/evaluation": (6526, 57),
     "robustbench_coded/extras": (2567, 28),
-    "robustbench_coded/judge": (2328, 18),
+    "robustbench_coded/judge": (2325, 18),
     "robustbench_coded/models": (2900, 26),
     "robustbench_coded/options": (283, 5),
     "robustbench_coded/paper": (4100, 40),
-    "robustbench_coded/reports": (3027, 30),
+    "robustbench_coded/reports": (3014, 30),
     "robustbench_coded/runs": (605, 5),
-    "robustbench_coded/schema": (349, 4),
+    "robustbench_coded/schema": (361, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (30093, 317),
     "benchmarks": (6638, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (31749, 48169)  # lines of code and lines of attacks and robustbench_coded together
-OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 17, 8
-WORDS = 17_595  # of README.md and docs/; the goal is 17,000
+SHIPPED = (31588, 47984)  # lines of code and lines of attacks and robustbench_coded together
+OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 11, 8
+WORDS = 17_353  # of README.md and docs/; the goal is 17,000
 REPORTS = (595, 32.0)  # committed files in reports/, and their MiB
 
 

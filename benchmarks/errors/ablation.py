@@ -29,7 +29,6 @@ from robustbench_coded.evaluation.session.selftesting import with_selftests
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.schema.words import Rung
 from zoo.known import Known
 from zoo.registry import ZOO, ZooEntry
 
@@ -70,8 +69,8 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
     with RunFolder(path) as opened, Engine(prepared.context) as engine:
         first = Recorder(tested, opened, Listener())
         for left_out in ("", *names[1:]):
-            own = evaluation if left_out == Rung.SELF_TESTS else tested
-            rungs = tuple(name for name in names if name != left_out or name == Rung.SELF_TESTS)
+            own = evaluation if left_out == "self-tests" else tested
+            rungs = tuple(name for name in names if name != left_out or name == "self-tests")
             recorder = Recorder(replace(own, plan=replace(own.plan, rungs=rungs)), opened, Listener())
             recorder.done, recorder.store = first.done, first.store
             work = Work(engine, opened, own.prepared, first.done, first.store, Listener())

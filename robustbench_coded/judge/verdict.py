@@ -16,7 +16,7 @@ BASE_ATTACKED_LESS = "base model attacked less"
 
 
 class Needs(NamedTuple):
-    """What may still change a verdict, or must have run before it is believed.
+    """Rungs that may still change a verdict, or must have been climbed before it is believed.
 
     Attributes:
         rungs: of the protocol, which asks them in its own order; none where nothing can change it.
@@ -156,10 +156,6 @@ class Verdict:
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 
     @property
-    def is_open(self) -> bool:
-        return self.name == VerdictName.NOT_SETTLED
-
-    @property
     def could_lose(self) -> bool:
         """True if its base model certainly keeps more than nothing right of as many images may leave."""
         base = 0.0 if self.base is None else self.base.low
@@ -174,7 +170,7 @@ class Verdict:
 
     @property
     def bars(self) -> tuple[float, ...]:
-        """What its accuracy is held against, the first bars those that say most."""
+        """Thresholds of its accuracy, the first those that say most."""
         if self.claim is not None:
             return (self.claim.value,)
         if not self.compared:

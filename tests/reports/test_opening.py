@@ -272,7 +272,9 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
 
 def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_open(make_run):
     run, _ = outlook(make_run, "n")
-    (victims,) = [j for j in run.judgements if j.verdict.is_open and j.threat == VICTIM]
+    (victims,) = [
+        j for j in run.judgements if j.verdict.name == VerdictName.NOT_SETTLED and j.threat == VICTIM
+    ]
     case = to_builtins(victims.case.setting)
     attacks = SETTLE | {"case": case, "rung": "before a positive verdict", "attacks": ["mosaic-16"]}
     batches = attacks | {"rung": "more examples", "attacks": ["pgd-10"], "batches": 40}

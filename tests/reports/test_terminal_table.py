@@ -82,7 +82,7 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     text = " ".join(shown(result(run), 80).split())
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
-    assert "Next step: Attacks that its checks require:" in first and "batch/unknown" not in first
+    assert "No further run on these images" in first and "batch/unknown" not in first
     assert "batch/unknown" in rest
     for judgement in run.judgements:
         settled = judgement.verdict.name != "not settled"

@@ -125,7 +125,7 @@ def follow_ups_of(check: Check, like: PlannedCase, cases: list[PlannedCase]) -> 
 
 
 def unmatched_on_base(plan: EvaluationPlan, results: Results, base: Comparison) -> list[PlannedCase]:
-    """What ran on a defence and should run on its base model, too."""
+    """Attacks that ran on a defence and should run on its base model, too."""
     known = {case.case for case in results.sizes}
     defences = [c for c in plan.about if c != base and plan.base(c) == base]
     verdicts = [v for c in defences for v in results.of(plan, c) if v is not None]

@@ -42,7 +42,7 @@ class Ceilings(NamedTuple):
 
 @dataclass(frozen=True)
 class Need:
-    """What would settle verdicts, and what runs next: cases that may run side by side.
+    """A step that would settle verdicts: cases that may run side by side.
 
     Attributes:
         rung: that asks for it.
@@ -64,7 +64,7 @@ class Need:
 
     @property
     def gradients(self) -> int:
-        """What it costs."""
+        """Of all cases."""
         return sum(self.costs)
 
     def __str__(self) -> str:
@@ -208,7 +208,7 @@ class Results:
 
     @cached_property
     def spent(self) -> list[tuple[PlannedCase, int]]:
-        """What every case of every step added, in order."""
+        """The cost of every case of every step, in order."""
         return [pair for step in self.steps for pair in zip(step.cases, step.costs, strict=True)]
 
     @property
@@ -220,7 +220,7 @@ class Results:
         return [step for step in self.steps if step.images == size]
 
     def share(self, case: PlannedCase) -> float | None:
-        """What a case leaves; None while outcomes are missing."""
+        """Accuracy under a case; None while outcomes are missing."""
         return accuracy_of(self.rows[case]) if case in self.rows else None
 
     def shares(self, cases: Iterable[PlannedCase]) -> list[float]:

@@ -60,7 +60,7 @@ class RungRow:
 
 
 def next_step(plan: EvaluationPlan, results: Results) -> Need | None:
-    """What the first rung asks for that has anything left, whole batches before single victims; None when
+    """The step of the first rung that has anything left, whole batches before single victims; None when
     nothing is left to do on this sample size.
     """
     rungs = [rung for rung in RUNGS if not plan.rungs or rung.name in plan.rungs]
@@ -88,7 +88,7 @@ def wider(plan: EvaluationPlan, results: Results) -> list[Comparison]:
 
 
 def needed(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Need | None:
-    """What would run next for a verdict that is open in the end, were there no ceiling."""
+    """The step that would come next for a verdict that is open in the end, were there no ceiling."""
     free = replace(plan, ceilings=Ceilings(), rows=frozenset(), about=(comparison,))
     free = free.at(results.size_of(plan, comparison), [comparison])
     free = replace(free, about=tuple(free.with_base(comparison)))

@@ -169,7 +169,7 @@ class Evaluation:
         return structs.replace(fresh, notes=notes, sequential=self.sequential, protocol=protocol)
 
     def results(self, steps: Sequence[Need], path: Path, metadata: Metadata) -> Results:
-        """What the judge says of the cases that ran.
+        """The cases that ran, as the judge sees them.
 
         Args:
             path: the run folder.

@@ -35,7 +35,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import read_failures
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord, Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD, VerdictName
 
 # In gradient evaluations; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on 256
 # images cost 25,600. What one open verdict may cost: all attacks and their checks on 256 images of a network,
@@ -279,7 +279,7 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
 
 
 def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
-    """What further commands would do, and what it would cost: all rows on all images, and of each open
+    """Further commands and their costs: all rows on all images, and of each open
     verdict what it needs next.
     """
     plan, config = evaluation.plan, evaluation.prepared.config
@@ -287,8 +287,9 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     ran = {case: plan.images(case, size) for case, size in results.sizes.items()}
     rest = sum(plan.images(case, plan.sizes[-1]) - ran.get(case, 0) for case in every)
     outlooks = [Outlook(purpose="all", option="--all", images=rest)] if rest and not plan.everything else []
+    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
     for comparison, settings in plan.judged.items():
-        open_ = [setting for setting in settings if (v := results.verdicts.get(setting)) and v.is_open]
+        open_ = [setting for setting in settings if setting in open_settings]
         if open_ and (found := needed(plan, results, comparison)):
             outlooks.append(_outlook(evaluation, open_[0], found))
     return outlooks

@@ -62,7 +62,7 @@ def faulty(run: Run) -> list[str]:
 
 
 def left_out(run: Run) -> list[str]:
-    """What open verdicts need next, a sentence each: its price and the option that runs it."""
+    """The next step of each open verdict, a sentence: its price and the option that runs it."""
     return [
         f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
         f"{perturbation_text(entry.case.perturbation)}: {need_text(entry)} did not run; "
@@ -73,7 +73,7 @@ def left_out(run: Run) -> list[str]:
 
 
 def need_text(need: Outlook) -> str:
-    """What a verdict needs next, in a clause."""
+    """The next step of a verdict, in a clause."""
     if need.batches:
         return f"{need.batches:,} random batches of {series(need.attacks)}"
     if need.rung == Rung.MORE_EXAMPLES:
