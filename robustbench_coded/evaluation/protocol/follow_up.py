@@ -72,7 +72,8 @@ def _requests(
                 if comparison.inputs != "batch" and check.name not in _FOR_VICTIMS:
                     continue
                 for case in follow_ups_of(check, like, list(results.sizes)):
-                    if not _costliest(case) or _nearly_positive(plan, results, verdict, case):
+                    asked = not _costliest(case) or not plan.ceilings.checks
+                    if asked or _nearly_positive(plan, results, verdict, case):
                         yield check, case
 
 
@@ -94,7 +95,7 @@ def _nearly_positive(plan: EvaluationPlan, results: Results, verdict: Verdict, c
 
 def _most(plan: EvaluationPlan, results: Results, case: PlannedCase) -> float:
     """The gradient evaluations that a follow-up may cost, beside what was planned there."""
-    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
+    if case.attack == RECOMBINED or not plan.ceilings.checks:  # what the verdict may cost bounds it
         return math.inf
     if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
         ran = [other for other in results.sizes if comparison_of(other) == comparison_of(case)]

@@ -33,11 +33,13 @@ class Ceilings(NamedTuple):
         verdict: on each open verdict; as many times more as a defence has copies of an input.
         extras: where attacks are named, on random batches, submissions and checks together.
         victims: on each open verdict on victims that was not requested, where ``verdict`` has no limit.
+        checks: True if what a check asks for may cost no more than `follow_up` allows, and as often.
     """
 
     verdict: int | None = None
     extras: int | None = None
     victims: int | None = None
+    checks: bool = True
 
 
 @dataclass(frozen=True)

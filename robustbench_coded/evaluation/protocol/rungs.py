@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from attacks import presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
+from robustbench_coded.evaluation.planning.comparisons import SLOW, Comparison, random_batch_images
 from robustbench_coded.evaluation.protocol.follow_up import follow_up, unmatched_on_base
 from robustbench_coded.evaluation.protocol.plan import (
     Ceilings,
@@ -89,7 +89,7 @@ def wider(plan: EvaluationPlan, results: Results) -> list[Comparison]:
 
 def needed(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Need | None:
     """The step that would come next for a verdict that is open in the end, were there no ceiling."""
-    free = replace(plan, ceilings=Ceilings(), rows=frozenset(), about=(comparison,))
+    free = replace(plan, ceilings=Ceilings(checks=False), rows=frozenset(), about=(comparison,))
     free = free.at(results.size_of(plan, comparison), [comparison])
     free = replace(free, about=tuple(free.with_base(comparison)))
     need = next_step(free, results)
@@ -196,7 +196,7 @@ def _doubt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) 
     if need := affordable(plan, results, Rung.BEFORE_POSITIVE, reason, deferred):
         return need
     rounds = [step.reason for step in results.at(plan.size)].count(BY_CHECKS)
-    if plan.checks and rounds < CHECK_ROUNDS:
+    if plan.checks and (rounds < CHECK_ROUNDS or not plan.ceilings.checks):
         cases = follow_up(plan, results, concerned)[0]
         if need := affordable(plan, results, Rung.BEFORE_POSITIVE, BY_CHECKS, cases):
             return need
@@ -265,7 +265,8 @@ def _quickness(plan: EvaluationPlan, case: PlannedCase) -> tuple[bool | int, ...
     attack, subject = case.made_by, case.subject
     assert attack is not None
     rung = presets.QUICK_HIDDEN if subject.hides_gradient else presets.QUICK
-    through_base = attack.knows == "transfer" and (subject.batch_dependent or subject.hides_gradient)
+    hidden = subject.hides_gradient and subject.copies < SLOW  # what is slow gets no weak attack first
+    through_base = attack.knows == "transfer" and (subject.batch_dependent or hidden)
     place = rung.index(case.attack) if case.attack in rung[not through_base :] else len(rung)
     one_step = attack.algorithm == presets.ONE_STEP
     smoothed = attack.relaxed and subject.hides_gradient

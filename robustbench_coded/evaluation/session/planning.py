@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
     FIRST_LOOK,
+    SLOW,
     Comparison,
     comparison_of,
     comparisons_judged,
@@ -44,8 +45,6 @@ VERDICT_IMAGES = 400_000
 # Where every case on all examples costs no more than this, all of it runs.
 CHEAP_IMAGES = 100_000
 WHOLE_PIXELS = 1024  # of 32 x 32
-# Images through the network for one answer from which on the first look has a single batch.
-SLOW = 8
 # Options that say how a command was called, and on what it ran.
 NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine"}
 # Of the cost of attacks that the user named, what everything else may cost together.
@@ -75,13 +74,14 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
+    slow = _slow(prepared.subjects)
     whole = config.until is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         every = (case for case in cases if not case.threat.one_victim or in_table(config, case, every=True))
-        whole = old is not None or sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
+        cheap = not slow and sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
+        whole = old is not None or cheap
     fixed = before is None and (whole or old is not None)
     batch = min(max(config.batch_size) * (config.batches_kept or 1), examples)
-    slow = _slow(prepared.subjects)
     ladder = sample_sizes(examples, batch, batch if slow else FIRST_LOOK)
     if slow and not fixed and ladder[0] < min(examples, FIRST_LOOK):
         notes.append(f"{slow}: the first verdicts are from {ladder[0]} images")

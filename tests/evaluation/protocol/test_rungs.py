@@ -30,6 +30,9 @@ from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subj
 from robustbench_coded.schema.words import CheckName, Rung, VerdictName
 
 STANDARD = ProbedSubject(Subject("net", "standard", None, None), "standard", 128, False, False, False, 128)
+HIDDEN = ProbedSubject(
+    Subject("net", "codec", None, None), "codec", 128, False, False, True, 128, hides_gradient=True
+)
 RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, True, True, 190)
 SIZES = (128, 256, 512, 1024)
 PRICES = {"clean": 1, "random-sign": 1, "fgsm": 2, "pgd-10": 10, "transfer-pgd-20": 20, "pgd-100": 100}
@@ -198,6 +201,12 @@ def test_the_order_depends_on_no_other_subject():
         (("pgd-100", "pgd-7", "fgsm"), STANDARD, "fgsm pgd-7"),  # the cheapest of several steps
         (("pgd-7", "transfer-pgd-40"), RCI, "transfer-pgd-40"),
         (("pgd-10", "relaxed-pgd-40"), replace(STANDARD, hides_gradient=True), "relaxed-pgd-40"),
+        (("transfer-pgd-20", "relaxed-pgd-20+momentum=1"), HIDDEN, "transfer-pgd-20"),
+        (
+            ("transfer-pgd-20", "relaxed-pgd-20+momentum=1"),
+            replace(HIDDEN, images=8 * 128),  # of a slow defence the attack that may settle it
+            "relaxed-pgd-20+momentum=1",
+        ),
     ],
 )
 def test_of_attacks_that_a_user_names_the_cheapest_comes_first(names, subject, first):
