@@ -87,15 +87,22 @@ def wider(plan: EvaluationPlan, results: Results) -> list[Comparison]:
     return list(chosen)
 
 
-def needed(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Need | None:
-    """The step that would come next for a verdict that is open in the end, were there no ceiling."""
-    free = replace(plan, ceilings=Ceilings(checks=False), rows=frozenset(), about=(comparison,))
+def needed(
+    plan: EvaluationPlan, results: Results, comparison: Comparison, *, checks: bool = True
+) -> Need | None:
+    """The step that would come next for a verdict that is open in the end, were there no ceiling.
+
+    Args:
+        checks: False for what checks ask for beyond what `--until settled` runs.
+    """
+    free = replace(plan, ceilings=Ceilings(checks=checks), rows=frozenset(), about=(comparison,))
     free = free.at(results.size_of(plan, comparison), [comparison])
     free = replace(free, about=tuple(free.with_base(comparison)))
     need = next_step(free, results)
     if need is None and comparison in wider(free, results):
         need = _wider(free, results, free.with_base(comparison))
-    return need and priced(free, results, need)
+    about_clean = need is not None and all(case.attack == CLEAN for case in need.cases)
+    return None if need is None or about_clean else priced(free, results, need)
 
 
 # The rungs. Each is asked if those before it have nothing left.

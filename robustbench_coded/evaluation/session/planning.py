@@ -290,7 +290,10 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
     for comparison, settings in plan.judged.items():
         open_ = [setting for setting in settings if setting in open_settings]
-        if open_ and (found := needed(plan, results, comparison)):
+        found = needed(plan, results, comparison) if open_ else None
+        if open_ and found is None and comparison.inputs in config.inputs:  # by its name
+            found = needed(plan, results, comparison, checks=False)
+        if found is not None:
             outlooks.append(_outlook(evaluation, open_[0], found))
     return outlooks
 
