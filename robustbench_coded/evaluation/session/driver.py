@@ -48,8 +48,6 @@ class _Climb:
 
     def on(self, plan: EvaluationPlan) -> None:
         """Takes every step on one sample size."""
-        if not plan.about:
-            return
         while (step := next_step(plan, self.results)) is not None:
             self._take(step)
             for comparison in self.results.settled(plan):
