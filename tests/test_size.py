@@ -29,7 +29,7 @@ CEILINGS = {
     "robustbench_coded/coding": (198, 4),
     "robustbench_coded/data": (933, 8),
     "robustbench_coded/defences": (1300, 14),
-    "robustbench_coded/evaluation": (6526, 57),
+    "robustbench_coded/evaluation": (6535, 57),
     "robustbench_coded/extras": (2567, 28),
     "robustbench_coded/judge": (2325, 18),
     "robustbench_coded/models": (2900, 26),
@@ -43,7 +43,7 @@ CEILINGS = {
     "benchmarks": (6638, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (31588, 47984)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (31597, 47998)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 15, 11, 8
 WORDS = 17_353  # of README.md and docs/; the goal is 17,000
 REPORTS = (595, 32.0)  # committed files in reports/, and their MiB
