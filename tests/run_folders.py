@@ -21,13 +21,13 @@ def lines(run: Path, event: str) -> list[dict[str, Any]]:
 
 
 def steps(run: Path) -> list[Any]:
-    """The decisions of the last command."""
+    """The steps of the last command."""
     found: list[Any] = []
     for line in map(json.loads, (run / NAME).read_text().splitlines()):
         if line["event"] == "began":
             found = []
         elif line["event"] == "step":
-            found.append(line["decision"])
+            found.append(line["need"])
     return found
 
 

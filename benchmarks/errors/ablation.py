@@ -19,7 +19,7 @@ from benchmarks.errors import twins
 from benchmarks.smoke import smoke
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.protocol.rungs import RUNGS, SELF_TESTS
+from robustbench_coded.evaluation.protocol.rungs import RUNGS
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import planned_evaluation
@@ -69,13 +69,13 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
     with RunFolder(path) as opened, Engine(prepared.context) as engine:
         first = Recorder(tested, opened, Listener())
         for left_out in ("", *names[1:]):
-            own = evaluation if left_out == SELF_TESTS else tested
-            rungs = tuple(name for name in names if name != left_out or name == SELF_TESTS)
+            own = evaluation if left_out == "self-tests" else tested
+            rungs = tuple(name for name in names if name != left_out or name == "self-tests")
             recorder = Recorder(replace(own, plan=replace(own.plan, rungs=rungs)), opened, Listener())
             recorder.done, recorder.store = first.done, first.store
             work = Work(engine, opened, own.prepared, first.done, first.store, Listener())
-            standings = run_steps(recorder, work).standings
-            verdicts[left_out] = {case: s.verdict for case, s in standings.items()}
+            made = run_steps(recorder, work).verdicts
+            verdicts[left_out] = {case: verdict.name for case, verdict in made.items()}
     rows: list[tuple[str, ...]] = [
         (entry.name, str(case.threat), rung, str(verdict), str(verdicts[rung].get(case, "no verdict")))
         for case, verdict in verdicts[""].items()

@@ -54,7 +54,7 @@ def evaluate_protocol(instance: Instance, out: Path) -> Row:
 def rung_of(path: Path, attack: str) -> str:
     """The rung of the protocol in which an attack first ran."""
     lines = map(json.loads, (path / NAME).read_text(encoding="utf-8").splitlines())
-    steps = [line["decision"]["step"] for line in lines if line["event"] == "step"]
+    steps = [line["need"] for line in lines if line["event"] == "step"]
     ran = (
         (step["rung"], {at["case"]["case"]["attack"] for at in step.get("cases", ())})
         for step in steps

@@ -16,11 +16,11 @@ from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval,
 from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, IntervalKind
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, MARGIN, IntervalKind
 
 Cells = dict[tuple[Case, str], Cell]
 
-CLOSE = 0.03  # attacks with accuracies this close count as equally strong
+CLOSE = MARGIN  # attacks with accuracies this close count as equally strong
 
 
 class Combination(NamedTuple):
@@ -29,12 +29,14 @@ class Combination(NamedTuple):
     Attributes:
         strongest_attack: the attack that `strongest` is.
         selection_draws: on how many draws it was chosen; 0 where nothing is random.
-        all_near_in_random: True if every attack within `CLOSE` of the strongest was scored in random batches.
+        near: the attacks within `CLOSE` of the strongest.
+        all_near_in_random: True if every one of them was scored in random batches.
         of_complete: of an ensemble with outcomes missing, that of the attacks with all of theirs, if any.
     """
 
     strongest_attack: str = ""
     selection_draws: int = 0
+    near: tuple[Case, ...] = ()
     all_near_in_random: bool = False
     of_complete: "CaseResult | None" = None
 

@@ -136,8 +136,8 @@ class NextStep:
     attacks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """One clause; attacks as the option to paste behind the command of the run."""
-        return f"add --attacks {','.join(self.attacks)}" if self.attacks else self.do
+        """One clause."""
+        return f"run {', '.join(self.attacks)}" if self.attacks else self.do
 
 
 @dataclass(frozen=True)

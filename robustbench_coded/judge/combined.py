@@ -143,6 +143,7 @@ def _combination(
     return Combination(
         candidates[best].case.attack,
         len(candidates[0].selection.draw) if random else 0,
+        tuple(near),
         bool(near) and all(case in outcomes.random for case in near),
     )
 

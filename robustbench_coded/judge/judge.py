@@ -25,7 +25,7 @@ from attacks import presets
 from attacks.attack import AnyAttack, Submitted
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
-from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.case_results import CLOSE, CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.outcomes import broken_below, uninformative
@@ -33,19 +33,23 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckName, CheckOutcome, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, MARGIN, STANDARD, CheckName, CheckOutcome, VerdictName
 
 
 def what_broke_the_base(
-    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float, misleads: bool
 ) -> checks.Check:
     """True if the gain over the base model holds under the attacks that ran on both, and under each
     informative one alone.
+
+    An attack along a gradient that a self-test failed, or that leaves 3 points more than one along relaxed
+    gradients, says nothing of what the base model keeps.
 
     Args:
         results: all results of the run.
         ensemble, base: their `ensemble` results.
         margin: the gain that counts, a fraction.
+        misleads: whether a self-test of the base model's gradient failed.
     """
     name, on_base = CheckName.WHAT_BROKE_THE_BASE, _attacks_on(results, base)
     ran = [result.made_by for result in checks.usable_by(results, ensemble) if result.complete]
@@ -61,7 +65,7 @@ def what_broke_the_base(
         return checks.not_run(name, "No attack on the base model ran on the defence, too.", *wanted)
     together = _under_all(base, common)
     for result in (together, *on_base):
-        if result is not together and not checks.informative(result.made_by):
+        if result is not together and not _informative(result, on_base, misleads=misleads):
             continue
         gain = checks.difference_of(ensemble, result)
         if gain is not None and (gain.low <= margin if result is together else gain.high < margin):
@@ -73,6 +77,17 @@ def what_broke_the_base(
             step = checks.run_attacks(*lacking) or checks.NextStep("attack the defence in more ways")
             return checks.Check(name, CheckOutcome.FAILED, finding, tuple(lacking), step)
     return checks.passed(name, "The gain holds over the attacks that ran on both, together and each alone.")
+
+
+def _informative(result: CaseResult, on_base: Sequence[CaseResult], *, misleads: bool) -> bool:
+    """True if an attack's figure says what the base model keeps."""
+    if not checks.informative(result.made_by) or result.made_by.relaxed:
+        return checks.informative(result.made_by)
+    relaxed = [other for other in on_base if other.made_by.relaxed and checks.is_adaptive(other.made_by)]
+    further = (
+        bool(relaxed) and checks.accuracy_of(result) > checks.accuracy_of(checks.lowest(relaxed)) + CLOSE
+    )
+    return not (misleads or further)
 
 
 def unmatched_attacks(
@@ -133,7 +148,6 @@ def _under_all(base: CaseResult, attacks: Sequence[CaseResult]) -> CaseResult:
 
 
 Figure = TypeVar("Figure", Interval, Difference)
-MARGIN = 0.03  # a gain that is certainly smaller is none
 
 
 def judge(
@@ -144,6 +158,7 @@ def judge(
     margin: float = MARGIN,
     claim: Claim | None = None,
     stopped: bool = False,
+    base_misleads: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -156,6 +171,7 @@ def judge(
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
         stopped: True if the run was stopped before every rung of the protocol had run.
+        base_misleads: whether a self-test of the base model's gradient failed.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -180,7 +196,7 @@ def judge(
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
         all_checks = [another_loss(results, whole), *checks]
         if whole_base is not None:
-            all_checks.append(what_broke_the_base(results, whole, whole_base, margin))
+            all_checks.append(what_broke_the_base(results, whole, whole_base, margin, base_misleads))
         figures = replace(figures, checks=advised(all_checks, norm, ran))
     return decide(figures)
 

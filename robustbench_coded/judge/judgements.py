@@ -17,7 +17,7 @@ from robustbench_coded.judge.checks import (
     NextStep,
     run_attacks,
 )
-from robustbench_coded.judge.judge import MARGIN, judge
+from robustbench_coded.judge.judge import judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -162,9 +162,13 @@ def judgements_of(
         about = result.case.subject.defence != words.STANDARD or of_standard
         claim = claim_of(manifest) if about else None
         checks = _checks(results, result, manifest, selftests)
-        margin = MARGIN if manifest.last.margin is None else manifest.last.margin
+        margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
-        verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
+        of_base = selftests.get(Subject(result.case.subject.checkpoint, words.STANDARD, None, None), ())
+        misleads = any(check.failed and check.name in gradients.OF_THE_GRADIENT for check in of_base)
+        verdict = judge(
+            results, result, checks, margin=margin, claim=claim, stopped=stopped, base_misleads=misleads
+        )
         strongest = result.combination.strongest_attack
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(

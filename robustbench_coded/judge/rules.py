@@ -9,20 +9,20 @@ The error of an interval is not a rule. Each verdict has its own, valid at every
 run may stop (`CaseResult.looks`), not corrected for multiple verdicts.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from robustbench_coded.judge.checks import merged_steps
-from robustbench_coded.judge.gradients import OF_THE_GRADIENT
 from robustbench_coded.judge.verdict import (
     BASE_ATTACKED_LESS,
     CONTAINS_THRESHOLD,
-    FEW_CLASSES,
+    NOTHING,
+    Needs,
     Verdict,
     accuracy_text,
     rounded,
 )
-from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
+from robustbench_coded.schema.words import CheckName, Rung, VerdictName
 
 NEXT_STEPS_SHOWN = 3
 
@@ -35,6 +35,7 @@ class Rule:
         name: as reports and docs/verdicts.md have it.
         verdict: what it says.
         says: the figures in a sentence without its end; '' where the rule does not apply.
+        needs: the rungs that may still change it, or must have been climbed.
         when: it applies, where no rule above does: a sentence of docs/verdicts.md and of reports.
         brief: the reason in plain words, where the name is not.
     """
@@ -42,6 +43,7 @@ class Rule:
     name: str
     verdict: VerdictName
     says: Callable[[Verdict], str]
+    needs: Callable[[Verdict], Needs]
     when: str
     brief: str = ""
 
@@ -63,12 +65,11 @@ def decide(figures: Verdict) -> Verdict:
                     f" The draw is known: the upper confidence limit is that of an unknown draw, {most}."
                 )
             brief = rule.brief or rule.name
-            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
+            needs = rule.needs(figures)
+            return replace(
+                figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief, needs=needs
+            )
     raise AssertionError("the last rule always applies")
-
-
-def _no_outcomes(v: Verdict) -> str:
-    return "no attack has all of its outcomes yet" if v.accuracy is None else ""
 
 
 def _below_claim(v: Verdict) -> str:
@@ -106,39 +107,32 @@ def _constant(v: Verdict) -> str:
     return f"{_gain(v)}; {constant}" if v.constant else ""
 
 
-def _missing(v: Verdict) -> str:
+def _incomplete(v: Verdict) -> str:
+    if v.accuracy is None:
+        return "no attack has all of its outcomes yet"
     if v.missing:
         return f"{_gain(v)}, but outcomes are missing; run it again"
     if v.faulty:
         faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
         return f"{_gain(v)}, but {faulty}"
-    return f"{_gain(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
-
-
-def _base_not_attacked(v: Verdict) -> str:
-    if not v.compared or v.gain is not None:
-        return ""
-    return f"{_gain(v)}, and its base model was not attacked: attack standard inference, too"
+    if v.stopped:
+        return f"{_gain(v)}, but the run was stopped; the same command goes on"
+    if v.compared and v.gain is None:
+        return f"{_gain(v)}, and its base model was not attacked: attack standard inference, too"
+    return ""
 
 
 def _base_attacked_less(v: Verdict) -> str:
-    return (
-        f"{_gain(v)}, but {v.unmatched_attacks}"
-        if v.gain and v.gain.high < v.bar and v.unmatched_attacks
-        else ""
-    )
-
-
-def _few_classes(v: Verdict) -> str:
-    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
-        return ""
-    clause = f"{_gain(v)}, and clean inputs {accuracy_text(v.clean)}"
-    return f"{clause}; a constant prediction is as accurate: more images, of more classes, would settle it"
+    less = v.gain and v.gain.high < v.bar and v.unmatched_attacks
+    return f"{_gain(v)}, but {v.unmatched_attacks}" if less else ""
 
 
 def _contains_threshold(v: Verdict) -> str:
     if v.above_the_bar:
         return ""
+    if v.few_classes and v.clean:
+        clause = f"{_gain(v)}, and clean inputs {accuracy_text(v.clean)}"
+        return f"{clause}; a constant prediction is as accurate: images of more classes would settle it"
     if unbounded := _unbounded(v):
         return f"{_gain(v)}; {unbounded}"
     images = v.examples_to_settle
@@ -147,6 +141,9 @@ def _contains_threshold(v: Verdict) -> str:
         more = f"{v.examples:,} images were evaluated, and about {rounded(images)} are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
+    if v.clean and v.accuracy and v.accuracy.high <= v.broken_at:
+        clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the threshold for broken"
+        return f"{_gain(v)}; {clause}, {v.broken_at:.1%}; {more}"
     return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
 
 
@@ -162,26 +159,15 @@ def _unbounded(v: Verdict) -> str:
     return "disjoint batches alone have no interval"
 
 
-def _another_attack(v: Verdict) -> str:
-    concerned = (
-        CheckName.ANOTHER_LOSS,
-        CheckName.TRANSFER_OR_BLACK_BOX,
-        CheckName.ATTACKS_AGREE,
-        CheckName.WHAT_BROKE_THE_BASE,
-    )
-    return _objection(v, concerned)
-
-
-def _not_converged(v: Verdict) -> str:
-    return _objection(v, DOUBLING)
-
-
-def _uninformative_gradient(v: Verdict) -> str:
-    return _objection(v, OF_THE_GRADIENT)
-
-
-def _inconsistent(v: Verdict) -> str:
-    return _objection(v, v.open_checks)
+def _open_check(v: Verdict) -> str:
+    """What is open, and what would settle it."""
+    unpassed = [check for check in v.checks if not check.passed]
+    if not unpassed:
+        return ""
+    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_SHOWN]
+    advice = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_gain(v)}, but not every check passed: {named}{advice}"
 
 
 def _published_break(v: Verdict) -> str:
@@ -197,120 +183,107 @@ def _no_failure(v: Verdict) -> str:
     return f"{_gain(v)}; every check passed: an upper bound, not a proof"
 
 
+ATTACKS = Needs((Rung.QUICK, Rung.CONFIRM, Rung.ADAPTIVE, Rung.CROSS_EXAMINATION))
+EVERYTHING = Needs((*ATTACKS.rungs, Rung.BEFORE_POSITIVE))
+OF_ITS_BASE = Needs(ATTACKS.rungs, base_alone=True)
+
+
+def _if_compared(v: Verdict) -> Needs:
+    """What is broken stays so, whatever runs, but may turn out to gain nothing."""
+    return ATTACKS if v.compared else NOTHING
+
+
+def _of_its_base(v: Verdict) -> Needs:
+    """What keeps less than the margin gains nothing, whatever its base model keeps in the end, unless that is
+    so much that the defence may be certain to lose.
+    """
+    return OF_ITS_BASE if not v.keeps_less_than_margin or v.could_lose else NOTHING
+
+
+def _images(v: Verdict) -> Needs:
+    """More images, and where none are left everything else: if the figure is above the threshold, or an
+    attack without gradients did better than those with.
+    """
+    misled = any(check.failed and check.name == CheckName.TRANSFER_OR_BLACK_BOX for check in v.checks)
+    below = v.gain is not None and v.gain.estimate <= v.bar
+    return Needs((*(ATTACKS if below and not misled else EVERYTHING).rungs, Rung.MORE_EXAMPLES))
+
+
 # One line for the name, the verdict and the condition of a row.
 # fmt: off
 RULES = (
-    Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes,
-        when="No attack is complete.",
-    ),
     # An upper confidence limit is below a threshold: negative, whatever the checks say.
-    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim,
+    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim, lambda v: NOTHING,
         when=(
             "The upper confidence limit of the claimed quantity is below the claim, and no outcomes are "
             "missing."
         ),
     ),
-    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base,
+    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base, lambda v: OF_ITS_BASE,
         when=(
             "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
             "least as strongly as the defence, or the defence retains less than the margin."
         ),
     ),
-    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain,
+    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain, _of_its_base,
         when=(
             "The upper confidence limit of the gain is below the margin, and the base model was attacked at "
             "least as strongly as the defence. Or the upper confidence limit of the accuracy itself is below "
             "the margin."
         ),
     ),
-    Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor,
+    Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor, _if_compared,
         when=(
             "The upper confidence limit of the accuracy is at most the floor plus 5% of the clean accuracy, "
             "and this threshold is below the lower confidence limit of the clean accuracy. The latter never "
             "holds for images of a single class."
         ),
     ),
-    Rule("constant predictions", VerdictName.BROKEN, _constant,
+    Rule("constant predictions", VerdictName.BROKEN, _constant, _if_compared,
         when=(
             "On clean inputs of at least two classes, predictions are no more accurate than a constant "
             "prediction, and the upper confidence limit of the clean accuracy is below 90%."
         ),
     ),
     # A lower confidence limit is below a threshold, or there is none: open.
-    Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing,
+    Rule("incomplete", VerdictName.NOT_SETTLED, _incomplete, lambda v: EVERYTHING,
         when=(
-            "Outcomes of an attack on the defence or its base model are missing, an attack returned "
-            "non-finite inputs or inputs outside the eps ball or [0, 1], or the run was stopped."
+            "No attack is complete; or outcomes of an attack on the defence or its base model are missing, "
+            "an attack returned non-finite inputs or inputs outside the eps ball or [0, 1], the run was "
+            "stopped, or the base model that the defence names was not attacked."
         ),
     ),
-    Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked,
-        when="The defence names a base model that was not attacked.",
-    ),
-    Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less,
+    Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less, lambda v: ATTACKS,
         when=(
             "The upper confidence limit of the gain is below the margin, but an attack that ran on the "
             "defence did not run on the base model."
         ),
         brief="fewer attacks ran on its base model",
     ),
-    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes,
-        when=(
-            "The floor plus 5% of the clean accuracy is at least the clean accuracy, and the lower "
-            "confidence limit of the accuracy is not above this threshold."
-        ),
-        brief="too few classes to tell",
-    ),
-    Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold,
+    Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
             "above the threshold for `broken`, or the figure has no interval, or inputs made together do "
-            "over 3 points more in their own batches."
+            "over 3 points more in their own batches. Or the threshold is at least the clean accuracy."
         ),
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.
-    Rule("another attack may be stronger", VerdictName.NOT_SETTLED, _another_attack,
+    Rule("open check", VerdictName.NOT_SETTLED, _open_check, lambda v: EVERYTHING,
         when=(
-            "One of these did not pass: *another loss*, *transfer or black-box*, *attacks agree*, "
-            "*what broke the base*."
+            "A check or a self-test did not pass, and nothing else answers for it."
         ),
+        brief="a check is open",
     ),
-    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged,
-        when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
-        brief="longer attacks may be stronger",
-    ),
-    Rule("uninformative gradient", VerdictName.NOT_SETTLED, _uninformative_gradient,
-        when=(
-            "A self-test of the gradient did not pass, and no attack with relaxed gradients and no "
-            "decision-based attack comes close to the ensemble."
-        ),
-    ),
-    Rule("inconsistent predictions", VerdictName.NOT_SETTLED, _inconsistent,
-        when=(
-            "Another self-test did not pass: predictions depend on the caller, on the type of query or on "
-            "whether it comes from an attack or from scoring."
-        ),
-    ),
-    Rule("published break", VerdictName.NOT_SETTLED, _published_break,
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break, lambda v: NOTHING,
         when="A published evaluation breaks the defence (considered on the leaderboard only).",
         brief="a published evaluation breaks it",
     ),
-    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure,
+    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _no_failure, lambda v: EVERYTHING,
         when="No rule above applies.",
     ),
 )
 # fmt: on
-
-
-def _objection(v: Verdict, concerned: Collection[str]) -> str:
-    """What is open, and what would settle it; '' where no check that is ``concerned`` is."""
-    if not set(concerned) & set(v.open_checks):
-        return ""
-    unpassed = [check for check in v.checks if not check.passed]
-    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_SHOWN]
-    advice = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
-    return f"{_gain(v)}, but not every check passed: {named}{advice}"
 
 
 def _gain(v: Verdict) -> str:

@@ -1,18 +1,33 @@
-"""A verdict on a defence under one threat model: its figures, and when it is final (`rules` decides it)."""
+"""A verdict on a defence under one threat model: its figures (`rules` decides it)."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.intervals import TAIL, Interval, clopper_pearson
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.schema.words import Rung, VerdictName
 
-NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 # Names of rules.
-CONTAINS_THRESHOLD, FEW_CLASSES = "interval contains the threshold", "too few classes"
+CONTAINS_THRESHOLD = "interval contains the threshold"
 BASE_ATTACKED_LESS = "base model attacked less"
+
+
+class Needs(NamedTuple):
+    """Rungs that may still change a verdict, or must have been climbed before it is believed.
+
+    Attributes:
+        rungs: of the protocol, which asks them in its own order; none where nothing can change it.
+        base_alone: True if only what its base model loses can change it.
+    """
+
+    rungs: tuple[Rung, ...] = ()
+    base_alone: bool = False
+
+
+NOTHING = Needs()
 
 
 @dataclass(frozen=True)
@@ -38,7 +53,8 @@ class Verdict:
             where it stands.
         beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
             No verdict depends on it: the defence may have nothing to do with the checkpoint.
-        rule: the name of the rule that decided; brief: the rule in plain words.
+        rule: the name of the rule that decided; brief: the rule in plain words; needs: the rungs that may
+            still change what it says, or must have been climbed.
         checks: those of the threat model and the self-tests.
         constant: whether predictions on clean inputs are no more accurate than a constant prediction.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
@@ -65,6 +81,7 @@ class Verdict:
     beside: Difference | None = None
     rule: str = ""
     brief: str = ""
+    needs: Needs = NOTHING
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
@@ -100,8 +117,12 @@ class Verdict:
         """Images on which the interval that contains the bar is expected to leave it, if its estimate stays
         and it shortens with their square root; None within 0.25 points of the bar or unmeasured.
         """
-        by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
-        figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
+        figure: Interval | Difference | None = self.accuracy
+        bar = self.broken_at
+        if self.compared and self.gain is not None and self.gain.low <= self.bar:
+            figure, bar = self.gain, self.bar
+        elif self.accuracy is not None and self.accuracy.high <= bar:
+            figure = self.clean
         if figure is None or figure.kind is None or abs(figure.estimate - bar) < 0.0025:
             return None
         reach = figure.estimate - figure.low if figure.estimate > bar else figure.high - figure.estimate
@@ -135,36 +156,27 @@ class Verdict:
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 
     @property
-    def could_fall(self) -> bool:
-        """True if a stronger attack has a question to answer: what it leaves could change this verdict, or,
-        of a base model, those of its defences.
-        """
-        if self.name in (VerdictName.CLAIM_REFUTED, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE):
-            return False
-        if self.accuracy is None or (self.gain is not None and self.gain.estimate <= self.bar):
-            return False
-        return self.accuracy.estimate > NEXT_TO_NOTHING
+    def could_lose(self) -> bool:
+        """True if its base model certainly keeps more than nothing right of as many images may leave."""
+        base = 0.0 if self.base is None else self.base.low
+        return base > clopper_pearson(0, max(self.examples, 1), TAIL)[1]
 
+    @property
+    def few_classes(self) -> bool:
+        """True if a constant prediction is as accurate as the clean ones."""
+        return bool(
+            self.clean and self.accuracy and max(self.clean.estimate, self.accuracy.low) <= self.broken_at
+        )
 
-def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
-    """True if no attack that is left, on the defence or on its base model, can change the verdict.
-
-    Attacks only take right answers away: a refuted claim stays refuted, and what is broken without a base
-    model to compare with stays broken. What keeps less than the margin gains nothing, whatever its base model
-    keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
-
-    Args:
-        verdict: at an error that holds for all of its looks.
-        base_low: lower end of what the base model keeps so far; 0 without one.
-        planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
-            certain.
-    """
-    if verdict.name == VerdictName.CLAIM_REFUTED or (
-        verdict.name == VerdictName.BROKEN and not verdict.compared
-    ):
-        return True
-    could_lose = base_low > clopper_pearson(0, planned, TAIL)[1]
-    return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
+    @property
+    def bars(self) -> tuple[float, ...]:
+        """Thresholds of its accuracy, the first those that say most."""
+        if self.claim is not None:
+            return (self.claim.value,)
+        if not self.compared:
+            return (self.broken_at,)
+        gained = self.bar + (0.0 if self.base is None else self.base.estimate)
+        return self.bar, gained, max(gained, self.broken_at)
 
 
 def rounded(count: int) -> str:

@@ -61,9 +61,9 @@ class Tested(Struct, frozen=True, tag="tested", tag_field="event"):
 
 
 class Stepped(Struct, frozen=True, tag="step", tag_field="event"):
-    """What the protocol decided next, and by what."""
+    """What the protocol takes next: a rung, cases and images, and what they cost."""
 
-    decision: dict[str, Any]
+    need: dict[str, Any]
 
 
 class Changed(Struct, frozen=True, tag="changed", tag_field="event", omit_defaults=True):

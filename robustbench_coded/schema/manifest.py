@@ -11,7 +11,6 @@ from robustbench_coded.schema.case import (
     Case,
     Claim,
     Count,
-    Number,
     Perturbation,
     StatedClaim,
     Subject,
@@ -83,21 +82,26 @@ class Protocol(Struct, frozen=True, kw_only=True):
     stopped: bool = False
 
 
-class Outlook(Struct, frozen=True, kw_only=True):
+class Outlook(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The effect of a further command.
 
     Attributes:
-        purpose: ``all``, to run every row on every example; ``settle``, to settle open verdicts; or
-            ``left out``, to run what did not fit, which ``case`` names.
+        purpose: ``all``, to run every row on every example, or ``settle``, what an open verdict needs next.
+        case: the subject, threat model and perturbation of that verdict.
+        rung: of the protocol. attacks: that run next, or are scored in ``batches`` random batches of
+            ``examples`` images.
         option: what to add to the command.
-        images: image gradients that it costs, about; seconds: how long these take.
+        images: image gradients that it costs, about.
     """
 
     purpose: str = ""
-    case: str = ""
+    case: Case | str | None = None
+    rung: str = ""
+    attacks: tuple[str, ...] = ()
+    batches: int = 0
+    examples: int = 0
     option: str = ""
     images: int = 0
-    seconds: Number = 0.0
 
 
 class NotRun(Struct, frozen=True):

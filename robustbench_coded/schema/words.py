@@ -4,16 +4,32 @@ verdicts.
 
 from enum import StrEnum
 
+# Three points of accuracy: a gain that is certainly smaller is none, and attacks this close count as equally
+# strong.
+MARGIN = 0.03
+
 CLEAN = "clean"
 RANDOM_SIGN = "random-sign"
 CONTROLS = (CLEAN, RANDOM_SIGN)
-LEFT_OUT = "left out"  # the purpose of a command that runs what did not fit
-
 STRONGEST = "strongest"
 ENSEMBLE = "ensemble"
 COMBINED = (STRONGEST, ENSEMBLE)
 
 STANDARD = "standard"  # the defence that is none: the checkpoint's own answers
+
+
+class Rung(StrEnum):
+    """The rungs of the protocol, in their order (docs/protocol.md)."""
+
+    CLEAN = "clean"
+    QUICK = "quick"
+    CONFIRM = "confirm"
+    NAMED_ROWS = "named rows"
+    ADAPTIVE = "adaptive"
+    SELF_TESTS = "self-tests"
+    CROSS_EXAMINATION = "cross-examination"
+    BEFORE_POSITIVE = "before a positive verdict"
+    MORE_EXAMPLES = "more examples"
 
 
 class CheckName(StrEnum):

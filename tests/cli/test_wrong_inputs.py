@@ -102,7 +102,7 @@ def test_one_line_and_nothing_written(csrobust, tmp_path, arguments, said):
 def images(answer):
     """By rung."""
     rungs = json.loads(answer.out)["rungs"]
-    return {rung["rung"]: rung["positive"]["images"] for rung in rungs}
+    return {rung["rung"]: rung["most"] for rung in rungs}
 
 
 def test_clean_inputs_may_be_named_among_the_attacks(csrobust):

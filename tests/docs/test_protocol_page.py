@@ -2,6 +2,7 @@
 
 import ast
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from attacks.presets import NAMED, PRESETS
 from benchmarks.errors.ablation import ENTRIES
 from robustbench_coded.evaluation.protocol import rungs
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.judge.rules import RULES, decide
+from robustbench_coded.schema.words import Rung
+from tests.judge.test_verdict import DECIDES, GOOD
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 ABLATION = list(csv.DictReader((ROOT / "reports" / "zoo" / "ablation.csv").open()))
-MOST_WORDS = 700
+MOST_WORDS = 500
 # Of the modules that decide what runs next: those of the protocol, and what plans, runs and records it.
 PACKAGE = ROOT / "robustbench_coded" / "evaluation"
 MODULES = [
@@ -33,35 +36,34 @@ def names(attacks):
     return ", ".join(f"`{name}`" for name in attacks)
 
 
-def without(rung):
-    """Verdicts that change where a rung is left out, and those of them that become positive."""
-    changed = [row["verdict_without"] for row in ABLATION if row["left_out"] == rung]
-    positive = changed.count(VerdictName.NO_FAILURE_FOUND)
-    return "" if rung == "clean" else f"{len(changed)} ({positive})" if positive else str(len(changed))
-
-
 def table():
-    lines = [
-        "| rung | what runs | attacks | where the gradient is hidden | on | skipped where | guards against | "
-        "changes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    lines = ["| rung | what runs | attacks | where the gradient is hidden |", "| --- | --- | --- | --- |"]
     for rung in RUNGS:
         hidden = "" if rung.hidden == rung.shown else names(rung.hidden)
         if rung.hidden[-len(rung.shown) :] == rung.shown and hidden:
             hidden = f"{names(rung.hidden[: -len(rung.shown)])}, then the others"
-        cells = (rung.name, rung.says, names(rung.shown), hidden, rung.runs_on, rung.skipped, rung.guards)
-        lines.append(f"| {' | '.join((*cells, without(rung.name)))} |")
+        lines.append(f"| {rung.name} | {rung.says} | {names(rung.shown)} | {hidden} |")
     return "\n".join(lines)
 
 
-def test_the_table_of_the_page_is_that_of_the_code():
-    shown = PAGE.split("<!-- rungs: begin -->\n")[1].split("\n<!-- rungs: end -->")[0]
-    assert shown == table(), f"paste this into docs/protocol.md:\n{table()}"
+def needs_table():
+    """What each rule needs, of the figures by which it decides in tests/judge/test_verdict.py."""
+    alike = {}
+    for rule in RULES:
+        needs = decide(replace(GOOD, **DECIDES[rule.name])).needs
+        asked = ", ".join(rung for rung in needs.rungs if rung not in (Rung.QUICK, Rung.CONFIRM)) or "nothing"
+        alike.setdefault(f"{asked}{', of its base alone' if needs.base_alone else ''}", []).append(rule.name)
+    lines = [f"| {', '.join(rules)} | {needs} |" for needs, rules in alike.items()]
+    return "\n".join(["| rules | needs |", "| --- | --- |", *lines])
 
 
-def test_the_page_says_of_how_many_defences_the_changed_verdicts_are():
-    assert f"of {len({row['defence'] for row in ABLATION})} defences" in PAGE
+@pytest.mark.parametrize(("place", "made"), [("rungs", table), ("needs", needs_table)])
+def test_the_tables_of_the_page_are_those_of_the_code(place, made):
+    shown = PAGE.split(f"<!-- {place}: begin -->\n")[1].split(f"\n<!-- {place}: end -->")[0]
+    assert shown == made(), f"paste this into docs/protocol.md:\n{made()}"
+
+
+def test_the_ablation_names_rungs_and_changed_verdicts():
     named = [name.replace("/", "-") for name in ENTRIES]
     assert list(dict.fromkeys(row["defence"] for row in ABLATION)) == named
     assert {row["left_out"] for row in ABLATION} <= {"", *(rung.name for rung in RUNGS)}
@@ -80,7 +82,7 @@ def test_about_nine_rungs_and_every_adaptive_attack_stands_in_one():
     }  # fmt: skip
     told = {name for rung in RUNGS for name in (*rung.shown, *rung.hidden)}
     assert {*PRESETS["paper"], *PRESETS["adaptive"]} <= told
-    assert all(callable(rung.step) and rung.guards and rung.skipped for rung in RUNGS)
+    assert all(callable(rung.asks) and rung.says for rung in RUNGS)
 
 
 @pytest.mark.parametrize("names", [rungs.SCREEN])

@@ -90,7 +90,7 @@ def test_no_verdict_is_positive_where_an_attack_failed(tmp_path):
         (verdict,) = (judgement.verdict for judgement in run.judgements)
         assert verdict.accuracy.estimate == 1
         assert ("faulty results" in verdict.reason) == (kind == "with")
-    assert evaluated["with"].judgements[0].verdict.rule == "outcomes missing"
+    assert evaluated["with"].judgements[0].verdict.rule == "incomplete"
 
 
 def test_attack_refuses_to_return_what_is_no_perturbed_input(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.session import rates
 from robustbench_coded.evaluation.setup.probing import gradient_figures
 from tests.run_folders import selftests
 
@@ -51,12 +50,3 @@ def test_usable_gradients_are_counted_on_few_large_images():
         x, y = torch.rand(EXAMPLES, 1, side, side), torch.arange(EXAMPLES) % 2
         assert gradient_figures(Standard(network), x, y, 0) == {"zero_share": 0}
         assert asked.pop() == images and not asked
-
-
-def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
-    clock, asked = iter(range(0, 10**6, 3)), []
-    real = rates.gradient_of_sum
-    monkeypatch.setattr(rates, "gradient_of_sum", lambda model, x: asked.append(len(x)) or real(model, x))
-    monkeypatch.setattr(rates.time, "perf_counter", lambda: next(clock))
-    run = measured(tmp_path / "run", limit=None, until="settled")  # it says what --all would take
-    assert run.manifest.outlook and set(asked) == {1}  # 64 images of 32 x 32 have as many pixels

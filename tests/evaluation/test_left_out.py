@@ -58,7 +58,7 @@ def test_an_attack_that_needs_no_gradient_of_the_defence_runs_on_it(tmp_path):
     assert listed(run.path) == ["pgd-10, fgsm on codec: left out; it has no gradient"]
     data = run.as_data()
     assert data["not_run"] == listed(run.path)
-    assert {entry["option"] for entry in data["outlook"]} == {"--until settled"}
+    assert all(entry["purpose"] == "settle" for entry in data["outlook"])
     report = (run.path / "report.md").read_text()
     assert "left out; it has no gradient" in report[report.index("## What did not run") :]
 

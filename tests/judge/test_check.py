@@ -47,7 +47,7 @@ def test_other_steps_stay_as_they_are_and_are_told_once():
     assert merged_steps([]) == ()
 
 
-def test_attacks_read_as_an_option_to_paste_and_other_steps_as_what_to_do():
-    assert str(run_attacks("pgd-20", "square-1000", "pgd-20")) == "add --attacks pgd-20,square-1000"
+def test_a_step_reads_as_what_to_run_or_to_do():
+    assert str(run_attacks("pgd-20", "square-1000", "pgd-20")) == "run pgd-20, square-1000"
     assert str(NextStep("look")) == "look"
     assert run_attacks() is None

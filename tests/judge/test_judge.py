@@ -114,7 +114,7 @@ def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
 
 def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
     made = judged(evaluation, 0.5, None)
-    assert (made.rule, made.gain) == ("base model not attacked", None)
+    assert (made.rule, made.gain) == ("incomplete", None)
     assert judged(evaluation, 0.0, None, 12_800).name == "no gain"
 
 
@@ -168,7 +168,7 @@ def test_a_known_draw_reads_the_upper_end_of_the_unknown_one_and_is_never_positi
 def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(evaluation, outcome):
     checks = [*PASSED, Check("twice the steps", CheckOutcome(outcome), "")]
     strong = judged(evaluation, 0.6, 0.2, checks=checks)
-    assert (strong.rule, strong.open_checks) == ("not converged", ("twice the steps",))
+    assert (strong.rule, strong.open_checks) == ("open check", ("twice the steps",))
     assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).name == "no gain"
 
 
@@ -228,7 +228,7 @@ def test_missing_outcomes_refute_no_claim_and_make_no_verdict_positive(evaluatio
     claim = Claim(0.99, WHOLE_BATCH, BUDGET)
     made = judged(evaluation, 0.6, 0.2, claim=claim, planned=2000)
     assert (made.name, made.accuracy, made.claimed) == ("not settled", None, None)
-    assert made.rule == "no outcomes"
+    assert made.rule == "incomplete"
 
 
 def test_an_attack_with_missing_outcomes_does_not_count(evaluation):

@@ -13,7 +13,7 @@ from robustbench_coded.judge.checks import Check, NextStep, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import RULES, decide
-from robustbench_coded.judge.verdict import Verdict, is_final
+from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictName
 
@@ -24,7 +24,7 @@ CONDEMNED = (VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BAS
 
 
 def accuracy(low, high):
-    return Interval((low + high) / 2, low, high)
+    return Interval((low + high) / 2, low, high, images=640)
 
 
 def gain(low, high):
@@ -50,24 +50,18 @@ CLAIM = Claim(0.7, WHOLE_BATCH, BUDGET)
 ALONE = {"compared": False, "gain": None, "bar": 0.15}
 # What makes each rule decide.
 DECIDES = {
-    "no outcomes": {"accuracy": None},
     "below the claim": {"claim": CLAIM, "claimed": accuracy(0.58, 0.62)},
     "below its base": {"gain": gain(-0.3, -0.1)},
     "gain below the margin": {"gain": gain(-0.01, 0.02)},
     "accuracy near the floor": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
     "constant predictions": {"constant": True},
-    "outcomes missing": {"missing": True},
-    "base model not attacked": {"gain": None},
+    "incomplete": {"missing": True},
     "base model attacked less": {
         "gain": gain(-0.01, 0.02),
         "unmatched_attacks": "the base model was not attacked with square-1000",
     },
-    "too few classes": {"clean": accuracy(0.1, 0.18), "accuracy": accuracy(0.1, 0.18)},
     "interval contains the threshold": {"gain": gain(0.02, 0.12)},
-    "another attack may be stronger": {"checks": (open_check("another loss"),)},
-    "not converged": {"checks": (open_check("twice the steps", "failed"),)},
-    "uninformative gradient": {"checks": (open_check("self-tests: finite differences", "failed"),)},
-    "inconsistent predictions": {"checks": (open_check("self-tests: base model", "failed"),)},
+    "open check": {"checks": (open_check("self-tests: finite differences", "failed"),)},
     "published break": {"breaks": ("arXiv 2002.08347",)},
     "nothing found": {},
 }
@@ -84,10 +78,7 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
     assert (made.rule, made.name) == (rule.name, rule.verdict)
     assert made.reason.startswith(f"{rule.name.capitalize()}: ") and made.reason.endswith(".")
     monkeypatch.setattr(module, "RULES", tuple(other for other in RULES if other is not rule))
-    if rule.name not in (
-        "no outcomes",
-        "nothing found",
-    ):  # the first and the last: nothing stands in for them
+    if rule.name != "nothing found":  # nothing stands in for the last
         assert decide(figures).rule not in (rule.name, made.rule)
 
 
@@ -96,14 +87,13 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
     [
         # What is found is its own proof: no check, no break, nothing missing softens it.
         *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
-        ("accuracy near the floor", "outcomes missing"),
-        ("outcomes missing", "too few classes"),
-        ("too few classes", "interval contains the threshold"),
+        ("accuracy near the floor", "incomplete"),
+        ("incomplete", "interval contains the threshold"),
         ("below the claim", "gain below the margin"),
         ("below its base", "constant predictions"),
-        ("outcomes missing", "another attack may be stronger"),
-        ("interval contains the threshold", "inconsistent predictions"),
-        ("not converged", "published break"),
+        ("incomplete", "open check"),
+        ("interval contains the threshold", "open check"),
+        ("open check", "published break"),
     ],
 )
 def test_of_two_rules_that_apply_the_earlier_decides(earlier, later):
@@ -112,7 +102,7 @@ def test_of_two_rules_that_apply_the_earlier_decides(earlier, later):
 
 def test_an_attack_with_faulty_results_counts_as_not_run_and_is_to_be_mended():
     made = decide(replace(GOOD, faulty=3))
-    assert (made.name, made.rule) == (OPEN, "outcomes missing")
+    assert (made.name, made.rule) == (OPEN, "incomplete")
     assert "3 faulty results" in made.reason and "mend it or leave it out" in made.reason
 
 
@@ -123,16 +113,6 @@ def test_no_check_that_is_open_goes_unheard():
         assert made.name == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
 
 
-def test_of_several_objections_the_first_of_the_table_decides_whatever_the_order_of_the_checks():
-    checks = (
-        open_check("self-tests: base model"),
-        open_check("self-tests: steps uphill"),
-        open_check("another loss"),
-    )
-    assert decide(replace(GOOD, checks=checks)).rule == "another attack may be stronger"
-    assert decide(replace(GOOD, checks=checks[:2])).rule == "uninformative gradient"
-
-
 def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
     steps = [run_attacks("square-1000"), NextStep("run it again"), NextStep("look"), NextStep("x")]
     checks = tuple(
@@ -140,9 +120,9 @@ def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
         for name, step in zip(("another loss", "twice the steps", "attacks agree", "self-tests"), steps)
     )
     made = decide(replace(GOOD, checks=checks))
-    assert made.rule == "another attack may be stronger"
+    assert made.rule == "open check"
     assert "not every check passed: another loss (not run), twice the steps (not run), att" in made.reason
-    assert made.reason.endswith("To settle it: add --attacks square-1000; run it again; look.")
+    assert made.reason.endswith("To settle it: run square-1000; run it again; look.")
 
 
 @pytest.mark.parametrize(
@@ -285,26 +265,51 @@ def test_the_page_explains_every_check():
 
 
 @pytest.mark.parametrize(
-    ("word", "high", "base_low", "expected"),
+    ("figures", "needs", "base_alone"),
     [
-        ("broken", 0.04, 0.0, False),  # the gain may still become certain
-        ("claim refuted", 0.6, 0.5, True),
-        ("no gain", 0.02, 0.0, True),
-        ("no gain", 0.02, 0.005, True),  # less than none of 640 leaves: no certain loss can come of it
-        ("no gain", 0.02, 0.2, False),  # it may become `worse than its base`
-        ("no gain", 0.30, 0.0, False),  # and here the base model may fall below the defence
-        ("worse than its base", 0.02, 0.2, False),
-        ("no failure found", 0.9, 0.0, False),
-        ("not settled", 0.02, 0.0, False),
+        (DECIDES["below the claim"], "", False),
+        (DECIDES["below its base"], "adaptive", True),
+        ({"gain": gain(-0.01, 0.02)}, "adaptive", True),  # the base model may fall below the defence
+        ({"accuracy": accuracy(0.0, 0.02)}, "", False),  # whatever the base model keeps
+        ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.0, 0.01)}, "", False),
+        ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.2, 0.3)}, "adaptive", True),
+        (DECIDES["accuracy near the floor"], "adaptive", False),  # it may turn out to gain nothing
+        (ALONE | {"accuracy": accuracy(0.0, 0.04)}, "", False),
+        (DECIDES["incomplete"], "before a positive verdict", False),
+        (DECIDES["base model attacked less"], "adaptive", False),
+        (DECIDES["interval contains the threshold"], "more examples", False),
+        (DECIDES["open check"], "before a positive verdict", False),
+        (DECIDES["published break"], "", False),
+        ({}, "before a positive verdict", False),
     ],
 )
-def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expected):
-    made = Verdict(VerdictName(word), "", accuracy(0.0, high), 0.03, compared=True)
-    assert is_final(made, base_low, 640) is expected
+def test_a_rule_says_what_its_verdict_needs(figures, needs, base_alone):
+    made = decide(replace(GOOD, **figures)).needs
+    assert (bool(made.rungs), made.base_alone) == (bool(needs), base_alone)
+    assert not needs or needs in made.rungs
+    assert "more examples" not in made.rungs or needs == "more examples"
 
 
-def test_what_is_broken_with_nothing_to_compare_it_with_stays_so():
-    assert is_final(Verdict(VerdictName.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)
+@pytest.mark.parametrize(("over", "asked"), [((0.0, 0.05), False), ((0.02, 0.12), True)])
+def test_what_gains_no_more_than_the_margin_pays_for_no_positive_verdict(over, asked):
+    made = decide(replace(GOOD, gain=gain(*over)))
+    assert made.rule == "interval contains the threshold"
+    assert ("before a positive verdict" in made.needs.rungs) == asked
+
+
+def test_the_reason_names_the_figure_that_holds_a_verdict_open():
+    """Nothing is left of 64 images, and clean inputs may be answered as rarely as the threshold is high."""
+    left = {"accuracy": Interval(0.0, 0.0, 0.056, images=64), "clean": Interval(0.2, 0.1, 0.3, images=64)}
+    made = decide(replace(GOOD, **ALONE, **left, broken_at=0.144))
+    assert (made.name, made.rule) == (OPEN, "interval contains the threshold")
+    assert "clean inputs 20.0%" in made.reason and "lies inside" not in made.reason
+
+
+def test_bars_are_those_of_the_verdict_the_lowest_first():
+    base = accuracy(0.1, 0.3)
+    assert replace(GOOD, base=base).bars == (0.03, 0.23, 0.23)
+    assert replace(GOOD, base=accuracy(0.0, 0.02)).bars == (0.03, 0.04, 0.15)
+    assert replace(GOOD, **ALONE).bars == (0.15,) and replace(GOOD, claim=CLAIM).bars == (0.7,)
 
 
 def test_inputs_that_do_more_in_their_own_batches_hold_back_a_positive_verdict_alone():

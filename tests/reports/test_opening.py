@@ -5,9 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from msgspec import structs
+from msgspec import structs, to_builtins
 
-from robustbench_coded.judge.checks import Check, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import RULES
@@ -23,7 +22,7 @@ from robustbench_coded.reports.run.opening import (
 from robustbench_coded.reports.run.verdict_tables import row_text_table
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import ENSEMBLE, CheckName, CheckOutcome, IntervalKind, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
 from tests.reports.conftest import BROKEN_BASE
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
@@ -250,31 +249,17 @@ def outlook(make_run, name, **changes):
     return load_run(path), path
 
 
-def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
-    data = json.loads((make_run("l") / "run.json").read_text())["data"]
-    settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
-    for limited, purpose in ((data, "754 images"), (data | everything, "A longer run")):
-        run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
-        (victims,) = [
-            j
-            for j in run.judgements
-            if j.verdict.rule == "interval contains the threshold" and str(j.threat) == "victim/unknown"
-        ]
-        case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
-        assert next_command(run, [victims]).purpose == "A longer run"  # on few of the images
-        assert next_command(run, [replace(victims, case=case, examples=128)]).purpose == purpose
+SETTLE = {"purpose": "settle", "option": "--until settled", "images": 25_600}
+ALL = {"purpose": "all", "option": "--all", "images": 2_000_000}
 
 
-SETTLE = {"purpose": "settle", "option": "--until settled", "seconds": 240.0}
-ALL = {"purpose": "all", "option": "--all", "seconds": 20_000.0}
-
-
-def test_what_comes_next_is_a_command_with_its_minutes(make_run):
+def test_what_comes_next_is_a_command_with_its_price(make_run):
     run, path = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
     assert found == NextCommand(
-        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0
+        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 25_600
     )
+    assert str(found) == "Next step: A longer run (25,600 gradients):"
     (path / "run.toml").write_text("")
     assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --until settled"
 
@@ -303,21 +288,21 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     assert next_command(run, images).command.endswith("--rci N=48 --limit 754 --out reports/c-754")
 
 
-@pytest.mark.parametrize(
-    ("outcome", "command"),
-    [(CheckOutcome.FAILED, "--attacks mosaic-16"), (CheckOutcome.NOT_RUN, "")],
-)
-def test_where_no_images_are_left_a_failed_check_says_what_may_narrow_it(make_run, outcome, command):
-    run, _ = outlook(make_run, "c")
+def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_open(make_run):
+    run, _ = outlook(make_run, "n")
     (victims,) = [
-        j
-        for j in run.judgements
-        if j.verdict.rule == "interval contains the threshold" and str(j.threat) == "victim/unknown"
+        j for j in run.judgements if j.verdict.name == VerdictName.NOT_SETTLED and j.threat == VICTIM
     ]
-    check = Check(CheckName.TWICE_THE_RESTARTS, outcome, "", (), run_attacks("mosaic-16"))
-    verdict = replace(victims.verdict, checks=(check,))
-    following = next_command(run, [replace(victims, verdict=verdict)])
-    assert following.command == (command and f"csrobust eval --ckpt erm=erm.pt --rci N=48 {command}")
+    case = to_builtins(victims.case.setting)
+    attacks = SETTLE | {"case": case, "rung": "before a positive verdict", "attacks": ["mosaic-16"]}
+    batches = attacks | {"rung": "more examples", "attacks": ["pgd-10"], "batches": 40}
+    wider = attacks | {"rung": "more examples", "attacks": ["pgd-10", "fgsm"], "examples": 512}
+    told = "Mosaic-16", "40 random batches of pgd-10", "Every attack on 512 images"
+    for need, purpose in zip((attacks, batches, wider), told, strict=True):
+        run, _ = outlook(make_run, "n", outlook=[need])
+        assert next_command(run, [victims]).purpose == purpose
+    other = replace(victims, case=structs.replace(victims.case, attack="x", threat=WHOLE_BATCH))
+    assert next_command(run, [other]).purpose != told[2]  # it is another verdict's
 
 
 def test_an_unfinished_run_is_finished_first(make_run):

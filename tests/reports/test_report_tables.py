@@ -108,12 +108,10 @@ def test_a_narrow_table_has_the_attack_that_decided_and_all_attacks_at_its_end(m
     assert [cell.strongest for cell in rci.cells] == [False, False, False, True, False]
 
 
-def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
+def test_the_attacks_that_a_check_asks_for_are_named(make_run):
     run = load_run(make_run())
-    table = check_text_table(run.judgements)
-    told = [row[-1] for row in table.rows if row[-1]]
-    assert any("--attacks " in step for step in told)
-    assert not any(" and " in step.partition("--attacks ")[2] for step in told)
+    told = [row[-1] for row in check_text_table(run.judgements).rows if row[-1]]
+    assert any(step.startswith("run ") for step in told)
 
 
 def test_a_hiding_operator_is_told_with_its_scale_and_calls():

@@ -1,6 +1,6 @@
 """``csrobust eval``, ``plan``, ``sweep`` and ``screen``: checkpoints behind defences, attacked and reported.
 
-plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253), screen
+plan says what would run, sweep goes over batch sizes (Table 10 of arXiv 2510.00253), screen
 takes two minutes, the first rungs of the protocol.
 """
 
@@ -17,6 +17,7 @@ from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import SCREEN
 from robustbench_coded.evaluation.options.config import options as evaluation_options
+from robustbench_coded.evaluation.planning.comparisons import FIRST_LOOK
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.render.sentence import print_line
 
@@ -71,17 +72,16 @@ def evaluate_command(
 def plan_command(
     *, file: RunFile = None, quiet: Quiet = False, as_json: AsJson = False, **options: Any
 ) -> int:
-    """Print what eval would run, and its estimated time.
+    """Print what eval would run, and what it costs.
 
-    The rungs of the protocol, once if every subject falls to its first attack, once if none falls. Takes the
-    options of eval. Nothing is written.
+    The rungs of the protocol: what always runs, and all that a positive verdict may need. Takes the options
+    of eval. Nothing is written.
     """
     chosen = config_from(**options)
     require_checkpoints(chosen)
 
     from robustbench_coded.evaluation.session.listener import ProgressListener
     from robustbench_coded.evaluation.session.preview import preview
-    from robustbench_coded.reports.text.formatting import duration
 
     listener = ProgressListener(Console(stderr=True), quiet=quiet or as_json)
     try:
@@ -98,29 +98,16 @@ def plan_command(
             print_line(Console(stderr=True), text)
         for line in _table(plan):
             print(line)
-    for what, costs in (("a negative verdict", plan.negative), ("a positive verdict", plan.positive)):
-        total = plan.total(costs)
-        print(f"{what} costs {total.images:,} gradients, about {duration(total.seconds)} on this machine")
+    print(f"{sum(plan.least.values()):,} gradients if every subject falls to its first attack")
+    print(f"{sum(plan.most.values()):,} if none falls, and more where an interval contains a threshold")
     print(f"run folder: {plan.path}")
     return 0
 
 
 def _table(plan: "Preview") -> list[str]:
     """A line for each rung."""
-    from robustbench_coded.reports.text.formatting import duration
-
-    cells: list[tuple[str, ...]] = [("rung", "gradients if negative", "time", "if positive", "time")]
-    for rung, negative in plan.negative.items():
-        positive = plan.positive[rung]
-        figures = (
-            text
-            for cost in (negative, positive)
-            for text in (
-                f"{cost.images:,}",
-                duration(cost.seconds) if cost.seconds >= 1 else "<1 s" if cost.images else "-",
-            )
-        )
-        cells.append((rung, *figures))
+    cells = [("rung", "gradients if all fall", "if none falls")]
+    cells += [(str(rung), f"{least:,}", f"{plan.most[rung]:,}") for rung, least in plan.least.items()]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
 
@@ -136,14 +123,12 @@ def sweep_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: A
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-# The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
-EXAMPLES = 256
 TIME = 120.0
 
 
 @examples("csrobust screen --ckpt model.pt --rci N=190")
 @takes(
-    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=EXAMPLES, time=TIME
+    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=FIRST_LOOK, time=TIME
 )
 def screen_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Run the protocol up to one attack of each kind, for two minutes.

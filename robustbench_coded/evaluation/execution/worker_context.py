@@ -107,8 +107,6 @@ class WorkerContext:
         keep_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
-        # Of one forward and backward of a batch, about.
-        self.probe_seconds: dict[cases.ProbedSubject, float] = {}
         self.arrays: dict[str, Code] = {}  # of users' defences when they were built, by what names these
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}

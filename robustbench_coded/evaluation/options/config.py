@@ -43,7 +43,7 @@ from robustbench_coded.options.values import (
     words,
 )
 from robustbench_coded.schema.case import Perturbation, StatedClaim
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.words import CONTROLS, MARGIN
 
 SCREEN = "screen"  # the attacks of `csrobust screen`, which runs the first rungs of the protocol alone
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
@@ -210,7 +210,9 @@ class VerdictOptions:
     """Verdicts, claims, time; ``time`` is in seconds."""
 
     margin: float = option(
-        3.0, "Smallest improvement over the base model that counts as a gain, in points.", number(0, 100)
+        100 * MARGIN,
+        "Smallest improvement over the base model that counts as a gain, in points.",
+        number(0, 100),
     )
     claim: StatedClaim | None = option(
         None,

@@ -18,6 +18,8 @@ from robustbench_coded.schema.words import CONTROLS, STANDARD
 # The first sample size on which a verdict may fall: none right of so many leaves less than 3%, in random
 # batches of them, too.
 FIRST_LOOK = 256
+# Images through the network for one answer from which on the first look has a single batch.
+SLOW = 8
 
 
 class Comparison(NamedTuple):

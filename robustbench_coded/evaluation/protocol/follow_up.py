@@ -1,13 +1,11 @@
 """Attacks that open checks ask for.
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
-checks name next are run; what they leave then stands in the report. Where the attacks so far already leave no
-more than the base model keeps, or next to nothing, stronger ones have no question to answer; unless an attack
-without gradients was the stronger one, which puts the accuracy itself in question.
+checks name next are run; what they leave then stands in the report.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
@@ -15,17 +13,12 @@ from attacks.attack import AnyAttack, Attack, Package, Runnable, Submitted
 from attacks.naming import read_attack
 from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
-from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.evaluation.protocol.state import (
-    EvaluationPlan,
-    Evidence,
-    OpenCheck,
-    SettingStatus,
-    mixes_starts,
-    size_of,
-)
+from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Results, mixes_starts
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.schema.case import Case, ThreatModel
-from robustbench_coded.schema.words import BEFORE_POSITIVE, CONTROLS, DOUBLING, STANDARD, CheckName
+from robustbench_coded.schema.words import BEFORE_POSITIVE, CONTROLS, DOUBLING, STANDARD, CheckName, Rung
 
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
 # left to the user. Twice the steps and the draws of that attack are within it.
@@ -44,39 +37,44 @@ _FOR_VICTIMS = (
 )
 
 
-def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCase], list[str]]:
-    """The cases that checks ask for and that have not run, and sentences on those that are too dear."""
-    known = {case.case for case in evidence.sizes}
+def follow_up(
+    plan: EvaluationPlan, results: Results, comparisons: Sequence[Comparison]
+) -> tuple[list[PlannedCase], list[str]]:
+    """The cases that open checks of these comparisons ask for and that have not run, and sentences on those
+    that are too dear.
+    """
+    known = {case.case for case in results.sizes}
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
-    for check, case in _requests(plan, evidence):
+    for check, case in _requests(plan, results, comparisons):
         where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if case.case in known or case.case in wanted:
             continue
-        if plan.images(case, size_of(plan, evidence, comparison_of(case))) > _most(plan, evidence, case):
+        if plan.images(case, plan.size) > _most(plan, results, case):
             left_out[f"{where} costs too much beside the attacks planned there; run it by its name."] = None
         else:
             wanted[case.case] = case
     return list(wanted.values()), list(left_out)
 
 
-def _requests(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
-    """Every attack of every open check, in the order of the plan."""
-    own = [case for case in evidence.sizes if case.attack not in CONTROLS and case.submission is None]
-    rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
-    judged = {setting for settings in plan.judged.values() for setting in settings}
-    for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
-        like, status = rows[setting], evidence.standings.get(setting, SettingStatus())
-        for check in status.checks:
-            # Much more may be left to find where an attack without gradients did better than those with.
-            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and status.keeps
-            if not (status.could_fall or misled):
+def _requests(
+    plan: EvaluationPlan, results: Results, comparisons: Sequence[Comparison]
+) -> Iterator[tuple[Check, PlannedCase]]:
+    """Every attack of every open check."""
+    for comparison in comparisons if results.tested else ():
+        ran = [c for c in results.sizes if c.attack not in CONTROLS and not c.submission]
+        for setting in plan.judged[comparison]:
+            like = next((case for case in ran if case.case.setting == setting), None)
+            verdict = results.verdicts.get(setting)
+            if like is None or verdict is None or Rung.BEFORE_POSITIVE not in verdict.needs.rungs:
                 continue
-            if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
-                continue
-            for case in follow_ups_of(check, like, list(evidence.sizes)):
-                if not _costliest(case) or _nearly_positive(plan, evidence, status, case):
-                    yield check, case
+            for check in (check for check in verdict.checks if not check.passed):
+                if comparison.inputs != "batch" and check.name not in _FOR_VICTIMS:
+                    continue
+                for case in follow_ups_of(check, like, list(results.sizes)):
+                    asked = not _costliest(case) or not plan.ceilings.checks
+                    if asked or _nearly_positive(plan, results, verdict, case):
+                        yield check, case
 
 
 def _costliest(case: PlannedCase) -> bool:
@@ -84,37 +82,33 @@ def _costliest(case: PlannedCase) -> bool:
     return case.attack == RECOMBINED or mixes_starts(case)
 
 
-def _nearly_positive(
-    plan: EvaluationPlan, evidence: Evidence, status: SettingStatus, case: PlannedCase
-) -> bool:
+def _nearly_positive(plan: EvaluationPlan, results: Results, verdict: Verdict, case: PlannedCase) -> bool:
     """True if nothing else is open, or the costliest have begun there. A base model that serves as a
     comparison is not recombined.
     """
     defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
-    begun = any(_costliest(other) and other.case.setting == case.case.setting for other in evidence.sizes)
-    return begun or BEFORE_POSITIVE.issuperset(check.name for check in status.checks)
+    begun = any(_costliest(other) and other.case.setting == case.case.setting for other in results.sizes)
+    return begun or BEFORE_POSITIVE.issuperset(verdict.open_checks)
 
 
-def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
+def _most(plan: EvaluationPlan, results: Results, case: PlannedCase) -> float:
     """The gradient evaluations that a follow-up may cost, beside what was planned there."""
-    comparison = comparison_of(case)
-    size = size_of(plan, evidence, comparison)
-    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
+    if case.attack == RECOMBINED or not plan.ceilings.checks:  # what the verdict may cost bounds it
         return math.inf
     if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
-        ran = [other for other in evidence.sizes if comparison_of(other) == comparison]
-        return sum(plan.images(other, size) * (-1 if mixes_starts(other) else 1) for other in ran)
-    own = (other for other in plan.cases if other.subject == case.subject and other in evidence.sizes)
-    planned = [plan.images(other, size) for other in own]
+        ran = [other for other in results.sizes if comparison_of(other) == comparison_of(case)]
+        return sum(plan.images(other, plan.size) * (-1 if mixes_starts(other) else 1) for other in ran)
+    own = (other for other in plan.cases if other.subject == case.subject and other in results.sizes)
+    planned = [plan.images(other, plan.size) for other in own]
     most = DEAREST * max(planned)
     if case.made_by is None or case.made_by.declared.family != "decision":
         return most
-    return max(most, sum(planned), MOST_DECISIONS * size * case.subject.copies)
+    return max(most, sum(planned), MOST_DECISIONS * plan.size * case.subject.copies)
 
 
-def follow_ups_of(check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]) -> list[PlannedCase]:
+def follow_ups_of(check: Check, like: PlannedCase, cases: list[PlannedCase]) -> list[PlannedCase]:
     """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one
     who knows it.
 
@@ -123,18 +117,34 @@ def follow_ups_of(check: OpenCheck, like: PlannedCase, cases: list[PlannedCase])
         cases: what ran so far.
     """
     attacks: dict[str, PlannedCase] = {}
-    for text in check.attacks:
+    for text in check.run_next:
         attack = None if text in CONTROLS else _suited(read_attack(text), check, like, cases)
         if attack is not None:
-            threat = ThreatModel(like.threat.inputs, "known" if attack.knows == "aware" else "unknown")
-            case = planned_case(like.subject, threat, attack, like.perturbation)
+            case = _like(like, attack)
             attacks[case.attack] = case
     return list(attacks.values())
 
 
-def _suited(
-    attack: AnyAttack, check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]
-) -> Runnable | None:
+def unmatched_on_base(plan: EvaluationPlan, results: Results, base: Comparison) -> list[PlannedCase]:
+    """Attacks that ran on a defence and should run on its base model, too."""
+    known = {case.case for case in results.sizes}
+    defences = [c for c in plan.about if c != base and plan.base(c) == base]
+    verdicts = [v for c in defences for v in results.of(plan, c) if v is not None]
+    names = dict.fromkeys(name for verdict in verdicts for name in verdict.missing_on_base)
+    cases = []
+    for like in [case for case in plan.attacks[base] if case in results.sizes][:1]:
+        for attack in map(read_attack, names):
+            if isinstance(attack, Attack) and not attack.uses_base and like.subject.has_gradient_for(attack):
+                cases.append(_like(like, attack))
+    return [case for case in cases if case.case not in known]
+
+
+def _like(like: PlannedCase, attack: Runnable) -> PlannedCase:
+    threat = ThreatModel(like.threat.inputs, "known" if attack.knows == "aware" else "unknown")
+    return planned_case(like.subject, threat, attack, like.perturbation)
+
+
+def _suited(attack: AnyAttack, check: Check, like: PlannedCase, cases: list[PlannedCase]) -> Runnable | None:
     """The attack as this subject can meet it; None where it can't."""
     subject, family = like.subject, attack.declared.family
     if isinstance(attack, Submitted):

@@ -1,5 +1,6 @@
-"""Random batches that are likely to settle a verdict, and how many: what an attack left is scored in random
-batches of a batch-dependent defence (judge/anytime.py) for a forward each. The judge says what they showed.
+"""Random batches that would settle a verdict, and how many: what an attack left is scored in random batches
+of a batch-dependent defence (judge/anytime.py) for a forward each. The bars are the judge's, and so is the
+formula; the judge says what they showed.
 """
 
 from typing import NamedTuple
@@ -10,145 +11,146 @@ from robustbench_coded.evaluation.planning.comparisons import (
     comparison_of,
     depends_on_batch,
     on_whole_batches,
-    random_batch_images,
 )
-from robustbench_coded.evaluation.protocol.state import (
+from robustbench_coded.evaluation.protocol.plan import (
     EvaluationPlan,
-    Evidence,
-    ScheduledRandomBatches,
+    Need,
+    Results,
     extras_fit,
-    size_of,
-    standings_of,
+    priced,
     verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.judge.case_results import CLOSE
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.checks import accuracy_of
 from robustbench_coded.judge.intervals import clopper_pearson
-from robustbench_coded.judge.outcomes import SHARE_OF_CLEAN
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD
+from robustbench_coded.schema.words import CONTROLS, Rung, VerdictName
 
 MOST_RANDOM_BATCHES, CLEAN_BATCHES = 600, 100  # a claim's attack gets no fewer than clean inputs
-# How far below the bar what is left has to be, for random batches to settle a verdict.
-ROOM = 0.8
-# What random batches may leave beyond what a few thousand answers showed: six batches more where none was
-# right. If they are too few to prove it, twice as many are scored once.
-UNSEEN = 0.001
-SLACK = 0.01  # shares that attacks are chosen by are of all draws, and those of a verdict of the common ones
 FEWEST_TO_HOLD = 20  # where little would do: their images are few, too
 
 
 class Proof(NamedTuple):
-    """Random batches that are likely to bring an accuracy below a bar; ``certain``: the lowest one, whatever
-    else would run.
+    """Random batches that would bring an accuracy below a bar; ``certain``: the lowest one, whatever else
+    would run.
     """
 
-    batches: ScheduledRandomBatches
+    need: Need
     certain: bool
 
 
 def proof_of(
-    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, last: bool = False
+    plan: EvaluationPlan, results: Results, comparison: Comparison, *, last: bool = False
 ) -> Proof | None:
-    """Random batches at the share that an attack left, if they would bring the limit below the lowest of the
+    """Random batches of the strongest attack, if as many would show that what it leaves is below a bar: the
     claim, the margin, the base model's accuracy plus the margin, and what broken means.
 
-    The first of them are always paid.
+    The first of them are always paid; where they show too little, twice as many are scored once.
 
     Args:
         last: True where no attack is left; before that, what is broken may still turn out to gain nothing,
             which says more.
     """
-    bars = bars_of(plan, evidence, comparison, last=last)
-    case = _promising(plan, evidence, comparison, bars[-1])
-    if case is None:
+    bars = _bars(plan, results, comparison, last=last)
+    case = _strongest(plan, results, comparison)
+    if not bars or case is None:
         return None
-    share, tail = evidence.outcomes[case].share, plan.tail(size_of(plan, evidence, comparison))
-    size = evidence.sizes[on_whole_batches(case) if comparison.one_victim else case]
-    # However many batches: what so few images leave for others.
-    least = clopper_pearson(round(share * size), size, tail)[1]
-    bar = next((bar for bar in bars if share <= ROOM * bar and least < bar), None)
-    if bar is None:
+    row = results.rows[on_whole_batches(case) if comparison.one_victim else case]
+    bar = next((bar for bar in bars if _shows(row, bar, plan.tail)), None)
+    before = _before(plan, results, case)
+    most = 1 if comparison.one_victim else 2  # each victim once; batches again, twice as many
+    if bar is None or len(before) >= most:
         return None
-    before = max(evidence.proofs(case), default=0)
-    fewest = CLEAN_BATCHES if comparison in plan.claimed else 0
-    needed = max(fewest, values_needed(share + UNSEEN, bar, tail) or MOST_RANDOM_BATCHES)
-    most = min(size if comparison.one_victim else MOST_RANDOM_BATCHES, MOST_RANDOM_BATCHES)
-    batches = _scheduled(case, min(max(needed, 2 * before), most), size, before)
-    fits = not before or verdict_fits(plan, evidence, comparison, batches.images)
-    return Proof(batches, bar == bars[0]) if fits and extras_fit(plan, evidence, batches.images) else None
+    claimed = any(v is not None and v.claim is not None for v in results.of(plan, comparison))
+    needed_ = max(CLEAN_BATCHES if claimed else 0, _count(row, bar, plan.tail))
+    images = results.sizes[case]
+    largest = min(images if comparison.one_victim else MOST_RANDOM_BATCHES, MOST_RANDOM_BATCHES)
+    count = min(max(needed_, 2 * max(before, default=0)), largest)
+    need = Need(Rung.CONFIRM, "random batches to confirm the break", (case,), images, count)
+    need = priced(plan, results, need)
+    fits = not before or verdict_fits(plan, results, comparison, need.gradients)
+    return Proof(need, bar == bars[0]) if fits and extras_fit(plan, results, need.gradients) else None
 
 
-def _scheduled(case: PlannedCase, count: int, size: int, before: int = 0) -> ScheduledRandomBatches:
-    return ScheduledRandomBatches(case, count, size, (count - before) * random_batch_images(case))
+def _bars(plan: EvaluationPlan, results: Results, comparison: Comparison, *, last: bool) -> tuple[float, ...]:
+    """The bars of the verdict, the lowest first; none where it can fall no further."""
+    verdicts = [verdict for verdict in results.of(plan, comparison) if verdict is not None]
+    unclear = [v for v in verdicts if v.name in (VerdictName.NOT_SETTLED, VerdictName.BROKEN)]
+    if not unclear or not plan.random_batches:
+        return ()
+    bars = unclear[0].bars
+    open_ = any(verdict.name == VerdictName.NOT_SETTLED for verdict in verdicts)
+    below = bars if len(bars) == 1 or (last and open_) else bars[:2]
+    return tuple(bar for bar in below if bar < 1)
 
 
-def bars_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, last: bool) -> list[float]:
-    """The bars that the accuracy is held against, about, the lowest first; the verdict has it exactly."""
-    if comparison in plan.claimed:
-        return [plan.claimed[comparison]]
-    base = plan.base(comparison)
-    broken = SHARE_OF_CLEAN * evidence.clean_share(comparison.subject) + 1 / plan.classes
-    if base is None:
-        return [broken]
-    gained = plan.margin + min(evidence.shares(plan.attacks[base]), default=0.0)
-    unclear = any(s.verdict == VerdictName.NOT_SETTLED for s in standings_of(plan, evidence, comparison))
-    return [plan.margin, gained, *([max(gained, broken)] if last and unclear else [])]
+def _shows(row: CaseResult, bar: float, tail: float) -> bool:
+    """True if so many images can show that what is left of them is below a bar, in any number of batches."""
+    assert row.cell is not None
+    left, images = accuracy_of(row), len(row.cell.correct)
+    return left < bar and clopper_pearson(left * images, images, tail)[1] < bar
 
 
-def batches_that_hold(
-    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison
-) -> list[ScheduledRandomBatches]:
-    """Random batches that are likely to show that what is left is above all bars: of every attack that comes
-    near the strongest (`judge.case_results.CLOSE`). None where it is not few disjoint batches that hold the
-    verdict back.
+def _count(row: CaseResult, bar: float, tail: float) -> int:
+    """How many batches would show it, were one answer more right than so far."""
+    assert row.cell is not None
+    answers = row.cell.correct
+    share = (int(answers.sum()) + 1) / (answers.size + 1)
+    return values_needed(share, bar, tail) or MOST_RANDOM_BATCHES
+
+
+def _before(plan: EvaluationPlan, results: Results, case: PlannedCase) -> list[int]:
+    """The numbers of random batches that were scored of a case on these images, step by step."""
+    images = results.sizes[case]
+    return [step.batches for step in results.at(images) if step.batches and case in step.cases]
+
+
+def batches_that_hold(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Need | None:
+    """Random batches that would show that what is left is above all bars, of every attack that comes near the
+    strongest. None where it is not few disjoint batches that hold the verdict back.
     """
-    by_interval = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
-    shares = _shares(plan, evidence, comparison)
-    if not (comparison.subject.batch_dependent and comparison.inputs == "batch" and by_interval and shares):
-        return []
-    lowest, bar = min(shares.values()), bars_of(plan, evidence, comparison, last=True)[-1]
-    near = [case for case, share in shares.items() if share <= lowest + CLOSE + SLACK]
+    held = [v for v in results.of(plan, comparison) if v is not None and v.rule == CONTAINS_THRESHOLD]
+    whole = comparison.subject.batch_dependent and comparison.inputs == "batch" and plan.random_batches
+    near = [case for case in _scorable(plan, results, comparison) if case in results.near(plan, comparison)]
+    if not (held and whole and near):
+        return None
+    lowest, bar = min(results.shares(near)), held[0].bars[-1]
     # Half of the error: the gain lies above the accuracy's own end less the base model's accuracy.
-    tail = plan.tail(size_of(plan, evidence, comparison)) / len(near) / 2
-    needed = values_needed(1 - lowest, 1 - bar, tail)
-    if needed is None:
-        return []
-    count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
-    # Once at a sample size: where that is not enough, more examples are.
-    batches = [_scheduled(case, count, evidence.sizes[case]) for case in near if not evidence.proofs(case)]
-    cost = sum(part.images for part in batches)
-    fits = verdict_fits(plan, evidence, comparison, cost) and extras_fit(plan, evidence, cost)
-    return batches if fits else []
+    needed_ = values_needed(1 - lowest, 1 - bar, plan.tail / len(near) / 2)
+    left = tuple(case for case in near if not _before(plan, results, case))
+    if needed_ is None or not left:
+        return None
+    count = min(max(2 * needed_, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
+    reason = "random batches to show that the accuracy is above the bar"
+    need = priced(plan, results, Need(Rung.MORE_EXAMPLES, reason, left, plan.size, count))
+    fits = verdict_fits(plan, results, comparison, need.gradients)
+    return need if fits and extras_fit(plan, results, need.gradients) else None
 
 
-def _shares(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, float]:
-    """The shares that attacks left that may be scored in random batches: on all examples, whose draw is made
-    afterwards. None where the order of the images is not random.
+def _scorable(plan: EvaluationPlan, results: Results, comparison: Comparison) -> list[PlannedCase]:
+    """The attacks that may be scored in random batches: on all examples, whose draw is made afterwards."""
+    return [
+        case
+        for case, size in results.sizes.items()
+        if size >= plan.size
+        and case.attack not in CONTROLS
+        and comparison_of(case) == comparison
+        and not case.threat.draw_known
+        and case in results.rows
+    ]
+
+
+def _strongest(plan: EvaluationPlan, results: Results, comparison: Comparison) -> PlannedCase | None:
+    """The attack that leaves least; where some below the highest bar make inputs that depend on no batch, of
+    those. Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
     """
-    size = size_of(plan, evidence, comparison)
-    attacks = (case for case, at in evidence.sizes.items() if at >= size and case.attack not in CONTROLS)
-    own = (case for case in attacks if comparison_of(case) == comparison and not case.threat.draw_known)
-    return {c: evidence.outcomes[c].share for c in own if plan.random_batches and c in evidence.outcomes}
-
-
-def _promising(
-    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, bar: float
-) -> PlannedCase | None:
-    """The attack whose inputs are likely to put a comparison below a bar; None without one.
-
-    Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
-    """
-    unclear = (VerdictName.NOT_SETTLED, VerdictName.BROKEN)
-    standings = standings_of(plan, evidence, comparison)
     if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
-    if all(standing.verdict not in unclear for standing in standings):
-        return None
-    low = {c: s for c, s in _shares(plan, evidence, comparison).items() if s <= ROOM * bar}
-    free = {case: share for case, share in low.items() if not depends_on_batch(case)}
+    cases = _scorable(plan, results, comparison)
+    free = [case for case in cases if not depends_on_batch(case)]
     if comparison.one_victim:  # the victims' inputs are those of whole batches
-        whole = {case: evidence.outcomes.get(on_whole_batches(case)) for case in free}
-        low = free = {c: s for c, s in free.items() if (of := whole[c]) and of.share <= ROOM * bar}
-    case = min(free or low, key=lambda case: low[case], default=None)
-    most = 1 if comparison.one_victim else 2  # each victim once; batches again, twice as many
-    return None if case is None or len(evidence.proofs(case)) >= most else case
+        cases = free = [case for case in free if on_whole_batches(case) in results.rows]
+    bar = max((v.bars[-1] for v in results.of(plan, comparison) if v is not None), default=0.0)
+    low = [case for case in free if accuracy_of(results.rows[case]) < bar]
+    return min(low or cases, key=lambda case: accuracy_of(results.rows[case]), default=None)

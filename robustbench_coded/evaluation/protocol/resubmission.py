@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.planning.cases import (
     sees_queries,
 )
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
-from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Outcome, size_of
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Results
 from robustbench_coded.schema.case import Case, Perturbation, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
@@ -28,10 +28,15 @@ NEAR = 1e-6  # of a level, by which eps may miss it in floating point
 
 @dataclass(frozen=True)
 class MeasuredAttack:
-    """An attack on whole batches, whose draw is made afterwards, with all of its outcomes."""
+    """An attack on whole batches, whose draw is made afterwards, with all of its outcomes.
+
+    Attributes:
+        share: what it leaves. digest: equal for equal perturbed inputs; None where a unit has none.
+    """
 
     case: PlannedCase
-    outcome: Outcome
+    share: float
+    digest: str | None
 
     @property
     def kind(self) -> str:
@@ -50,11 +55,10 @@ Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]
 
 
 def resubmissions(
-    plan: EvaluationPlan, evidence: Evidence, comparisons: Sequence[Comparison]
+    plan: EvaluationPlan, results: Results, comparisons: Sequence[Comparison]
 ) -> list[PlannedCase]:
     """The cases that submit perturbed inputs so far to these comparisons, and that have not run."""
-    sizes = [size_of(plan, evidence, comparison) for comparison in comparisons]
-    measured = _measured(evidence, max(sizes, default=0))
+    measured = _measured(results, plan.size)
     rows: dict[Case, PlannedCase] = {}
     for (subject, perturbation), attacks in measured.items():
         own = [attack.case for attack in attacks if attack.case.submission is None]
@@ -64,14 +68,14 @@ def resubmissions(
         at = [case for case in plan.hidden.get(subject, ()) if case.perturbation == perturbation]
         for name, submission in _offers(subject, perturbation, measured, at, kinds):
             row = own[0].of_attack(name, submission=submission)
-            if plan.kept.get(row.case, 0) < size_of(plan, evidence, comparison_of(row)):
+            if plan.kept.get(row.case, 0) < plan.size:
                 rows.setdefault(row.case, row)
-    return _not_run(evidence, rows.values())
+    return _not_run(results, rows.values())
 
 
-def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[PlannedCase]:
+def as_victims(results: Results, comparisons: Sequence[Comparison]) -> list[PlannedCase]:
     """The cases that submit to comparisons, one input at a time, perturbed inputs of whole batches."""
-    measured = _measured(evidence, 0)
+    measured = _measured(results, 0)
     rows = []
     for comparison in comparisons:
         subject, perturbation = comparison.subject, comparison.perturbation
@@ -82,28 +86,28 @@ def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[Pl
                 name = _name(subject, attack.case.made_by, ())
                 case = planned_case(subject, ThreatModel("victim", "unknown"), name, perturbation)
                 rows.append(replace(case, submission=Submission((attack.case,))))
-    return _not_run(evidence, rows)
+    return _not_run(results, rows)
 
 
-def _not_run(evidence: Evidence, rows: Iterable[PlannedCase]) -> list[PlannedCase]:
-    known = {case.case for case in evidence.sizes}
+def _not_run(results: Results, rows: Iterable[PlannedCase]) -> list[PlannedCase]:
+    known = {case.case for case in results.sizes}
     return [row for row in rows if row.case not in known]
 
 
-def _measured(evidence: Evidence, size: int) -> Measured:
+def _measured(results: Results, size: int) -> Measured:
     """The attacks on so many examples by subject and perturbation, the strongest first; those that tie in the
     order in which they ran.
     """
     measured: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
-    for case in evidence.sizes:
+    for case in results.sizes:
         if case.attack in CONTROLS or str(case.threat) != "batch/unknown":
             continue
         if sees_queries(case.subject, case.made_by):
             continue  # its inputs follow its queries, which no other attack makes
-        if evidence.sizes[case] >= size and case in evidence.outcomes:
+        if results.sizes[case] >= size and (share := results.share(case)) is not None:
             at = measured.setdefault((case.subject, case.perturbation), [])
-            at.append(MeasuredAttack(case, evidence.outcomes[case]))
-    return {key: sorted(attacks, key=lambda row: row.outcome.share) for key, attacks in measured.items()}
+            at.append(MeasuredAttack(case, share, results.digests.get(case)))
+    return {key: sorted(attacks, key=lambda row: row.share) for key, attacks in measured.items()}
 
 
 def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
@@ -116,8 +120,8 @@ def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
 def _distinct(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
     """A subject's own attacks, without those that found the same perturbed inputs as one before."""
     own = [attack for attack in attacks if attack.case.submission is None]
-    first = {attack.outcome.digest or attack.case: attack for attack in reversed(own)}
-    return [attack for attack in own if first[attack.outcome.digest or attack.case] is attack]
+    first = {attack.digest or attack.case: attack for attack in reversed(own)}
+    return [attack for attack in own if first[attack.digest or attack.case] is attack]
 
 
 def _offers(
@@ -149,20 +153,20 @@ def _offers(
     elif EIGHT_BITS not in before.transforms:
         name = "{}+{}={}".format(strongest.case.attack, *EIGHT_BITS)
         yield name, replace(before, transforms=(*before.transforms, *rounded))
-    if not strongest.outcome.right or strongest.outcome.share <= NOTHING:
+    if strongest.share <= NOTHING:
         return
     if len(own) > 1:
         yield of_own(rounded)
-    seen = {attack.outcome.digest for attack in attacks}
+    seen = {attack.digest for attack in attacks}
     for other in _other_subjects(subject, perturbation, measured):
         base = other.spec == STANDARD
         offered = [
             attack
             for attack in _of_each_kind(measured[other, perturbation])
-            if attack.outcome.digest is None or attack.outcome.digest not in seen
+            if attack.digest is None or attack.digest not in seen
         ]
         for attack in offered[: 2 if base else 1]:
-            seen.add(attack.outcome.digest)
+            seen.add(attack.digest)
             for transforms in ((), *kinds) if base else ((),):
                 yield _name(other, attack.case.made_by, transforms), Submission((attack.case,), transforms)
     for case in hidden:

@@ -1,241 +1,270 @@
-"""The protocol: an ordered table of rungs, the first of which that has a step decides what runs next.
+"""The protocol: a rung for everything that a verdict may need, in a fixed order; the first that has something
+left to run says what runs next.
 
-``next_step(plan, evidence)`` is a function of frozen arguments: no clock, no folder, no worker. The same
-evidence gives the same step, on any machine, so an evaluation that was interrupted goes on as if it had not
-been. Whole batches climb the rungs first, then single victims. docs/protocol.md has the table for readers.
+``next_step(plan, results)`` is a function of frozen arguments: no clock, no folder, no worker. The same
+results give the same step, on any machine, so an evaluation that was interrupted goes on as if it had not
+been. Which rungs a verdict needs, its rule says (judge/rules.py). docs/protocol.md has both tables.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from attacks import presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
-from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
-from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
-from robustbench_coded.evaluation.protocol.state import (
-    CaseAtSize,
+from robustbench_coded.evaluation.planning.comparisons import SLOW, Comparison, random_batch_images
+from robustbench_coded.evaluation.protocol.follow_up import follow_up, unmatched_on_base
+from robustbench_coded.evaluation.protocol.plan import (
+    Ceilings,
     EvaluationPlan,
-    Evidence,
-    ScheduledRandomBatches,
-    Step,
+    Need,
+    Results,
     affordable,
-    at_size,
-    at_start,
     extras_fit,
-    open_comparisons,
-    size_of,
-    standings_of,
+    priced,
     verdict_fits,
     waiting,
 )
-from robustbench_coded.schema.words import CLEAN, STANDARD, VerdictName
+from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
+from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
+from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD
+from robustbench_coded.schema.words import CLEAN, STANDARD, Rung, VerdictName
 
-VERSION = "1"
+VERSION = "2"
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
 CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
 # about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
 BY_CHECKS = "attacks that open checks ask for"
-# Verdicts that further attacks on the defence cannot change, but those on its base model may.
-CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
-MAY_BE_POSITIVE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
+Asks = Callable[[EvaluationPlan, Results, Sequence[Comparison]], Need | None]
 
 
 @dataclass(frozen=True)
-class Rung:
-    """A row of the table.
+class RungRow:
+    """A row of the protocol's table.
 
     Attributes:
         name: as run.json and reports have it.
-        step: (plan, evidence, True for single victims) -> the step of this rung; None where it has none.
+        asks: (plan, results, open comparisons, all of them whole batches or all victims) -> what of it runs
+            next; None where nothing is left.
         says: what runs, for users.
-        runs_on: which subjects, and how many images. skipped: when it does not run.
-        guards: the error that would pass without it.
         shown, hidden: its attacks in their order, where torch has the defence's gradient and where an
             operator hides it.
     """
 
-    name: str
-    step: Callable[[EvaluationPlan, Evidence, bool], Step | None]
+    name: Rung
+    asks: Asks
     says: str
-    runs_on: str
-    skipped: str
-    guards: str
     shown: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
 
 
-def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
-    """The step of the first rung that has one; None when nothing is left to do."""
+def next_step(plan: EvaluationPlan, results: Results) -> Need | None:
+    """The step of the first rung that has anything left, whole batches before single victims; None when
+    nothing is left to do on this sample size.
+    """
     rungs = [rung for rung in RUNGS if not plan.rungs or rung.name in plan.rungs]
-    steps = (rung.step(plan, evidence, victims) for victims in (False, True) for rung in rungs)
-    return next((step for step in steps if step is not None), None)
+    for victims in (False, True):
+        open_ = results.open(plan, victims)
+        for rung in rungs:
+            if need := rung.asks(plan, results, open_):
+                return priced(plan, results, need)
+    return None
 
 
-# The rungs. Each proposes steps if those before it have none.
+def wider(plan: EvaluationPlan, results: Results) -> list[Comparison]:
+    """The comparisons that twice the images may settle, with their base models; none where all ran or it
+    would cost too much. A base model has met a defence's victims before.
+    """
+    if plan.size == plan.sizes[-1] or (plan.rungs and Rung.MORE_EXAMPLES not in plan.rungs):
+        return []
+    chosen: dict[Comparison, None] = {}
+    for comparison in (*results.open(plan, False), *results.open(plan, True)):
+        together = [comparison] if comparison.one_victim else plan.with_base(comparison)
+        need = _wider(plan, results, together) if wants_images(plan, results, comparison) else None
+        if need and verdict_fits(plan, results, comparison, priced(plan, results, need).gradients):
+            chosen |= dict.fromkeys(together)
+    return list(chosen)
 
 
-def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def needed(
+    plan: EvaluationPlan, results: Results, comparison: Comparison, *, checks: bool = True
+) -> Need | None:
+    """The step that would come next for a verdict that is open in the end, were there no ceiling.
+
+    Args:
+        checks: False for what checks ask for beyond what `--until settled` runs.
+    """
+    free = replace(plan, ceilings=Ceilings(checks=checks), rows=frozenset(), about=(comparison,))
+    free = free.at(results.size_of(plan, comparison), [comparison])
+    free = replace(free, about=tuple(free.with_base(comparison)))
+    need = next_step(free, results)
+    if need is None and comparison in wider(free, results):
+        need = _wider(free, results, free.with_base(comparison))
+    about_clean = need is not None and all(case.attack == CLEAN for case in need.cases)
+    return None if need is None or about_clean else priced(free, results, need)
+
+
+# The rungs. Each is asked if those before it have nothing left.
+
+
+def _widen(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
+    """What verdicts rest on that need more images, on these."""
+    before = {c: n for c, n in results.sizes.items() if n < plan.size and not c.submission}
+    ran = tuple(case for case in before if any(comparison.holds(case) for comparison in plan.about))
+    reason = "more images where an interval contains the threshold"
+    return Need(Rung.MORE_EXAMPLES, reason, ran, plan.size, wider=True) if ran else None
+
+
+def _answer_clean_inputs(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
+    if need := _widen(plan, results, open_):
+        return need
     clean = [case for case in plan.cases if case.attack == CLEAN]
-    return _step("clean", "accuracy on unperturbed images", at_start(plan, evidence, clean))
+    return _rows(plan, results, Rung.CLEAN, "accuracy on unperturbed images", clean)
 
 
-def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _attack_quickly(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """One attack on each open verdict, whatever it costs."""
-    chosen: list[CaseAtSize] = []
-    for comparison in open_comparisons(plan, evidence, victims):
+    chosen = []
+    for comparison in open_:
         attacks = plan.attacks[comparison]
-        if attacks and not any(case in evidence.sizes for case in attacks):
-            quickest = min(attacks, key=lambda case: _quickness(plan, case))
-            chosen += at_start(plan, evidence, [quickest])
-    return _step("quick", "one cheap attack on each open verdict", chosen)
+        if attacks and not any(case in results.sizes for case in attacks):
+            chosen.append(quickest(plan, attacks))
+    reason = "one cheap attack on each open verdict"
+    return Need(Rung.QUICK, reason, tuple(chosen), plan.size) if chosen else None
 
 
-def _confirm(plan: EvaluationPlan, evidence: Evidence, victims: bool, *, last: bool = False) -> Step | None:
+def _confirm(
+    plan: EvaluationPlan, results: Results, open_: Sequence[Comparison], *, last: bool = False
+) -> Need | None:
     """Until no attack is left, for what settles a verdict whatever else would run."""
-    random: list[ScheduledRandomBatches] = []
-    for comparison in open_comparisons(plan, evidence, victims):
-        ahead = evidence.after(Step("", "", (), tuple(random)))
-        proof = proof_of(plan, evidence, comparison, last=last)
-        if proof and (last or proof.certain) and extras_fit(plan, ahead, proof.batches.images):
-            random.append(proof.batches)
-    return _step("confirm", "random batches to confirm the break", (), random)
+    for comparison in open_:
+        if results.needs(plan, comparison, Rung.CONFIRM):
+            proof = proof_of(plan, results, comparison, last=last)
+            if proof and (last or proof.certain):
+                return proof.need
+    return None
 
 
-def _run_rows(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _run_rows(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     rows = [case for case in plan.cases if case in plan.rows]
-    return _step("named rows", "rows of every table", at_start(plan, evidence, rows))
+    return _rows(plan, results, Rung.NAMED_ROWS, "rows of every table", rows)
 
 
-def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _adapt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """One more attack on each open verdict: the first in order that fits.
 
     None where random batches are about to settle it, nor where only its base model may still change it.
     """
-    chosen: list[CaseAtSize] = []
-    for comparison in open_comparisons(plan, evidence, victims):
-        standings = standings_of(plan, evidence, comparison)
-        by_base = all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings)
-        if not by_base and not proof_of(plan, evidence, comparison):
-            chosen += _next_attack(plan, evidence, comparison)
-    step = _step("adaptive", "the next attack on each open verdict", chosen)
-    return step or _confirm(plan, evidence, victims, last=True)
+    chosen = []
+    for comparison in open_:
+        if results.by_base(plan, comparison) or proof_of(plan, results, comparison):
+            continue
+        planned = _in_order(comparison, waiting(plan, results, comparison))
+        for case in planned or unmatched_on_base(plan, results, comparison):
+            need = priced(plan, results, Need(Rung.ADAPTIVE, "", (case,), plan.size))
+            named = case in plan.cases or extras_fit(plan, results, need.gradients)
+            if named and verdict_fits(plan, results, comparison, need.gradients):
+                chosen.append(case)
+                break
+    if chosen:
+        return Need(Rung.ADAPTIVE, "the next attack on each open verdict", tuple(chosen), plan.size)
+    return _confirm(plan, results, open_, last=True)
 
 
-def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _self_test(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """Once: a positive verdict needs self-tests, and checks read them."""
-    if any(step.rung == SELF_TESTS for step in evidence.steps):
+    if results.tested:
         return None
-    return Step(SELF_TESTS, "gradients and answers of each defence")
+    return Need(Rung.SELF_TESTS, "gradients and answers of each defence", images=plan.size)
 
 
-def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _submit(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """Repeated after every attack since, which may have other results."""
-    latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
-    if latest == SUBMISSIONS:
+    steps = results.at(plan.size)
+    if next((step.rung for step in reversed(steps) if step.cases), "") == Rung.CROSS_EXAMINATION:
         return None
-    open_ = open_comparisons(plan, evidence, victims)
-    if victims:
-        offered = as_victims(evidence, open_)
+    if any(comparison.one_victim for comparison in open_):
+        offered = as_victims(results, open_)
     else:
         everywhere = plan.everything and plan.ceilings.extras is None
-        at = list(plan.judged) if everywhere else open_
-        offered = resubmissions(plan, evidence, [c for c in at if c.inputs == "batch"])
+        at = plan.about if everywhere else open_
+        offered = resubmissions(plan, results, [c for c in at if c.inputs == "batch"])
     reason = "perturbed inputs found so far, submitted elsewhere"
-    return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
+    return affordable(plan, results, Rung.CROSS_EXAMINATION, reason, offered)
 
 
-def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Special attacks; then the attacks of open checks, at any radius; then crossover."""
-    open_ = open_comparisons(plan, evidence, victims)
-    positive = [c for c in open_ if _would_be_positive(plan, evidence, c)]
-    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in positive)]
-    deferred = [case for c in concerned for case in waiting(plan, evidence, c, deferred=True)]
+def _doubt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
+    """Special attacks; then the attacks of open checks; then crossover."""
+    asking = [c for c in open_ if _would_be_positive(plan, results, c)]
+    concerned = [c for c in open_ if any(c in plan.with_base(other) for other in asking)]
+    deferred = [case for c in concerned for case in waiting(plan, results, c, deferred=True)]
     reason = "costly attacks before a positive verdict"
-    if step := _step(POSITIVE, reason, affordable(plan, evidence, deferred)):
-        return step
-    if plan.checks and [step.reason for step in evidence.lately].count(BY_CHECKS) < CHECK_ROUNDS:
-        about = {(c.subject, c.inputs) for c in open_}
-        cases = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
-        if step := _step(POSITIVE, BY_CHECKS, affordable(plan, evidence, cases)):
-            return step
-    crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
+    if need := affordable(plan, results, Rung.BEFORE_POSITIVE, reason, deferred):
+        return need
+    rounds = [step.reason for step in results.at(plan.size)].count(BY_CHECKS)
+    if plan.checks and (rounds < CHECK_ROUNDS or not plan.ceilings.checks):
+        cases = follow_up(plan, results, concerned)[0]
+        if need := affordable(plan, results, Rung.BEFORE_POSITIVE, BY_CHECKS, cases):
+            return need
+    crossed = [case for c in concerned for case in _crossover(plan, results, c)]
     reason = "results close to the boundary, recombined"
-    return _step(POSITIVE, reason, affordable(plan, evidence, crossed))
+    return affordable(plan, results, Rung.BEFORE_POSITIVE, reason, crossed)
 
 
-def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+def _hold(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """Random batches of every attack near the strongest, where few disjoint batches hold a positive verdict
-    back; then twice the examples for verdicts whose interval contains the threshold, and for their bases.
+    back; in the end those of clean inputs, of which few batches say little, too.
     """
-    open_ = open_comparisons(plan, evidence, victims)
-    random = [part for c in open_ for part in batches_that_hold(plan, evidence, c)]
-    if step := _step(MORE, "random batches to show that the accuracy is above the bar", (), random):
-        return step
-    cases: dict[PlannedCase, int] = {}
-    reached: dict[Comparison, int] = {}
     for comparison in open_:
-        for case, size in _wider(plan, evidence, comparison).items():
-            cases[case] = max(cases.get(case, 0), size)
-            reached |= {c: max(reached.get(c, 0), size) for c in _widened(plan, comparison)}
-    parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
-    if reached:
-        reason = "more images where an interval contains the threshold"
-        return Step(MORE, reason, tuple(parts), reached=tuple(reached.items()))
-    return _answer_clean_batches(plan, evidence)
+        if need := batches_that_hold(plan, results, comparison):
+            return need
+    at = [case for case, size in results.sizes.items() if size == plan.size and case not in results.batches]
+    few = [case for case in at if few_clean_batches(plan, case, plan.size)]
+    if not few:
+        return None
+    fits = extras_fit(plan, results, len(few) * CLEAN_BATCHES * random_batch_images(few[0]))
+    reason = "random batches of unperturbed images"
+    return Need(Rung.MORE_EXAMPLES, reason, tuple(few), plan.size, CLEAN_BATCHES) if fits else None
 
 
-def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
-    """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
-    random: list[ScheduledRandomBatches] = []
-    for case, size in evidence.sizes.items() if plan.random_batches else ():
-        few = case.subject.batch_dependent and size < MANY_BATCHES * case.subject.k
-        few &= not case.threat.one_victim
-        if case.attack == CLEAN and few and case not in evidence.random:
-            price = CLEAN_BATCHES * random_batch_images(case)
-            if extras_fit(plan, evidence.after(Step("", "", (), tuple(random))), price):
-                random.append(ScheduledRandomBatches(case, CLEAN_BATCHES, size, price))
-    return _step(MORE, "random batches of unperturbed images", (), random)
-
-
-SELF_TESTS, SUBMISSIONS, MORE = "self-tests", "cross-examination", "more examples"
-POSITIVE = "before a positive verdict"
-FIRST = "everything, 256 images or more"
-# Each: name and step; what runs; on what, and where not; what it guards against; its attacks.
-RUNGS: tuple[Rung, ...] = (
-    Rung("clean", _answer_clean_inputs, "Clean accuracy.",
-         FIRST, "never", "Figures that nothing is compared with.", (CLEAN,), (CLEAN,)),
-    Rung("quick", _attack_quickly,
-         "One of these: the base model's gradients where inputs are answered together.",
-         FIRST, "never", "Hours on what falls in seconds.", presets.QUICK, presets.QUICK_HIDDEN),
-    Rung("confirm", _confirm, "Random batches of the same perturbed inputs.",
-         "batch-dependent, open", "they are not likely to prove a break",
-         "Breaks that few disjoint batches cannot prove."),
-    Rung("named rows", _run_rows, "Rows of every table.",
-         FIRST, "`--until`", "Tables that cannot be compared.", presets.NAMED, presets.NAMED),
-    Rung("adaptive", _adapt, "In order.",
-         "open verdicts", "only the base model may change it",
-         "Gradients tied to one draw, one loss or one operator.",
-         presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
-    Rung(SELF_TESTS, _self_test, "Short tests of gradients and answers.",
-         "everything", "never", "Gradients that say nothing."),
-    Rung(SUBMISSIONS, _submit, "Other subjects' perturbed inputs; its own, rounded or on victims.",
-         "open verdicts", "half a point or less is left", "Defences that recognise attacks on themselves."),
-    Rung(POSITIVE, _doubt,
-         "These, on victims `pgd-10` and `aware-pgd-10` (margin); what open checks ask for; crossover.",
-         "what would be positive, and its base", "figures rule it out",
-         "Attacks that stopped early or looked elsewhere.", presets.DEFERRED, presets.DEFERRED),
-    Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
-         "intervals that contain a threshold", "all images ran", "Verdicts by chance."),
+# Each: name and step; what runs; its attacks.
+RUNGS: tuple[RungRow, ...] = (
+    RungRow(Rung.CLEAN, _answer_clean_inputs, "Clean accuracy.", (CLEAN,), (CLEAN,)),
+    RungRow(Rung.QUICK, _attack_quickly, "The first that applies.", presets.QUICK, presets.QUICK_HIDDEN),
+    RungRow(Rung.CONFIRM, _confirm, "Random batches of the same perturbed inputs."),
+    RungRow(Rung.NAMED_ROWS, _run_rows, "Rows of every table.", presets.NAMED, presets.NAMED),
+    RungRow(Rung.ADAPTIVE, _adapt, "In order.",
+            presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
+    RungRow(Rung.SELF_TESTS, _self_test, "Short tests of gradients and answers."),
+    RungRow(Rung.CROSS_EXAMINATION, _submit, "Others' perturbed inputs; its own, rounded."),
+    RungRow(Rung.BEFORE_POSITIVE, _doubt, "These; what open checks ask for.",
+            presets.DEFERRED, presets.DEFERRED),
+    RungRow(Rung.MORE_EXAMPLES, _hold, "Random batches of the strongest attacks; twice the images."),
 )  # fmt: skip
 # Of csrobust screen, whose adaptive attacks are one of each kind.
-SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)
+SCREEN = (Rung.CLEAN, Rung.QUICK, Rung.CONFIRM, Rung.ADAPTIVE, Rung.SELF_TESTS, Rung.MORE_EXAMPLES)
 
 
 # What they need.
+
+
+def _rows(
+    plan: EvaluationPlan, results: Results, rung: Rung, reason: str, cases: Sequence[PlannedCase]
+) -> Need | None:
+    left = tuple(c for c in cases if plan.start_of(c) == plan.size and results.sizes.get(c, 0) < plan.size)
+    return Need(rung, reason, left, plan.size) if left else None
+
+
+def few_clean_batches(plan: EvaluationPlan, case: PlannedCase, size: int) -> bool:
+    """True for clean inputs in so few batches that random ones say more."""
+    whole = case.subject.batch_dependent and not case.threat.one_victim and plan.random_batches
+    return case.attack == CLEAN and whole and size < MANY_BATCHES * case.subject.k
+
+
+def quickest(plan: EvaluationPlan, attacks: Sequence[PlannedCase]) -> PlannedCase:
+    """The attack that runs first."""
+    return min(attacks, key=lambda case: _quickness(plan, case))
 
 
 def _quickness(plan: EvaluationPlan, case: PlannedCase) -> tuple[bool | int, ...]:
@@ -243,7 +272,8 @@ def _quickness(plan: EvaluationPlan, case: PlannedCase) -> tuple[bool | int, ...
     attack, subject = case.made_by, case.subject
     assert attack is not None
     rung = presets.QUICK_HIDDEN if subject.hides_gradient else presets.QUICK
-    through_base = attack.knows == "transfer" and (subject.batch_dependent or subject.hides_gradient)
+    hidden = subject.hides_gradient and subject.copies < SLOW  # what is slow gets no weak attack first
+    through_base = attack.knows == "transfer" and (subject.batch_dependent or hidden)
     place = rung.index(case.attack) if case.attack in rung[not through_base :] else len(rung)
     one_step = attack.algorithm == presets.ONE_STEP
     smoothed = attack.relaxed and subject.hides_gradient
@@ -259,71 +289,35 @@ def _in_order(comparison: Comparison, cases: Sequence[PlannedCase]) -> list[Plan
     return sorted(cases, key=lambda c: order.index(c.attack) if c.attack in order else len(order))
 
 
-def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[CaseAtSize]:
-    """The first in order that fits, or none."""
-    size, late = size_of(plan, evidence, comparison), waiting(plan, evidence, comparison)
-    parts = at_size(plan, evidence, _in_order(comparison, late), size)
-    return next(([part] for part in parts if verdict_fits(plan, evidence, comparison, part.images)), [])
+def wants_images(plan: EvaluationPlan, results: Results, comparison: Comparison) -> bool:
+    """True if more images are what a verdict needs: every planned attack ran, and its draw is unknown."""
+    verdicts = zip(plan.judged[comparison], results.of(plan, comparison), strict=True)
+    asks = any(
+        v is not None and Rung.MORE_EXAMPLES in v.needs.rungs and not setting.threat.draw_known
+        for setting, v in verdicts
+    )
+    return asks and not waiting(plan, results, comparison)
 
 
-def _would_be_positive(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> bool:
-    """True if figures leave room for a positive verdict, as far as more examples go."""
-    positive = any(s.verdict in MAY_BE_POSITIVE for s in standings_of(plan, evidence, comparison))
-    return positive and not _wider(plan, evidence, comparison)
+def _would_be_positive(plan: EvaluationPlan, results: Results, comparison: Comparison) -> bool:
+    """True if a verdict asks for this rung, and more images do not come first."""
+    if not results.needs(plan, comparison, Rung.BEFORE_POSITIVE):
+        return False
+    return comparison not in wider(plan, results)
 
 
-def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:
-    """The cases that a verdict rests on, on twice the examples; none where that would not help or not fit."""
-    size = size_of(plan, evidence, comparison)
-    # More images bring no interval where the draw is known.
-    unknown = [not setting.threat.draw_known for setting in plan.judged[comparison]]
-    standings = zip(standings_of(plan, evidence, comparison), unknown, strict=True)
-    undecided = any(standing.by_interval for standing, helps in standings if helps)
-    if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):
-        return {}
-    size, together = plan.sizes[plan.sizes.index(size) + 1], _widened(plan, comparison)
-    wider = [
-        case
-        for case, before in evidence.sizes.items()
-        if not case.submission and before < size and any(other.holds(case) for other in together)
-    ]
-    cost = sum(part.images for part in at_size(plan, evidence, wider, size))
-    return dict.fromkeys(wider, size) if verdict_fits(plan, evidence, comparison, cost) else {}
+def _wider(plan: EvaluationPlan, results: Results, together: Sequence[Comparison]) -> Need | None:
+    """These comparisons on twice the images."""
+    size = plan.sizes[plan.sizes.index(plan.size) + 1]
+    return _widen(replace(plan, size=size, about=tuple(together)), results, ())
 
 
-def _widened(plan: EvaluationPlan, comparison: Comparison) -> list[Comparison]:
-    """Comparisons that take more examples together. A base model has met a defence's victims before."""
-    return [comparison] if comparison.one_victim else plan.with_base(comparison)
-
-
-def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[PlannedCase]:
+def _crossover(plan: EvaluationPlan, results: Results, comparison: Comparison) -> list[PlannedCase]:
     """Crossover where nothing else settles the verdict of a small network on few images."""
-    standings = standings_of(plan, evidence, comparison)
-    by_checks = any(s.verdict == VerdictName.NOT_SETTLED for s in standings)
-    by_checks &= not any(s.by_interval for s in standings)
-    ran = [case for case in plan.attacks[comparison] if case in evidence.sizes]
-    if comparison.subject.spec != STANDARD or not by_checks or not ran:
+    open_ = [v for v in results.of(plan, comparison) if v and v.name == VerdictName.NOT_SETTLED]
+    ran = [case for case in plan.attacks[comparison] if case in results.sizes]
+    wide = any(verdict.rule == CONTAINS_THRESHOLD for verdict in open_)
+    if comparison.subject.spec != STANDARD or not open_ or wide or not ran:
         return []
-    relus = plan.relus(comparison.subject.checkpoint) * evidence.sizes[ran[0]]
+    relus = plan.relus(comparison.subject.checkpoint) * results.sizes[ran[0]]
     return [replace(ran[0], case=ran[0].case.of_attack(presets.RECOMBINED))] * (0 < relus <= MOST_RELUS)
-
-
-def _step(
-    rung: str, reason: str, cases: Iterable[CaseAtSize], random: Iterable[ScheduledRandomBatches] = ()
-) -> Step | None:
-    """The step, or None where nothing is in it."""
-    step = Step(rung, reason, tuple(cases), tuple(random))
-    return step if step.cases or step.random else None
-
-
-def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
-    """Gradient evaluations that open verdicts would take next, were there no ceiling: as far as the outcomes
-    so far tell, and not beyond twice the examples.
-    """
-    free, images = replace(plan, ceilings=type(plan.ceilings)(), rows=frozenset(), random_batches=False), 0
-    while (step := next_step(free, evidence)) is not None:
-        images += step.images
-        if step.reached:
-            break
-        evidence = evidence.after(step)
-    return images

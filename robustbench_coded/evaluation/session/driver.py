@@ -1,79 +1,107 @@
 """Runs the steps of an evaluation: the protocol says which, the engine computes their units, outcomes are
-committed, and the protocol decides the next step.
+committed, the judge judges them, and the protocol says the next.
 """
 
 from dataclasses import replace
 
 from robustbench_coded.evaluation.planning.comparisons import Comparison
-from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, next_step
-from robustbench_coded.evaluation.protocol.state import Evidence, Step, settled, size_of, standings_of
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
+from robustbench_coded.evaluation.protocol.rungs import next_step, wider
 from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import Work, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.schema.words import Rung, VerdictName
 from robustbench_coded.user_code import TimeIsUp
 
 
-def run_steps(recorder: Recorder, work: Work) -> Evidence:
-    """Runs steps until the protocol has no further one; returns the evidence.
+def run_steps(recorder: Recorder, work: Work) -> Results:
+    """Climbs the protocol on the first images, and on twice as many for verdicts that need them, until
+    nothing is left to do.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
 
     Raises:
         TimeIsUp: at the deadline; what has not come to its end is dropped.
     """
-    evaluation, plan = recorder.evaluation, recorder.evaluation.plan
-    steps, reported = tuple[Step, ...](), set[Comparison]()
-    recorder.write(steps)
-    while True:
-        evidence = evaluation.evidence(steps, recorder.folder.path, recorder.done.metadata)
-        for comparison in settled(plan, evidence):
-            if comparison not in reported:
-                _report(recorder, evidence, comparison)
-                reported.add(comparison)
-        step = next_step(plan, evidence)
-        recorder.write_decision(evidence, step)
-        if step is None:
-            break
-        before, steps = steps, (*steps, step)
+    recorder.write(())
+    whole, climb = recorder.evaluation.plan, _Climb(recorder, work)
+    more: list[Comparison] = []
+    for size in (size for size in whole.sizes if size >= whole.start):
+        plan = whole.at(size, more)
+        climb.on(plan)
+        more = wider(plan, climb.results)
+    climb.finish()
+    return climb.results
+
+
+class _Climb:
+    """The steps so far, their results, and which verdicts were reported.
+
+    Attributes:
+        results: of all steps.
+    """
+
+    def __init__(self, recorder: Recorder, work: Work):
+        self._recorder, self._work = recorder, work
+        self._reported: set[Comparison] = set()
+        self.results = Results()
+
+    def on(self, plan: EvaluationPlan) -> None:
+        """Takes every step on one sample size."""
+        while (step := next_step(plan, self.results)) is not None:
+            self._take(step)
+            for comparison in self.results.settled(plan):
+                self._report(comparison)
+
+    def finish(self) -> None:
+        """Reports the verdicts that are no longer open, although more attacks could have changed them."""
+        plan = self._recorder.evaluation.plan
+        for comparison in plan.judged:
+            verdicts = [verdict and verdict.name for verdict in self.results.of(plan, comparison)]
+            if None not in verdicts and VerdictName.NOT_SETTLED not in verdicts:
+                self._report(comparison)
+
+    def _take(self, step: Need) -> None:
+        recorder, before = self._recorder, self.results.steps
+        evaluation, steps = recorder.evaluation, (*before, step)
+        recorder.write_step(step)
         recorder.write(steps)
         try:
-            _compute(recorder, work, steps)
+            self._compute(step, steps)
         except (KeyboardInterrupt, TimeIsUp):
-            if step.reached:  # what is complete is what fewer examples show
+            if step.wider:  # what is complete is what fewer examples show
                 recorder.write(before)
             raise
-        if step.rung == SELF_TESTS:
+        if step.rung == Rung.SELF_TESTS:
             run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
-    for comparison in plan.judged:
-        verdicts = [standing.verdict for standing in standings_of(plan, evidence, comparison)]
-        if comparison not in reported and VerdictName.NOT_SETTLED not in verdicts:
-            _report(recorder, evidence, comparison)
-    return evidence
+        self.results = evaluation.results(steps, recorder.folder.path, recorder.done.metadata)
 
+    def _compute(self, step: Need, steps: tuple[Need, ...]) -> None:
+        """Every unit of what has begun that is neither committed nor failed yet."""
+        recorder = self._recorder
+        plan, done = recorder.evaluation.begun(steps), recorder.done
+        recorder.look_up(plan.units)
+        remaining = tuple(unit for unit in plan.units if unit.id not in done.metadata)
+        if any(unit.id not in done.failures for unit in remaining):
+            recorder.listener.begun(step)
+            run_plan(self._work, replace(plan, units=remaining, notes=()))
 
-def _compute(recorder: Recorder, work: Work, steps: tuple[Step, ...]) -> None:
-    """Every unit of what has begun that is neither committed nor failed yet."""
-    plan, done = recorder.evaluation.begun(steps), recorder.done
-    recorder.look_up(plan.units)
-    remaining = tuple(unit for unit in plan.units if unit.id not in done.metadata)
-    if any(unit.id not in done.failures for unit in remaining):
-        recorder.listener.begun(steps[-1])
-        run_plan(work, replace(plan, units=remaining, notes=()))
-
-
-def _report(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:
-    """Reports the verdicts of a comparison, which nothing changes any more."""
-    plan, prepared = recorder.evaluation.plan, recorder.evaluation.prepared
-    size = size_of(plan, evidence, comparison)
-    ran = [case for case in plan.attacks[comparison] if evidence.sizes.get(case, 0) >= size]
-    shares = {case: evidence.outcomes[case].share for case in ran if case in evidence.outcomes}
-    worst = min(shares, key=lambda case: shares[case]).attack if shares else ""
-    examples = [prepared.examples_planned(case, evidence.sizes[case]) for case in ran]
-    if comparison.one_victim:  # others are the victims of random batches
-        examples += [evidence.random[case].batches for case in ran if case in evidence.random]
-    most, planned = max(examples, default=0), prepared.setup.examples
-    standings = standings_of(plan, evidence, comparison)
-    for setting, standing in zip(plan.judged[comparison], standings, strict=True):
-        recorder.listener.settled(Stop(setting.of_attack(worst), standing.verdict, most, planned))
+    def _report(self, comparison: Comparison) -> None:
+        """Reports the verdicts of a comparison, which nothing changes any more."""
+        if comparison in self._reported:
+            return
+        self._reported.add(comparison)
+        recorder, results = self._recorder, self.results
+        plan, prepared = recorder.evaluation.plan, recorder.evaluation.prepared
+        size = results.size_of(plan, comparison)
+        ran = [case for case in plan.attacks[comparison] if results.sizes.get(case, 0) >= size]
+        shares = {case: share for case in ran if (share := results.share(case)) is not None}
+        worst = min(shares, key=lambda case: shares[case]).attack if shares else ""
+        examples = [prepared.examples_planned(case, results.sizes[case]) for case in ran]
+        if comparison.one_victim:  # others are the victims of random batches
+            examples += [results.batches[case][0] for case in ran if case in results.batches]
+        most, planned = max(examples, default=0), prepared.setup.examples
+        for setting, verdict in zip(plan.judged[comparison], results.of(plan, comparison), strict=True):
+            if verdict is not None:
+                recorder.listener.settled(Stop(setting.of_attack(worst), verdict.name, most, planned))

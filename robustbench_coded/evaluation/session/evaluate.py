@@ -22,7 +22,6 @@ from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
-from robustbench_coded.evaluation.session.preview import outlook
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import Work
 from robustbench_coded.evaluation.setup.prepare import made_ready
@@ -142,15 +141,13 @@ def _evaluate(config: EvalConfig, listener: Listener, in_memory: InMemory | None
             listener.note(f"goes on with the run in {path}, which holds {units}")
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
-        if fresh and old is None and type(listener) is not Listener:
-            listener.note(outlook(evaluation))
         done, store = recorder.done, recorder.store
         try:
-            evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener))
+            results = run_steps(recorder, Work(engine, folder, prepared, done, store, listener))
         finally:
             recorder.note_changes()
         _write_run_file(path, given)
-        recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
+        recorder.finish(results, outlook_of(recorder.evaluation, results))
     if recorder.done.failures:
         raise IncompleteRun(path, list(recorder.done.failures.values()))
     return path

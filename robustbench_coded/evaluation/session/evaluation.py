@@ -1,5 +1,5 @@
 """An evaluation in progress, as its steps and the run folder tell it: the units of what has begun, run.json,
-and the evidence for the next step. Nothing here runs or writes anything.
+and the results that the next step follows from. Nothing here runs or writes anything.
 """
 
 from collections import Counter
@@ -16,23 +16,14 @@ from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import looks
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, cases_for
-from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, VERSION
-from robustbench_coded.evaluation.protocol.state import (
-    EvaluationPlan,
-    Evidence,
-    OpenCheck,
-    Outcome,
-    SettingStatus,
-    Step,
-)
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
+from robustbench_coded.evaluation.protocol.rungs import VERSION
 from robustbench_coded.evaluation.session.manifest import new_manifest, with_earlier
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import NEXT_TO_NOTHING, is_final
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
 from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE
 
 Metadata = Mapping[str, Mapping[str, Any]]  # of the committed units, by id
 
@@ -135,20 +126,18 @@ class Evaluation:
         """The one for so many examples, which keeps the units that it has made."""
         return self._makers.setdefault(size, self.prepared.maker(size))
 
-    def begun(self, steps: Sequence[Step]) -> Plan:
+    def begun(self, steps: Sequence[Need]) -> Plan:
         """Cases that have begun, in the order of tables, with their units; random batches come last."""
-        ran = Evidence(tuple(steps))
+        ran = Results(tuple(steps))
         order = {case: place for place, case in enumerate(self.plan.cases)}
         cases = sorted(ran.sizes, key=lambda case: order.get(case, len(order)))
         plan = plan_of(cases, lambda case: self.maker(ran.sizes[case]).units(case), self.notes)
-        random = (
-            random_units(case, self.maker(part.size), part.batches) for case, part in ran.random.items()
-        )
+        random = (random_units(c, self.maker(size), count) for c, (count, size) in ran.batches.items())
         return replace(plan, units=(*plan.units, *chain.from_iterable(random)))
 
     def manifest(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[Need],
         remarks: Sequence[str] = (),
         *,
         stopped: bool = False,
@@ -162,7 +151,7 @@ class Evaluation:
             planned: adds the cases that have not begun, which have no units; but for those that only a
                 positive verdict asks for.
         """
-        ran = Evidence(tuple(steps))
+        ran = Results(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.everything
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
         begun = self.begun(steps)
@@ -176,71 +165,34 @@ class Evaluation:
         )
         notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
         rungs = tuple(dict.fromkeys(step.rung for step in steps))
-        protocol = Protocol(version=VERSION, rungs=rungs, stopped=stopped)
+        protocol = Protocol(version=VERSION, rungs=tuple(map(str, rungs)), stopped=stopped)
         return structs.replace(fresh, notes=notes, sequential=self.sequential, protocol=protocol)
 
-    def evidence(self, steps: Sequence[Step], path: Path, metadata: Metadata) -> Evidence:
-        """The evidence: cases that ran, and their committed outcomes.
+    def results(self, steps: Sequence[Need], path: Path, metadata: Metadata) -> Results:
+        """The cases that ran, as the judge sees them.
 
         Args:
             path: the run folder.
         """
-        ran = Evidence(tuple(steps))
-        outcomes = {
-            case: outcome
-            for case, size in ran.sizes.items()
-            if (outcome := _outcome(case, self.maker(size).units(case), metadata)) is not None
-        }
-        if all(case.attack in CONTROLS for case in ran.sizes):
-            return replace(ran, outcomes=outcomes)  # nothing is judged before an attack
-        # Whatever self-tests an earlier evaluation left in the folder, they are read once they are asked for.
-        tested = any(step.rung == SELF_TESTS for step in steps)
-        manifest = self.manifest(steps, stopped=not tested)
+        ran = Results(tuple(steps))
+        manifest = self.manifest(steps)
         if self.old is not None:
             kept = tuple(record for record in self.old.cases if record.kept)
             manifest = with_earlier(manifest, structs.replace(self.old, cases=kept), self.old.unit_ids)
         run = Run(path, manifest)
-        judgements = {judgement.case.setting: judgement for judgement in run.judged}
-        lowest = {setting: _low(judgement) for setting, judgement in judgements.items()}
-        low_of_base = {
-            setting: lowest.get(self.plan.judged[base][0], 0.0)
-            for comparison, settings in self.plan.judged.items()
-            for setting in settings
-            if (base := self.plan.base(comparison)) is not None
-        }
-        standings = {
-            setting: self._status_of(judgement, low_of_base.get(setting, 0.0), tested=tested)
-            for setting, judgement in judgements.items()
-        }
-        return replace(ran, outcomes=outcomes, standings=standings)
-
-    def _status_of(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> SettingStatus:
-        verdict = judgement.verdict
-        final = is_final(verdict, low_of_base, self.prepared.setup.examples)
-        open_checks = (check for check in verdict.checks if tested and not check.passed)
-        return SettingStatus(
-            verdict.name,
-            verdict.above_the_bar,
-            final,
-            verdict.could_fall,
-            _low(judgement) > NEXT_TO_NOTHING,
-            tuple(OpenCheck(check.name, check.failed, tuple(check.run_next)) for check in open_checks),
+        rows = {row.case: row for row in run.results if row.complete}
+        attacked = any(case.attack not in CONTROLS for case in ran.sizes)
+        judged = {one.case.setting: one for one in run.judged} if attacked else {}
+        return replace(
+            ran,
+            rows={case: rows[case.case] for case in ran.sizes if case.case in rows},
+            digests={c: digest for c in ran.sizes if (digest := self._digest(c, ran.sizes[c], metadata))},
+            verdicts={setting: one.verdict for setting, one in judged.items()},
+            strongest={
+                row.case.setting: row.combination.near for row in run.results if row.case.attack == ENSEMBLE
+            },
         )
 
-
-def _low(judgement: Judgement) -> float:
-    """The lower end of the accuracy; 0 without one."""
-    accuracy = judgement.verdict.accuracy
-    return 0.0 if accuracy is None else accuracy.low
-
-
-def _outcome(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Outcome | None:
-    """The outcomes of a case; None while units of it are missing."""
-    facts = [metadata.get(unit.id, {}) for unit in units]
-    chance = case.subject.randomised and not case.threat.draw_known
-    purpose = "selection" if chance else "scoring"
-    names = (f"answers_{purpose}", f"right_{purpose}", "right_scoring")
-    answers, right, scored = (sum(int(fact.get(name, 0)) for fact in facts) for name in names)
-    if not answers or not all(facts):
-        return None
-    return Outcome(right / answers, scored, sum_of(fact.get(DIGEST) for fact in facts))
+    def _digest(self, case: PlannedCase, size: int, metadata: Metadata) -> str | None:
+        """Equal for equal perturbed inputs."""
+        return sum_of(metadata.get(unit.id, {}).get(DIGEST) for unit in self.maker(size).units(case))

@@ -20,7 +20,7 @@ from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.protocol.state import Step
+from robustbench_coded.evaluation.protocol.plan import Need
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
@@ -60,7 +60,7 @@ class Listener:
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 
-    def begun(self, step: Step) -> None:
+    def begun(self, step: Need) -> None:
         """This is what runs next, and why."""
 
     def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
@@ -182,7 +182,7 @@ class ProgressListener(Listener):
         self.close()
         self.note("stopped; writing the reports of what is finished")
 
-    def begun(self, step: Step) -> None:
+    def begun(self, step: Need) -> None:
         self._end_status()
         self.note(str(step))
 

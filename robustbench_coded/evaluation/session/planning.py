@@ -22,30 +22,21 @@ from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
     FIRST_LOOK,
+    SLOW,
     Comparison,
     comparison_of,
     comparisons_judged,
     sample_sizes,
 )
-from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
-from robustbench_coded.evaluation.protocol.state import (
-    Ceilings,
-    EvaluationPlan,
-    Evidence,
-    at_size,
-    open_comparisons,
-    waiting,
-)
+from robustbench_coded.evaluation.protocol.plan import Ceilings, EvaluationPlan, Need, Results
+from robustbench_coded.evaluation.protocol.rungs import SCREEN, needed
 from robustbench_coded.evaluation.session.evaluation import Evaluation
-from robustbench_coded.evaluation.session.listener import case_name
 from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on, with_all_kept
-from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import read_failures
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord, Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, LEFT_OUT, RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD, VerdictName
 
 # In gradient evaluations; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on 256
 # images cost 25,600. What one open verdict may cost: all attacks and their checks on 256 images of a network,
@@ -54,8 +45,6 @@ VERDICT_IMAGES = 400_000
 # Where every case on all examples costs no more than this, all of it runs.
 CHEAP_IMAGES = 100_000
 WHOLE_PIXELS = 1024  # of 32 x 32
-# Images through the network for one answer from which on the first look has a single batch.
-SLOW = 8
 # Options that say how a command was called, and on what it ran.
 NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine"}
 # Of the cost of attacks that the user named, what everything else may cost together.
@@ -85,13 +74,14 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
+    slow = _slow(prepared.subjects)
     whole = config.until is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         every = (case for case in cases if not case.threat.one_victim or in_table(config, case, every=True))
-        whole = old is not None or sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
+        cheap = not slow and sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
+        whole = old is not None or cheap
     fixed = before is None and (whole or old is not None)
     batch = min(max(config.batch_size) * (config.batches_kept or 1), examples)
-    slow = _slow(prepared.subjects)
     ladder = sample_sizes(examples, batch, batch if slow else FIRST_LOOK)
     if slow and not fixed and ladder[0] < min(examples, FIRST_LOOK):
         notes.append(f"{slow}: the first verdicts are from {ladder[0]} images")
@@ -139,14 +129,6 @@ def _plan(
     claim = config.claim
     about = None if claim is None else claim.setting(config.inputs, prepared.resolved.eps)
     judged = comparisons_judged(cases, about, standard=STANDARD in config.defences)
-    # Random batches have one draw each, and no majority.
-    claimed = {
-        comparison: claim.value
-        for comparison, settings in judged.items()
-        if claim is not None
-        and claim.votes == 1
-        and about in [(str(key.threat), key.perturbation.eps) for key in settings]
-    }
 
     @cache
     def images(case: PlannedCase, size: int) -> int:
@@ -181,11 +163,8 @@ def _plan(
         everything=whole,
         rungs=SCREEN if config.screens else (),
         checks=checks,
-        margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.
         random_batches=not config.batches_kept,
-        claimed=claimed,
-        classes=prepared.data_facts.classes or 1,
         levels=prepared.context.levels,
         relus=cache(partial(_relus, prepared)) if checks else lambda checkpoint: 0,
         hidden=_hidden(prepared.context, cases),
@@ -242,8 +221,8 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
         return False
     if every:
         return named or not request.if_open
-    known = set(chain(*presets.PRESETS.values()))
-    return (named and case.threat.inputs == "batch") or case.attack not in known
+    of_presets = {*chain(*presets.PRESETS.values())} - {*config.typed}
+    return (named and case.threat.inputs == "batch") or case.attack not in of_presets
 
 
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
@@ -299,30 +278,48 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
     return not beside or context.defence(subject).base is not model
 
 
-def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
-    """Commands that would do more: what they bring, what did not fit, and what these would cost."""
+def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
+    """Further commands and their costs: all rows on all images, and of each open
+    verdict what it needs next.
+    """
     plan, config = evaluation.plan, evaluation.prepared.config
-    outlooks: list[Outlook] = []
     every = [case for case in plan.cases if in_table(config, case, every=True)]
-    rest = sum(part.images for part in at_size(plan, evidence, every, plan.sizes[-1]))
-    if not plan.everything and rest:
-        outlooks.append(Outlook(purpose="all", option="--all", images=rest))
-    if images := lacking(plan, evidence):
-        option = "--until settled"
-        outlooks.append(Outlook(purpose="settle", option=option, images=images))
-        open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
-        attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
-        if plan.checks:
-            requested = follow_up(plan, evidence)[0]
-            attacks += [case for case in requested if any(comparison.holds(case) for comparison in open_)]
-        left_out = (case for case in attacks if case not in evidence.sizes)
-        outlooks += [
-            Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
-            for part in at_size(plan, evidence, left_out, plan.start)
-        ]
-    if not outlooks:
-        return []
-    # Seconds of a gradient evaluation, over all that is planned on the first sample size.
-    costs = [(case, plan.images(case, plan.start)) for case in plan.cases]
-    mean = Rates(evaluation.prepared).seconds(costs) / max(sum(images for _, images in costs), 1)
-    return [structs.replace(outlook, seconds=round(outlook.images * mean, 1)) for outlook in outlooks]
+    ran = {case: plan.images(case, size) for case, size in results.sizes.items()}
+    rest = sum(plan.images(case, plan.sizes[-1]) - ran.get(case, 0) for case in every)
+    outlooks = [Outlook(purpose="all", option="--all", images=rest)] if rest and not plan.everything else []
+    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
+    for comparison, settings in plan.judged.items():
+        open_ = [setting for setting in settings if setting in open_settings]
+        found = needed(plan, results, comparison) if open_ else None
+        if open_ and found is None and comparison.inputs in config.inputs:  # by its name
+            found = needed(plan, results, comparison, checks=False)
+        if found is not None:
+            outlooks.append(_outlook(evaluation, open_[0], found))
+    return outlooks
+
+
+def _outlook(evaluation: Evaluation, setting: Case, need: Need) -> Outlook:
+    """A need as a command: attacks beside those of the run, everything else without ceilings."""
+    config, plan = evaluation.prepared.config, evaluation.plan
+    new = [case for case in need.cases if not case.submission and case not in plan.cases]
+    option, images = "--until settled", need.gradients
+    if new and not need.batches and not need.wider and setting.threat.inputs in config.inputs:
+        names = dict.fromkeys([*config.typed, *(case.attack for case in new)])
+        option = f"--attacks {','.join(names)}"
+        subjects = dict.fromkeys(c.subject for c in plan.judged if c.inputs == setting.threat.inputs)
+        images = sum(plan.images(_on(case, subject), need.images) for case in new for subject in subjects)
+    return Outlook(
+        purpose="settle",
+        case=setting,
+        rung=str(need.rung),
+        attacks=tuple(dict.fromkeys(case.attack for case in need.cases)),
+        batches=need.batches,
+        examples=need.images,
+        option=option,
+        images=images,
+    )
+
+
+def _on(case: PlannedCase, subject: ProbedSubject) -> PlannedCase:
+    """The same attack on another subject."""
+    return PlannedCase(structs.replace(case.case, subject=subject.subject), subject)

@@ -1,56 +1,39 @@
-"""Preview of an evaluation: its steps and their time on this machine, without running or writing anything.
-
-The protocol plans as in a run, on made-up evidence: once as if everything fell to its first attack, once
-as if nothing fell and every check needed its usual attacks.
+"""Preview of an evaluation: what its rungs cost, without running or writing anything. No outcome is made up:
+one column has what always runs, the other all that a verdict may need before it is positive.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from attacks import presets
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
-from robustbench_coded.evaluation.planning.comparisons import Comparison
-from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_step
-from robustbench_coded.evaluation.protocol.state import (
-    CaseAtSize,
-    EvaluationPlan,
-    Evidence,
-    OpenCheck,
-    Outcome,
-    SettingStatus,
-    Step,
-)
-from robustbench_coded.evaluation.session.evaluation import Evaluation
+from robustbench_coded.evaluation.planning.cases import PlannedCase
+from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
+from robustbench_coded.evaluation.protocol.follow_up import follow_ups_of
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan
+from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES
+from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, few_clean_batches, quickest
 from robustbench_coded.evaluation.session.planning import planned_evaluation
-from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import made_ready
+from robustbench_coded.judge.anytime import values_needed
+from robustbench_coded.judge.checks import not_run
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
-from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
+from robustbench_coded.schema.words import CLEAN, MARGIN, CheckName, Rung
 
-# What attacks leave a defence with a positive verdict, and its base model.
-POSITIVE, BASE = 0.6, 0.1
+# What checks ask of a defence that withstands everything planned.
 USUAL_CHECKS = (
-    OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, False, presets.SEARCHES),
-    OpenCheck(CheckName.TWICE_THE_STEPS, False, (presets.TWICE_THE_LOSS,)),
-    OpenCheck(CheckName.TWICE_THE_DRAWS, False, (presets.AVERAGED.format(20),)),
-    OpenCheck(CheckName.TWICE_THE_RESTARTS, False, (presets.RESTARTED,)),
+    not_run(CheckName.TRANSFER_OR_BLACK_BOX, "", *presets.SEARCHES),
+    not_run(CheckName.TWICE_THE_STEPS, "", presets.TWICE_THE_LOSS),
+    not_run(CheckName.TWICE_THE_DRAWS, "", presets.AVERAGED.format(20)),
+    not_run(CheckName.TWICE_THE_RESTARTS, "", presets.RESTARTED),
 )
-
-
-class Cost(NamedTuple):
-    """Gradient evaluations that are still to be computed, about; seconds: shared out over the workers."""
-
-    images: int = 0
-    seconds: float = 0.0
+Costs = dict[Rung, int]  # gradient evaluations, about
 
 
 @dataclass(frozen=True)
@@ -59,28 +42,20 @@ class Preview:
 
     Attributes:
         path: the run folder that it would write, or go on with.
-        negative: by rung, if every subject falls to its first attack.
-        positive: by rung, if none falls.
+        least: by rung, what runs if every subject falls to its first attack.
+        most: what runs on the first images if none falls, and all that checks usually ask for.
         notes: what else the user should know.
     """
 
     path: Path
-    negative: dict[str, Cost]
-    positive: dict[str, Cost]
+    least: Costs
+    most: Costs
     notes: tuple[str, ...]
 
-    @staticmethod
-    def total(costs: dict[str, Cost]) -> Cost:
-        return Cost(sum(cost.images for cost in costs.values()), sum(cost.seconds for cost in costs.values()))
-
     def as_data(self) -> dict[str, Any]:
-        """Plain JSON data; times in seconds."""
-        ways = {"negative": self.negative, "positive": self.positive}
-        rungs = [
-            {"rung": rung, **{way: costs[rung]._asdict() for way, costs in ways.items()}}
-            for rung in self.negative
-        ]
-        totals = {way: self.total(costs)._asdict() for way, costs in ways.items()}
+        """Plain JSON data."""
+        rungs = [{"rung": rung, "least": self.least[rung], "most": self.most[rung]} for rung in self.least]
+        totals = {"least": sum(self.least.values()), "most": sum(self.most.values())}
         return {
             "run": str(self.path),
             "protocol": VERSION,
@@ -95,7 +70,7 @@ def preview(
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Preview:
-    """Loads and probes everything as ``evaluate`` does, plans it and times the networks.
+    """Loads and probes everything as ``evaluate`` does, and plans it.
 
     Args:
         say: receives what is done next, before it is done.
@@ -113,86 +88,76 @@ def preview(
             raise
         old, evaluation = None, planned_evaluation(prepared, None, path)
         remarks = [f"{path} holds another evaluation; this one needs a folder of its own, --out NEW"]
-    committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
-    say("timing the networks on a few images")
-    rates = Rates(evaluation.prepared)
-    negative, positive = (
-        _costs(evaluation, forecast(evaluation.plan, positive=positive), committed, rates)
-        for positive in (False, True)
-    )
+    committed = set() if old is None else set(read_run(path, old.unit_ids)[1])
+
+    def left(case: PlannedCase) -> int:
+        """What a case costs beyond what is committed."""
+        size = evaluation.plan.start_of(case)
+        return sum(u.images for u in evaluation.maker(size).units(case) if u.id not in committed)
+
     notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes, *remarks])
-    return Preview(path, negative, positive, tuple(notes))
+    least, most = costs(evaluation.plan, left)
+    return Preview(path, least, most, tuple(notes))
 
 
-def outlook(evaluation: Evaluation) -> str:
-    """How long a new evaluation takes on this machine, a sentence."""
-    rates = Rates(evaluation.prepared)
-    least, most = (
-        Preview.total(_costs(evaluation, forecast(evaluation.plan, positive=positive), frozenset(), rates))
-        for positive in (False, True)
-    )
-    return (
-        f"Takes about {duration(least.seconds)} if the first attacks succeed and {duration(most.seconds)} if "
-        "none does"
-    )
+def costs(plan: EvaluationPlan, left: Callable[[PlannedCase], int]) -> tuple[Costs, Costs]:
+    """By rung, what always runs; and that with all that verdicts may need on the first images.
+
+    Args:
+        left: what a case costs.
+    """
+    least: Costs = {rung.name: 0 for rung in RUNGS}
+    always = _always(plan)
+    for case, rung in always.items():
+        least[rung] += left(case)
+    for comparison in plan.judged:
+        least[Rung.CONFIRM] += _confirming(plan, comparison) if least[Rung.QUICK] else 0
+    most = dict(least)
+    for comparison in plan.judged:
+        for rung, case in _further(plan, comparison):
+            if case not in always:
+                most[rung] += left(case)
+        if comparison.inputs == "batch":  # a forward for each of its attacks, on the others
+            own = (c for c in plan.cases if c.attack == CLEAN and c.subject == comparison.subject)
+            most[Rung.CROSS_EXAMINATION] += len(plan.attacks[comparison]) * left(next(own))
+    clean = [case for case in plan.cases if few_clean_batches(plan, case, plan.start)]
+    for costs_ in (least, most):
+        costs_[Rung.MORE_EXAMPLES] += sum(CLEAN_BATCHES * random_batch_images(case) for case in clean)
+    allowed = [rung.name for rung in RUNGS if not plan.rungs or rung.name in plan.rungs]
+    return tuple({r: c if r in allowed else 0 for r, c in each.items()} for each in (least, most))  # type: ignore[return-value]
 
 
-def forecast(plan: EvaluationPlan, *, positive: bool) -> tuple[Step, ...]:
-    """The steps of an evaluation in which everything falls to its first attack, or nothing falls."""
-    evidence = Evidence()
-    while (step := next_step(plan, evidence)) is not None:
-        ran = evidence.after(step)
-        outcomes = {case: Outcome(_share(plan, case, positive=positive)) for case in ran.sizes}
-        ran = replace(ran, outcomes=outcomes)
-        standings = {
-            setting: _status_of(plan, ran, comparison, positive=positive)
-            for comparison, settings in plan.judged.items()
-            for setting in settings
-            if any(case in ran.sizes for case in plan.attacks[comparison])
-        }
-        evidence = replace(ran, standings=standings)
-    return evidence.steps
+def _always(plan: EvaluationPlan) -> dict[PlannedCase, Rung]:
+    """Each case that runs whatever comes out, and the rung that asks for it first."""
+    seen: dict[PlannedCase, Rung] = {}
+    for case in plan.cases:
+        if case.attack == CLEAN:
+            seen[case] = Rung.CLEAN
+    for comparison, attacks in plan.attacks.items():
+        if attacks and comparison in plan.judged:
+            seen.setdefault(quickest(plan, attacks), Rung.QUICK)
+    for case in plan.cases:
+        if case in plan.rows:
+            seen.setdefault(case, Rung.NAMED_ROWS)
+    return seen
 
 
-def _is_base(plan: EvaluationPlan, subject: ProbedSubject) -> bool:
-    return subject.spec == STANDARD and any(c.subject.spec != STANDARD for c in plan.judged)
+def _confirming(plan: EvaluationPlan, comparison: Comparison) -> int:
+    """Random batches of which none is answered rightly."""
+    if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
+        return 0
+    case = quickest(plan, plan.attacks[comparison])
+    count = values_needed(0.0, MARGIN, plan.at(plan.start).tail) or 0
+    return count * random_batch_images(case) if plan.random_batches else 0
 
 
-def _share(plan: EvaluationPlan, case: PlannedCase, *, positive: bool) -> float:
-    """The share that a case leaves."""
-    if case.attack == CLEAN:
-        return 1.0
-    return (BASE if _is_base(plan, case.subject) else POSITIVE) if positive else 0.0
-
-
-def _status_of(
-    plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, positive: bool
-) -> SettingStatus:
-    if positive:
-        if _is_base(plan, comparison.subject):
-            return SettingStatus(VerdictName.BROKEN, final=True, could_fall=False)
-        return SettingStatus(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUAL_CHECKS)
-    scored = any(case in ran.random for case in plan.attacks[comparison])
-    in_batches = comparison.subject.batch_dependent and comparison.inputs in ("batch", "victim")
-    proven = scored or not in_batches or not plan.random_batches
-    return SettingStatus(VerdictName.BROKEN, final=True) if proven else SettingStatus()
-
-
-def _costs(
-    evaluation: Evaluation, steps: tuple[Step, ...], committed: frozenset[str], rates: Rates
-) -> dict[str, Cost]:
-    """By rung, in the order of the table, without the units that are committed."""
-    costs, counted = {rung.name: Cost() for rung in RUNGS}, set(committed)
-    for step in steps:
-        for part in step.parts:
-            maker = evaluation.maker(part.size)
-            if isinstance(part, CaseAtSize):
-                units = maker.units(part.case)
-            else:
-                units = random_units(part.case, maker, part.batches)
-            images = sum(unit.images for unit in units if unit.id not in counted)
-            counted.update(unit.id for unit in units)
-            before = costs[step.rung]
-            seconds = before.seconds + rates.seconds([(part.case, images)])
-            costs[step.rung] = Cost(before.images + images, seconds)
-    return costs
+def _further(plan: EvaluationPlan, comparison: Comparison) -> Iterator[tuple[Rung, PlannedCase]]:
+    """Every attack that an open verdict may need."""
+    attacks = plan.attacks[comparison]
+    for case in attacks:
+        yield (Rung.BEFORE_POSITIVE if case in plan.deferred else Rung.ADAPTIVE), case
+    if plan.checks and attacks and comparison.inputs == "batch":
+        for check in USUAL_CHECKS:
+            for case in follow_ups_of(check, attacks[0], list(attacks)):
+                if case not in attacks and case.case not in [other.case for other in attacks]:
+                    yield Rung.BEFORE_POSITIVE, case

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, SettingStatus, Step
+from robustbench_coded.evaluation.protocol.plan import Need, Results
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
@@ -21,7 +21,6 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore, put_together
 from robustbench_coded.runs.folder import RunFolder, change_between
 from robustbench_coded.runs.log import Stepped
-from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
 
 
@@ -40,7 +39,6 @@ class Recorder:
         self.done = Done({})
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
-        self._last = Evidence()
         self._said: dict[str, Any] | None = None
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
@@ -48,15 +46,11 @@ class Recorder:
             self._look_through(evaluation.old)
         self.store = PerturbationStore(folder.path)
 
-    def write_decision(self, evidence: Evidence, step: Step | None) -> None:
-        """Adds a line to the log: a step, and what has changed of what it was decided by."""
-        old, self._last = self._last, evidence
-        outcomes = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
-        standings = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-        decision = Decision(step, tuple(outcomes), tuple(standings))
-        self.folder.log(Stepped(msgspec.to_builtins(decision)))
+    def write_step(self, step: Need) -> None:
+        """Adds a line to the log."""
+        self.folder.log(Stepped(msgspec.to_builtins(step)))
 
-    def write(self, steps: tuple[Step, ...], *, finished: bool = False) -> None:
+    def write(self, steps: tuple[Need, ...], *, finished: bool = False) -> None:
         """Writes what has begun, and what earlier evaluations left."""
         own = self.evaluation.manifest(
             steps, tuple(self._remarks), stopped=not finished, planned=not finished
@@ -76,14 +70,14 @@ class Recorder:
         else:
             self.folder.log(change_between(before, self._said))
 
-    def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
-        """Removes what is no longer needed and writes evidence and reports."""
+    def finish(self, results: Results, outlook: Sequence[Outlook] = ()) -> None:
+        """Removes what is no longer needed and writes the reports."""
         self.store.remove()
-        plan = self.evaluation.begun(evidence.steps)
-        too_dear = follow_up(self.evaluation.plan, evidence)[1] if self.evaluation.plan.checks else ()
+        plan = self.evaluation.begun(results.steps)
+        too_dear = self._too_dear(results)
         remarks = [*too_dear, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
-        self.write(evidence.steps, finished=True)
+        self.write(results.steps, finished=True)
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
@@ -99,6 +93,14 @@ class Recorder:
         self.listener.preparing("writing the reports")
         write_reports_of(run)
         self.listener.reported(run)
+
+    def _too_dear(self, results: Results) -> list[str]:
+        """What open checks ask for and is left to the user."""
+        plan, sentences = self.evaluation.plan, list[str]()
+        for comparison in plan.judged if plan.checks else ():
+            at = plan.at(results.size_of(plan, comparison))
+            sentences += follow_up(at, results, [comparison])[1]
+        return sentences
 
     def note_changes(self) -> None:
         """Code that changed while it ran, by counters and caches, is known again as it is now."""
@@ -131,11 +133,3 @@ def said_of(damaged: Mapping[str, str], aside: Sequence[Path]) -> list[str]:
     more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
     again = "its unit is" if len(damaged) == 1 else f"{len(damaged)} units are"
     return [f"{'; '.join(reasons[:3])}{more}; {again} computed again{names}"] if reasons else []
-
-
-class Decision(Struct, frozen=True, omit_defaults=True):
-    """What the log has of a step; ``outcomes`` and ``standings`` are those that are new or have changed."""
-
-    step: Step | None
-    outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()
-    standings: tuple[tuple[Case, SettingStatus], ...] = ()

@@ -2,7 +2,6 @@
 user may not have meant.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
@@ -106,7 +105,7 @@ def _subject(
         raise InputError(refusal)
     try:
         shows = ours and isinstance(defence, Standard | Coded)
-        figures, hidden, taken = _gradients(defence, x, y, config.seed, result, shows=shows)
+        figures, hidden = _gradients(defence, x, y, config.seed, result, shows=shows)
     except InputError as error:
         if result.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
@@ -128,9 +127,6 @@ def _subject(
         differentiable=not hidden.without,
         relaxable=hidden.relaxable,
     )
-    taken *= k / (2 if defence.randomised else 1)
-    # A forward alone is a third of what is remembered.
-    context.probe_seconds[subject] = 3 * taken if hidden.without else taken
     if theirs:
         context.keep(subject, defence)
     record = ProbeRecord(
@@ -161,22 +157,20 @@ def _defence(
 
 def _gradients(
     defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, result: probing.Probed, *, shows: bool
-) -> tuple[dict[str, Any], probing.HiddenGradients, float]:
-    """Figures of a defence's gradients, what hides them, and the seconds that an input took.
+) -> tuple[dict[str, Any], probing.HiddenGradients]:
+    """Figures of a defence's gradients, and what hides them.
 
     Args:
         result: of the probe.
         shows: True if nothing inside can hide a gradient that is there.
     """
     hidden = probing.HiddenGradients()
-    began = time.perf_counter()
     figures = probing.gradient_figures(defence, x, y, seed)
-    taken = (time.perf_counter() - began) / len(x)
     if not shows or figures["zero_share"]:
         with probe.blamed_on(defence, x):
             without = result.figures["no_gradient"]
             hidden = probing.hidden_gradients(defence, x, y, seed, without=without)
-    return figures, hidden, taken
+    return figures, hidden
 
 
 def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None]:

@@ -7,15 +7,14 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     counted,
-    duration,
     hiding_text,
     perturbation_text,
     series,
     subject_text,
 )
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
-from robustbench_coded.schema.words import LEFT_OUT
+from robustbench_coded.schema.manifest import Outlook, ProbeRecord, RunManifest, as_sentences
+from robustbench_coded.schema.words import Rung
 
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
 
@@ -63,13 +62,23 @@ def faulty(run: Run) -> list[str]:
 
 
 def left_out(run: Run) -> list[str]:
-    """Rows that did not fit, a sentence per row: its price and the option that runs it."""
+    """The next step of each open verdict, a sentence: its price and the option that runs it."""
     return [
-        f"{entry.case}: left out; it costs {entry.images:,} gradients, about {duration(entry.seconds)}; "
-        f"{entry.option} runs it"
+        f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
+        f"{perturbation_text(entry.case.perturbation)}: {need_text(entry)} did not run; "
+        f"{entry.images:,} gradients; {entry.option} runs it"
         for entry in run.manifest.outlook
-        if entry.purpose == LEFT_OUT
+        if isinstance(entry.case, Case)
     ]
+
+
+def need_text(need: Outlook) -> str:
+    """The next step of a verdict, in a clause."""
+    if need.batches:
+        return f"{need.batches:,} random batches of {series(need.attacks)}"
+    if need.rung == Rung.MORE_EXAMPLES:
+        return f"every attack on {need.examples:,} images"
+    return series(need.attacks)
 
 
 def commands_of(run: Run) -> list[str]:

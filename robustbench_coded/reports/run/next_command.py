@@ -1,18 +1,18 @@
-"""What would change the answer: one command, or in Python one expression, and about how long it takes.
+"""What would change the answer: the need of an open verdict, as the command that runs it, or in Python as one
+expression.
 
 next_command(run, unsettled) -> NextCommand
 """
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import BASE_ATTACKED_LESS, CONTAINS_THRESHOLD, FEW_CLASSES, rounded
-from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
+from robustbench_coded.reports.run.findings import need_text
+from robustbench_coded.reports.text import escape
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
@@ -26,22 +26,22 @@ class NextCommand(NamedTuple):
 
     Attributes:
         purpose: empty where nothing would change the answer.
-        seconds: about how long it takes, as run.json says; None where it does not.
+        images: gradient evaluations that it costs, about; None where run.json does not say.
         about: whom it is about, where the report opens with another attacker; empty otherwise.
     """
 
     purpose: str
     command: str = ""
-    seconds: float | None = None
+    images: int | None = None
     about: str = ""
 
     def __str__(self) -> str:
-        """``Next step: 512 images (about 4 min):``, behind which the command stands."""
+        """``Next step: mosaic-16 (25,600 gradients):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
-        about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
+        cost = "" if self.images is None else f" ({self.images:,} gradients)"
         of = f" for {self.about}" if self.about else ""
-        return f"Next step{of}: {self.purpose}{about}{':' if self.command else '.'}"
+        return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
@@ -53,42 +53,34 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
-    outlook = {entry.purpose: entry for entry in manifest.outlook}
     everything = None
-    if whole := outlook.get("all"):
+    if whole := next((entry for entry in manifest.outlook if entry.purpose == "all"), None):
         everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
-        return _settling(run, unsettled, outlook.get("settle"), everything)
+        return _settling(run, unsettled, everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
     if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
         return NextCommand("")  # what has fallen stays where it is
     return everything or NextCommand(NOTHING)
 
 
-def _settling(
-    run: Run, unsettled: Sequence[Judgement], longer: Outlook | None, everything: NextCommand | None
-) -> NextCommand:
-    """What would settle the open verdicts.
-
-    Args:
-        longer, everything: what a longer run and all attacks on all images are expected to cost.
+def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
+    """What the first open verdict needs that has anything left to run; of those that every image left open
+    more images, of data that has them.
     """
-    data = run.manifest.data
-    whole = {(j.verdict.rule, j.examples) for j in unsettled if j.case.threat.inputs == "batch"}
-    limited = (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_THRESHOLD, data.examples)}
-    if limited and any(judgement.verdict.examples_to_settle for judgement in unsettled):
-        return _more(run, unsettled)  # a limit on images holds them
-    if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
-        return NextCommand("More images, of more classes")
-    if longer is not None:
-        return _as_planned("A longer run", run, longer)
-    steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
-    return next(steps, everything or _more(run, unsettled))
+    settings = [judgement.case.setting for judgement in unsettled]
+    for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
+        if entry.case in settings or not entry.attacks:
+            purpose = need_text(entry) if entry.attacks else "a longer run"
+            return _as_planned(purpose[:1].upper() + purpose[1:], run, entry)
+    if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
+        return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
+    return everything or _more(run, unsettled)
 
 
 def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
-    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.seconds)
+    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.images or None)
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
@@ -128,38 +120,13 @@ def _folder(run: Run) -> str:
     return files[0].removesuffix(f"/{RUN_FILE}") if files else f"reports/{run.name}"
 
 
-def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
-    """What its rule or its checks ask for; None where more images or draws are all there is to add. An
-    interval that all images leave too wide may still fall by what a failed check asks for.
-    """
-    verdict = judgement.verdict
-    if verdict.rule == "base model not attacked":
-        return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
-    if verdict.rule == BASE_ATTACKED_LESS:
-        command = _command(run, ["--attacks", ",".join(verdict.missing_on_base)])
-        return NextCommand("Attacks that did not run on its base model", command)
-    wide = verdict.rule == CONTAINS_THRESHOLD
-    enough = (verdict.examples_to_settle or math.inf) <= _most_examples(run, judgement)
-    if verdict.rule == FEW_CLASSES or (wide and enough):
-        return None
-    checks = [check for check in judgement.checks if check.failed or not wide]
-    for step in merged_steps(check.next_step for check in checks if check.next_step is not None):
-        if step.attacks:
-            command = _command(run, ["--attacks", ",".join(step.attacks)])
-            return NextCommand("Attacks that its checks require", command)
-    return None
-
-
-def _most_examples(run: Run, judgement: Judgement) -> int:
-    """How many images the data has for a verdict; the number of victims is fixed."""
-    return 0 if judgement.case.threat.one_victim else run.manifest.data.available or 0
-
-
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
-    """The same rows on as many images, which are another run, as are expected to settle it."""
-    beyond = ""
+    """The same rows on as many images, which are another run, as are expected to settle it; no more than the
+    data has. The number of victims is fixed.
+    """
+    beyond, most = "", run.manifest.data.available or 0
     for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_THRESHOLD):
-        wanted, most = judgement.verdict.examples_to_settle, _most_examples(run, judgement)
+        wanted = judgement.verdict.examples_to_settle
         if wanted is None or judgement.case.threat.one_victim:
             continue
         if wanted > most:

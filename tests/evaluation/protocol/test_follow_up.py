@@ -1,20 +1,19 @@
 """What checks may ask for: nothing that the subject has no gradient for."""
 
+from dataclasses import replace
+
 import pytest
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.protocol.follow_up import follow_up, follow_ups_of
-from robustbench_coded.evaluation.protocol.state import (
-    CaseAtSize,
-    EvaluationPlan,
-    Evidence,
-    OpenCheck,
-    SettingStatus,
-    Step,
-)
+from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
+from robustbench_coded.judge.checks import not_run
+from robustbench_coded.judge.rules import decide
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CheckName, VerdictName
+from robustbench_coded.schema.words import CheckName, Rung
+from tests.judge.test_verdict import ALONE as NO_BASE
+from tests.judge.test_verdict import GOOD, gain
 
 UNKNOWN, PERTURBATION = ThreatModel("batch", "unknown"), Perturbation("linf", 0.1, "pixel")
 ALONE = {"randomised": False, "batch_dependent": False}
@@ -29,15 +28,18 @@ def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, r
     return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
 
 
-def wanted(like, check, *others, images, beside=(), standing=None):
+def wanted(like, *checks, images, beside=(), **figures):
     """What open checks ask for where one attack ran: names, and how many were too dear."""
     cases = (like, *beside)
     judged = {comparison_of(case): (case.case.setting,) for case in cases}
-    sizes = (SIZE,)
-    plan = EvaluationPlan(cases, judged, sizes, SIZE, images)
-    ran = Evidence((Step("quick", "because", tuple(CaseAtSize(case, SIZE, 1) for case in cases)),))
-    standing = standing or SettingStatus(checks=(check, *others))
-    rows, left_out = follow_up(plan, Evidence(ran.steps, {}, {like.case.setting: standing}))
+    plan = EvaluationPlan(cases, judged, (SIZE,), SIZE, images).at(SIZE)
+    steps = (
+        Need(Rung.QUICK, "because", cases, SIZE, costs=(1,) * len(cases)),
+        Need(Rung.SELF_TESTS, "", images=SIZE),
+    )
+    verdict = decide(replace(GOOD, **(NO_BASE | {"checks": checks, **figures})))
+    results = Results(steps, verdicts={like.case.setting: verdict})
+    rows, left_out = follow_up(plan, results, [comparison_of(like)])
     return [row.attack for row in rows], len(left_out)
 
 
@@ -55,10 +57,10 @@ SIZE = 8
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
     like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
     attacks = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
-    found = follow_ups_of(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), like, [like])
+    found = follow_ups_of(not_run(CheckName.TWICE_THE_STEPS, "", *attacks), like, [like])
     assert [row.attack for row in found] == expected
     # Where there are relaxed gradients alone, an attack follows those.
-    found = follow_ups_of(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), like, [like])
+    found = follow_ups_of(not_run(CheckName.ANOTHER_LOSS, "", "apgd-mt-20"), like, [like])
     followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
     assert [row.attack for row in found] == followed[differentiable, relaxable]
 
@@ -69,7 +71,7 @@ def test_attacks_by_labels_may_cost_3000_answers_an_example(randomised, batch_de
     like = case_of("pgd-10", k=k, base=False, randomised=randomised, batch_dependent=batch_dependent)
 
     def rays(steps):
-        check = OpenCheck("self-tests: finite differences", True, (f"rays-{steps}",))
+        check = not_run("self-tests: finite differences", "", f"rays-{steps}")
         cost = steps * 5 * like.subject.images // like.subject.k
         return wanted(like, check, images=lambda case, size: size * (10 if case == like else cost // 3))
 
@@ -86,17 +88,23 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
     subject = ProbedSubject(Subject("m", "standard", None, None), "standard", 32, False, False, False, 32)
     like = planned_case(subject, UNKNOWN, "pgd-10", PERTURBATION, 0.02)
     beside = (case_of("pgd-10", **ALONE),) if defence else ()
-    check = OpenCheck(CheckName.ATTACKS_AGREE, True, ("crossover-160",))
-    more = [OpenCheck(name, False, ()) for name in others]
+    check = not_run(CheckName.ATTACKS_AGREE, "", "crossover-160")
+    more = [
+        not_run(
+            name,
+            "",
+        )
+        for name in others
+    ]
     assert wanted(like, check, *more, images=lambda case, size: 10**9, beside=beside)[0] == expected
 
 
-@pytest.mark.parametrize(("failed", "expected"), [(True, ["square-100"]), (False, [])])
-def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expected):
+@pytest.mark.parametrize(("outcome", "expected"), [("failed", ["square-100"]), ("not run", [])])
+def test_what_gains_nothing_is_asked_nothing_unless_gradients_misled(outcome, expected):
     like = case_of("pgd-10", **ALONE)
-    check = OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, failed, ("square-1000",))
-    fallen = SettingStatus(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
-    assert wanted(like, check, images=lambda case, size: 1, standing=fallen)[0] == expected
+    check = replace(not_run(CheckName.TRANSFER_OR_BLACK_BOX, "", "square-1000"), outcome=outcome)
+    below = {"gain": gain(-0.05, 0.06), "compared": True, "bar": 0.03}
+    assert wanted(like, check, images=lambda case, size: 1, **below)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -111,9 +119,15 @@ def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expec
 )
 def test_restarts_run_only_before_a_positive_verdict(others, ran, expected):
     like = case_of("pgd-10", **ALONE)
-    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, tuple(expected or ["mosaic-8"]))
+    check = not_run(CheckName.TWICE_THE_RESTARTS, "", *(expected or ["mosaic-8"]))
     beside = [case_of(attack, **ALONE) for attack in ran]
-    more = [OpenCheck(name, False, ()) for name in others]
+    more = [
+        not_run(
+            name,
+            "",
+        )
+        for name in others
+    ]
 
     def images(case, size):
         return 30 if case.attack.startswith("mosaic") else 70
@@ -124,7 +138,7 @@ def test_restarts_run_only_before_a_positive_verdict(others, ran, expected):
 @pytest.mark.parametrize(("price", "fits"), [(50, True), (51, False)])
 def test_all_restarts_together_cost_no_more_than_everything_else(price, fits):
     like = case_of("pgd-10", **ALONE)
-    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, ("mosaic-16",))
+    check = not_run(CheckName.TWICE_THE_RESTARTS, "", "mosaic-16")
     costs = {"mosaic-8": 50, "mosaic-16": price}
     found = wanted(
         like,

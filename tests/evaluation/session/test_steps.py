@@ -19,15 +19,15 @@ from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
-from robustbench_coded.evaluation.protocol.rungs import next_step
-from robustbench_coded.evaluation.protocol.state import Evidence
+from robustbench_coded.evaluation.protocol.plan import Need, Results
+from robustbench_coded.evaluation.protocol.rungs import next_step, wider
 from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import CHEAP_IMAGES, EXTRAS_SHARE, planned_evaluation
-from robustbench_coded.evaluation.session.recording import Decision
 from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
+from robustbench_coded.runs.folder import RunFolder, read_run
 from robustbench_coded.runs.outcomes import TOGETHER
 from tests.evaluation.conftest import with_checks
 from tests.run_folders import computed, digests, steps
@@ -136,8 +136,7 @@ def words(run):
 
 def rungs(path):
     """Of each step, by what is written in the log."""
-    found = [decision["step"] for decision in steps(path)]
-    return [step and step["rung"] for step in found]
+    return [step["rung"] for step in steps(path)]
 
 
 def content(path):
@@ -181,35 +180,36 @@ HAS = {
 }
 
 
-def replay(plan, path):
-    """Asks the scheduler again for every decision of a run: what it decided then, what it decides now."""
-    decisions, evidence = [], Evidence()
-    for decision in steps(path):
-        told = msgspec.convert(decision, Decision)
-        evidence = replace(
-            evidence,
-            outcomes={**evidence.outcomes, **dict(told.outcomes)},
-            standings={**evidence.standings, **dict(told.standings)},
-        )
-        decisions.append((told.step, next_step(plan, evidence)))
-        if told.step is not None:
-            evidence = replace(evidence, steps=(*evidence.steps, told.step))
-    return decisions
+def recorded(path):
+    """The steps of a run."""
+    return [msgspec.convert(step, Need) for step in steps(path)]
+
+
+def replay(evaluation, path):
+    """What the protocol decides today from the outcomes of a folder."""
+    metadata = read_run(path, list(digests(path)))[1]
+    results, more = Results(), []
+    for size in evaluation.plan.sizes[evaluation.plan.sizes.index(evaluation.plan.start) :]:
+        plan = evaluation.plan.at(size, more)
+        while plan.about and (step := next_step(plan, results)) is not None:
+            results = evaluation.results((*results.steps, step), path, metadata)
+        more = wider(plan, results)
+    return list(results.steps)
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, name):
+def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(RunFolder, "remove", lambda folder, units: None)  # random batches of fewer images
     config, in_memory = given(tmp_path / "run", **RUNS[name])
     path = session.evaluate(config, None, in_memory)
     prepared, _ = made_ready(config, in_memory)
     evaluation = planned_evaluation(prepared, load_manifest(path), path)
-    decisions = replay(evaluation.plan, path)
-    assert [then for then, _ in decisions] == [now for _, now in decisions]
-    assert decisions[-1] == (None, None) and len(decisions) > 3
-    assert {"clean", "quick", *HAS.get(name, ())} <= {step.rung for step, _ in decisions[:-1]}
+    steps = recorded(path)
+    assert replay(evaluation, path) == steps and len(steps) > 2
+    assert {"clean", "quick", *HAS.get(name, ())} <= {step.rung for step in steps}
     begun = {(record.case.subject, record.case.attack) for record in load_manifest(path).cases}
-    recorded = {(p.case.subject.subject, p.case.attack) for step, _ in decisions[:-1] for p in step.cases}
-    assert begun <= recorded and all(step.reason and step.images >= 0 for step, _ in decisions[:-1])
+    ran = {(case.subject.subject, case.attack) for step in steps for case in step.cases}
+    assert begun <= ran and all(step.reason and step.gradients >= 0 for step in steps)
 
 
 @pytest.mark.parametrize(("copies", "defences", "first"), [
@@ -313,7 +313,7 @@ def test_by_default_the_named_rows_have_256_examples_and_all_has_a_price(default
     assert {name: rows[name] for name in NAMED} == dict.fromkeys(NAMED, 256)
     assert set(attacked(default, "standard")) == {"fgsm", "pgd-10", "pgd-100"}  # the others do not apply
     (outlook,) = [outlook for outlook in default.manifest.outlook if outlook.purpose == "all"]
-    assert outlook.option == "--all" and outlook.images > CHEAP_IMAGES and outlook.seconds > 0
+    assert outlook.option == "--all" and outlook.images > CHEAP_IMAGES
     assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"no gain"}
     assert rungs(default.path).index("confirm") < rungs(default.path).index("named rows")
 
@@ -329,12 +329,10 @@ def test_a_default_run_is_completed_alike_after_an_interruption(default, tmp_pat
 def test_what_is_named_runs_and_all_else_costs_at_most_half_as_much(tmp_path):
     config, in_memory = given(tmp_path / "run", attacks="pgd-3,transfer-pgd-3", limit=96)
     path = session.evaluate(config, None, in_memory)
-    prepared, _ = made_ready(config, in_memory)
-    decisions = replay(planned_evaluation(prepared, load_manifest(path), path).plan, path)
-    steps = [step for step, _ in decisions if step is not None]
     named = {"clean", "random-sign", "pgd-3", "transfer-pgd-3"}
-    own = sum(part.images for step in steps for part in step.cases if part.case.attack in named)
-    others = sum(step.images for step in steps) - own
+    costs = [(s, c, cost) for s in recorded(path) for c, cost in zip(s.cases, s.costs, strict=True)]
+    own = sum(cost for step, c, cost in costs if c.attack in named and not step.batches)
+    others = sum(cost for _, _, cost in costs) - own
     assert 0 < others <= EXTRAS_SHARE * own
     run = load_run(path)
     assert {"pgd-3", "transfer-pgd-3"} <= set(attacked(run, "rci")) and set(run.summary.status) == {"done"}
@@ -374,7 +372,7 @@ class StopsWhereMoreExamplesRun(Clock):
         super().__init__(10**6)
 
     def begun(self, step):
-        self.units = 1 if step.reached else self.units
+        self.units = 1 if step.wider else self.units
 
 
 def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path, monkeypatch):
@@ -398,7 +396,7 @@ def test_a_run_that_is_stopped_has_no_positive_verdict(tmp_path):
     protocol = structs.replace(run.manifest.protocol, stopped=True)
     stopped = replace(run, manifest=structs.replace(run.manifest, protocol=protocol))
     assert set(words(stopped).values()) == {"not settled"}
-    assert "outcomes missing" in {j.verdict.rule for j in stopped.judgements}
+    assert "incomplete" in {j.verdict.rule for j in stopped.judgements}
 
 
 @pytest.mark.parametrize(
