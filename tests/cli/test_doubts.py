@@ -10,9 +10,13 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from robustbench_coded import evaluate
+from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
+from robustbench_coded.paper.training.fresh import build
 
 
 def notes(ckpt, **options):
@@ -33,10 +37,35 @@ def test_few_or_many_coded_inputs_are_said():
     ]
 
 
+def test_weights_that_nobody_trained_are_said_of_a_model_in_memory_and_refused_of_a_file(tmp_path):
+    torch.manual_seed(0)
+    fresh = build("digits-cnn", 10, 1)
+    config = EvalConfig((), data="digits", threads=1, attacks=("fgsm",), limit=64)
+    (said,) = matching(prepare(config, InMemory(models={"mine": fresh})).notes, "by chance")
+    assert said.startswith("mine gets ") and said.endswith("are its weights trained, and on these data?")
+    assert matching(notes("digits-erm", limit=64), "by chance") == []
+    torch.save(fresh.state_dict(), tmp_path / "fresh.pt")
+    with pytest.raises(InputError, match=r"fresh.pt: \d+\.\d% of .*and chance is 10.0%: it is not trained"):
+        notes(tmp_path / "fresh.pt", limit=64, normalize="none")
+
+
+def test_images_of_one_class_do_not_make_a_network_one_by_chance():
+    """Of ten it always names the right one; nothing says that it would name it whatever the image."""
+    config = EvalConfig((), threads=1, attacks=("fgsm",), eps=(0.01,), batch_size=(8,))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    with torch.no_grad():
+        network[1].bias[3] = 9
+    for label, doubted in ((3, False), (4, True)):
+        data = dataset_in_memory((torch.rand(32, 1, 8, 8), torch.full((32,), label)), classes=10)
+        said = prepare(config, InMemory(data=data, models={"mine": network})).notes
+        assert bool(matching(said, "as by chance")) == doubted
+
+
 torch.manual_seed(0)
 X, Y = torch.rand(16, 1, 8, 8), torch.arange(16) % 2
 BINARY = X.round().byte()
 NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+UNTRAINED = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
 NETWORK[1].weight.data = (2 * Y.float() - 1) @ (X.flatten(1) - 0.5) * torch.tensor([[-1.0], [1.0]])
 nn.init.zeros_(NETWORK[1].bias)
 PARTLY = nn.Sequential(NETWORK, nn.Dropout(0.1)).eval()
@@ -88,6 +117,7 @@ DOUBTS = {
     "with replacement": ({"data": sampled}, "in memory: 64 images, of which 16 differ"),
     "bytes of 0 and 1": ({"data": (BINARY, Y)}, "in memory: the uint8 pixels are all 0 or 1, so 1 is taken"),
     "such bytes in a file": ({"data": stored}, "data.npz: the uint8 pixels are all 0 or 1, so 1 is taken"),
+    "chance": ({"models": UNTRAINED}, "clean examples right, as by chance: are its weights trained"),
     "training mode": ({"defences": {"own": PARTLY}}, "own on model: layers in training mode: 1"),
     "draws": ({"defences": [Still()]}, "still on model: is declared randomised, but 4 draws gave the same"),
 }
@@ -115,7 +145,7 @@ def test_what_a_network_was_taken_for_stands_once_in_a_report(tmp_path):
     model = "checkpoints/digits-erm.safetensors"
     run = evaluate(model, "digits", attacks="fgsm", limit=16, listener=Listener(), out=tmp_path / "run")
     (sentence,) = matching(run.manifest.notes, "digits-cnn")
-    assert markdown(run).count(sentence.partition(": ")[2][1:]) == 1
+    assert "normalisation stored" in sentence and markdown(run).count("normalisation stored") == 1
 
 
 def test_images_that_repeat_give_the_figures_of_each_once(tmp_path):

@@ -27,7 +27,7 @@ class Stuck:
         return None
 
     def logits(self, x, draw):
-        if Path("stuck").exists() and Path("run/run.json").exists():  # probes come before run.json
+        if Path("stuck").exists() and Path("run/header.json").exists():  # probes come before it
             Path("is-stuck").touch()
             mutex = ctypes.create_string_buffer(256)
             for _ in range(2):

@@ -7,7 +7,13 @@ from msgspec import to_builtins
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, manifest_from
 
-UNREAD = {"last_batch", "relaxed_gradients", "verdicts_sharing", "outlook"}  # that earlier runs have, and nothing reads
+# Of earlier runs, and read by nothing.
+UNREAD = {"last_batch", "relaxed_gradients", "verdicts_sharing", "outlook"}
+    "last_batch",
+    "relaxed_gradients",
+    "verdicts_sharing",
+    "outlook",
+}  # that earlier runs have, and nothing reads
 RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
 
 

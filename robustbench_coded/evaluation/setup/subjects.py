@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
+import torch
+from scipy.special import bdtrc
 from torch import Tensor
 
+from attacks import accelerator
 from robustbench_coded.code_identity import arrays_in
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.inferences import Standard
@@ -211,6 +214,8 @@ def _probed(
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
+SAMPLE = 64  # examples that a model in memory is asked, to see whether it was trained at all
+BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
@@ -231,3 +236,22 @@ def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterato
                 f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
                 f"add --defence {trained}"
             )
+        if not checkpoint.path:  # a file whose network answers as by chance is refused
+            yield from _untrained(checkpoint, context)
+
+
+@torch.no_grad()
+def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator[str]:
+    """A sentence where a model in memory answers as by chance."""
+    x, y = context.data.batch(range(min(SAMPLE, len(context.data))))
+    with accelerator.random_states_kept():  # it may sample
+        answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
+    right = int((answers == y).sum())
+    one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
+    chance = max(one_class if one_class < 1 else 0, 1 / checkpoint.classes)  # of one class nothing is known
+    if bdtrc(right - 1, len(x), chance) > BY_CHANCE:
+        from_zero = int((answers == y - 1).sum())
+        doubt = "are its weights trained, and on these data?"
+        if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
+            doubt = f"{from_zero} where labels begin at 0: give y - 1"
+        yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"

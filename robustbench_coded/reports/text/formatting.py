@@ -60,8 +60,9 @@ class TextTable:
 
     def without_empty(self, heads: Collection[str]) -> "TextTable":
         """The table without those of these columns that say nothing in any row."""
-        columns = zip(self.heads, zip(*self.rows, strict=True), strict=True)
-        return self.with_columns([head not in heads or any(texts) for head, texts in columns])
+        columns = zip(*self.rows, strict=True) if self.rows else (() for _ in self.heads)
+        said = zip(self.heads, columns, strict=True)
+        return self.with_columns([head not in heads or any(texts) for head, texts in said])
 
     def without_constants(self, heads: Collection[str] | None = None) -> tuple["TextTable", str]:
         """The table without those of these columns that are empty or say the same in every row, and what they
