@@ -116,7 +116,7 @@ def test_parts_that_only_inform_are_read_or_refused_in_one_line(make_run, where,
         assert f"run.json: {where[0]}" in str(refused) and "\n" not in str(refused)
         return
     assert len(run.summary)
-    assert "Verdicts" in markdown_report(report_of(run, opening_of(run)))
+    assert "How it was measured" in markdown_report(report_of(run, opening_of(run)))
     json.dumps(run.as_data())
 
 

@@ -58,7 +58,7 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     text = " ".join(shown(result(run), 80).split())
     assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Accuracy under attack")
-    assert "Next step: Attacks that its checks require:" in first and "batch/unknown" not in first
+    assert "No further run on these images" in first and "batch/unknown" not in first
     assert "Transfer PGD-20" in rest and "*" not in text
     whole = " ".join(shown(summary_table(run), 80).split())
     reasons = {j.verdict.reason for j in run.judgements if j.verdict.name == "not settled"}

@@ -24,7 +24,6 @@ ROW_HEIGHT = 0.3  # inches
 LETTERS = 9  # points
 RIGHT = 40  # letters beside a row
 INK = "#24292f"
-GREY = "#8a8f98"
 ANSWER_TITLE = "Robust accuracy"
 ANSWER_CAPTION = (
     "Robust accuracy with its 95% interval, that of the base model, and the chance level, up to which a "

@@ -24,7 +24,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, COLUMN = 7.2, 3.3  # inches: a page's text, and a column of two, where letters keep their size
 LABEL_WIDTH = 34
-TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
 MOST_HEIGHT = 8.5  # inches, of panels one below the other

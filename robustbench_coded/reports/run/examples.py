@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.tables import main_perturbation
 from robustbench_coded.reports.text import formatting
-from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, read_adversarials
 from robustbench_coded.runs.folder import stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH, Case
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
@@ -119,6 +117,8 @@ class PerturbedExample(NamedTuple):
 
 def perturbed_examples(run: Run, count: int) -> list[PerturbedExample]:
     """`Run.examples`."""
+    from robustbench_coded.data.registry import load_data  # this imports torch, which reports do without
+
     if not stores_inputs(run.path):
         raise InputError(f"{run.path} stores no perturbed inputs; {AGAIN}")
     images = run.images
@@ -134,6 +134,8 @@ def perturbed_examples(run: Run, count: int) -> list[PerturbedExample]:
 
 def _perturbed(run: Run, worst: WorstExample, clean: np.ndarray) -> np.ndarray:
     """What the attack made of an example; the image itself where it left it alone."""
+    from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, read_adversarials
+
     outcomes = outcomes_of(run.outcomes, worst.case)
     place = outcomes[outcomes["example"] == worst.example].iloc[0]
     for unit in run.units_of(worst.case):
