@@ -31,6 +31,7 @@ DELETED = {
     "bench": "python -m benchmarks.bench times attacks, in a checkout",
     "curve": "csrobust eval --eps 0,2/255,4/255,8/255 measures accuracy over eps, with a figure",
     "view": "csrobust list runs FOLDER lists all runs, csrobust compare RUN RUN sets them side by side",
+    "compact": "every run ends in one file of outcomes and one log",
     "power": "the checks in the report say what a positive verdict rests on",
 }
 
