@@ -171,7 +171,7 @@ def test_a_click_on_a_title_sorts_and_another_one_turns_it_round(browser):
         ".map((row) => row.cells[arguments[0]].dataset.value)"
     )
     heads = browser.run(TEXTS, ".pivot thead th")
-    index = next(i for i, head in enumerate(heads) if head == "FGSM")
+    index = next(i for i, head in enumerate(heads) if "fgsm" in head.lower())
     browser.run(click, index)
     rising = [float(value) for value in browser.run(column, index) if value]
     assert rising == sorted(rising)
@@ -217,6 +217,7 @@ PAGES = (
 def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
     scrolled = (
         "return [document.documentElement, ...document.querySelectorAll('.wide')]"
+        ".filter((e) => !(e.matches('.wide') && e.querySelector('#rows')))"  # all columns of summary.csv
         ".filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.slice(0, 80))"
     )
     stuck = (
