@@ -28,7 +28,7 @@ from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.planning import streams
-from robustbench_coded.models.in_memory import answered, is_function, networks_in
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, networks_in
 from robustbench_coded.options.option import count, number
 from robustbench_coded.options.values import named_norm, read_number
 
@@ -355,9 +355,25 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
     """
     defence = as_defence(model, None, name="model", origin="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
-        answer = answered(lambda images: defence.logits(images, 0), x[:1], "the model")
+        defence, answer = _first_answer(defence, model, x)
         shape = tuple(answer.shape)
         if wrong := misshapen(defence, 1, shape) or too_few_classes(defence, shape[1], highest):
             raise InputError(f"the model {wrong}")
         defence.settle(randomised=False, batch_dependent=callable(getattr(model, "fit", None)))
     return defence
+
+
+def _first_answer(defence: SamplingModule, model: Any, x: Tensor) -> tuple[SamplingModule, Tensor]:
+    """The answer to the first image; of a network that answers ``len(x)`` inputs at once and no fewer, too.
+
+    Raises:
+        InputError: it fails on both.
+    """
+    try:
+        return defence, answered(lambda images: defence.logits(images, 0), x[:1], "the model")
+    except InputError as error:
+        if error.__cause__ is not None:  # it fails, where it may answer another size of batch
+            fixed = SamplingModule(FixedBatch(NetworkInMemory(model), len(x)), name="model")
+            with suppress(InputError):
+                return fixed, answered(lambda images: fixed.logits(images, 0), x[:1])
+        raise

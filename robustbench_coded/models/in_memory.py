@@ -171,6 +171,21 @@ class NetworkInMemory(nn.Module):
         return logits_of(answer)
 
 
+class FixedBatch(nn.Module):
+    """A network that answers batches of one size alone (``torch.export``, ONNX), for batches of any size.
+
+    They are cut into batches of that size; the last one is filled by repeating inputs.
+    """
+
+    def __init__(self, network: nn.Module, size: int):
+        super().__init__()
+        self.network, self.size = network, size
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = x[torch.arange(-(-len(x) // self.size) * self.size, device=x.device) % len(x)]
+        return torch.cat([self.network(batch) for batch in whole.split(self.size)])[: len(x)]
+
+
 def is_function(given: Any) -> bool:
     """True if it can only be called: neither a module nor a class nor an object that answers as a defence."""
     return callable(given) and not isinstance(given, nn.Module | type) and not hasattr(given, "logits")

@@ -74,6 +74,20 @@ def test_images_of_every_form_are_attacked_alike(form, name):
         torch.testing.assert_close(found, attack(MODEL, X, Y, name, EPS, seed=0), atol=1e-5, rtol=0)
 
 
+def test_a_network_of_one_batch_size_is_attacked_and_evaluated_in_it(tmp_path):
+    fixed = Linear(size=K).eval()
+    torch.testing.assert_close(
+        attack(fixed, X, Y, "apgd-ce-5", EPS, seed=0), attack(MODEL, X, Y, "apgd-ce-5", EPS, seed=0)
+    )
+    given = {**SMALL, "batch_size": K, "attacks": "pgd-3,apgd-ce-5"}
+    run, usual = (
+        evaluate(m, (X, Y), out=tmp_path / name, **given) for m, name in ((fixed, "f"), (MODEL, "u"))
+    )
+    assert run.summary.accuracy.tolist() == usual.summary.accuracy.tolist()
+    with pytest.raises(InputError, match="fails on images"):
+        evaluate(Linear(size=7).eval(), (X, Y), out=tmp_path / "refused", **given)
+
+
 def test_parts_of_a_name_are_arguments():
     wanted = attack(MODEL, X, Y, "eot4-pgd-3@0.05+loss=margin", EPS, norm="l2", seed=0)
     for norm in (2, "L2", "l_2", 2.0):

@@ -1,7 +1,7 @@
 """Data, models and defences that an evaluation receives in memory, in place of files and names."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, all_seeded
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.in_memory import (
+    FixedBatch,
     NetworkInMemory,
     answered,
     is_function,
@@ -41,11 +42,13 @@ class InMemory:
         defences: by name, beside ``--defence``: a defence; a module or function that answers by itself,
             and may sample inside; or a function or class that builds one of these around a model. One that is
             not built is put behind every checkpoint as it is, whatever model it has inside.
+        batch_sizes: those of a network that answers batches of one size alone.
     """
 
     data: Dataset | None = None
     models: Mapping[str, Callable[[Tensor], Any]] = field(default_factory=dict)
     defences: Mapping[str, Any] = field(default_factory=dict)
+    batch_sizes: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
         """True if there is anything; it stays in this process, which then runs all units."""
@@ -61,7 +64,7 @@ class InMemory:
         if isinstance(given, PixelModel):
             return copy.deepcopy(given)
         x = data.batch(range(min(SAMPLE, len(data))))[0]
-        own, network, answers = _query(given, x, name)
+        own, network, answers = _query(given, x, name, self.batch_sizes)
         classes = answers.shape[1]
         if classes == 1:
             raise InputError(f"{name}: it answers one number for each image; {ONE_NUMBER}")
@@ -164,9 +167,12 @@ class DefenceAsModel(nn.Module):
 
 
 def _query(
-    given: Callable[[Tensor], Any], x: Tensor, name: str
+    given: Callable[[Tensor], Any], x: Tensor, name: str, sizes: Sequence[int]
 ) -> tuple[Callable[[Tensor], Any], nn.Module, Tensor]:
-    """A copy of a network, that as a module that answers with logits, and its logits for x [n, C, H, W]."""
+    """A copy of a network, that as a module that answers with logits, and its logits for x [n, C, H, W].
+
+    One that fails on the batches asked for is asked in batches of each of these sizes.
+    """
     try:
         with torch.no_grad():  # otherwise copies of TorchScript's parameters have a graph
             # Rounded to float32, in which everything else computes.
@@ -177,13 +183,19 @@ def _query(
         raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
     try:
         network = NetworkInMemory(own)
+        asked: nn.Module = network
         with torch.enable_grad(), all_seeded(network, 0):  # it may sample
-            answers = answered(network, x.clone().requires_grad_())
-            answered(network, x[:2])
-        _check_modes(own, network, x, answers)
+            try:
+                answers = answered(network, x.clone().requires_grad_())
+                answered(network, x[:2])
+            except InputError as error:  # some answer batches of one size alone
+                if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
+                    raise
+                asked, answers = fixed
+        _check_modes(own, asked, x, answers)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return own, (own if isinstance(own, nn.Module) and network.plain else network), answers
+    return own, (own if isinstance(own, nn.Module) and network.plain else asked), answers
 
 
 @torch.no_grad()
@@ -198,6 +210,17 @@ def _check_modes(own: Callable[[Tensor], Any], asked: nn.Module, x: Tensor, answ
     if changed:
         kind = type(training[0]).__name__
         raise InputError(f"the {kind} that it asks is in training mode; call its eval()")
+
+
+def _of_one_size(network: nn.Module, x: Tensor, sizes: Sequence[int]) -> tuple[nn.Module, Tensor] | None:
+    """A network that answers batches of one of these sizes, and its logits; None where it answers none."""
+    for size in sizes:
+        try:
+            fixed = FixedBatch(network, size)
+            return fixed, fixed(x.clone().requires_grad_())
+        except Exception as error:  # the user's code can fail in any way
+            raise_machine_fault(error)
+    return None
 
 
 def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:

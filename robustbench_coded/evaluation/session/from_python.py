@@ -131,6 +131,7 @@ def _evaluate(
         None if plain else dataset_in_memory(data if labels is None else (data, labels)),
         networks,
         built,
+        chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
     config = EvalConfig(
