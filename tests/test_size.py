@@ -39,8 +39,8 @@ CEILINGS = {
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (359, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29876, 311),
-    "benchmarks": (6711, 56),
+    "tests": (29881, 311),
+    "benchmarks": (6707, 56),
     "zoo": (2030, 16),
 }
 SHIPPED = (31311, 47706)  # lines of code and lines of attacks and robustbench_coded together

@@ -55,11 +55,7 @@ def rung_of(path: Path, attack: str) -> str:
     """The rung of the protocol in which an attack first ran."""
     lines = map(json.loads, (path / NAME).read_text(encoding="utf-8").splitlines())
     steps = [line["need"] for line in lines if line["event"] == "step"]
-    ran = (
-        (step["rung"], {at["case"]["case"]["attack"] for at in step.get("cases", ())})
-        for step in steps
-        if step
-    )
+    ran = ((step["rung"], {at["case"]["attack"] for at in step.get("cases", ())}) for step in steps if step)
     return next(rung for rung, attacks in ran if attack in attacks)
 
 

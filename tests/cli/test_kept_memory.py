@@ -17,6 +17,10 @@ from pathlib import Path
 import torch
 
 
+def begun(log):
+    return log.exists() and '"done"' in log.read_text()
+
+
 class Drifting:
     "Moves towards uniform answers with everything that it is asked; dies once, where a file says so."
 
@@ -35,7 +39,7 @@ class Drifting:
     def logits(self, x, draw):
         self.asked += len(x)
         dies = Path(__file__).with_name("dies")  # names a run folder, in which something is committed
-        if self.asked == 16 and dies.exists() and '"done"' in Path(dies.read_text(), "log.jsonl").read_text():
+        if self.asked == 16 and dies.exists() and begun(Path(dies.read_text(), "log.jsonl")):
             dies.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         return self.base(x) * 0.9 ** (self.asked / 16)

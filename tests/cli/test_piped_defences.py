@@ -56,10 +56,10 @@ def test_without_gradients_it_is_asked_and_the_run_says_so(csrobust, command, di
 
 
 def test_one_that_is_killed_in_the_middle_leaves_failed_units_and_one_line(csrobust, command):
-    """It dies at the first question after run.json is there."""
+    """It dies at the first question after header.json is there."""
     dies = command(
         ("import numpy as np\n", "import os\nimport numpy as np\n"),
-        ("    noise =", "    os.path.exists('run/run.json') and os.kill(os.getpid(), 9)\n    noise ="),
+        ("    noise =", "    os.path.exists('run/header.json') and os.kill(os.getpid(), 9)\n    noise ="),
     )
     arguments = ["eval", *OPTIONS, "--defence", dies, "--attacks", "pgd-2", "--out", "run"]
     answer = csrobust(*arguments)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
+from tests.run_folders import steps
 
 pytestmark = pytest.mark.long
 
@@ -15,7 +16,7 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 def gradients(run):
     """By rung, what its steps cost."""
     costs = {}
-    for step in map(json.loads, (run / "steps.jsonl").open()):
+    for step in steps(run):
         costs[step["rung"]] = costs.get(step["rung"], 0) + sum(step["costs"])
     return costs
 

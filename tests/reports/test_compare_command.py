@@ -15,7 +15,7 @@ def test_report_writes_what_is_missing(make_run, capsys):
     assert main(["report", str(path)]) == 0
     for name in ("summary.csv", "report.md", "report.html"):
         assert (path / name).is_file()
-    assert "pgd-10" in capsys.readouterr().out
+    assert "PGD-10" in capsys.readouterr().out
     assert main(["report", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["finished"] is True
 

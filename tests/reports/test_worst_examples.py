@@ -48,7 +48,7 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
     path = make_run(accuracies=ACCURACIES)
     assert show_command(path) == 0
     out = capsys.readouterr().out
-    assert "transfer-pgd-20" in out
+    assert "Transfer PGD-20" in out
     assert show_command(path, 5, as_json=True) == 0
     data = json.loads(capsys.readouterr().out)
     assert [row["attack"] for row in data["rows"]][:2] == ["clean", "random-sign"]

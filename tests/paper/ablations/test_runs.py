@@ -86,7 +86,7 @@ def test_runs_are_shared_by_studies_and_never_made_twice(settings, tmp_path, tra
 
 def test_a_stopped_ablation_goes_on(settings, tmp_path, trainings, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    make_missing(AblationRecords(whole), settings, [mu(settings, "0", "1")])
+    make_missing(AblationRecords(whole), settings, [mu(settings, "0.5", "1")])
     trainings.clear()
     calls = []
 
@@ -98,9 +98,9 @@ def test_a_stopped_ablation_goes_on(settings, tmp_path, trainings, monkeypatch):
 
     monkeypatch.setattr(run, "accuracy", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        make_missing(AblationRecords(stopped), settings, [mu(settings, "0", "1")])
+        make_missing(AblationRecords(stopped), settings, [mu(settings, "0.5", "1")])
     assert len(trainings) == 2
-    make_missing(AblationRecords(stopped), settings, [mu(settings, "0", "1")])
+    make_missing(AblationRecords(stopped), settings, [mu(settings, "0.5", "1")])
     # The second training had finished: its checkpoint is measured, not made again.
     assert len(trainings) == 4
     for name in ("measurements.csv", "history.csv"):
