@@ -1,12 +1,13 @@
 """``--defence "cmd: COMMAND"`` from the options to the verdict, with and without a checkpoint."""
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.run_folders import lines
 
 pytestmark = pytest.mark.long
 
@@ -64,7 +65,7 @@ def test_one_that_is_killed_in_the_middle_leaves_failed_units_and_one_line(csrob
     arguments = ["eval", *OPTIONS, "--defence", dies, "--attacks", "pgd-2", "--out", "run"]
     answer = csrobust(*arguments)
     assert answer.code == 1 and "units failed" in answer.err and "Traceback" not in answer.err
-    failures = [json.loads(file.read_text())["error"] for file in Path("run/failures").iterdir()]
+    failures = [line["error"] for line in lines(Path("run"), "failed")]
     assert failures and all("SIGKILL" in error for error in failures)
     summary = pd.read_csv("run/summary.csv")
     assert (summary.status == "incomplete").all() and summary.accuracy.isna().all()
