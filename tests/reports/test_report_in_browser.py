@@ -226,7 +226,8 @@ def test_every_kind_of_page_fits_a_page_and_a_telephone(tmp_path):
     )
     unnamed = (
         "return [...document.querySelectorAll('tbody td:not(.empty):not(.plot)')]"
-        ".filter((cell) => cell.offsetParent && !getComputedStyle(cell, '::before').content.replaceAll('\"', '')).length"
+        ".filter((cell) => cell.offsetParent"
+        " && !getComputedStyle(cell, '::before').content.replaceAll('\"', '')).length"
     )
     # Names of attacks may be broken, words of a heading may not. A broken word has several boxes.
     torn = (
