@@ -207,11 +207,11 @@ def _from_file(path: Path, command: Command) -> dict[str, list[str] | bool]:
     Raises:
         InputError: the file can't be read, or an entry is no option or of the wrong kind.
     """
-    from robustbench_coded.runs.folder import MANIFEST  # imports pandas, which help does without
+    from robustbench_coded.runs.folder import holds_run  # imports pandas, which help does without
 
     by_word = {p.word: name for name, p in command.parameters.items() if not p.positional}
     values: dict[str, list[str] | bool] = {}
-    if (path.parent / MANIFEST).exists():
+    if holds_run(path.parent):
         values["out"] = [str(path.parent)]
     for key, value in _read(path).items():
         word = key.replace("_", "-")

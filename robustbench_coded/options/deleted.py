@@ -29,7 +29,7 @@ DELETED = {
     "export": "csrobust report RUN --format latex,parquet,robustbench,every-eval-ever writes other formats",
     **{name: f"it is csrobust paper {name}" for name in ("ablate", "figure", "gan", "shift")},
     "bench": "python -m benchmarks.bench times attacks, in a checkout",
-    "curve": "csrobust eval --eps 0,2/255,4/255,8/255 measures accuracy over eps, with a figure",
+    "curve": "csrobust eval --eps 0,2/255,4/255,8/255 measures accuracy over eps",
     "view": "csrobust list runs FOLDER lists all runs, csrobust compare RUN RUN sets them side by side",
     "compact": "every run ends in one file of outcomes and one log",
     "power": "the checks in the report say what a positive verdict rests on",

@@ -23,7 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from robustbench_coded.runs.atomic import write_bytes
-from robustbench_coded.runs.folder import ADVERSARIALS
+from robustbench_coded.runs.folder import ADVERSARIALS, perturbed_file
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
 NAMES = ("batch", "victim", "known", "evaluation", "slot", "x")
@@ -84,11 +84,6 @@ class Adversarials:
         }
 
 
-def path_of(run: Path, unit: str) -> Path:
-    """The file that has the perturbed inputs of a unit while a run goes on."""
-    return run / "adversarials" / f"{unit}.safetensors"
-
-
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
     """The content of a file, the same for the same inputs; None if no inputs were stored."""
     return save(tensors) if tensors else None
@@ -100,7 +95,7 @@ def read_adversarials(run: Path, unit: str) -> list[PerturbedBatch]:
     Raises:
         DamagedAdversarials: they are missing, truncated or altered.
     """
-    file, prefix = path_of(run, unit), ""
+    file, prefix = perturbed_file(run, unit), ""
     if not file.exists():
         file, prefix = run / ADVERSARIALS, f"{unit}/"
     try:
@@ -127,7 +122,7 @@ def put_together(run: Path, units: Collection[str]) -> None:
         write_bytes(run / ADVERSARIALS, save(tensors))
     for unit in units:
         if f"{unit}/x" in tensors:
-            path_of(run, unit).unlink(missing_ok=True)
+            perturbed_file(run, unit).unlink(missing_ok=True)
     with suppress(OSError):  # something else is in there
         (run / "adversarials").rmdir()
 

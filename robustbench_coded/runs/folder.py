@@ -87,7 +87,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     @property
     def holds_run(self) -> bool:
         """True if it has been written what is evaluated."""
-        return any((self.path / name).exists() for name in (self._manifest, HEADER))
+        return holds_run(self.path, self._manifest)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Writes run.json, or what stands for it, with a hash of its content."""
@@ -151,7 +151,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     ) -> None:
         """Stores a finished unit. Its line in the log is written last, and is the commit."""
         if adversarials:
-            atomic.write_bytes(self.path / "adversarials" / f"{unit}.safetensors", adversarials)
+            atomic.write_bytes(perturbed_file(self.path, unit), adversarials)
         rows = outcomes.with_short_margins(rows)
         outcomes.write_units(self._outcomes(unit), {unit: rows})
         done = log.Done(unit, content_of(outcomes.digest_of(rows), unit, metadata), metadata, timing)
@@ -202,18 +202,14 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             self.log(log.Dropped(gone))
         for unit in gone:
             self._outcomes(unit).unlink(missing_ok=True)
-            (self.path / "adversarials" / f"{unit}.safetensors").unlink(missing_ok=True)
+            perturbed_file(self.path, unit).unlink(missing_ok=True)
 
     def _outcomes(self, unit: str) -> Path:
         return self.path / "outcomes" / f"{unit}.parquet"
 
 
 class _Reader:
-    """Units of a run folder, by what its log says.
-
-    Raises:
-        DamagedFile: the file of all units can't be read.
-    """
+    """Units of a run folder, by what its log says."""
 
     def __init__(self, path: Path):
         self.path, self.log = path, read_log(path)
@@ -249,6 +245,16 @@ def content_of(digest: str, unit: str, metadata: dict[str, Any]) -> str:
     """Hash of a unit's rows, by their own digest, and of what the log says of them."""
     text = json.dumps([digest, unit, metadata], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def holds_run(path: Path, manifest: str = MANIFEST) -> bool:
+    """True if a folder says what is evaluated, at the end of a run or while it goes on."""
+    return any((path / name).exists() for name in (manifest, HEADER))
+
+
+def perturbed_file(run: Path, unit: str) -> Path:
+    """The file that has the perturbed inputs of a unit while a run goes on."""
+    return run / "adversarials" / f"{unit}.safetensors"
 
 
 def stores_inputs(path: Path) -> bool:
@@ -332,14 +338,12 @@ def changed(manifest: dict[str, Any], change: log.Changed) -> dict[str, Any]:
 def change_between(before: dict[str, Any], now: dict[str, Any]) -> log.Changed:
     """The change that makes ``before`` what run.json says now."""
     old = {_key(record["case"]): record for record in before["cases"]}
-    places = [*enumerate(now["cases"])]
-    keys = [_key(record["case"]) for record in now["cases"]]
+    new = {_key(record["case"]): (place, record) for place, record in enumerate(now["cases"])}
     fields = {name: value for name, value in now.items() if name != "cases" and before.get(name) != value}
-    gone = tuple(record["case"] for key, record in old.items() if key not in set(keys))
-    new = tuple(pair for pair, key in zip(places, keys, strict=True) if old.get(key) != pair[1])
-    change = log.Changed(new, gone, fields)
+    gone = tuple(record["case"] for key, record in old.items() if key not in new)
+    change = log.Changed(tuple(pair for key, pair in new.items() if old.get(key) != pair[1]), gone, fields)
     moved = changed(before, change)["cases"] != now["cases"]  # among each other, which is rare
-    return log.Changed(tuple(places), gone, fields) if moved else change
+    return log.Changed(tuple(new.values()), gone, fields) if moved else change
 
 
 def _key(case: dict[str, Any]) -> str:

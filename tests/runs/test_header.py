@@ -39,7 +39,7 @@ def test_a_folder_says_what_its_header_and_its_log_say(tmp_path):
         folder.begin(first)
         folder.log(change_between(first, second))
         expected = {"format_version": 3, **second}
-        assert read_manifest(folder.path) == expected
+        assert folder.holds_run and read_manifest(folder.path) == expected
         folder.end({**second, "finished": True}, [])
         assert read_manifest(folder.path) == {**expected, "finished": True}
         assert not (folder.path / HEADER).exists()

@@ -170,7 +170,7 @@ def code_going_on(
             for part in {**before.parts, **now.parts}
             if now.parts.get(part) not in (before.parts.get(part), before.after.get(part, ""))
         ]
-        if parts and _has_outcomes(old, name, path):
+        if parts and any(name in _code_names(record) for record in _that_ran(old, path)):
             more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
             raise InputError(
                 f"{path} was made with a different version of {name} "
@@ -187,19 +187,16 @@ def code_going_on(
     return codes, remarks
 
 
-def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
-    """True if the folder holds outcomes of the code with this name, and not failures alone."""
-    return any(_ran(record, path) for record in old.cases if name in _code_names(record))
-
-
-def _ran(record: CaseRecord, path: Path) -> bool:
-    """True if the folder holds outcomes of a case."""
-    return not read_log(path).done.keys().isdisjoint(record.all_units)
+def _that_ran(old: RunManifest, path: Path) -> list[CaseRecord]:
+    """The cases that the folder holds outcomes of, and not failures alone."""
+    done = read_log(path).done.keys()
+    return [record for record in old.cases if not done.isdisjoint(record.all_units)]
 
 
 def with_all_kept(old: RunManifest, path: Path) -> RunManifest:
     """The manifest as a further command finds it: whatever has outcomes stays in the table."""
-    cases = (replace(r, kept=r.examples_planned) if _ran(r, path) else r for r in old.cases)
+    ran = {record.case for record in _that_ran(old, path)}
+    cases = (replace(r, kept=r.examples_planned) if r.case in ran else r for r in old.cases)
     return replace(old, cases=tuple(cases))
 
 

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.setup.prepare import made_ready
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.judge.checks import not_run
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.runs.folder import holds_run, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, MARGIN, CheckName, Rung
 
@@ -79,7 +79,7 @@ def preview(
         InputError: the options, a checkpoint or the data are not usable.
     """
     prepared, path = made_ready(config, in_memory, say)
-    going_on = (path / MANIFEST).exists() and not config.overwrite
+    going_on = holds_run(path) and not config.overwrite
     old, remarks = load_manifest(path) if going_on else None, []
     try:
         evaluation = planned_evaluation(prepared, old, path)

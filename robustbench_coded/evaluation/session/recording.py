@@ -74,8 +74,7 @@ class Recorder:
         """Removes what is no longer needed and writes the reports."""
         self.store.remove()
         plan = self.evaluation.begun(results.steps)
-        too_dear = self._too_dear(results)
-        remarks = [*too_dear, *remarks_on(plan.units, self.done.metadata)]
+        remarks = [*self._too_dear(results), *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
         self.write(results.steps, finished=True)
         if not self.done.failures:
@@ -108,7 +107,7 @@ class Recorder:
         prepared.code.update(
             after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))
         )
-        if self.folder.holds_run:
+        if self._said is not None:
             self._say(structs.replace(self.manifest, code={**self.manifest.code, **prepared.code}))
 
     def look_up(self, units: Sequence[Unit]) -> None:

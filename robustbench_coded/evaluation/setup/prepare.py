@@ -41,7 +41,7 @@ from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.runs.folder import holds_run
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import (
     CodeFacts,
@@ -220,7 +220,7 @@ def made_ready(
     if in_memory is None:
         config, in_memory = with_zoo(config)
     out = None if config.overwrite or config.limit is not None else config.out
-    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
+    if out is not None and holds_run(out) and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
     return prepared, config.out or Path("reports") / folder_name(prepared)

@@ -15,7 +15,7 @@ from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED, TRANSFER
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.folder import MANIFEST, stores_inputs
+from robustbench_coded.runs.folder import MANIFEST, holds_run, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CONTROLS
@@ -76,7 +76,7 @@ def source_at(path: Path) -> Source:
     if (path / ENTRY).is_file():
         check_hashes(path)
         return Source(path / RUN, read_entry(path / ENTRY))
-    if (path / MANIFEST).is_file():
+    if holds_run(path):
         return Source(path, None)
     raise InputError(f"{path} holds neither a run ({MANIFEST}) nor a submitted entry ({ENTRY})")
 
