@@ -120,24 +120,6 @@ def own_difference_of(first: CaseResult, second: CaseResult) -> Difference | Non
 
 WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
 TELLS = 0.06  # a comparison that leaves a larger difference open says nothing
-MORE_EXAMPLES = "evaluate more examples (--limit)"
-
-
-@dataclass(frozen=True)
-class NextStep:
-    """Attacks to run, or something else to do.
-
-    Attributes:
-        do: what to do if no attack is needed, as "run it again".
-        attacks: names, in order.
-    """
-
-    do: str = ""
-    attacks: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """One clause."""
-        return f"run {', '.join(self.attacks)}" if self.attacks else self.do
 
 
 @dataclass(frozen=True)
@@ -148,14 +130,14 @@ class Check:
         name: a `CheckName`, or that of one self-test.
         finding: one sentence.
         attacks: the attacks compared.
-        next_step: what to do next; None where the check is passed.
+        run_next: the attacks that may pass it; none where it is passed, or something else is open.
     """
 
     name: str
     outcome: CheckOutcome
     finding: str
     attacks: tuple[str, ...] = ()
-    next_step: NextStep | None = None
+    run_next: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -165,47 +147,25 @@ class Check:
     def failed(self) -> bool:
         return self.outcome == CheckOutcome.FAILED
 
-    @property
-    def run_next(self) -> tuple[str, ...]:
-        """Names of the attacks that the next step asks for."""
-        return () if self.next_step is None else self.next_step.attacks
-
-
-def run_attacks(*attacks: str) -> NextStep | None:
-    """The step that runs ``attacks``, each once; None without any."""
-    return NextStep(attacks=tuple(dict.fromkeys(attacks))) if attacks else None
-
-
-def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
-    """The steps in their order, each once; those that run attacks are one step, with all its attacks."""
-    merged: dict[str, NextStep] = {}
-    for step in steps:
-        before = merged.get(step.do, NextStep(step.do))
-        merged[step.do] = replace(before, attacks=tuple(dict.fromkeys((*before.attacks, *step.attacks))))
-    return tuple(merged.values())
-
 
 def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tuple[Check, ...]:
-    """The checks, with next steps that run attacks which know the norm and have not run there.
+    """The checks, which ask for attacks that know the norm and have not run there.
 
     Args:
         ran: names of the attacks that ran, whole, under the judged threat model and perturbation.
     """
 
-    def step(check: Check) -> NextStep | None:
-        if check.next_step is None or not check.run_next:
-            return check.next_step
+    def fresh(check: Check) -> tuple[str, ...]:
         attacks = {name: suited(read_attack(name), norm) for name in check.run_next if name not in CONTROLS}
         known = (str(attacks.get(name, name)) for name in check.run_next)
-        fresh = [
+        return tuple(
             name
             for name in dict.fromkeys(known)
             # What broke the base model is asked of attacks on that.
             if check.name == CheckName.WHAT_BROKE_THE_BASE or not {name, f"relaxed-{name}"} & {*ran}
-        ]
-        return replace(check.next_step, attacks=tuple(fresh)) if fresh else None
+        )
 
-    return tuple(replace(check, next_step=step(check)) for check in checks)
+    return tuple(replace(check, run_next=fresh(check)) for check in checks)
 
 
 def passed(name: str, finding: str, *attacks: str) -> Check:
@@ -215,7 +175,7 @@ def passed(name: str, finding: str, *attacks: str) -> Check:
 
 def not_run(name: str, finding: str, *run_next: str) -> Check:
     """A check that lacks outcomes of the attacks ``run_next``."""
-    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(*run_next))
+    return Check(name, CheckOutcome.NOT_RUN, finding, run_next=run_next)
 
 
 def passed_at_zero(name: CheckName, best: CaseResult) -> Check | None:
@@ -255,14 +215,13 @@ def compared(
     finding = f"{accuracies}: {difference}"
     check = passed(name, f"{finding}.", *attacks)
     if difference.low > 0 and difference.estimate >= WORTH:
-        step, finding = run_attacks(*run_next), f"{finding}: {fault}."
-        return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+        finding = f"{finding}: {fault}."
+        return replace(check, outcome=CheckOutcome.FAILED, finding=finding, run_next=run_next)
     if larger.case.threat.one_victim:  # each costs a batch: few, so that the difference seen has to do
         if difference.estimate <= WORTH:
             return check
-        return replace(check, outcome=CheckOutcome.NOT_RUN, next_step=run_attacks(*run_next))
+        return replace(check, outcome=CheckOutcome.NOT_RUN, run_next=run_next)
     if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
-        step = NextStep(MORE_EXAMPLES)
-        return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
+        return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding)
     return check

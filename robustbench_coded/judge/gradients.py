@@ -40,7 +40,6 @@ from robustbench_coded.judge.checks import (
     is_black_box,
     lowest,
     own_difference_of,
-    run_attacks,
     usable_by,
 )
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
@@ -79,12 +78,12 @@ def answered(
     def settled(check: Check) -> Check:
         finding = f"{check.finding.rstrip('.')}; {answer}."
         if not wanted:
-            return replace(check, outcome=CheckOutcome.PASSED, finding=finding, next_step=None)
+            return replace(check, outcome=CheckOutcome.PASSED, finding=finding, run_next=())
         ran = {result.case.attack for result in usable}
         names = (*check.run_next, *wanted)
         possible = presets.possible(names, has_base=ensemble.has_base)
-        step = run_attacks(*(name for name in possible if name not in ran))
-        return replace(check, finding=finding, next_step=step)
+        asked = tuple(dict.fromkeys(name for name in possible if name not in ran))
+        return replace(check, finding=finding, run_next=asked)
 
     return tuple(settled(check) if check in open_ones else check for check in checks)
 

@@ -14,8 +14,6 @@ from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
     Check,
-    NextStep,
-    run_attacks,
 )
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.runs.folder import read_selftests
@@ -23,7 +21,6 @@ from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 
-_NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
 
@@ -58,8 +55,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
         missing = Check(
             words.CheckName.SELF_TESTS,
             words.CheckOutcome.NOT_RUN,
-            "The attacks were not self-tested.",
-            next_step=NextStep("run it again"),
+            "The attacks were not self-tested: run it again.",
         )
         return (missing,)
     outcomes = ("passed", "failed", "not applicable")
@@ -68,12 +64,11 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
         Check(
             f"{words.CheckName.SELF_TESTS}: {test.name}",
             words.CheckOutcome.FAILED,
-            test.finding,
-            next_step=run_attacks(*_RUN_NEXT)
-            if test.name in words.GRADIENT_SELF_TESTS
-            else NextStep(_NO_ATTACK.format(repr(test.name))),
+            test.finding if of_gradient else f"{test.finding} No attack answers for it: see the defence.",
+            run_next=_RUN_NEXT if of_gradient else (),
         )
         for test in by_outcome["failed"]
+        for of_gradient in [test.name in words.GRADIENT_SELF_TESTS]
         if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
     )
     if failed:

@@ -12,7 +12,6 @@ run may stop (`CaseResult.looks`), not corrected for multiple verdicts.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.verdict import (
     BASE_ATTACKED_LESS,
     CONTAINS_THRESHOLD,
@@ -23,8 +22,6 @@ from robustbench_coded.judge.verdict import (
     rounded,
 )
 from robustbench_coded.schema.words import CheckName, Rung, VerdictName
-
-NEXT_STEPS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -160,14 +157,8 @@ def _unbounded(v: Verdict) -> str:
 
 
 def _open_check(v: Verdict) -> str:
-    """What is open, and what would settle it."""
-    unpassed = [check for check in v.checks if not check.passed]
-    if not unpassed:
-        return ""
-    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
-    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_SHOWN]
-    advice = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
-    return f"{_gain(v)}, but not every check passed: {named}{advice}"
+    open_ = ", ".join(f"{check.name} ({check.outcome})" for check in v.checks if not check.passed)
+    return f"{_gain(v)}, but not every check passed: {open_}" if open_ else ""
 
 
 def _published_break(v: Verdict) -> str:

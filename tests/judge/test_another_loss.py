@@ -39,7 +39,7 @@ WEAK = {"fgsm": 0.6, "pgd-10": 0.4, "pgd-20": 0.39}
 def test_cross_entropy_and_searches_alone_make_no_verdict_positive(evaluation, subject, attack):
     found, checks = judged(evaluation, WEAK | ({attack: 0.38} if attack else {}), subject)
     assert found.name == "not settled" and found.open_checks == ("another loss",)
-    assert "another loss (not run). To settle it: run apgd-mt-20" in found.reason
+    assert "another loss (not run)" in found.reason
     assert checks[0].run_next == ("apgd-mt-20",)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from attacks.presets import BY_LABELS, LAST_RESORT
 from robustbench_coded.evaluation.selftests import gradients
-from robustbench_coded.judge.checks import Check, run_attacks
+from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.gradients import answered
 from robustbench_coded.schema.words import (
@@ -25,7 +25,7 @@ ALONE = {"randomised": False, "batch_dependent": False}
 
 
 def failed(name):
-    return Check(name, CheckOutcome.FAILED, "It fails.", next_step=run_attacks("square-1000"))
+    return Check(name, CheckOutcome.FAILED, "It fails.", run_next=("square-1000",))
 
 
 DIFFERENCES = failed("self-tests: finite differences")
@@ -94,11 +94,11 @@ def test_a_transfer_is_named_only_where_there_is_a_base_model(evaluation, has_ba
         made.add(attack, np.ones((N, 1)), **ALONE)
     rows = case_results(*made.parts())
     (ensemble,) = [row for row in rows if row.case.attack == ENSEMBLE]
-    check = replace(DIFFERENCES, next_step=run_attacks("square-1000", "transfer-pgd-20"))
+    check = replace(DIFFERENCES, run_next=("square-1000", "transfer-pgd-20"))
     ensemble = replace(ensemble, has_base=has_base)
     (found,) = answered([check], rows, ensemble)
-    assert "square-1000" in found.next_step.attacks
-    assert ("transfer-pgd-20" in found.next_step.attacks) is named
+    assert "square-1000" in found.run_next
+    assert ("transfer-pgd-20" in found.run_next) is named
 
 
 def test_a_transfer_may_be_what_finds_most(outcome):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.judge import rules as module
-from robustbench_coded.judge.checks import Check, NextStep, run_attacks
+from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import RULES, decide
@@ -31,8 +31,8 @@ def gain(low, high):
     return Difference((low + high) / 2, low, high, 0.6, 0.6 - (low + high) / 2, 640)
 
 
-def open_check(name, outcome="not run", step=None):
-    return Check(name, outcome, "", next_step=step)
+def open_check(name, outcome="not run"):
+    return Check(name, outcome, "")
 
 
 # A defence that keeps 60%, 30 points above its base model, and passed what was asked.
@@ -113,16 +113,11 @@ def test_no_check_that_is_open_goes_unheard():
         assert made.name == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
 
 
-def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
-    steps = [run_attacks("square-1000"), NextStep("run it again"), NextStep("look"), NextStep("x")]
-    checks = tuple(
-        open_check(name, step=step)
-        for name, step in zip(("another loss", "twice the steps", "attacks agree", "self-tests"), steps)
-    )
+def test_an_objection_names_all_that_is_open():
+    checks = tuple(map(open_check, ("another loss", "twice the steps", "attacks agree", "self-tests")))
     made = decide(replace(GOOD, checks=checks))
     assert made.rule == "open check"
     assert "not every check passed: another loss (not run), twice the steps (not run), att" in made.reason
-    assert made.reason.endswith("To settle it: run square-1000; run it again; look.")
 
 
 @pytest.mark.parametrize(

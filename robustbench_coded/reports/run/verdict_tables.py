@@ -232,6 +232,6 @@ def check_text_table(judgements: Sequence[Judgement]) -> TextTable:
         "Check": lambda pair: pair[1].name,
         "Outcome": lambda pair: pair[1].outcome,
         "Finding": lambda pair: pair[1].finding,
-        "Next": lambda pair: pair[1].next_step or "",
+        "Next": lambda pair: ", ".join(pair[1].run_next),
     }
     return TextTable.of(checks, columns)
