@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.style import legend, plot, styled
-from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.write import figures_of
 
 
@@ -39,7 +38,7 @@ COMMITTED = (
 @pytest.mark.parametrize("name", ["hostile", "digits-sweep", *COMMITTED])
 def test_panels_take_most_of_a_figure_and_nothing_stands_behind_them(name, hostile_run):
     run = load_run(hostile_run if name == "hostile" else REPORTS / name)
-    for found in figures_of(run, opening_of(run)):
+    for found in figures_of(run):
         panels = {panel.get_window_extent() for panel in found.figure.axes if panel.get_visible()}
         rows = {(round(panel.y0), round(panel.y1)) for panel in panels}
         share = sum(top - bottom for bottom, top in rows) / found.figure.bbox.height
