@@ -18,9 +18,9 @@ from robustbench_coded.runs.atomic import write_text
 
 
 def write_reports(path: str | Path, title: str = "") -> None:
-    """summary.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
+    """Writes summary.csv, verdicts.csv and the reports from run.json and the outcomes.
 
-    They come out byte-equal when they are written again.
+    Writing them again gives the same bytes.
 
     Args:
         title: of the reports, in place of the folder's name.

@@ -49,7 +49,7 @@ class Stop(NamedTuple):
 
 
 class Listener:
-    """Hears nothing; override what is wanted."""
+    """Receives the events of an evaluation and ignores them; override the methods that you need."""
 
     def note(self, text: str) -> None:
         """A sentence for the user, for example that a normalisation was guessed."""

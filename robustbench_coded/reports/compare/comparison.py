@@ -115,15 +115,15 @@ class RunComparison:
 
 
 def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComparison:
-    """Compares all subjects of some run folders.
+    """Compares all subjects of several run folders.
 
     Args:
         paths: run folders.
-        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard inference
-            where there is one run alone.
+        baseline: name of a run, a checkpoint or a defence; None takes the first of several runs, or standard
+            inference in a single run.
 
     Raises:
-        InputError: no or not a run folder, the same one twice, or a baseline that names nothing.
+        InputError: no run folder, a path that is none, the same one twice, or an unknown baseline.
     """
     if not paths:
         raise InputError("compare: no run folders; give one or more")
