@@ -41,7 +41,7 @@ def submit_command(
     out: Annotated[Path, Option("Folder in which the entry's folder is created.")] = Path("board-entries"),
     code: Annotated[list[Path] | None, Option("Python file of the defence, stored with the entry.")] = None,
 ) -> int:
-    """Check a run against the board's rules and write its entry."""
+    """Check a run against the leaderboard's rules and write its entry."""
     from robustbench_coded.extras.board.submit import submit
 
     folder = submit(run, entry, out, code or ())
