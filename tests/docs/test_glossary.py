@@ -38,10 +38,11 @@ def test_a_term_is_used_on_two_other_pages_or_on_one_and_in_reports(term):
 
 
 # Words that first-time readers did not know, or that the field uses otherwise.
-PRIVATE = """
-aware board case co-batch collateral crossover floor gain joint league margin mosaic need outlook peer protocol relaxed
-resubmission rung self-test slot strongest subject unit victim zoo
-""".split()
+PRIVATE = re.findall(
+    r"\S+",
+    """aware board case co-batch collateral crossover floor gain joint league margin mosaic need outlook peer
+    protocol relaxed resubmission rung self-test slot strongest subject unit victim zoo""",
+)
 CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>|\{[{%].*?[%}]\}", re.DOTALL)
 PACKAGE = ROOT / "robustbench_coded"
 

@@ -21,12 +21,7 @@ from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Column, tables_of
 from robustbench_coded.reports.run.verdict_tables import shown_rows
-from robustbench_coded.reports.text.formatting import (
-    MARKS,
-    difference_text,
-    inference_text,
-    kinds_text,
-)
+from robustbench_coded.reports.text.formatting import MARKS, difference_text, inference_text, kinds_text
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject, ThreatModel
 from robustbench_coded.schema.words import IntervalKind

@@ -10,12 +10,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.render.terminal import (
-    comparison_table,
-    example_table,
-    result,
-    summary_table,
-)
+from robustbench_coded.reports.render.terminal import comparison_table, example_table, result, summary_table
 from robustbench_coded.reports.run.examples import example_text_table
 from robustbench_coded.reports.run.tables import Column
 from robustbench_coded.reports.text.formatting import TextTable
