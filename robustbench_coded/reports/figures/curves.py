@@ -133,8 +133,8 @@ def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
             drawn.minorticks_off()
         style.percent_axis(drawn)
     style.legend(figure, axes)
-    of_all = " under all attacks together; at eps 0 unperturbed" if name != SIZES[0] else ""
-    caption = f"Accuracy{of_all}, with the intervals of the tables."
+    of_all = "all attacks together (at eps 0 unperturbed)" if name != SIZES[0] else "each attack"
+    caption = f"Accuracy under {of_all}, with the intervals of the tables."
     title = f"Accuracy against {axis.partition(' (')[0].removesuffix(' K').removesuffix(' in 1/255')}"
     return style.drawing(figure, name, title, caption + style.first_of(len(shown), len(swept), "panels"))
 

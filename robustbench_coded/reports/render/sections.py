@@ -116,9 +116,9 @@ def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title
 
 def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
     yield Section("others", "Other attackers", (verdict_tables.other_text_table(opening.rows),))
+    yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if opening.certainty else table.kinds)
-    yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))
