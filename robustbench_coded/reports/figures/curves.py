@@ -189,9 +189,9 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_xlabel("accuracy, %")
     style.legend(figure, axes)
     caption = (
-        f"What each attacker leaves ({perturbation_text(perturbation)}), from one who knows nothing to one "
-        "who knows the defence's draw: the lowest accuracy of each kind of attack, then that of all attacks "
-        "together, which decides the verdict."
+        f"Accuracy under the strongest attack of each kind, {perturbation_text(perturbation)}, from an "
+        "attacker who knows nothing to one who knows the defence's draw, and under all attacks together, "
+        "which decides the verdict."
     ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
     return style.drawing(figure, "ladder", "Accuracy by what the attacker knows", caption)
 
