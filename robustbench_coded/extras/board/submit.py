@@ -1,4 +1,4 @@
-"""Submissions: the rules of the leaderboard, the check of an entry, and `csrobust submit`, which packs one."""
+"""Submissions: the rules of the leaderboard, the check of an entry, and what `csrobust submit` packs."""
 
 import hashlib
 import re
