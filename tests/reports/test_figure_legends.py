@@ -1,6 +1,4 @@
-"""Legends lie within their figures, whatever names there are; panels have most room; curves have the accuracies
-of the tables.
-"""
+"""Legends lie within their figures, whatever names there are; curves have the accuracies of the tables."""
 
 from dataclasses import replace
 from pathlib import Path
