@@ -31,7 +31,7 @@ INTRODUCTION = """# Parity with pyautoattack
 {about}
 
 Robust accuracy in percent, scored by csrobust, with paired 95% intervals. A negative difference means that
-csrobust's attack is stronger. Seconds are those of attack and scoring, *share* is csrobust's part of them, and
+csrobust's attack is stronger. Seconds include scoring, *share* is csrobust's part of them, and
 *images* counts forward and backward passes per example."""
 OUT = Path(__file__).parent / "parity.md"
 RUNS = Path(tempfile.gettempdir()) / "csrobust-parity"

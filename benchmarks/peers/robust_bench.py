@@ -157,7 +157,7 @@ def page(rows: list[dict[str, Any]]) -> str:
         seeds=", ".join(map(str, SEEDS)),
     )
     return (
-        f"{about}{pipes(table)}\n\nOne of 1,000 examples is 0.1 points, one of 640 is 0.16, one of 128 is 0.8."
+        f"{about}{pipes(table)}\n\nOne of 1,000 examples is 0.1 points, of 640 0.16, of 128 0.8."
         f"\n\nNot measured yet: {', '.join(missing) or 'none'}.\n"
     )
 
