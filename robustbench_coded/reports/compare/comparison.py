@@ -32,6 +32,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the number of examples": lambda manifest: manifest.data.examples,
@@ -95,6 +96,18 @@ class RunComparison:
     tables: tuple[Table, ...]
     incompatibilities: tuple[str, ...]
     unpaired: tuple[str, ...]
+
+    @property
+    def answer(self) -> str:
+        """The baseline, and how many clean and robust accuracies differ significantly from its own."""
+        cells = [cell for table in self.tables for row in table.rows for cell in row.cells if cell]
+        above, below = [], []
+        for attack, name in ((CLEAN, "clean"), (ENSEMBLE, "robust")):
+            found = [c.difference for c in cells if c.line.attack == attack and c.difference]
+            above.append(f"{sum(d.low > 0 for d in found)} of {len(found)} {name}")
+            below.append(f"{sum(d.high < 0 for d in found)} {name}")
+        counts = f"Significantly above it: {series(above)} accuracies; below it: {series(below)}."
+        return f"Baseline: {self.baseline}. {counts}"
 
     def as_data(self) -> dict[str, Any]:
         """The comparison as JSON data: what ``--json`` prints."""

@@ -56,14 +56,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": formatting.percent,
-        "kind": lambda block: type(block).__name__,
-        "place": lambda share: f"{4 + 200 * share:.2f}",
-        "data_uri": lambda figure: f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}",
-        "chip": _chip,
-        "with_joints": _with_joints,
-    }
+    environment.filters.update(
+        percent=formatting.percent,
+        kind=lambda block: type(block).__name__,
+        place=lambda share: f"{4 + 200 * share:.2f}",
+        data_uri=lambda figure: f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}",
+        chip=_chip,
+        with_joints=_with_joints,
+    )
     return environment
 
 
