@@ -1,4 +1,4 @@
-"""What algorithms say of themselves, each where it is written: ``@Algorithm("pgd", "PGD", ...)``.
+"""Declarations of algorithms, each above its class: ``@Algorithm("pgd", "PGD", ...)``.
 
 Names are checked and listed before torch is imported, so the declarations are read from the source of this
 package: their arguments are literals. What is none, such as a function that counts queries, is known once the

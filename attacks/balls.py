@@ -39,9 +39,9 @@ class Ball:
 
     Attributes:
         order: of the norm, as ``torch.linalg.vector_norm`` takes it.
-        radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
-            slot the size of the whole box.
-        low, high: how far the box lets each value move, in the space of eps.
+        radius: of each slot, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; of a free slot the size of
+            the whole box.
+        low, high: distances from each value to the box, in the space of eps.
     """
 
     order: float
@@ -81,7 +81,7 @@ class Ball:
         return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
 
     def distance(self, x: Tensor) -> Tensor:
-        """How far ``x`` is from x0, ``[G, K]``, as a fraction of what its slot may move."""
+        """Distance of ``x`` from x0 as a fraction of each slot's radius, ``[G, K]``."""
         # In float64: of many values, float32 sums up to 1.5e-3 of eps too much.
         apart = (double(x) - double(self.x0)) / double(self.unit)
         return fraction(norm_of(apart, self.order), double(self.radius)).flatten(1).to(self.unit)

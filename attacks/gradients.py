@@ -1,4 +1,4 @@
-"""Where a target is differentiated. Whatever it or torch raises meanwhile means that it has no gradient.
+"""Differentiates targets. An exception of the target or of torch means that there is no gradient.
 
 Exceptions that say something about the machine alone (no memory, a fault of the device) are told apart.
 """

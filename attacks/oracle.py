@@ -38,7 +38,7 @@ class Oracle(Protocol):
         """
 
     def images(self, x: Tensor) -> int:
-        """How many images one forward of ``x`` ``[B, K, C, H, W]`` sends through the network, in total."""
+        """Number of images that one forward pass of ``x`` ``[B, K, C, H, W]`` sends through the network."""
 
 
 def fold_rejection(logits: Tensor, y: Tensor, reject: int | None) -> Tensor:

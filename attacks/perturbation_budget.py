@@ -23,7 +23,7 @@ _BALLS: dict[str, type[Ball]] = {
 
 @dataclass(frozen=True)
 class PerturbationBudget:
-    """How far each input of a batch may be moved.
+    """Norm, radius and space of the perturbation allowed for each input of a batch.
 
     Attributes:
         norm: "linf", "l2" or "l1", taken over one input's channels and pixels; or "l0", the number of pixels

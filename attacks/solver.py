@@ -43,9 +43,8 @@ class Solver:
     """Searches for perturbations of G batches of K inputs that maximise a loss.
 
     Attributes:
-        early_stop: leave an example alone once it is answered wrongly (inside the ball). Only for targets
-            that answer inputs one by one and without randomness; some attacks have no use for it
-            (``Algorithm.may_stop``).
+        early_stop: stop on an example once it is misclassified inside the ball. Only for deterministic
+            targets that classify inputs independently; some attacks ignore it (``Algorithm.may_stop``).
     """
 
     early_stop: bool = False

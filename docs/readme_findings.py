@@ -45,7 +45,7 @@ CLAIMS = (
 # Rows of reports/outside that are verdicts.
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
-SIDES = {"robust": "good", "broken": "broken"}  # of rows of reports/outside
+SIDES = ("robust", "broken")  # of rows of reports/outside
 STATES = (
     "One unmodified commit, under the protocol",
     "Several commits, or none under the protocol; all unmodified",
@@ -84,7 +84,7 @@ def claims() -> str:
         verdict = _matching(_rows(f"{run}/verdicts.csv"), subject)[0]
         budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
         lines = _matching(_rows(f"{run}/summary.csv"), subject | budget)
-        ours = _accuracy(_matching(lines, {"attack": "ensemble"})[0])
+        ours = _accuracy(_matching(lines, {"attack": "ensemble"})[0]).partition(" (in")[0]
         if attack is None:
             claim = tomllib.loads((REPORTS / run / "run.toml").read_text())["claim"]
             beside = f"{100 * float(claim):.1f} (reported)"
@@ -146,10 +146,10 @@ def bias() -> str:
     rows: list[Sequence[str]] = [("truth", "threat model", "number", "positive", "negative", "open")]
     for group, truth, broken_, stands, open_ in _outside():
         if group in OUTSIDE and truth in SIDES:
-            rows.append(_verdicts(f"{group}: {SIDES[truth]}", MAIN, [stands, broken_, open_]))
+            rows.append(_verdicts(f"{group}: {truth}", MAIN, [stands, broken_, open_]))
     for side, ours in _soundness().items():
         rows.append(_verdicts(f"generated: {side}", MAIN, _outcomes(ours["csrobust"])))
-    for broken, side in (("False", "good"), ("True", "broken")):
+    for broken, side in (("False", "robust"), ("True", "broken")):
         pairs = _matching(_rows("pairs/pairs.csv"), {"broken": broken, "threat": MAIN})
         rows.append(_verdicts(f"certified pairs: {side}", MAIN, _outcomes(pairs)))
     entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
@@ -157,7 +157,7 @@ def bias() -> str:
         for threat in ("batch/unknown", "batch/known", "victim/unknown", "victim/known"):
             senses = [row["sense"] for row in _matching(entries, {"broken": broken, "threat": threat})]
             counts = [senses.count(sense) for sense in ("positive", "negative", "open")]
-            rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
+            rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "robust"), threat, counts))
     return pipes([row for row in rows if row[2] != "0"])
 
 
@@ -179,9 +179,9 @@ def _outside() -> Iterator[tuple[str, str, int, int, int]]:
 
 def _soundness() -> dict[str, dict[str, list[dict[str, str]]]]:
     """Rows of reports/soundness by side of the truth and by tool."""
-    sides: dict[str, dict[str, list[dict[str, str]]]] = {"good": {}, "broken": {}}
+    sides: dict[str, dict[str, list[dict[str, str]]]] = {"robust": {}, "broken": {}}
     for row in _rows("soundness/soundness.csv"):
-        side = "broken" if float(row["truth"]) == 0 else "good"
+        side = "broken" if float(row["truth"]) == 0 else "robust"
         sides[side].setdefault(row["tool"], []).append(row)
     return sides
 

@@ -22,10 +22,10 @@ def assert_accuracy_under_attack(
     at_least: float,
     **options: Unpack[EvaluateOptions],
 ) -> None:
-    """Fails where the accuracy of ``model`` under attack is certainly lower than ``at_least``.
+    """Fails if robust accuracy is significantly below ``at_least``.
 
-    The figure is that of the ensemble of all attacks that ran, with its interval of 95%; the assertion fails
-    where the upper end is below ``at_least``. Passing does not mean that no attack does better.
+    The assertion fails if the upper 95% confidence limit of the accuracy under all attacks is below
+    ``at_least``. Passing is no proof: a stronger attack may exist.
 
         def test_my_network_withstands_small_changes():
             assert_accuracy_under_attack(model, (x, y), eps=8/255, at_least=0.4, limit=256)
@@ -37,7 +37,7 @@ def assert_accuracy_under_attack(
         at_least: accuracy, a fraction in [0, 1].
 
     Raises:
-        AssertionError: an upper end is below ``at_least``; one line says what left how much.
+        AssertionError: an upper limit is below ``at_least``; one line names the attack and the accuracy.
         InputError: ``at_least`` is no fraction; an attack was not tried, or gave results that can't be scored
             (`judge.tried`); or an interval is wider than 20 points: give more images.
     """

@@ -50,7 +50,7 @@ class _Answer(NamedTuple):
 
 
 class Estimator:
-    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+    """Losses and gradients of a target for an attacker with given knowledge; x ``[G, K, C, H, W]``.
 
     Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
 
@@ -260,8 +260,8 @@ class FreshDraws(Estimator):
     """Every query uses draws that were never used before (EOT, arXiv 1707.07397).
 
     Args:
-        oracle: the target; if it is not randomised, one answer replaces ``draws``.
-        draws: how many a query averages over: 1 is plain PGD on a randomised model, M is EOT-M.
+        oracle: the target; a deterministic one is queried once.
+        draws: number that a query averages over: 1 is plain PGD on a randomised model, M is EOT-M.
     """
 
     def __init__(self, oracle: Oracle, *, draws: int = 1, **shared: Unpack[Shared]):

@@ -11,7 +11,7 @@ from attacks.oracle import Oracle
 
 
 class Transfer(Estimator):
-    """Gradients of a plain model, which gets the G batches of K inputs as one batch of G K.
+    """Gradients of a base model, which classifies the G batches of K inputs as one batch of G K.
 
     Args:
         model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.

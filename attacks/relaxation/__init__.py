@@ -1,4 +1,4 @@
-"""A defence runs as it is; operators that saturate, cut or choose have a smooth backward.
+"""Smooth backward passes for operators that saturate, truncate or select; the forward pass is unchanged.
 
 One family of operators a file; ``relaxation.py`` puts them together. What ``relaxed-pgd-20+momentum=1``
 leaves of entries of the zoo and of published defences with an operator here and without it, in percent:

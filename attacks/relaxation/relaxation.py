@@ -1,4 +1,4 @@
-"""How an attacker runs a defence under relaxed operators: as much as it can take.
+"""Runs a defence under as many relaxed operators as it can take.
 
 ``RelaxedMode`` runs the defence as it is while operators that hide its gradient have another backward.
 """

@@ -1,4 +1,4 @@
-"""Choices: which element is largest, the k largest, in what order, and samples; each has likelihoods.
+"""Relaxed selection operators (argmax, topk, sort, sampling): a hard index with a soft gradient.
 
 The largest of z is chosen with probability softmax(z / s), where s is the mean distance of the entries from
 their mean; the j-th largest with probability softmax(-|z - z_(j)| / s) (SoftSort, arXiv 2006.16038). What

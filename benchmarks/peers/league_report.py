@@ -1,4 +1,4 @@
-"""The league as files: a page, all figures as CSV, and curves of accuracy against images."""
+"""The comparison of attack libraries as files: a page, all figures as CSV, and accuracy against cost."""
 
 import csv
 from collections.abc import Sequence
@@ -20,35 +20,35 @@ PACKAGES = {"ART": "adversarial-robustness-toolbox"}
 ACROSS = 3  # curves in a row of the figure
 GRID = sorted({round(10 ** (k / 8)) for k in range(33)})
 
-INTRODUCTION = """# The league
+INTRODUCTION = """# Attacks of six libraries at equal budgets
 
-Accuracy left, in percent, by our attacks and by those of other libraries, each given the same number of
-images for an example. The first {examples} test images of each network, l-infinity.
-`benchmarks/peers/league.sh` writes it.
+{answer}
 
-One counter stands where the network is asked: an image forward is 1, its gradient 1 more. An attack ends when
-its budget is used up. Attacks are told their steps so that they fit the budget; other options are the
-defaults. The two attacks of each library that leave least at the first budget are run at the others, and so
-are whole suites (`aa`, `standard`, `rand`).
+Robust accuracy in percent on the first {examples} test images of each network (l-infinity). A forward
+pass of an image costs 1 and its gradient 1 more, counted at the network for every library. An attack
+stops when its budget is spent. Its number of steps fits the budget, and its other options are the
+defaults. Suites (`aa`, `standard`, `rand`) and the two strongest attacks of each library at the first
+budget also run at the larger budgets. `benchmarks/peers/league.sh` writes this page.
 
-A library's entry is its attack that leaves least at that budget, chosen on these very images. With {examples}
-examples one image is {one:.1f} points. The last column says "first" where no other library leaves less than
-ours, and else by how much ours is behind. One start and one seed: an image or two may be luck.
+Each library is represented by its strongest attack at that budget, selected on the same images. With
+{examples} images, one image is {one:.1f} points. The last column says "first" if no other library is
+stronger than csrobust, and otherwise by how many points csrobust is behind. Each attack ran once, so an
+image or two may be chance.
 """
 DETERMINISTIC = """
 ## Deterministic networks
 
-An example is broken by the first query inside its ball that is answered wrongly, for every library, whether
-or not it keeps that point.
+An image is broken by the first misclassified query inside its ball, for every library, even if the
+library does not return that query.
 """
 RANDOM = """
 ## Random defences
 
-The point that an attack ends with is asked again, under 1,000 draws that it has not seen (100 for
-digits-erm-rci, 20 for lwta-wrn34-1), the same for all attacks; what is left is the share of right answers.
-Where its budget ended an attack, it is the last point that it asked at. Nobody is shown a base model. The
-truth is what the best attack leaves, known for defences of the zoo. lwta-wrn34-1 is attacked on 32 images.
-Attacks of other libraries that need four classes or more are left out where there are two.
+Accuracy is the share of correct predictions at the point that an attack returns, under 1,000 fresh draws
+(100 for digits-erm-rci, 20 for lwta-wrn34-1) that are the same for all attacks. If the budget ends an
+attack, its last query counts. No attack has a base model. The known accuracy is that of the best possible
+attack on a defence of the zoo. lwta-wrn34-1 is attacked on 32 images. Attacks that need four classes do
+not run on two.
 """
 
 
@@ -92,14 +92,16 @@ def _page(
 ) -> str:
     libraries = list(dict.fromkeys(r.library for r in results))
     fixed, drawn = ([r for r in results if (r.right is None) == fixed] for fixed in (True, False))
-    lines = [INTRODUCTION.format(examples=examples, one=100 / examples)]
+    standings = [_standings(group, libraries, entries) if group else [""] for group in (fixed, drawn)]
+    answer = " ".join(filter(None, (table.pop() for table in standings)))
+    lines = [INTRODUCTION.format(answer=answer, examples=examples, one=100 / examples)]
     lines.append("CSV: [league.csv](league.csv), [curves.csv](curves.csv).")
     if fixed:
-        lines += [DETERMINISTIC, *_standings(fixed, libraries, entries), "\n![curves](curves.png)"]
+        lines += [DETERMINISTIC, *standings[0], "\n![curves](curves.png)"]
         lines += _every_attack(fixed, entries)
-        lines.append("\n" + AREA.read_text().replace("# The league over", "## Over").strip())
+        lines.append("\n" + AREA.read_text().replace("# Over", "## Over").strip())
     if drawn:
-        lines += [RANDOM, *_standings(drawn, libraries, entries), *_every_attack(drawn, entries)]
+        lines += [RANDOM, *standings[1], *_every_attack(drawn, entries)]
     reported = {r.network for r in results}
     if unmeasured := [e.name for e in entries if e.name not in reported and e.name not in left_out]:
         lines.append(f"\nNot measured: {', '.join(unmeasured)}.")
@@ -112,17 +114,17 @@ def _page(
         if r.note:
             raised.setdefault((r.network, r.note), {})[f"{r.library} {r.attack}"] = None
     if raised:
-        lines.append("\nRaised by attacks (what they had asked at until then counts):\n")
+        lines.append("\nErrors that attacks raised (their queries until then count):\n")
         lines += [f"- {network}: {note} ({', '.join(those)})" for (network, note), those in raised.items()]
     lines.append("\n" + "; ".join(_versions(libraries)) + ".")
     return "\n".join(lines) + "\n"
 
 
 def _standings(results: Sequence[Any], libraries: Sequence[str], entries: Sequence[Any]) -> list[str]:
-    """A row for each network and budget, and in how many of them ours is first."""
+    """A row for each network and budget, and then a sentence that counts where csrobust is first."""
     groups, known = _groups(results), any(r.right is not None for r in results)
-    truth = "truth | " if known else ""
-    lines = [f"| network, eps | images | {truth}" + " | ".join(libraries) + " | ours |"]
+    truth = "known accuracy | " if known else ""
+    lines = [f"| network, eps | budget | {truth}" + " | ".join(libraries) + " | csrobust is |"]
     lines.append("| --- | ---: |" + " ---: |" * (len(libraries) + known) + " --- |")
     rows = behind = 0
     for entry in entries:
@@ -133,14 +135,16 @@ def _standings(results: Sequence[Any], libraries: Sequence[str], entries: Sequen
             leaders = [library for library in libraries if library != OURS and best[library].left == least]
             luck = max(_luck(best[OURS], best[library]) for library in leaders)
             word = "first" if gap <= 0 else f"{gap:.1f} behind {', '.join(leaders)}"
-            word += f"; the draws alone move that by {luck:.1f}" if 0 < gap <= luck else ""
+            word += f"; draws alone move this by {luck:.1f}" if 0 < gap <= luck else ""
             rows, behind = rows + 1, behind + (gap > max(CLOSE, luck))
             cells = " | ".join(f"{best[library].left:.1f}" for library in libraries)
             truth = f"{_truth(best[OURS].truth)} | " if known else ""
             lines.append(f"| {entry.name}, {entry.eps:.3g} | {budget:,} | {truth}{cells} | {word} |")
-    within = " or the luck of the draws" if known else ""
-    counted = f"{rows - behind} of {rows} rows"
-    lines.append(f"\nOurs is first or within {CLOSE} points{within} of the first in {counted}.")
+    what, within = ("random defences", " or the spread of draws") if known else ("deterministic networks", "")
+    lines.append(
+        f"On {what}, csrobust's attacks are the strongest or within {CLOSE} points{within} of the strongest "
+        f"in {rows - behind} of {rows} pairs of network and budget."
+    )
     return lines
 
 

@@ -30,9 +30,9 @@ INTRODUCTION = """# Parity with pyautoattack
 
 {about}
 
-Accuracy left, in percent, by our scoring; paired 95% intervals. A negative difference: ours is the
-stronger one. Seconds of the attacks with their scoring; share: our time by theirs. Images forwarded and
-differentiated for each example."""
+Robust accuracy in percent, scored by csrobust, with paired 95% intervals. A negative difference means that
+csrobust's attack is stronger. Seconds include scoring, *share* is csrobust's part of them, and
+*images* counts forward and backward passes per example."""
 OUT = Path(__file__).parent / "parity.md"
 RUNS = Path(tempfile.gettempdir()) / "csrobust-parity"
 STEPS = 20

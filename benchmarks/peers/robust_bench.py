@@ -73,12 +73,13 @@ ENTRIES = (
 
 INTRODUCTION = """# Preset aa beside AutoAttack on robust networks
 
-Accuracy left, in percent, on the first test images of each data set, as many as were affordable. AutoAttack
-is pyautoattack's `standard` at its defaults, one seed; `aa` is {preset}, seeds {seeds}.
-Both are scored by the same code. The difference is ours less theirs for the first seed, with its paired 95%
-interval: a negative one says that ours is stronger; then that of each seed. Images are those forwarded and
-differentiated, for each example, and the share is ours of theirs. Seconds of the attacks with their scoring,
-on one core that was shared.
+{answer}
+
+Robust accuracy in percent on the first test images of each data set, scored by the same code. AutoAttack is
+pyautoattack's `standard` with its defaults and one seed; `aa` is {preset}, seeds {seeds}. A negative
+difference means that `aa` is stronger. It has a paired 95% interval for the first seed and a value for every
+seed. *Images* counts forward and backward passes per example, first of `aa`, and *share* is its part of
+AutoAttack's. Seconds are those of attack and scoring on one shared core.
 
 """
 
@@ -150,15 +151,14 @@ def page(rows: list[dict[str, Any]]) -> str:
     close = sum(round(max(row["differences"]), 6) <= CLOSE for row in rows)  # 0.2 is not a binary number
     shares = [100 * row["images"][0] / row["images"][1] for row in rows]
     about = INTRODUCTION.format(
-        preset=", ".join(f"`{a}`" for a in PRESETS["aa"]), seeds=", ".join(map(str, SEEDS))
+        answer=f"Robust accuracy under `aa` is at most {CLOSE} points above AutoAttack's with every seed in "
+        f"{close} of {len(rows)} rows, for {median(shares):.0f}% of its passes in the median.",
+        preset=", ".join(f"`{a}`" for a in PRESETS["aa"]),
+        seeds=", ".join(map(str, SEEDS)),
     )
     return (
-        f"{about}{pipes(table)}\n\nWith every seed `aa` leaves at most {CLOSE} points more than AutoAttack "
-        f"in {close} of {len(rows)} rows. Its share of the images is {median(shares):.0f}% in the median, "
-        f"{max(shares):.0f}% at most. One of 1,000 examples is 0.1 points, one of 640 is 0.16, one of 128 is "
-        "0.8.\n\n"
-        "Networks of the benchmark that are not in the table have not been measured yet: "
-        f"{', '.join(missing) or 'none'}.\n"
+        f"{about}{pipes(table)}\n\nOne of 1,000 examples is 0.1 points, of 640 0.16, of 128 0.8."
+        f"\n\nNot measured yet: {', '.join(missing) or 'none'}.\n"
     )
 
 

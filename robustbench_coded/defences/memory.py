@@ -73,7 +73,7 @@ def _by(moved: float) -> str:
 
 
 def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
-    """State that a defence's answers depend on besides batch and draw, a clause each, to follow "it".
+    """Hidden state that predictions depend on besides batch and draw, a clause for each kind.
 
     Meant to be the first that the defence is asked. Costs about CALLS questions about two inputs, or four
     where answers depend on the batch.

@@ -28,7 +28,7 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}
 
 
 def load_user_defence(target: str, model: nn.Module) -> Defence:
-    """Calls the user's function with ``model`` and takes what it returns as a defence.
+    """Calls the user's function with ``model`` and returns its result as a defence.
 
     Args:
         target: ``package.module:function`` (the current folder is searched, too) or ``file.py:function``.

@@ -1,4 +1,4 @@
-"""Measures the properties of a defence, whatever it declares, by a few forward passes of one batch."""
+"""Measures the properties of a defence with a few forward passes of one batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +27,7 @@ GROUPED = (2, 9)  # batches that are answered in a group: an answer may depend o
 def probe(
     defence: Defence, x: Tensor, generator: torch.Generator, whole: Tensor | None = None
 ) -> ProbeResult:
-    """Measures what a defence does with one batch, in about twenty forwards of it.
+    """Measures randomness, batch dependence and gradients of a defence in about twenty forward passes.
 
     Settles what a plain module leaves open about itself.
 
@@ -47,7 +47,7 @@ def probe(
 
 @contextmanager
 def blamed_on(defence: Defence, x: Tensor) -> Iterator[None]:
-    """Whatever goes wrong within is the defence's doing: the user's code can fail in any way."""
+    """Attributes every exception inside to the defence, because user code can fail in any way."""
     try:
         yield
     except InputError:

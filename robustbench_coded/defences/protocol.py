@@ -11,18 +11,18 @@ Draw = Any  # one sample of a defence's randomness for one batch; for RCI the pe
 
 @runtime_checkable
 class Defence(Protocol):
-    """A way of answering a batch of queries.
+    """A function that classifies batches, with explicit randomness.
 
     Attributes:
         name: as printed in tables.
         randomised: whether two draws may give different answers.
-        batch_dependent: whether an input's answer may depend on its co-batched inputs.
-        base: the model underneath, for transfer attacks; None where there is none.
+        batch_dependent: whether the prediction for an input may depend on its co-batched inputs.
+        base: the base model, for transfer attacks; None without one.
 
-    Optional, looked for where they matter: ``logits_grouped(x, draws)``, ``images(k)``; ``reset()`` and
-    ``fit(x)``, called before every batch that is answered (``per_batch``); ``remembers``, whether the memory
-    that ``reset`` empties may also be kept over a sequence (``kept_memory``); ``abstain``, the index of the
-    class by which it rejects an input (``reject_class``).
+    Optional members: ``logits_grouped(x, draws)`` and ``images(k)``; ``reset()`` and ``fit(x)``, called
+    before every batch (``per_batch``); ``remembers``, whether the state that ``reset`` clears may also
+    persist over a sequence (``kept_memory``); ``abstain``, the index of the class that means rejection
+    (``reject_class``).
     """
 
     name: str
@@ -41,7 +41,7 @@ class Defence(Protocol):
 
 
 def reject_class(defence: Any) -> int | None:
-    """The index among its logits by which a defence rejects an input; None where it never does."""
+    """The index of the logit that means rejection; None if the defence never rejects."""
     return getattr(defence, "abstain", None)
 
 

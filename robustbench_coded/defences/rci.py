@@ -145,15 +145,15 @@ class Coded:
 
 
 class RCI(Coded):
-    """Answers a batch through N coded inputs, its slots shuffled anew for every batch.
+    """Classifies a batch through N coded inputs, with a fresh permutation of its slots for every batch.
 
-    A draw is the permutation, int64 [K]: slot s of the encoder holds input ``draw[s]``. With ``average`` it
-    is that many permutations, [average, K], and the logits are the mean of theirs: what a defender gains by
-    answering every query several times.
+    A draw is the permutation, int64 [K]: slot s of the encoder holds input ``draw[s]``. With ``average``, it
+    is several permutations, [average, K], and the logits are the mean of theirs: a defender answers every
+    query several times.
 
     Args:
         model, k, n, codec: as in ``Coded``.
-        average: permutations averaged inside one answer.
+        average: permutations averaged in one prediction.
     """
 
     name = "rci"

@@ -10,22 +10,22 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recompute(step: Callable[[Tensor, Any], Tensor], x: Tensor, times: int | Sequence[Any]) -> Tensor:
-    """``x = step(x, t)`` for every t of ``times``, with the exact gradient of that loop in little memory.
+    """Runs ``x = step(x, t)`` for every t of ``times`` with exact gradients in little memory.
 
-    The loop keeps the activations of T steps until the backward pass. This keeps those of one, and about
-    2 sqrt(T) images; each step is computed three times, not once (arXiv 1604.06174, in two levels). Values
-    and gradients are those of the loop to the last bit.
+    A plain loop stores the activations of T steps until the backward pass. This function stores those of one
+    step and about 2 sqrt(T) images, and computes each step three times (arXiv 1604.06174, in two levels).
+    Values and gradients equal those of the loop bit for bit.
 
         x = recompute(lambda x, t: x - unet(x, t), noisy, range(100))
 
     Args:
-        step: maps images [k, C, H, W] and one of ``times`` to images. What it draws comes from torch's global
-            generators, whose state is set again, or from a generator that it makes itself.
+        step: maps images [k, C, H, W] and one of ``times`` to images. It may sample from torch's global
+            generators, whose state is restored, or from a generator that it creates.
         x: images [k, C, H, W], or any tensor that ``step`` takes.
-        times: what the steps are called with, in their order; a number T stands for 0 ... T - 1.
+        times: second arguments of ``step``, in order; a number T stands for 0 ... T - 1.
 
     Returns:
-        What the last step returned; ``x`` without any.
+        The result of the last step; ``x`` if there are no steps.
     """
     times = range(times) if isinstance(times, int) else times
 

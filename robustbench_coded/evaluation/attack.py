@@ -54,32 +54,31 @@ def attack(
     early_stop: bool = False,
     **unknown: Any,
 ) -> Images:
-    """Perturbs one batch by a named attack; with ``early_stop``, as an evaluation perturbs its first batch.
+    """Perturbs one batch with a named attack.
 
-    Gradients are enabled here, whatever mode the caller is in, and the caller's network is left as it was
-    (`guarded`). A model whose answer has no graph is attacked
-    through ``relaxed-`` (docs/your-defence.md), named or not.
+    The call works under ``no_grad``, too, and leaves the caller's network unchanged (`guarded`). If the
+    model's output has no graph, the attack uses the ``relaxed-`` operators (docs/your-defence.md).
 
     Args:
-        model: a module, which is asked in evaluation mode, or a function from [B, C, H, W] to logits
-            [B, classes], with its normalisation inside, that answers input by input (it may sample); or any
-            defence (docs/your-defence.md).
+        model: a module, which is queried in evaluation mode, or a function from [B, C, H, W] to logits
+            [B, classes], with its normalisation inside, that classifies each input independently (it may
+            sample); or any defence (docs/your-defence.md).
         x: clean inputs [B, C, H, W], [B, H, W, C] or [B, H, W], floats in [0, 1] or uint8, a tensor on any
-            device or an array. A batch-dependent defence answers them as one batch.
+            device or an array. A batch-dependent defence classifies them as one batch.
         y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
         norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
-        seed: decides the random start and the attacker's draws. None draws one from torch's generator, so
-            that every call starts anew, and ``torch.manual_seed`` repeats them all.
-        target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
-            answers input by input; None for any but ``y``.
+        seed: of the random start and the attacker's draws. None takes one from torch's generator, which
+            ``torch.manual_seed`` sets.
+        target: the class that the attack aims at, one for all, or [B] for a defence that classifies inputs
+            independently; None for any class but ``y``.
         steps, step_size, eot, loss: parts of the name: ``"pgd"`` with ``steps=10, eot=4, step_size=0.05`` is
             ``"eot4-pgd-10@0.05"``.
-        base: the base model, for attacks that ask it (``transfer-``, ``bpda-``).
-        early_stop: leave an input alone as soon as it is misclassified, as `evaluate` does where nothing is
-            random. That saves its remaining steps where misclassified inputs are all that is wanted, and
-            costs loss: for adversarial training or transfer to other networks, leave it out.
+        base: the base model, for attacks that query it (``transfer-``, ``bpda-``).
+        early_stop: stop on an input as soon as it is misclassified, as `evaluate` does for deterministic
+            models. It saves steps and ends at a lower loss, so adversarial training and transfer to other
+            networks should not use it.
 
     Returns:
         Perturbed inputs like ``x``, of its shape, device and type, without a graph; float32 in [0, 1] for
@@ -123,7 +122,7 @@ def attack_batches(
         for x_adv, y in attack_batches(model, loader, "pgd-7", eps="8/255"):
             loss = cross_entropy(model(x_adv), y)
 
-    Each batch is perturbed when the loop asks for it, against the weights that the model has then.
+    Each batch is perturbed when the loop reaches it, with the model's current weights.
 
     Args:
         model, name, eps, options: those of `attack`.

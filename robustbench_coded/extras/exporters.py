@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.figures.curves import draw_answer
 from robustbench_coded.reports.figures.style import COLUMN, Drawing, styled
 from robustbench_coded.reports.render.latex import PACKAGES, latex_table
 from robustbench_coded.reports.run.opening import opening_of
@@ -34,7 +35,9 @@ def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]
     """
     file = out / "tables.tex"
     write_text(file, "\n".join([PACKAGES, *(latex_table(table, attacks) for table in tables_of(run))]))
-    return [file, *(_pdf(figure, out) for figure in figures_of(run, opening_of(run), COLUMN))]
+    with styled(COLUMN):
+        answer = draw_answer(opening_of(run).rows)
+    return [file, *(_pdf(figure, out) for figure in (answer, *figures_of(run, COLUMN)) if figure)]
 
 
 def _pdf(drawing: Drawing, folder: Path) -> Path:

@@ -1,1 +1,1 @@
-"""Statistics of a run: intervals, ensembles, verdicts and checks, from data frames alone."""
+"""Statistics of a run: intervals, ensembles, verdicts and checks, computed from data frames."""

@@ -105,7 +105,7 @@ class RandomBatches:
 
     @property
     def batches(self) -> int:
-        """How many random batches were scored."""
+        """Number of random batches that were scored."""
         return len(np.unique(self.number))
 
     @property

@@ -94,7 +94,7 @@ class CaseResult:
         return any(scored.batches >= fewest for scored in self.random_batches)
 
     def of_majorities(self, votes: int) -> "CaseResult":
-        """The same with majorities of so many draws in place of draws; itself where there is one answer.
+        """The result of majority votes over so many draws; unchanged for deterministic defences.
 
         Random batches have one draw each. Where single draws show that a batch shares little, its majorities
         do not share more, however few they are.
@@ -192,7 +192,7 @@ class Outcomes:
 def measured_results(
     outcomes: Outcomes, planned: Iterable[CaseRecord], faulty: Mapping[Case, int] = MappingProxyType({})
 ) -> list[CaseResult]:
-    """A result for each attack and control of the plan, in its order.
+    """One result for each attack and control, in the order of the plan.
 
     Args:
         faulty: results of each attack that were no perturbed inputs, where there were any.

@@ -32,7 +32,7 @@ def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseR
 
 
 def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The ensemble of standard inference, whatever base model the defence names."""
+    """The ensemble of standard inference, even if the defence names another base model."""
     checkpoint, perturbation = ensemble.case.subject.checkpoint, ensemble.case.perturbation
     wanted = Case(Subject(checkpoint, STANDARD, None, None), WHOLE_BATCH, perturbation, ENSEMBLE)
     if ensemble.case.subject.defence == STANDARD:
@@ -98,7 +98,7 @@ def lowest(results: Sequence[CaseResult]) -> CaseResult:
 
 
 def accuracy_of(result: CaseResult) -> float:
-    """Its headline accuracy; 1 where there are no outcomes."""
+    """The reported accuracy; 1 without outcomes."""
     return 1.0 if result.cell is None else float(np.mean(result.cell.correct))
 
 

@@ -86,12 +86,12 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One subject under one threat model and perturbation.
+    """The verdict on one subject under one threat model and perturbation budget.
 
     Attributes:
         case: of its ensemble.
-        attack: the strongest; '' before any has outcomes, and where no attack does more than a control.
-        examples: how many the accuracy rests on; 0 where nothing but inputs left alone was scored.
+        attack: the strongest; '' before any has outcomes, and if no attack is stronger than a control.
+        examples: number of images behind the accuracy; 0 if only unperturbed inputs were scored.
     """
 
     case: Case

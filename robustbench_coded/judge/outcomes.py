@@ -117,7 +117,7 @@ def accuracy(cell: Cell) -> float:
 
 
 def accuracy_majority(cell: Cell) -> float:
-    """How often the class that most draws predict is the label; of tied classes the lowest index counts."""
+    """Accuracy of the majority vote over draws; ties go to the lowest class index."""
     return float((plurality(cell.prediction) == cell.label).mean())
 
 

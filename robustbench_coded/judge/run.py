@@ -74,7 +74,7 @@ COLUMNS = (
 
 
 def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
-    """The verdicts as a frame; accuracies and gains are fractions, null where there is nothing to compare.
+    """The verdicts as a frame; accuracies and gains are fractions, null if they do not exist.
 
     ``base_accuracy`` is that of the base model's ensemble on all images that it was attacked on, and
     ``gain_examples`` says how many of them ``gain`` compares.
@@ -126,8 +126,8 @@ class Failure:
 def load_run(path: str | Path) -> "Run":
     """Reads a run folder, finished or not.
 
-    The folder may come from anybody: nothing in it is executed, and names in it never become paths. Tables
-    are not taken from summary.csv but counted from the outcomes on first access.
+    The folder may be untrusted: nothing in it is executed, and names in it never become paths. Tables are
+    computed from the outcomes on first access, not read from summary.csv.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
@@ -142,9 +142,9 @@ class Run:
     Attributes:
         path: the folder.
         manifest: the content of run.json.
-        again: of a run that `evaluate` returned: ``run.again(draws=20)`` evaluates the same things into the
-            same folder, with these of its arguments changed, and returns the run.
-        images: of a run that `evaluate` returned, the data set in memory; None where the run names its data.
+        again: of a run that `evaluate` returned: ``run.again(draws=20)`` repeats the evaluation in the same
+            folder with changed arguments and returns the run.
+        images: of a run that `evaluate` returned, the data set in memory; None if the run names its data.
     """
 
     path: Path

@@ -48,24 +48,24 @@ class ImagesSpent(NamedTuple):
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One row of summary.csv. Accuracies are fractions; what does not exist (yet) is None.
+    """One row of summary.csv. Accuracies are fractions; missing values are None.
 
     Attributes:
-        low, high: ends of the accuracy's interval, as every format shows it.
-        interval_kind: what they are about; None without outcomes.
-        batches: of inputs answered together that the accuracy comes from, 0 where inputs are answered one by
-            one: random batches where there is an interval, else the disjoint ones of the attack.
-        own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
-            than 3 points below the one in random batches.
-        forwards, backwards: images through the network per scored example.
-        seconds: of all that it took; no column, because the same evaluation gives the same file.
+        low, high: confidence limits of the accuracy.
+        interval_kind: the images that they are for; None without outcomes.
+        batches: number of batches that the accuracy comes from, 0 if predictions are independent. They are
+            random batches if there is an interval, and otherwise the disjoint batches of the attack.
+        own: accuracy in the disjoint batches in which the inputs were perturbed, and their number, if it is
+            more than 3 points below the accuracy in random batches.
+        forwards, backwards: forward and backward passes per scored image.
+        seconds: total time; no column of the file, so that the same evaluation gives the same bytes.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
         unit: of the interval, ``batch`` or ``example``.
-        strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
-            draws it was chosen (0: nothing random).
-        faulty: results that were no perturbed inputs; the clean ones were scored in their place.
-        reached: of an attack towards a class: share of answers that are this class, on examples of others.
+        strongest_attack, selection_draws: of combined rows: the attack that `strongest` is, and the number of
+            draws that selected it (0 for deterministic defences).
+        faulty: number of invalid results, in whose place clean inputs were scored.
+        reached: of a targeted attack: share of predictions that are the target, on examples of other classes.
     """
 
     case: Case

@@ -32,36 +32,36 @@ NOTHING = Needs()
 
 @dataclass(frozen=True)
 class Verdict:
-    """A verdict, the rule that decided, and the figures it was applied to (fractions).
+    """A verdict, the rule that gave it, and the figures that the rule read (fractions).
 
     Attributes:
-        name: what the rule says.
-        reason: the rule's name and its sentence, with what would settle an open question.
-        accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
-        unknown_draw: where the draw is known, the threat model that differs in that alone, whose upper ends
-            the figures have where it was attacked; else ''.
-        bar: what the gain, or without a base model the accuracy, is held against.
-        compared: whether the gain is, because the defence names a base model.
+        name: the verdict.
+        reason: the rule's name and its sentence, with the next step of an open verdict.
+        accuracy: under the ensemble of all complete attacks; None without any.
+        unknown_draw: for a known draw, the same threat model with an unknown draw, whose upper limits the
+            figures take if it was attacked; otherwise ''.
+        bar: threshold of the gain, or of the accuracy without a base model.
+        compared: whether the gain decides, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
-        base: what the base model's ensemble leaves on all images it was attacked on; None without a base.
-        gain: accuracy less that of the base model's ensemble, paired; None without a base.
+        base: accuracy of the base model under its ensemble, on all of its images; None without a base.
+        gain: accuracy minus that of the base model under its ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
-        clean_loss: that of the base model less ``clean``, paired; None without a base.
-        claim: what was claimed under this threat model and perturbation.
-        claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
-        refuted_by: which attack refutes the claim, and what the attack leaves that it names, as a clause; ''
-            where it stands.
-        beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
-            No verdict depends on it: the defence may have nothing to do with the checkpoint.
-        rule: the name of the rule that decided; brief: the rule in plain words; needs: the rungs that may
-            still change what it says, or must have been climbed.
+        clean_loss: that of the base model minus ``clean``, paired; None without a base.
+        claim: the claim under this threat model and perturbation.
+        claimed: measured accuracy of the claimed kind under the ensemble; None if outcomes are missing.
+        refuted_by: the attack that refutes the claim and the accuracy under the attack that the claim names,
+            as a clause; '' if the claim stands.
+        beside: accuracy minus that of the checkpoint under its ensemble, paired, if the defence names no base
+            model. No verdict depends on it, because the defence may not use the checkpoint.
+        rule: its name; brief: the rule in plain words; needs: the rungs that may still change the verdict, or
+            must have run.
         checks: those of the threat model and the self-tests.
         constant: whether predictions on clean inputs are no more accurate than a constant prediction.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
         stopped: True if the run was stopped before every rung of the protocol had run.
-        faulty: results of attacks on either that were no perturbed inputs.
-        unmatched_attacks: the attacks that ran on the defence alone, as a clause; '' where nothing matters.
-        missing_on_base: the attacks that should run on the base model, too.
+        faulty: invalid results of attacks on either.
+        unmatched_attacks: the attacks that ran only on the defence, as a clause; '' without any that matter.
+        missing_on_base: the attacks that the base model still needs.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -130,7 +130,7 @@ class Verdict:
 
     @property
     def refuted_for(self) -> str:
-        """Which images a claim is refuted for, as a clause; '' where it stands."""
+        """The images for which a claim is refuted, as a clause; '' if it stands."""
         claim, accuracy = self.claim, self.claimed
         if claim is None or accuracy is None or accuracy.high >= claim.value:
             return ""

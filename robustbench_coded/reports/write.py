@@ -11,16 +11,16 @@ from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.examples import worst_examples
-from robustbench_coded.reports.run.opening import Opening, opening_of
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.runs.atomic import write_text
 
 
 def write_reports(path: str | Path, title: str = "") -> None:
-    """summary.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
+    """Writes summary.csv, verdicts.csv and the reports from run.json and the outcomes.
 
-    They come out byte-equal when they are written again.
+    Writing them again gives the same bytes.
 
     Args:
         title: of the reports, in place of the folder's name.
@@ -40,9 +40,7 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
     write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
     write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
-    opening, worst = opening_of(run), worst_examples(run)
-    figures = figures_of(run, opening)
-    report = report_of(run, opening, figures, worst, title)
+    report = report_of(run, opening_of(run), figures_of(run), title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)
 
@@ -54,8 +52,8 @@ def csv_table(table: pd.DataFrame) -> str:
     return csv_document(table.columns, map(csv_row, known))
 
 
-def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[style.Drawing]:
-    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes.
+def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:
+    """The figures of a run, drawn anew; the same run gives the same bytes.
 
     Args:
         width: in inches, of a page or of a column (``style.COLUMN``).
@@ -63,10 +61,7 @@ def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[s
     judged = run.manifest.judged_perturbations
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in judged]
     with style.styled(width):
-        drawn = [
-            curves.draw_answer(opening.rows),
-            curves.draw_ladder(rows),
-        ]
+        drawn = [*curves.draw_curves(tables_of(run)), curves.draw_ladder(rows)]
     return [figure for figure in drawn if figure is not None]
 
 

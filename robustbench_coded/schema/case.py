@@ -18,7 +18,7 @@ RANDOMNESS = ("unknown", "known")
 
 
 class ThreatModel(Struct, frozen=True):
-    """Which inputs of a batch are the attacker's, and whether the defence's draw is known to it.
+    """The inputs of a batch that the attacker controls, and whether it knows the defence's draw.
 
     Attributes:
         inputs: ``batch`` (all K inputs, each within eps), ``victim`` (one input within eps among clean
@@ -100,7 +100,7 @@ class Subject(Struct, frozen=True):
 
 
 class Perturbation(Struct, frozen=True):
-    """How far an input may be moved: norm, radius, and the space that the radius is measured in."""
+    """A perturbation budget: norm, radius, and the space of the radius."""
 
     norm: str
     eps: Number
@@ -108,7 +108,7 @@ class Perturbation(Struct, frozen=True):
 
 
 class Case(Struct, frozen=True):
-    """A subject and how it is attacked, in the plan, run.json, outcomes, summary and evidence.
+    """A subject, a threat model, a perturbation budget and an attack: the key of every table.
 
     Attributes:
         attack: the attack's name; a control or the name of a combined row. Empty in a `setting`.

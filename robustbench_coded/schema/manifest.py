@@ -310,14 +310,14 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cases: every planned case, in the order in which tables show them.
-        code: of models, defences and attacks of the user's, by what names them.
+        code: of the user's models, defences and attacks, by name.
         notes: sentences for the reader of the report.
-        not_run: what was left out before anything ran.
-        finished: whether the last invocation came to its end.
+        not_run: attacks that were skipped before anything ran.
+        finished: whether the last command completed.
         superseded: ids of units of earlier invocations whose cases now have other units.
-        sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
+        sequential: sample sizes of the last command and their reasons, if they differ.
         protocol: that of the last invocation; None before there was one.
-        outlook: what further commands would do, and what they would cost.
+        outlook: further commands and their costs.
     """
 
     identity: Identity

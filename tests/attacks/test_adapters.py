@@ -5,12 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.adapters.third_party import (
-    ThirdPartyView,
-    installed,
-    run_third_party,
-    seeded_from,
-)
+from attacks.adapters.third_party import ThirdPartyView, installed, run_third_party, seeded_from
 from attacks.estimators import Transfer
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget

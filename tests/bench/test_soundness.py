@@ -138,6 +138,8 @@ def test_the_page_begins_with_instances_on_which_csrobust_loses():
     worse = replace(ROW, accuracy=0.2, verdict="no failure found")
     assert list(losses([ROW, other])) == []
     text = page([worse, other], 5, ["ART PGD"])
+    assert "csrobust misses 1 of 1 breaks and gives 1 of them a positive verdict." in text
+    assert list(losses([replace(ROW, low=0.004)])) == []  # what one decimal does not show is no loss
     assert text.index("missed break; stub is nearer, at 0.0%") < text.index("## By tool")
     assert "| csrobust | 1 | 1 of 1 (2.5 to 100.0%) |" in text
     assert "| stub | 1 | 0 of 1 (0.0 to 97.5%) |" in text
@@ -147,12 +149,12 @@ def test_the_page_begins_with_instances_on_which_csrobust_loses():
 def test_means_over_fewer_instances_than_csrobust_was_run_on_say_so():
     second = replace(ROW, instance="noise-" + ROW.instance.partition("-")[2], accuracy=0.1)
     text = page([ROW, second, replace(ROW, tool="stub", accuracy=0.3)], 5, [])
-    assert f"Only csrobust was run on `{second.instance}`." in text
+    assert f"Only csrobust attacked `{second.instance}`." in text
     kind = next(
         line for line in text.splitlines() if line.startswith(f"| {ROW.instance.partition('-')[2]} (2)")
     )
     assert kind.endswith("| 30.0 (1) |")
-    assert "Every tool was run on every instance." in page([ROW, replace(ROW, tool="stub")], 5, [])
+    assert "Only csrobust" not in page([ROW, replace(ROW, tool="stub")], 5, [])
 
 
 class Few(random.Random):

@@ -5,17 +5,9 @@ from dataclasses import replace
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import (
-    batches_at,
-    partition,
-    victims_at,
-)
+from robustbench_coded.evaluation.planning.batches import batches_at, partition, victims_at
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.comparisons import (
-    comparisons_judged,
-    looks,
-    sample_sizes,
-)
+from robustbench_coded.evaluation.planning.comparisons import comparisons_judged, looks, sample_sizes
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.schema.case import Perturbation, StatedClaim, Subject, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved

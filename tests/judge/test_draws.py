@@ -4,13 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.judge.outcomes import (
-    Cell,
-    accuracy,
-    accuracy_every_draw,
-    accuracy_majority,
-    plurality,
-)
+from robustbench_coded.judge.outcomes import Cell, accuracy, accuracy_every_draw, accuracy_majority, plurality
 
 
 def cell_of(prediction, label):

@@ -3,13 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustbench_coded.judge.ensemble import (
-    PlayableAttack,
-    aligned,
-    ensemble,
-    strongest,
-    worst_case,
-)
+from robustbench_coded.judge.ensemble import PlayableAttack, aligned, ensemble, strongest, worst_case
 from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject

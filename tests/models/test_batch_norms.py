@@ -8,12 +8,7 @@ from torch import nn
 
 from robustbench_coded.data.augment import KINDS
 from robustbench_coded.models import candidates
-from robustbench_coded.models.candidates import (
-    BatchNormEvidence,
-    Fingerprint,
-    closest,
-    trained_batch_norms,
-)
+from robustbench_coded.models.candidates import BatchNormEvidence, Fingerprint, closest, trained_batch_norms
 
 
 def of_kind(kind, x):

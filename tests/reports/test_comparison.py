@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,15 @@ def test_one_run_is_compared_with_its_standard_inference(make_run):
             accuracy["rci", attack] - accuracy["standard", attack], abs=1e-5
         )
         assert difference.low < difference.estimate < difference.high
+
+
+def test_the_answer_counts_intervals_that_leave_out_0(make_run):
+    comparison = compare([make_run(accuracies=SMALL)])
+    (table,) = comparison.tables
+    (row,) = (row for row in table.rows if row.subject.defence == "rci")
+    cells = [replace(c, difference=replace(c.difference, low=-0.5, high=-0.1)) for c in row.cells if c]
+    below = replace(comparison, tables=(replace(table, rows=(replace(row, cells=tuple(cells)),)),)).answer
+    assert below.endswith(" it: 0 of 1 clean and 0 of 1 robust accuracies; below it: 1 clean and 1 robust.")
 
 
 def test_the_ensemble_who_knows_the_draw_is_compared_with_the_one_answer_of_standard_inference(make_run):

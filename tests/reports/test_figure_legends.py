@@ -1,4 +1,4 @@
-"""Legends lie within their figures, whatever attacks and checkpoints are called; panels have most room."""
+"""Legends lie within their figures, whatever names there are; curves have the accuracies of the tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +8,12 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import curves, style
+from robustbench_coded.reports.figures.curves import draw_curves
 from robustbench_coded.reports.figures.style import legend, plot, styled
-from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.write import figures_of
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation
+from robustbench_coded.schema.words import ENSEMBLE
 
 
 @pytest.mark.parametrize("length", [4, 20, 60])
@@ -39,7 +42,7 @@ COMMITTED = (
 @pytest.mark.parametrize("name", ["hostile", "digits-sweep", *COMMITTED])
 def test_panels_take_most_of_a_figure_and_nothing_stands_behind_them(name, hostile_run):
     run = load_run(hostile_run if name == "hostile" else REPORTS / name)
-    for found in figures_of(run, opening_of(run)):
+    for found in figures_of(run):
         panels = {panel.get_window_extent() for panel in found.figure.axes if panel.get_visible()}
         rows = {(round(panel.y0), round(panel.y1)) for panel in panels}
         share = sum(top - bottom for bottom, top in rows) / found.figure.bbox.height
@@ -63,3 +66,39 @@ def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
         f"The first 2 of {len({row.case.subject.checkpoint for row in more})} checkpoints are shown."
         in captions[1]
     )
+
+
+def points(figure):
+    """(panel, line) -> its places and accuracies."""
+    return {
+        (panel.get_title(), line.get_label()): list(zip(*line.lines[0].get_data(), strict=True))
+        for panel in figure.axes
+        for line in panel.containers
+    }
+
+
+def test_accuracies_over_batch_sizes_are_those_of_the_table(make_run, subject, drawn):
+    subjects = [subject("erm"), *(subject("erm", "rci", k, 3 * k // 2) for k in (8, 16, 32))]
+    tables = tables_of(load_run(make_run(subjects=subjects)))
+    sweep = next(table for table in tables if "K" in table.heads)
+    assert len([*draw_curves(tables)]) == 2 and len(drawn) == 1  # none over eps
+    found = points(drawn[0])
+    assert {("RCI on erm\nlinf, eps 8/255 (pixel)", name) for name in ("Clean", "All attacks")} <= {*found}
+    for (_, name), line in found.items():
+        place = [column.title for column in sweep.columns].index(name)
+        rows = [(row.subject.k, 100 * row.cells[place].line.accuracy) for row in sweep.rows]
+        assert line == rows
+
+
+def test_accuracies_over_eps_begin_with_clean_inputs(run, drawn):
+    (table,) = tables_of(run)
+    half = replace(table, perturbation=Perturbation("linf", 4 / 255, "pixel"))
+    last = table.columns.index((ENSEMBLE, WHOLE_BATCH))
+    assert [*draw_curves([table])] == [None] and not drawn
+    assert len([*draw_curves([table, half])]) == 1
+    found = points(drawn[0])
+    assert len(found) == len(table.rows)
+    for row in table.rows:
+        clean, everything = (100 * row.cells[place].line.accuracy for place in (0, last))
+        assert [(0.0, clean), (4.0, everything), (8.0, everything)] in found.values()
+    assert drawn[0].axes[0].get_xlabel() == "eps in 1/255 (linf, pixel)"

@@ -21,12 +21,7 @@ from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Column, tables_of
 from robustbench_coded.reports.run.verdict_tables import shown_rows
-from robustbench_coded.reports.text.formatting import (
-    MARKS,
-    difference_text,
-    inference_text,
-    kinds_text,
-)
+from robustbench_coded.reports.text.formatting import MARKS, difference_text, inference_text, kinds_text
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject, ThreatModel
 from robustbench_coded.schema.words import IntervalKind
@@ -131,11 +126,12 @@ class Pivot(HTMLParser):
 def of_terminal(shown):
     console = Console(file=io.StringIO(), width=1000)
     console.print(shown)
-    heads = []
-    for line in console.file.getvalue().splitlines():
-        cells = [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
-        heads = cells if cells[:1] in (["Attack"], ["Network"]) else heads
-        if heads[:1] != ["Attack"]:
+    lines, heads, ends = console.file.getvalue().splitlines(), [], []
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        ends = [place.end() for place in re.finditer("─+", below)] or ends  # a line under each title
+        cells = [line[start:end].strip() for start, end in itertools.pairwise([0, *ends])]
+        heads = cells if "─" in below else heads
+        if heads[:1] != ["Attack"] or not any(cells[1:]) or "─" in line:
             continue
         for head, cell in zip(heads[1:], cells[1:], strict=bool(cells)):
             yield from of_text(head.removesuffix(" erm"), cells[0], cell)

@@ -284,7 +284,7 @@ def test_the_board_fits_a_telephone_and_filters_and_sorts(board_browser):
         "s.dispatchEvent(new Event('change', {bubbles: true}))"
     )
     assert board_browser.run(visible) == [kind for kind in every if kind == "deterministic"] != []
-    index = board_browser.run(TEXTS, "#rows thead th").index("Ensemble")
+    index = board_browser.run(TEXTS, "#rows thead th").index("All attacks")
     board_browser.run("document.querySelectorAll('#rows thead button')[arguments[0]].click()", index)
     values = board_browser.run(
         "return [...document.querySelectorAll('#rows tbody tr')]"

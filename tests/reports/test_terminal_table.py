@@ -10,12 +10,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.render.terminal import (
-    comparison_table,
-    example_table,
-    result,
-    summary_table,
-)
+from robustbench_coded.reports.render.terminal import comparison_table, example_table, result, summary_table
 from robustbench_coded.reports.run.examples import example_text_table
 from robustbench_coded.reports.run.tables import Column
 from robustbench_coded.reports.text.formatting import TextTable
@@ -71,7 +66,7 @@ def test_many_subjects_have_a_line_each_and_no_table_of_attacks(make_run, subjec
     ]
     text = shown(result(load_run(make_run(subjects=subjects))), 80)
     assert "Accuracy under attack" not in text and len(text.splitlines()) < 60
-    assert len(re.findall(r"(?m)^│ network-. │", text)) == 12
+    assert len(re.findall(r"(?m)^ network-.  ", text)) == 12
 
 
 def views(path):
@@ -100,7 +95,7 @@ def test_an_example_has_a_block_for_each_subject(make_run):
     assert blocks[0].startswith("example 3; label 1; linf, eps 8/255 (pixel)")
     assert len(blocks) == 3
     assert "aware-pgd-10" not in blocks[1]
-    assert re.search(r"batch/known +│ aware-pgd-10 +│ +[012] of 2", blocks[2])
+    assert re.search(r"batch/known +aware-pgd-10 +[012] of 2", blocks[2])
 
 
 def test_several_budgets_are_told_apart(make_run, tmp_path):
@@ -115,7 +110,7 @@ def test_several_budgets_are_told_apart(make_run, tmp_path):
     assert "Perturbation budget" not in shown(example_table("example 3", text_table), 160)
 
 
-@pytest.mark.parametrize("width", [66, 80, 85, 86, 100, 140])
+@pytest.mark.parametrize("width", [66, 73, 78, 79, 93, 140])
 def test_intervals_in_a_plain_table_stay_whole(width):
     heads = ("Checkpoint", "Inference", "Accuracy", "Less the baseline", "mCE", "Paper")
     figures = ("69.6 [68.2, 71.1]", "-9.2 [-11.4, -6.9]", "126.2 [123.1, 129.3]", "72.7")
@@ -125,8 +120,8 @@ def test_intervals_in_a_plain_table_stay_whole(width):
     for figure in figures:
         value, _, ends = figure.partition(" ")
         assert value in text and ends in text
-    assert ("(more columns of this table)" in text) == (width < 86)
-    assert (figures[0] in text) == (width not in (86, 100))  # where there is room, on one line
+    assert ("(more columns of this table)" in text) == (width < 79)
+    assert (figures[0] in text) == (width not in (79, 93))  # where there is room, on one line
 
 
 DIFFERENCE = "65.2 [59.5, 71.4]† -13.7 [-17.3, +11.0]†"
@@ -146,4 +141,3 @@ def test_no_figure_is_cut_at_any_width(columns, head):
         text = " ".join(lines)
         for piece in ("65.2", "[59.5, 71.4]†", "-13.7", "[-17.3, +11.0]†"):
             assert text.count(piece) == 3 * columns, (width, piece)
-        assert all(line[-1] in "┓┃┩│┘ " for line in lines if line[0] in "┏┃┡│└"), width

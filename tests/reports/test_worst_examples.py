@@ -25,7 +25,7 @@ ACCURACIES = {
 
 def test_those_that_lost_most_draws_come_first(make_run):
     run = load_run(make_run(accuracies=ACCURACIES))
-    found = worst_examples(run)
+    found = worst_examples(run, 12)
     assert len(found) == 12
     assert {w.case.attack for w in found} == {"transfer-pgd-20"}
     lost = [w.right_clean - w.right for w in found]
@@ -58,7 +58,7 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
 
 
 def test_show_refuses_an_example_that_is_not_there(make_run):
-    with pytest.raises(InputError, match=r"--example 128: .* its examples are 0 to 127"):
+    with pytest.raises(InputError, match=r"--example 128: .* its 128 examples lie between 0 and 127"):
         show_command(make_run(accuracies=ACCURACIES), 128)
 
 

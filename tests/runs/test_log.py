@@ -5,17 +5,7 @@ import os
 import pytest
 
 from robustbench_coded.runs import log
-from robustbench_coded.runs.log import (
-    NAME,
-    Began,
-    Changed,
-    Done,
-    Dropped,
-    Failed,
-    append,
-    mend,
-    read_log,
-)
+from robustbench_coded.runs.log import NAME, Began, Changed, Done, Dropped, Failed, append, mend, read_log
 
 
 def test_the_last_line_of_a_unit_counts(tmp_path):

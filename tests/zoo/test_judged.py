@@ -116,8 +116,8 @@ def test_the_matrix_counts_entries():
     text = zoo_report.report(measured)
     matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| broken |")]
     assert [cell.strip() for cell in matrix[0]] == ["broken", "4", "1", "2", "1", "1", "1", "0", "0", "0"]
-    matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| good |")]
-    assert [cell.strip() for cell in matrix[0]] == ["good", "1", "0", "1", "0", "0", "0", "1", "0", "0"]
+    matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| robust |")]
+    assert [cell.strip() for cell in matrix[0]] == ["robust", "1", "0", "1", "0", "0", "0", "1", "0", "0"]
     # Both kinds of open verdicts are named, and explained elsewhere.
     assert "saturated (not settled), hidden-noise (refused)" in text and "Because." not in text
     reasons = [
@@ -145,7 +145,7 @@ def test_table_and_text_agree_on_what_is_good_and_judged_broken():
     main = judged("members-apart", "no failure found", "batch/unknown", (0.6, 0.6), (0.58, 0.6, 0.62), 0.29)
     known = judged("members-apart", "broken", "batch/known", (0.2, 0.2), (0.17, 0.2, 0.24), 0.29)
     text = zoo_report.report([zoo_report.Measured((main, known), {}, 0)])
-    assert "| good | 1 | 1 | 0 |" in text
-    assert "Good under another threat model, but judged broken: 1 of 1 verdicts." in text
-    assert "- Good, but judged broken, under any threat model: 1. A constant answer keeps as much" in text
-    assert "members-apart (batch/known). It keeps less: none." in text
+    assert "| robust | 1 | 1 | 0 |" in text
+    assert "Of 1 robust ones, it gives 1 a positive verdict, 0 a negative one and leaves 0 open." in text
+    assert "- Robust with a negative verdict, under any threat model: 1. At chance level" in text
+    assert "members-apart (batch/known). Above chance level: none." in text

@@ -3,15 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from zoo.linear import (
-    LinearModel,
-    along,
-    margins,
-    pattern,
-    planted_margins,
-    spread,
-    worst_margins,
-)
+from zoo.linear import LinearModel, along, margins, pattern, planted_margins, spread, worst_margins
 from zoo.trained import LinearClassifier, pairwise_margins
 
 EPS = 0.3  # larger than the distance of many pixels to the box

@@ -22,12 +22,7 @@ from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
-from robustbench_coded.evaluation.execution.target import (
-    OTHERS,
-    Target,
-    TargetedDefence,
-    images_of,
-)
+from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence, images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, PlannedCase, Unit

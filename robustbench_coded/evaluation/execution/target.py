@@ -123,13 +123,13 @@ def has_logits_at(defence: Any) -> bool:
 
 
 class Target:
-    """The defence behind one group of batches, seen from the attacker's side (an ``attacks`` oracle).
+    """The defence as an attacker queries it with one group of batches (an ``attacks`` oracle).
 
     Args:
-        defence, k, seed, batches: who answers batches of which size, and what names its draws.
-        clean: unperturbed inputs [G, K, C, H, W]. Where the defence answers them but raises an exception at
-            perturbed ones, the answer to these is NaN; None lets the exception through.
-        victims: the one position in each batch whose answer counts; empty where all do.
+        defence, k: the defence and its batch size; seed, batches: the names of its draws.
+        clean: unperturbed inputs [G, K, C, H, W]. If the defence classifies them but raises an exception at
+            perturbed ones, their logits are NaN; None lets the exception through.
+        victims: the one position in each batch whose prediction counts; empty if all count.
     """
 
     def __init__(

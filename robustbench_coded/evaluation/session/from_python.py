@@ -18,12 +18,7 @@ from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.config import (
-    OF_ARGUMENTS,
-    EvalConfig,
-    options,
-    without_checkpoint,
-)
+from robustbench_coded.evaluation.options.config import OF_ARGUMENTS, EvalConfig, options, without_checkpoint
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener

@@ -49,7 +49,7 @@ class Stop(NamedTuple):
 
 
 class Listener:
-    """Hears nothing; override what is wanted."""
+    """Receives the events of an evaluation and ignores them; override the methods that you need."""
 
     def note(self, text: str) -> None:
         """A sentence for the user, for example that a normalisation was guessed."""
@@ -75,8 +75,8 @@ class Listener:
     def inputs_made(self, unit: Unit, number: int) -> None:
         """The perturbed inputs of a unit are made again, as the ``number``-th of those planned."""
 
-    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        """A unit is committed; of its ``scored`` outcomes ``correct`` were right."""
+    def unit_done(self, unit: Unit, correct: int, scored: int, draws: int = 1) -> None:
+        """A unit is committed; of its ``scored`` outcomes, of so many draws, ``correct`` were right."""
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         """A unit has no outcomes."""
@@ -204,7 +204,7 @@ class ProgressListener(Listener):
         text = one_line(f"making inputs of {unit.case.attack} again, {number} of {self._remade}")
         self._advance(unit.images, description=text)
 
-    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
+    def unit_done(self, unit: Unit, correct: int, scored: int, draws: int = 1) -> None:
         name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of cases whose own batches were counted before
@@ -214,7 +214,7 @@ class ProgressListener(Listener):
             tally[0] += correct
             tally[1] += scored
             text = f"{tally[0]:,} of {tally[1]:,} predictions correct"
-            text += " (images x draws)" * unit.case.subject.randomised
+            text += f" ({tally[1] // draws:,} images x {draws} draws)" * (draws > 1)
         self._advance(unit.images, description=f"{name}  {text}")
         self._remaining[shown] -= 1
         if not self._remaining[shown]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from pyarrow import compute
 
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
@@ -58,7 +59,8 @@ class Work:
         self.folder.commit(unit.id, outcome.rows, outcome.metadata, outcome.timing, data)
         counts = self.done.metadata[unit.id] = outcome.metadata
         right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
-        self.listener.unit_done(unit, right, answers)
+        scored = outcome.rows.filter(compute.field("purpose") == "scoring")
+        self.listener.unit_done(unit, right, answers, compute.count_distinct(scored["draw"]).as_py())
 
     def fail(self, failure: UnitFailure) -> None:
         self.folder.log(Failed(failure.unit.id, failure.error, failure.attempts, failure.details))

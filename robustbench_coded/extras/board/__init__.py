@@ -1,1 +1,1 @@
-"""The board: defences of several runs side by side, as a static site and as data."""
+"""The leaderboard: defences of several runs side by side, as a static site and as data."""

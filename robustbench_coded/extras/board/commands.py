@@ -8,9 +8,7 @@ from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
-@examples(
-    "csrobust board reports/mine reports/other --out board",
-)
+@examples("csrobust board reports/mine reports/other --out board")
 def board_command(
     folders: Annotated[
         list[Path], Option("Run folders, and folders that csrobust submit wrote.", positional=True)
@@ -36,16 +34,14 @@ def board_command(
     return 0
 
 
-@examples(
-    "csrobust submit reports/mine --entry entry.toml --out board-entries",
-)
+@examples("csrobust submit reports/mine --entry entry.toml --out board-entries")
 def submit_command(
     run: Annotated[Path, Option("Run folder made with --save-adversarials.", positional=True)],
     entry: Annotated[Path, Option("entry.toml; docs/board.md lists its fields.")],
     out: Annotated[Path, Option("Folder in which the entry's folder is created.")] = Path("board-entries"),
     code: Annotated[list[Path] | None, Option("Python file of the defence, stored with the entry.")] = None,
 ) -> int:
-    """Check a run against the board's rules and write its entry."""
+    """Check a run against the leaderboard's rules and write its entry."""
     from robustbench_coded.extras.board.submit import submit
 
     folder = submit(run, entry, out, code or ())

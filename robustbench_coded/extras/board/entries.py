@@ -1,4 +1,4 @@
-"""Entries of the board: what each run says of each subject and its claims, checked against its
+"""Entries of the leaderboard: what each run says of each subject and its claims, checked against its
 source.
 """
 

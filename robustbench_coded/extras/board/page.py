@@ -1,5 +1,6 @@
 """The board as files: index.html, board.json and its schema."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +11,11 @@ from robustbench_coded.extras.board.submit import source_at
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
-from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.run.findings import commands_of
 from robustbench_coded.reports.text.formatting import (
     inference_text,
     interval,
     kinds_text,
-    percent,
     short_perturbation_text,
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
@@ -43,15 +43,15 @@ COLUMNS = {
     "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
-    "Threat model": "what the attacker controls, whether the draw is known, the norm and the radius",
-    "Kind": "whether answers are random or depend on the batch",
+    "Threat model": "what the attacker controls, whether the draw is known, norm and eps",
+    "Kind": "whether predictions are random or depend on the batch",
     "Clean": "accuracy on unperturbed inputs, in percent",
-    "Claim": "the accuracy that the run weighed as a claim",
-    "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
-    "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
+    "Claim": "the accuracy that the run tested as a claim",
+    "FGSM, PGD": "the lowest accuracy under FGSM, PGD-10 and PGD-100, which many papers report",
+    "All attacks": "accuracy under the strongest attack on each image or batch, with its 95% interval. "
     f"{kinds_text(tuple(IntervalKind))}",
-    "Base": "the same for the base model",
-    "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
+    "Base model": "the same for the base model",
+    "Cost": "forward and backward passes of an image that attacks spent on each example",
 }
 
 
@@ -61,7 +61,8 @@ def index_page(board: Board) -> str:
     return page(
         "board.html.j2",
         more_style=STYLE,
-        title="csrobust board",
+        title=f"Leaderboard: {len({entry.id for entry in board.entries})} defences under adaptive attack",
+        verdicts=[f"{count} {name}" for name, count in Counter(e.verdict for e in board.entries).items()],
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
         choices=choices,
@@ -79,6 +80,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
     first = entries[0]
     subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
+    rows = [row for row in run.rows if row.subject == subject]
     return page(
         "board_entry.html.j2",
         more_style=STYLE,
@@ -89,14 +91,13 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
         probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
         figures=_ladder(run, subject),
-        choices={},
         perturbation=short_perturbation_text,
-        cases=_cases(run, subject),
-        kinds=kinds_text([row.interval_kind for row in run.rows if row.subject == subject]),
+        rows=rows,
+        kinds=kinds_text([row.interval_kind for row in rows]),
         weights=None if checkpoint is None else checkpoint.sha256,
         between=lambda figure: interval(figure.low, figure.high, figure.kind),
         refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
-        commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
+        commands=commands_of(run),
     )
 
 
@@ -113,15 +114,6 @@ def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
     with style.styled():
         drawn = curves.draw_ladder(lines)
     return [] if drawn is None else [drawn]
-
-
-def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
-    """Threat, attack, accuracy and interval of every attack of one defence."""
-    return [
-        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high, row.interval_kind))
-        for row in run.rows
-        if row.subject == subject
-    ]
 
 
 PAGES = "entries"

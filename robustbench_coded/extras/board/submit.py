@@ -1,4 +1,4 @@
-"""Submissions: the rules of the board, the check of an entry, and `csrobust submit`, which packs one."""
+"""Submissions: the rules of the leaderboard, the check of an entry, and what `csrobust submit` packs."""
 
 import hashlib
 import re
@@ -201,7 +201,7 @@ LEFT_OUT = (".lock", "*.part", "perturbed", "figures", "report.html")
 
 
 def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -> Path:
-    """Checks a run against the rules of the board and writes the folder of its entry.
+    """Checks a run against the rules of the leaderboard and writes the folder of its entry.
 
     Args:
         path: the run folder.
@@ -215,7 +215,7 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
     entry, run = read_entry(entry_file), load_run(path)
     if broken := list(broken_rules(run, entry)):
         more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
-        raise InputError(f"{run.path} can't go on the board: {broken[0]}{more}")
+        raise InputError(f"{run.path} can't go on the leaderboard: {broken[0]}{more}")
     if missing := [file for file in code if not file.is_file()]:
         raise InputError(f"--code {missing[0]} is no file; name the files that the defence is imported from")
     folder = out / (re.sub(r"[^a-z0-9]+", "-", entry.name.lower()).strip("-")[:60] or "entry")

@@ -32,6 +32,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the number of examples": lambda manifest: manifest.data.examples,
@@ -96,6 +97,18 @@ class RunComparison:
     incompatibilities: tuple[str, ...]
     unpaired: tuple[str, ...]
 
+    @property
+    def answer(self) -> str:
+        """The baseline, and how many clean and robust accuracies differ significantly from its own."""
+        cells = [cell for table in self.tables for row in table.rows for cell in row.cells if cell]
+        above, below = [], []
+        for attack, name in ((CLEAN, "clean"), (ENSEMBLE, "robust")):
+            found = [c.difference for c in cells if c.line.attack == attack and c.difference]
+            above.append(f"{sum(d.low > 0 for d in found)} of {len(found)} {name}")
+            below.append(f"{sum(d.high < 0 for d in found)} {name}")
+        counts = f"Significantly above it: {series(above)} accuracies; below it: {series(below)}."
+        return f"Baseline: {self.baseline}. {counts}"
+
     def as_data(self) -> dict[str, Any]:
         """The comparison as JSON data: what ``--json`` prints."""
         cells = [
@@ -115,15 +128,15 @@ class RunComparison:
 
 
 def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComparison:
-    """Compares all subjects of some run folders.
+    """Compares all subjects of several run folders.
 
     Args:
         paths: run folders.
-        baseline: name of a run, a checkpoint or a defence; None takes the first run, or standard inference
-            where there is one run alone.
+        baseline: name of a run, a checkpoint or a defence; None takes the first of several runs, or standard
+            inference in a single run.
 
     Raises:
-        InputError: no or not a run folder, the same one twice, or a baseline that names nothing.
+        InputError: no run folder, a path that is none, the same one twice, or an unknown baseline.
     """
     if not paths:
         raise InputError("compare: no run folders; give one or more")

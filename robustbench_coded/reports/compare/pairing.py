@@ -14,12 +14,7 @@ from robustbench_coded.judge.paired import Difference, NotPaired, paired_differe
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text
-from robustbench_coded.schema.case import (
-    WHOLE_BATCH,
-    Case,
-    Subject,
-    ThreatModel,
-)
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
 

@@ -1,21 +1,22 @@
-"""The figures of a run: the rows of the first screen, and what each attacker leaves, from one who knows
-nothing to one who knows the draw.
+"""The figures of a run: the rows of the first screen; accuracies over eps and over batch sizes; and what each
+attacker leaves, from one who knows nothing to one who knows the draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
+from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.verdict_tables import NAMES, Row, shown_rows
 from robustbench_coded.reports.text.formatting import (
     inference_text,
     papers_attack,
     parsed_attack,
     perturbation_text,
+    pixels,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
@@ -52,7 +53,8 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     """
     table, _ = shown_rows(rows)
     names = [place for place, head in enumerate(table.heads) if head in NAMES and head != "Images"]
-    labels = [", ".join(filter(None, (texts[place] for place in names))) for texts in table.rows]
+    named = [[(table.heads[place], texts[place]) for place in names if texts[place]] for texts in table.rows]
+    said = [[f"{head} {text}" if head in ("K", "Eps") else text for head, text in texts] for texts in named]
     for place, row in enumerate(rows):
         first = place == 0  # whose marks the legend names
         if row.robust is None:
@@ -80,7 +82,7 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
         verdict = table.rows[place][table.heads.index("Verdict")].partition(":")[0]
         text = f"{row.robust.text.partition(' (in')[0]}  {verdict}"
         axes.text(102, place, style.label(text, RIGHT), va="center", fontsize=LETTERS)
-    axes.set_yticks(range(len(rows)), [style.label(label) for label in labels], fontsize=LETTERS)
+    axes.set_yticks(range(len(rows)), [style.label(", ".join(texts)) for texts in said], fontsize=LETTERS)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1, 101)
     axes.set_xticks(range(0, 101, 20))
@@ -88,46 +90,90 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlabel("accuracy, %", fontsize=LETTERS)
 
 
+Panels = dict[str, dict[str, dict[float, SummaryRow]]]  # title -> line -> place on the axis -> row
+SIZES = ("batch-sizes", "batch size K")
+
+
+def draw_curves(shown: Iterable[tables.Table]) -> Iterator[style.Drawing | None]:
+    """Accuracies of the tables over batch sizes and, for each norm, over eps; None for fewer than two."""
+    figures: dict[tuple[str, str], Panels] = {}
+    for table in map(tables.narrowed, shown):
+        eps, over, norm = *pixels(table.perturbation.eps).partition("/255")[:2], table.perturbation.norm
+        budget = (f"eps-{norm}", f"eps{over and ' in 1/255'} ({norm}, {table.perturbation.eps_space})")
+        for row in table.rows:
+            for column, cell in zip(table.columns, row.cells, strict=True):
+                name, at = inference_text(row.subject, with_k=True), float(column.attack != CLEAN and eps)
+                figure, panel = budget, row.subject.checkpoint
+                if "K" in table.heads:
+                    figure, panel = SIZES, table.title.partition(": ")[2].replace(", ", "\n", 1)
+                    name, at = column.title, float(row.subject.k or 0)
+                if cell is not None and (figure == SIZES or column.attack in (CLEAN, ENSEMBLE)):
+                    lines = figures.setdefault(figure, {}).setdefault(panel, {})
+                    lines.setdefault(name, {})[at] = cell.line
+    return (_curves(panels, *figure) for figure, panels in figures.items())
+
+
+def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
+    """A panel each; None where no panel has two places beside 0."""
+    places = {panel: sorted({at for line in panels[panel].values() for at in line}) for panel in panels}
+    swept = [panel for panel in panels if len([at for at in places[panel] if at]) > 1]
+    if not swept:
+        return None
+    shown = swept[: style.MOST_PANELS]
+    lines = list(dict.fromkeys(line for panel in shown for line in panels[panel]))
+    figure, axes = style.panels(len(shown), 3.0)
+    for drawn, panel in zip(axes, shown, strict=True):
+        for line, rows in panels[panel].items():
+            style.plot(drawn, sorted(rows), [rows[at] for at in sorted(rows)], lines.index(line), line)
+        drawn.set_title("\n".join(map(style.label, panel.split("\n"))))
+        drawn.set_xlabel(axis)
+        if name == SIZES[0]:
+            drawn.set_xscale("log", base=2)
+            drawn.set_xticks(places[panel], [f"{size:g}" for size in places[panel]])
+            drawn.minorticks_off()
+        style.percent_axis(drawn)
+    style.legend(figure, axes)
+    of_all = "all attacks together (at eps 0 unperturbed)" if name != SIZES[0] else "each attack"
+    caption = f"Accuracy under {of_all}, with the intervals of the tables."
+    title = f"Accuracy against {axis.partition(' (')[0].removesuffix(' K').removesuffix(' in 1/255')}"
+    return style.drawing(figure, name, title, caption + style.first_of(len(shown), len(swept), "panels"))
+
+
+# What an attacker knows, from the top: nothing, predictions, the base model, draws like those of the defence,
+# and the draw itself.
+_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "nothing (random signs)"}
 _KINDS = {
     "surrogate": "predictions alone",
     "transfer": "base model alone",
     "fixed": "one surrogate draw",
     "bpda": "base model's gradients",
+    "fgsm": "FGSM",
+    "pgd-10": "PGD-10",
+    "pgd-100": "PGD-100",
     "fresh": "other gradients",
     "averaged": "averaged draws",
     "aware": "known draw",
+    "package": "other packages",
 }
+_ONE_VICTIM = "transfer, one victim"
 _ENSEMBLES = {
     WHOLE_BATCH: "all attacks",
     ThreatModel("batch", "known"): "all attacks, known draw",
     ThreatModel("victim", "unknown"): "all attacks, one victim",
 }
-_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "nothing (random signs)"}
-_PAPERS = ("FGSM", "PGD-10", "PGD-100")
-# What an attacker knows, from the top: nothing, predictions, the base model, draws like those of the defence,
-# and the draw itself.
-_BEFORE_GRADIENTS = ("surrogate", "transfer", "fixed", "bpda")
-_ORDER = (
-    *_CONTROLS.values(),
-    *(_KINDS[kind] for kind in _BEFORE_GRADIENTS),
-    *_PAPERS,
-    *(text for kind, text in _KINDS.items() if kind not in _BEFORE_GRADIENTS),
-    "other packages",
-    "transfer, one victim",
-    *_ENSEMBLES.values(),
-)
+_ORDER = (*_CONTROLS.values(), *_KINDS.values(), _ONE_VICTIM, *_ENSEMBLES.values())
 RUNG_HEIGHT = 0.2  # inches
 PANELS_ACROSS = 2
 
 
 def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per checkpoint, a dot per defence and rung; None without an attack."""
-    perturbation = main_perturbation(rows)
+    perturbation = tables.main_perturbation(rows)
     if perturbation is None:
         return None
-    rungs = {subject: _rungs(rows, subject, perturbation) for subject in subjects_of(rows)}
+    rungs = {subject: _rungs(rows, subject, perturbation) for subject in tables.subjects_of(rows)}
     names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
-    checkpoints = checkpoints_of(rows)
+    checkpoints = tables.checkpoints_of(rows)
     shown = checkpoints[: style.MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
@@ -143,9 +189,9 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_xlabel("accuracy, %")
     style.legend(figure, axes)
     caption = (
-        f"What each attacker leaves ({perturbation_text(perturbation)}), from one who knows nothing to one "
-        "who knows the defence's draw: the lowest accuracy of each kind of attack, then that of all attacks "
-        "together, which decides the verdict."
+        f"Accuracy under the strongest attack of each kind, {perturbation_text(perturbation)}, from an "
+        "attacker who knows nothing to one who knows the defence's draw, and under all attacks together, "
+        "which decides the verdict."
     ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
     return style.drawing(figure, "ladder", "Accuracy by what the attacker knows", caption)
 
@@ -190,13 +236,11 @@ def _rung(row: SummaryRow) -> str | None:
     if name is None or name.knows == "submitted":
         return None
     if row.threat.inputs != "batch":
-        one_victim = row.threat.inputs == "victim" and name.knows == "transfer"
-        return "transfer, one victim" if one_victim else None
-    papers = papers_attack(row.attack)
-    if papers is not None:
-        return papers.upper()
+        return _ONE_VICTIM if row.threat.inputs == "victim" and name.knows == "transfer" else None
+    if (papers := papers_attack(row.attack)) is not None:
+        return _KINDS[papers]
     if name.package is not None:
-        return "other packages"
+        return _KINDS["package"]
     if name.declared.asks_answers_alone:
         return _KINDS["surrogate"]
     if name.draws > 1 and name.knows == "fresh":

@@ -28,7 +28,6 @@ PANELS_ACROSS = 3
 MOST_PANELS = 9
 MOST_HEIGHT = 8.5  # inches, of panels one below the other
 SVG_DPI = 72
-INTERVALS = "The 95% intervals are those of the tables, which name their kinds."  # of captions
 PANELS_SHARE = 0.62  # of a figure's height, at least: legends and titles take the rest
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -203,5 +202,5 @@ def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
 
 def label(text: str, width: int = LABEL_WIDTH) -> str:
     """A name that fits; letters that the font lacks are named by their number."""
-    shown = (c if ord(c) < 0x250 or c == "…" else f"U+{ord(c):04X}" for c in escape.one_line(text))
+    shown = (c if ord(c) < 0x250 or c in "…†" else f"U+{ord(c):04X}" for c in escape.one_line(text))
     return escape.shortened("".join(shown), width)

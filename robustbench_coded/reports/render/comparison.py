@@ -21,7 +21,7 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
         return comparison_csv(comparison)
     if name == "latex":
         return "\n".join([latex.PACKAGES, *map(latex.latex_table, comparison.tables)])
-    notes, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
+    notes, sections = [comparison.answer], [*_sections(comparison), *beside]
     if name == "md":
         return markdown.plain_markdown(TITLE, notes, sections)
     return html.plain_html(TITLE, notes, sections)

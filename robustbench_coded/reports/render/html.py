@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
@@ -46,13 +45,6 @@ _INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]†?")
 _JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
 
 
-def _interval(line: SummaryRow) -> list[str]:
-    """The interval of a line, and what else it says of batches."""
-    ends = formatting.interval(line.low, line.high, line.interval_kind)
-    beside = formatting.beside_text(line.interval) if line.interval else ""
-    return [text for text in (ends, *beside.split(", ")) if text]
-
-
 @cache
 def _environment() -> Environment:
     """Templates that escape everything but what is marked as safe, and fail on anything they do not know."""
@@ -64,18 +56,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": formatting.percent,
-        "interval": _interval,
-        "difference": formatting.difference_text,
-        "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
-        "settled": formatting.settled,
-        "kind": lambda block: type(block).__name__,
-        "place": lambda share: f"{4 + 200 * share:.2f}",
-        "data_uri": lambda figure: _uri(figure.svg, "image/svg+xml"),
-        "chip": _chip,
-        "with_joints": _with_joints,
-    }
+    environment.filters.update(
+        percent=formatting.percent,
+        kind=lambda block: type(block).__name__,
+        place=lambda share: f"{4 + 200 * share:.2f}",
+        data_uri=lambda figure: f"data:image/svg+xml;base64,{base64.b64encode(figure.svg).decode()}",
+        chip=_chip,
+        with_joints=_with_joints,
+    )
     return environment
 
 
@@ -94,10 +82,6 @@ def _asset(name: str) -> Markup:
 def _hash(content: str) -> str:
     """What the page's own security policy names an inline style or script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _chip(text: str) -> Markup:

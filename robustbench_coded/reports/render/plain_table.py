@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from rich.box import Box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table as Grid
@@ -15,10 +17,12 @@ from robustbench_coded.reports.text.formatting import TextTable
 NAME_WIDTH = 60
 HEAD_WORD = 20  # a longer word of a title may be broken
 NARROWEST = 8  # of a column of names
+APART = 2  # characters between columns
+RULED = Box("    \n    \n ─  \n    \n    \n    \n    \n    \n")  # a line under each title and nothing else
 
 
 def _by_figure(text: str) -> str:
-    return re.sub(r" (in \d|batches \d)", r"\n\1", re.sub(r"(\]†?) ", r"\1\n", text))
+    return re.sub(r" (in \d|batches \d|\(\d)", r"\n\1", re.sub(r"(\]†?) ", r"\1\n", text))
 
 
 # How a cell of several figures is set, the widest first: on a line, a line each, intervals on their own.
@@ -61,7 +65,8 @@ class PlainTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for place, columns in enumerate(_parts(self._table, options.max_width)):
             title = "(more columns of this table)" if place else self._title
-            grid = Grid(title=Text(one_line(title)), title_justify="left")
+            look: dict[str, Any] = {"box": RULED, "padding": (0, 0, 0, 1), "pad_edge": False}
+            grid = Grid(title=Text(one_line(title)), title_justify="left", **look)
             for column, width in zip(columns, _widths(columns, options.max_width), strict=True):
                 side: JustifyMethod = "right" if column.number else "left"
                 grid.add_column(Text(column.head), overflow="fold", justify=side, width=width)
@@ -112,8 +117,8 @@ def _columns(table: TextTable, way: Callable[[str], str]) -> list[_Column]:
 
 
 def _room(columns: Sequence[_Column], width: int) -> int:
-    """Characters beside frames and padding."""
-    return width - 3 * len(columns) - 1
+    """Characters of the columns alone."""
+    return width - APART * len(columns)
 
 
 def _widths(columns: Sequence[_Column], width: int) -> list[int]:

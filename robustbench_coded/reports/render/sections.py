@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.run import examples, findings, methodology, verdict_tables
+from robustbench_coded.reports.run import findings, methodology, verdict_tables
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, row_text_table, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
@@ -79,8 +79,7 @@ class Report:
 
     Attributes:
         about: images, networks, date and code, in a line.
-        opening: its first screen; table: its rows; same: what is the same in all of them; picture: the rows
-            as a figure.
+        opening: its first screen; table: its rows; same: what is the same in all of them.
         remarks: what else a reader has to know before anything else.
     """
 
@@ -89,47 +88,37 @@ class Report:
     opening: Opening
     table: TextTable
     same: str
-    picture: Drawing | None
     remarks: tuple[str, ...]
     sections: tuple[Section, ...]
 
 
-def report_of(
-    run: Run,
-    opening: Opening,
-    figures: Sequence[Drawing] = (),
-    worst: Sequence[examples.WorstExample] = (),
-    title: str = "",
-) -> Report:
+def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title: str = "") -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
-        worst: the examples that fell furthest.
         title: in place of the run's own.
     """
     table, same = verdict_tables.shown_rows(opening.rows)
-    sections = _sections(run, opening, [figure for figure in figures if figure.name != "answer"], worst)
     return Report(
         title=title or opening.title,
         about=methodology.about(run),
         opening=opening,
         table=table,
         same=same,
-        picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
         sections=tuple(
-            section for section in sections if section.id == "cost" or any(map(_filled, section.blocks))
+            section
+            for section in _sections(run, opening, figures)
+            if section.id == "cost" or any(map(_filled, section.blocks))
         ),
     )
 
 
-def _sections(
-    run: Run, opening: Opening, figures: Sequence[Drawing], worst: Sequence[examples.WorstExample]
-) -> Iterator[Section]:
+def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
     yield Section("others", "Other attackers", (verdict_tables.other_text_table(opening.rows),))
+    yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if opening.certainty else table.kinds)
-    yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))
@@ -141,8 +130,6 @@ def _sections(
     order = [Legend("The first command started this run. Later commands resumed or extended it.")]
     yield _section("again", "Reproduce", Commands(commands), *(order if len(commands) > 1 else []))
     yield _section("attacks", "Attacks", Facts(tuple(methodology.attacks_of(run))), detail=True)
-    fell = examples.worst_text_table(worst)
-    yield _section("worst", "Examples with the largest drop in margin", fell, detail=True)
     legend = Legend(f"{ROWS_LEGEND} {kinds_text({row.interval_kind for row in run.rows})}")
     yield Section("cost", "All rows with their cost", (legend, row_text_table(run.rows)), detail=True)
 

@@ -62,7 +62,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
     Args:
         beside: sections that stand behind these.
     """
-    parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
+    parts: list[Any] = [_sentence(comparison.answer)]
     parts += [PlainTable(table.title, table.by_attack()) for table in comparison.tables]
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in comparison.tables)))
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))

@@ -3,7 +3,6 @@ every defence answered to one of them.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +19,6 @@ from robustbench_coded.runs.folder import stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH, Case
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 
-COUNT = 12
 AGAIN = "evaluate with save_adversarials=True (--save-adversarials)"
 
 
@@ -46,7 +44,7 @@ class WorstExample:
     margin: float
 
 
-def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
+def worst_examples(run: Run, count: int) -> list[WorstExample]:
     """Under each subject's strongest attack (batch/unknown) those that fell furthest, ``count`` in all.
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
@@ -150,21 +148,6 @@ def _perturbed(run: Run, worst: WorstExample, clean: np.ndarray) -> np.ndarray:
     return clean
 
 
-def worst_text_table(examples: Sequence[WorstExample]) -> formatting.TextTable:
-    """A row per example that fell."""
-    about = formatting.of_case({**formatting.SUBJECT, **formatting.ATTACK})
-    columns: formatting.Columns[WorstExample] = {
-        **about,
-        "Example": lambda worst: worst.example,
-        "Label": lambda worst: worst.label,
-        "Right, clean": lambda worst: f"{worst.right_clean} of {worst.draws}",
-        "Right, attacked": lambda worst: f"{worst.right} of {worst.draws}",
-        "Answers": lambda worst: answer_text(worst.answers),
-        "Margin": lambda worst: f"{worst.margin:.2f}",
-    }
-    return formatting.TextTable.of(examples, columns, {*columns} - {*about, "Answers"})
-
-
 def answer_text(answered: dict[int, int]) -> str:
     """``class 3 in 8 draws, class 5 in 2``."""
     names = {answer: f"class {answer}" if answer >= 0 else "no answer" for answer in answered}
@@ -177,9 +160,6 @@ def answers(cell: Cell, example: int) -> dict[int, int]:
     """Class -> draws, the most frequent first, of one example of a cell."""
     counted = Counter(cell.prediction[example].tolist())
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-NEAREST = 3  # examples named in place of one that a run does not have
 
 
 def example_text_table(run: Run, example: int) -> formatting.TextTable:
@@ -211,11 +191,9 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
 
 
 def _known(run: Run, example: int) -> str:
-    """Which examples a run has: all if they are consecutive, else those around the requested example."""
-    known = sorted({int(i) for result in run.results if result.cell is not None for i in result.cell.example})
+    """Which examples a run has."""
+    known = {int(i) for result in run.results if result.cell is not None for i in result.cell.example}
     if not known:
         return "its examples are none yet"
-    if known[-1] - known[0] + 1 == len(known):
-        return f"its examples are {known[0]} to {known[-1]}"
-    near = sorted(sorted(known, key=lambda i: abs(i - example))[:NEAREST])
-    return f"of its {len(known)} examples the nearest are {formatting.series([str(i) for i in near])}"
+    near = min(known, key=lambda i: abs(i - example))
+    return f"its {len(known)} examples lie between {min(known)} and {max(known)}, the nearest is {near}"

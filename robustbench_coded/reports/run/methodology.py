@@ -20,13 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     threats_text,
 )
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
-from robustbench_coded.schema.words import (
-    CLEAN,
-    COMBINED,
-    CONTROLS,
-    ENSEMBLE,
-    IntervalKind,
-)
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 
 class Fact(NamedTuple):

@@ -22,11 +22,11 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     of_part,
     percent,
-    perturbation_text,
+    pixels,
     series,
     with_interval,
 )
-from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, ThreatModel
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
 
@@ -79,6 +79,11 @@ class Row(NamedTuple):
     def bare(self) -> Measured | None:
         """That of the base model."""
         return Measured.of(j.verdict.base for j in self.judged)
+
+    @property
+    def budget(self) -> Perturbation:
+        """Norm, eps and its space, the same for all trainings."""
+        return self.judged[0].perturbation
 
     @property
     def chance(self) -> float:
@@ -134,7 +139,8 @@ _NAMED: Columns[Row] = {
     "Network": lambda row: row.network,
     "Defence": lambda row: inference_text(row.judged[0].subject),
     "K": lambda row: row.judged[0].subject.k or "",
-    "Perturbation budget": lambda row: perturbation_text(row.judged[0].perturbation),
+    "Norm": lambda row: row.budget.norm + ("" if row.budget.eps_space == "pixel" else ", normalised"),
+    "Eps": lambda row: pixels(row.budget.eps),
 }
 NAMES = (*_NAMED, "Images")  # said once where all rows have the same
 WIDE = ("Strongest attack", "Gain (points)")  # columns that no terminal has room for
@@ -158,12 +164,17 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
         "Strongest attack": lambda row: _counted(attack_in_words(j.attack) for j in row.judged if j.attack),
         "Verdict": lambda row: _counted(map(_verdict, row.judged)),
     }
-    return TextTable.of(rows, columns, {"K", "Images", *figures}).without_empty(columns)
+    return TextTable.of(rows, columns, {"K", "Eps", "Images", *figures}).without_empty(columns)
 
 
 def shown_rows(rows: Sequence[Row]) -> tuple[TextTable, str]:
     """The table of the rows, and what its first columns would say in each of them."""
-    return row_text_table(rows).without_constants(NAMES)
+    return _named_once(row_text_table(rows))
+
+
+def _named_once(table: TextTable) -> tuple[TextTable, str]:
+    """Without names that are the same in all rows; of a single row the defence's stays."""
+    return table.without_constants([name for name in NAMES if len(table.rows) > 1 or name != "Defence"])
 
 
 def other_text_table(rows: Sequence[Row]) -> TextTable:
@@ -174,7 +185,7 @@ def other_text_table(rows: Sequence[Row]) -> TextTable:
         **{str(threat): _under(threat) for threat in threats},
     }
     table = TextTable.of([row for row in rows if row.others], columns)
-    return table.without_constants(NAMES)[0]
+    return _named_once(table)[0]
 
 
 def _under(threat: ThreatModel) -> Callable[[Row], str]:

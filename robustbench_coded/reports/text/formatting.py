@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from msgspec import structs
@@ -66,22 +65,24 @@ class TextTable:
 
     def without_constants(self, heads: Collection[str] | None = None) -> tuple["TextTable", str]:
         """The table without those of these columns that are empty or say the same in every row, and what they
-        say. A row that is the only one keeps its texts.
+        say.
 
         Args:
-            heads: all columns by default.
+            heads: all columns by default, of which a single row keeps those that say something.
         """
         if not self.rows:
             return self, ""
-        single = len(self.rows) < 2
+        keeps = heads is None and len(self.rows) < 2
+        said = [set(filter(None, column)) for column in zip(*self.rows, strict=True)]
         same = [
-            (heads is None or head in heads) and len(set(column)) == 1 and not (single and column[0])
-            for head, column in zip(self.heads, zip(*self.rows, strict=True), strict=True)
+            (heads is None or head in heads) and len(texts) < 2 and not (keeps and texts)
+            for head, texts in zip(self.heads, said, strict=True)
         ]
         parts = [
             f"{head if len(head) == 1 else head[:1].lower() + head[1:]} {text}"
-            for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
-            if drop and text
+            for head, texts, drop in zip(self.heads, said, same, strict=True)
+            for text in texts
+            if drop
         ]
         return self.with_columns([not drop for drop in same]), "; ".join(parts)
 
@@ -254,9 +255,8 @@ SUBJECT: Columns[Any] = {
 }
 THREAT: Columns[Any] = {"Threat model": lambda row: row.threat}
 PERTURBATION: Columns[Any] = {"Perturbation budget": lambda row: perturbation_text(row.perturbation)}
-ATTACK: Columns[Any] = {"Attack": lambda row: row.attack}
 ATTACKED_BY: Columns[Any] = {
-    **ATTACK,
+    "Attack": lambda row: row.attack,
     "Perturbation budget": lambda row: "" if row.attack == CLEAN else perturbation_text(row.perturbation),
 }
 
@@ -268,11 +268,6 @@ def of_part(columns: Columns[Any], part: Callable[[Any], Any]) -> Columns[Any]:
         return lambda row: text_of(part(row))
 
     return {head: through(text_of) for head, text_of in columns.items()}
-
-
-def of_case(columns: Columns[Any]) -> Columns[Any]:
-    """The columns of what has these facts in its case."""
-    return of_part(columns, attrgetter("case"))
 
 
 def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:

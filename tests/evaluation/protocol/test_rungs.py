@@ -11,13 +11,7 @@ import pytest
 from attacks.presets import NAMED
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.evaluation.protocol.plan import (
-    Ceilings,
-    EvaluationPlan,
-    Need,
-    Results,
-    verdict_fits,
-)
+from robustbench_coded.evaluation.protocol.plan import Ceilings, EvaluationPlan, Need, Results, verdict_fits
 from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, proof_of
 from robustbench_coded.evaluation.protocol.rungs import CHECK_ROUNDS, needed, next_step, wider
 from robustbench_coded.judge.anytime import values_needed

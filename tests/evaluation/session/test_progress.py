@@ -115,13 +115,14 @@ def test_how_far_it_is_stands_on_a_line_every_ten_seconds_where_there_is_no_term
 def test_random_batches_are_counted_apart_from_answers():
     screen, case = io.StringIO(), clean_on()
     listener = ProgressListener(Console(file=screen, width=120))
-    for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):
+    for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):  # the first has 2 images in 2 draws
         plan, images = ahead(case)
         plan.units[0].random_batches = batches
         listener.planned(plan, images)
-        listener.unit_done(plan.units[0], *((3, 4) if number == 0 else (0, 0)))
+        listener.unit_done(plan.units[0], *((3, 4, 2) if number == 0 else (0, 0)))
     lines = [line.rpartition(": ")[2] for line in screen.getvalue().splitlines()]
-    assert lines == ["3 of 4 predictions correct", "3 random batches", "5 random batches"]
+    first = "3 of 4 predictions correct (2 images x 2 draws)"
+    assert lines == [first, "3 random batches", "5 random batches"]
 
 
 def test_inputs_that_are_made_again_are_counted_at_a_terminal():

@@ -279,7 +279,7 @@ class Impatient(Listener):
     def __init__(self, units):
         self.units = units
 
-    def unit_done(self, unit, correct, scored):
+    def unit_done(self, unit, correct, scored, draws=1):
         self.units -= 1
         if not self.units:
             raise KeyboardInterrupt
@@ -344,7 +344,7 @@ class Clock(Listener):
     def __init__(self, units):
         self.units = units
 
-    def unit_done(self, unit, correct, scored):
+    def unit_done(self, unit, correct, scored, draws=1):
         self.units -= 1
 
     def monotonic(self):
