@@ -216,14 +216,12 @@ class Assembled:
     Attributes:
         recognised: the architecture.
         network: in float32, on the CPU.
-        weights: the file's, as they were read in the end.
         normalises_itself: whether a normalisation is inside the network.
         stated: the normalisation that a configuration beside the weights states.
     """
 
     recognised: detect.Recognised
     network: nn.Module
-    weights: state_dict.StateDict
     normalises_itself: bool = False
     stated: Normalisation | None = None
 
@@ -291,4 +289,4 @@ def own_network(
             "logits [n, classes], of two classes or more; return a module that does"
         )
     recognised = detect.Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
-    return Assembled(recognised, network, weights, normalises_itself)
+    return Assembled(recognised, network, normalises_itself)

@@ -247,7 +247,7 @@ def fitted(spec: str, definition: Definition, weights: StateDict) -> Assembled:
     sizes = definition.classes, definition.channels, definition.image_size
     own = definition.from_pixels or how.holds_normalisation
     recognised = Recognised(spec, *sizes, notes)
-    return Assembled(recognised, definition.network.eval(), weights, own, definition.normalisation)
+    return Assembled(recognised, definition.network.eval(), own, definition.normalisation)
 
 
 def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
