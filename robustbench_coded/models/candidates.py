@@ -8,8 +8,8 @@ behind the right normalisation, reproduces these on images of the same data. A b
 before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -173,16 +173,18 @@ class Trials:
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """How far a network's batch-norms are from what they remember, in the order in which they are reached.
+class BatchNormEvidence:
+    """How far a candidate's batch-norms are from what they remember on one kind of training images.
 
     Attributes:
-        layers: names of the batch-norms.
+        layers: names of the batch-norms, in the order in which they are reached.
         divergences: of each layer, the mean over its channels of the symmetric divergence between Gaussians
             of the stored and the measured mean and variance, in nats; 0 where they are equal.
         images: how many it was measured on.
     """
 
+    candidate: Candidate
+    kind: str
     layers: tuple[str, ...]
     divergences: tuple[float, ...]
     images: int
@@ -230,20 +232,18 @@ class _Enough(Exception):
 
 
 @torch.no_grad()
-def fingerprint(
-    model: Callable[[Tensor], Tensor],
-    norms: Mapping[str, BatchNorm],
-    images: Tensor,
-    layers: int | None = None,
-) -> Fingerprint:
+def divergences(
+    model: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, layers: int | None = None
+) -> dict[str, float]:
     """Sends images through a model and compares what its batch-norms see with what they remember.
 
     Args:
         model: pixels to logits, in eval mode.
-        norms: by name; some of its modules, which remember something.
+        network: the part of it whose batch-norms count, where they remember something.
         images: [n, C, H, W] in [0, 1], n at least 1.
         layers: stop after so many batch-norms; None for all.
     """
+    norms = trained_batch_norms(network)
     names = {module: name for name, module in norms.items()}
     moments: dict[str, list[Tensor]] = {}
     batch: dict[str, list[Tensor]] = {}
@@ -253,19 +253,16 @@ def fingerprint(
         if len(batch) == layers:
             raise _Enough
 
-    handles = [module.register_forward_hook(see) for module in norms.values()]
-    try:
+    with ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(see))
         for piece in images.split(ANSWERED_AT_ONCE):
             batch.clear()
             with suppress(_Enough):
                 model(piece)
             for name, uses in batch.items():  # one of them, unless a layer is used several times
                 moments.setdefault(name, []).append(torch.stack(uses).mean(0))
-    finally:
-        for handle in handles:
-            handle.remove()
-    divergences = [_divergence(norms[name], torch.cat(pieces).mean(0)) for name, pieces in moments.items()]
-    return Fingerprint(tuple(moments), tuple(divergences), len(images))
+    return {name: _divergence(norms[name], torch.cat(pieces).mean(0)) for name, pieces in moments.items()}
 
 
 def _moments_of(x: Tensor) -> Tensor:
@@ -291,19 +288,6 @@ def _divergence(norm: BatchNorm, moments: Tensor) -> float:
     apart = (stored_mean - mean) ** 2 * (1 / variance + 1 / stored_variance)
     per_channel = (ratio + 1 / ratio - 2 + apart) / 2
     return float(per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean())
-
-
-@dataclass(frozen=True)
-class BatchNormEvidence:
-    """A candidate, and how far its batch-norms are from what they remember on one kind of training images."""
-
-    candidate: Candidate
-    kind: str
-    fingerprint: Fingerprint
-
-    @property
-    def score(self) -> float:
-        return self.fingerprint.score
 
 
 by_score = attrgetter("score")
@@ -335,8 +319,8 @@ def nearest(
         torch.manual_seed(0)
         model = model_of(trials.checkpoint, candidate, trials.device)
         images = KINDS[kind](trials.spread(count), torch.Generator().manual_seed(0)).to(trials.device)
-        seen = fingerprint(model, trained_batch_norms(model.network), images, layers)
-        return BatchNormEvidence(candidate, kind, seen)
+        seen = divergences(model, model.network, images, layers)
+        return BatchNormEvidence(candidate, kind, tuple(seen), tuple(seen.values()), len(images))
 
     few = trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS)
     most = trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
@@ -357,5 +341,5 @@ def closest(looks: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
     """The nearest, nearest first, without what is clearly worse than the first, by chance or not."""
     ordered = sorted(looks, key=by_score)
     best = ordered[0]
-    limit = max(CLEARLY_WORSE * best.score, best.score + CHANCE / best.fingerprint.images)
+    limit = max(CLEARLY_WORSE * best.score, best.score + CHANCE / best.images)
     return [one for one in ordered if one.score <= limit]

@@ -4,7 +4,6 @@ file's weights fitted into them.
 
 import copy
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -108,23 +107,6 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
-
-
-def normaliser_in(network: nn.Module) -> str:
-    """Module that looks like a normalisation before the first layer, as ``name: class``; else empty."""
-    before = True
-    for name, part in network.named_modules():
-        if type(part).__module__.startswith("torch.nn."):
-            before = before and not part._parameters
-            continue
-        tensors = {**vars(part), **part._buffers, **part._parameters}.items()
-        # Of a normalisation: a mean, or two other tensors, of one value or one a channel.
-        held = {key for key, value in tensors if isinstance(value, Tensor) and value.numel() in (1, 3)}
-        shown = f"{name or 'the network'}: {type(part).__name__}"
-        called = (before or "." not in name) and re.search("normali[sz]", shown, re.IGNORECASE)
-        if called or (before and (held & NORMALISATION_NAMES or len(held) > 1)):
-            return shown
-    return ""
 
 
 def _needless(name: str) -> bool:

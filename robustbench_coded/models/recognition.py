@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attacks.accelerator import random_states_kept
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.archive import stored_accuracy, stored_normalisation
+from robustbench_coded.models.archive import stored_normalisation
 from robustbench_coded.models.candidates import (
     BatchNormEvidence,
     Candidate,
@@ -26,9 +26,8 @@ from robustbench_coded.models.candidates import (
     trained_batch_norms,
     unknown_parts,
 )
-from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
+from robustbench_coded.models.normalisation import Source, normalisations_of
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 from robustbench_coded.threads import few_threads, subnormals_flushed
 
@@ -42,9 +41,6 @@ UNFAMILIAR = 0.015  # so far, as a median over the layers, they are not those of
 # Labels contradict where another normalisation is more accurate by more than an adversarially trained network
 # gains behind a wrong one.
 FAR_BELOW = 0.05
-# Beyond three standard errors, how far it may fall short of the accuracy that its file states: that may be of
-# the images of training.
-SHORTFALL = 0.05
 # The fewest images on which many candidates answer, and multiplications for those beside what is decided on.
 FEWEST, BESIDE_MULTIPLICATIONS = 16, 20e9
 
@@ -65,7 +61,6 @@ class Recognition:
             Where the first is ``--guess``, nobody knows whether the network is right.
         labelled: the candidate on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
-        accuracy: what the file states, by the entry's name.
         warnings: what speaks against it, a clause each.
         refusal: why it is not evaluated, in one line; empty where it is.
         question: lines to choose from, with the options to copy; empty if there is no question, or the answer
@@ -76,7 +71,6 @@ class Recognition:
     by: tuple[str, Source]
     labelled: Labelled | None
     batch_norms: BatchNormEvidence | None
-    accuracy: tuple[str, float] | None
     warnings: tuple[str, ...]
     refusal: str
     question: tuple[str, ...] = ()
@@ -91,15 +85,13 @@ class Recognition:
         reading = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
         evidence = []
         if self.batch_norms is not None:
-            seen = self.batch_norms.fingerprint
+            seen = self.batch_norms
             evidence.append(
                 f"{len(seen.layers)} batch-norms are {seen.median:.2g} (median) from their stored statistics "
-                f"on {seen.images} images ({self.batch_norms.kind})"
+                f"on {seen.images} images ({seen.kind})"
             )
         if self.labelled is not None:
             evidence.append(f"{self.labelled.accuracy:.1%} of {len(self.labelled.rightly)} images right")
-        if self.accuracy is not None:
-            evidence.append(f"the file says {self.accuracy[0]} {self.accuracy[1]:.2%}")
         return f"{reading}: {', '.join(evidence) or 'there are no labelled images'}"
 
     def as_data(self) -> dict[str, Any]:
@@ -148,7 +140,7 @@ def _as_stated(trials: Trials) -> Recognition | None:
     (own,) = trials.labelled([candidate])
     if own.accuracy + own.error < stated or own.at_chance(checkpoint.classes):
         return None
-    return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "")
+    return Recognition(candidate, (BY_METADATA, "stored"), own, None, (), "")
 
 
 def _decided(trials: Trials, *, guess: bool) -> Recognition:
@@ -159,7 +151,6 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
     architectures = [checkpoint.arch] if checkpoint.arch_source != "guessed" else networks_of(checkpoint)
     candidates = [Candidate(arch, one) for arch in architectures for one in ([given] if given else known)]
     others = [Candidate(architectures[0], one) for one in known if one != given]
-    warnings = _normalised_twice(checkpoint)
     fits: list[BatchNormEvidence] = []
     if trained_batch_norms(checkpoint.network):
         fits = nearest(trials, list(dict.fromkeys([*candidates, *others])), candidates if given else ())
@@ -173,15 +164,15 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
     better = _better(trials, labelled, others)
     settled = given is not None and checkpoint.arch_source != "guessed"
     if labelled and not why and not labelled.at_chance(checkpoint.classes):
-        contradictions = _contradicted(checkpoint, labelled, better)
-        why = "" if settled else "".join(contradictions[:1])
-        against += [] if why else contradictions
+        contradiction = _contradicted(labelled, better)
+        why = "" if settled else contradiction
+        against += [contradiction] if settled and contradiction else []
     # A question helps nobody whose only line says what is stated, and the network of these weights.
     alone = len(candidates) == 1 and checkpoint.normalisation_source == "given"
     if why and not settled and alone and not unknown_parts(checkpoint):
         why, settled = f"{why}; if it is another network, pass --arch file.py:build", True
     if why and settled:
-        warnings, why = [*warnings, why], ""
+        against, why = [why, *against], ""
     refusal, question = "", tuple[str, ...]()
     if why:
         refusal, question, chosen, labelled = _question(trials, why, candidates, allowed)
@@ -197,24 +188,10 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
         (architecture, "recognised" if recognised else checkpoint.normalisation_source),
         labelled,
         next((fit for fit in allowed if fit.candidate == chosen), None),
-        stored_accuracy(checkpoint.entries | checkpoint.metadata),
-        (*warnings, *against),
+        tuple(against),
         refusal,
         question,
     )
-
-
-def _normalised_twice(checkpoint: Checkpoint) -> list[str]:
-    """What a stated normalisation comes before, or replaces."""
-    given = checkpoint.normalisation
-    if given is None or checkpoint.normalisation_source != "given":
-        return []
-    inside, stored = normaliser_in(checkpoint.network), checkpoint.layout.normalisation
-    stated = f"the stated normalisation ({given.name})"
-    if inside and given != KNOWN[checkpoint.channels]["none"]:
-        return [f"{stated} comes before the one inside the network ({inside})"]
-    replaced = not inside and stored not in (None, given)
-    return [f"{stated} replaces the one in its file ({stored})"] if replaced else []
 
 
 def _unknown(checkpoint: Checkpoint) -> str:
@@ -235,20 +212,20 @@ def _by_batch_norms(
         allowed: of those that agree with what is stated.
     """
     checkpoint, best, nearer = trials.checkpoint, allowed[0], fits[0]
-    seen, against = best.fingerprint, []
+    against = []
     if nearer is not best and best.score > CONTRADICTED * nearer.score:
         against.append(
             f"its batch-norms contradict {best.candidate}, which is stated: activations differ from the "
-            f"statistics they store by {seen.median:.2g}, as {nearer.candidate} by "
-            f"{nearer.fingerprint.median:.2g}; try {nearer.candidate.flags}"
+            f"statistics they store by {best.median:.2g}, as {nearer.candidate} by "
+            f"{nearer.median:.2g}; try {nearer.candidate.flags}"
         )
     settled = checkpoint.normalisation is not None and checkpoint.arch_source != "guessed"
     draws = getattr(checkpoint.network, "samples", False)
     # Images that fit a nearer one are familiar.
-    if (seen.median > UNFAMILIAR and not against if settled else best.score > SAME) and not draws:
+    if (best.median > UNFAMILIAR and not against if settled else best.score > SAME) and not draws:
         return (
             f"its batch-norms do not fit these images: as {best.candidate} activations differ from the "
-            f"stored statistics by {seen.median:.2g} (median), first at {seen.departs_at(UNFAMILIAR)}; a "
+            f"stored statistics by {best.median:.2g} (median), first at {best.departs_at(UNFAMILIAR)}; a "
             "part before it, or the images, differ from training"
         ), against
     if not settled and len(allowed) > 1 and allowed[1].score <= TIE * best.score:
@@ -268,22 +245,16 @@ def _better(trials: Trials, own: Labelled | None, others: Sequence[Candidate]) -
     return [row for row in _ranked(trials.labelled(beside, FEWEST)) if own.beaten_by(row)]
 
 
-def _contradicted(checkpoint: Checkpoint, own: Labelled, better: Sequence[Labelled]) -> list[str]:
-    """Why labelled images do not confirm a candidate, a clause each."""
-    stated, clauses = stored_accuracy(checkpoint.entries | checkpoint.metadata), []
-    if stated and own.accuracy < stated[1] - own.error - SHORTFALL:
-        mend = next((row.candidate.flags for row in better), "another --arch, --normalize or --data")
-        clauses.append(
-            f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {stated[0]} "
-            f"{stated[1]:.2%}: a part without weights is wrong, or that was on other images; try {mend}"
-        )
+def _contradicted(own: Labelled, better: Sequence[Labelled]) -> str:
+    """Why labelled images do not confirm a candidate, a clause; empty where they do."""
     # Behind a wrong normalisation an adversarially trained network gains a little.
-    for best in [row for row in better if row.accuracy > own.accuracy + FAR_BELOW][:1]:
-        clauses.append(
-            f"its labelled images contradict {own.candidate}: {best.candidate} answers {best.accuracy:.1%} "
-            f"of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try {best.candidate.flags}"
-        )
-    return clauses
+    best = next((row for row in better if row.accuracy > own.accuracy + FAR_BELOW), None)
+    if best is None:
+        return ""
+    return (
+        f"its labelled images contradict {own.candidate}: {best.candidate} answers {best.accuracy:.1%} "
+        f"of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try {best.candidate.flags}"
+    )
 
 
 def _question(

@@ -1,4 +1,4 @@
-"""The state dict in a file, whatever training programs put around it; weights in parts are refused."""
+"""The state dict in a file, whatever training programs put around it."""
 
 import re
 from collections import OrderedDict
@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
@@ -196,31 +196,6 @@ def test_a_part_of_a_network_is_not_evaluated_as_the_whole(tmp_path):
     alone = load_checkpoint(f"{tmp_path / 'a.pt'}#module.model")
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(alone.network(x), classifier.eval()(x))
-
-
-WRAPS = {
-    "weight norm, old": nn.utils.weight_norm,
-    "weight norm": parametrizations.weight_norm,
-    "spectral norm, old": nn.utils.spectral_norm,
-    "spectral norm": parametrizations.spectral_norm,
-    "pruned": lambda layer: prune.l1_unstructured(layer, "weight", 0.4),
-    "orthogonal": parametrizations.orthogonal,
-}
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("kind", WRAPS)
-@pytest.mark.parametrize("arch", [None, "digits-cnn"])
-def test_parts_are_refused_with_the_calls_that_make_plain_weights_of_them(kind, arch, tmp_path):
-    network = build("digits-cnn", 10, 3)
-    for layer in [one for one in network.modules() if isinstance(one, nn.Conv2d | nn.Linear)]:
-        WRAPS[kind](layer)
-    torch.save({"state_dict": {f"module.{n}": t for n, t in network.state_dict().items()}}, tmp_path / "m.pt")
-    with pytest.raises(
-        InputError, match=r"in parts \(module.conv1\..*remove_parametrizations.*--arch"
-    ) as error:
-        load_checkpoint(tmp_path / "m.pt", arch=arch)
-    assert "\n" not in str(error.value)
 
 
 def test_a_network_of_the_users_that_has_the_parts_itself_is_given_them(tmp_path, monkeypatch):
