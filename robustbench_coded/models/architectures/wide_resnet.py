@@ -149,8 +149,8 @@ class LwtaWideResNet(WideResNet):
         return self.lwta(x)
 
 
-class RobustWideResNet(pixel_model.BlockNetwork):
-    """A 3x3 stem of 16 channels and three stages.
+class RobustWideResNet(nn.Module):
+    """A 3x3 stem of 16 channels and three stages, under the trained files' name ``blocks``.
 
     Args:
         classes: number of classes.
@@ -160,8 +160,6 @@ class RobustWideResNet(pixel_model.BlockNetwork):
         activation: a name of ``layers.ACTIVATIONS``.
         named_2022: names of the weights as in the second paper's files.
     """
-
-    blocks: layers.Listed
 
     def __init__(
         self,
@@ -186,11 +184,11 @@ class RobustWideResNet(pixel_model.BlockNetwork):
                 (16, *planes[:-1]), planes, depths, (1, 2, 2), strict=True
             )
         ]
-        self.blocks = layers.Listed(stages, self.stem_conv, self._last)
+        self.blocks = nn.Sequential(*stages)
         self.final = "norm1" if named_2022 else "bn1"
         self.add_module(self.final, nn.BatchNorm2d(planes[-1]))
         self.fc = nn.Linear(planes[-1], classes)
 
-    def _last(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         final = self.get_submodule(self.final)
-        return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
+        return self.fc(self.act(final(self.blocks(self.stem_conv(x)))).mean((2, 3)))

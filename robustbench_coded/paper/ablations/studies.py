@@ -12,6 +12,7 @@ from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
 from robustbench_coded.models.detect import construct
+from robustbench_coded.models.pixel_model import blocks_of
 from robustbench_coded.paper.training.config import TrainConfig, read_recipe
 from robustbench_coded.paper.training.recipes import RECIPES, CodedRecipe, build_recipe
 
@@ -112,7 +113,7 @@ class AblationSettings:
     def block_count(self) -> int:
         """Blocks of the architecture."""
         data = self._train_data
-        return len(construct(self.base.arch, data.classes, data.image_shape[0]).blocks())  # type: ignore[operator]
+        return len(blocks_of(construct(self.base.arch, data.classes, data.image_shape[0])))
 
     def coded(self, **options: Any) -> TrainConfig:
         """Coded training with other options."""

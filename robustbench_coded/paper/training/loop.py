@@ -99,17 +99,19 @@ class _Run:
         self.config, self.out, self.device = config, out, device
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        test = self.test
-        if int(test.labels.max()) >= data.classes or test.image_shape[0] != data.image_shape[0]:
-            raise InputError(f"{test.name}: its classes or channels are not those of {data.name}")
+        if self.test.labels.max() >= data.classes or self.test.image_shape[0] != data.image_shape[0]:
+            raise InputError(f"{self.test.name}: its classes or channels are not those of {data.name}")
         self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
         if len(self.data) < 4:
             raise InputError(f"{config.data}: {len(self.data)} training images; at least 4 are needed")
         self.steps = loader.steps_per_epoch(len(self.data), config.batch_size)
 
         self.stages = self._fresh_stages()
-        self.defended = self._defended()
-        check_blocks(self.defended or self.stages, getattr(config.recipe, "blocks", ()), "blocks")
+        self.trained = self.stages
+        if config.defence is not None:
+            self.trained = Defended(self.stages, config.defence, config.batch_size)
+            self.trained.require_gradients(data.classes, data.image_shape)
+        check_blocks(self.trained, getattr(config.recipe, "blocks", ()), "blocks")
         self.optimizer = torch.optim.SGD(
             self.stages.parameters(),
             lr=config.learning_rate,
@@ -137,14 +139,6 @@ class _Run:
             network.compile()
         return stages
 
-    def _defended(self) -> Defended | None:
-        config = self.config
-        if config.defence is None:
-            return None
-        defended = Defended(self.stages, config.defence, config.batch_size)
-        defended.require_gradients(self.data.classes, self.data.image_shape)
-        return defended
-
     def finish(self, bar: Progress) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
         path = save.state_path(self.out)
@@ -168,22 +162,21 @@ class _Run:
         config, begin = self.config, time.monotonic()
         moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch))
         seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch))
-        if self.defended is not None:
-            self.defended.generator = loader.stream(config.seed, "defence", epoch)
+        self.trained.generator = loader.stream(config.seed, "defence", epoch)
+        usual = "shift-flip" if self.data.image_shape[0] == 3 else "none"
         batches = loader.epoch_batches(
             self.data,
             batch_size=config.batch_size,
-            augmentation=self._augmentation(),
+            augmentation=usual if config.augmentation == "auto" else config.augmentation,
             seed=config.seed,
             epoch=epoch,
         )
-        trained = self.defended or self.stages
         total = torch.zeros((), device=self.device)
         self.stages.train()
         for step, (x, y) in enumerate(batches):
             rate = self._set_learning_rate(epoch, step)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = config.recipe(trained, x.to(self.device), y.to(self.device), moment)
+            loss = config.recipe(self.trained, x.to(self.device), y.to(self.device), moment)
             loss.backward()
             self.optimizer.step()
             total += loss.detach()
@@ -203,10 +196,8 @@ class _Run:
 
     def _score(self, data: Dataset) -> save.Score:
         """Of what is trained: behind its defence, with the same draws after every epoch."""
-        if self.defended is None:
-            return save.measure(self.stages, data, self.device)
-        self.defended.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
-        return save.measure(self.defended, data, self.device)
+        self.trained.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
+        return save.measure(self.trained, data, self.device)
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
@@ -219,11 +210,6 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
-
-    def _augmentation(self) -> str:
-        if self.config.augmentation != "auto":
-            return self.config.augmentation
-        return "shift-flip" if self.data.image_shape[0] == 3 else "none"
 
     def _record(self, state: save.RunState, row: EpochRow) -> None:
         """Brings the state up to date with the epoch just done."""
@@ -251,7 +237,7 @@ class _Run:
         self.stages.network.load_state_dict(weights)
         self.stages.autocast = torch.float32  # scored as it will be loaded
         test = save.measure(self.stages, self.test, self.device)
-        behind = None if self.defended is None else self._score(self.test)
+        behind = None if self.config.defence is None else self._score(self.test)
         save.save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
         return test, behind
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.paper.training.recipes import (
     RECIPES,
     CodedRecipe,
@@ -29,7 +30,7 @@ from robustbench_coded.paper.training.stages import TrainingStages, check_blocks
 K = 8
 
 
-class Toy(nn.Module):
+class Toy(BlockNetwork):
     """[k, 1, 2, 2] -> tanh of a product -> square plus itself -> product; 3 classes."""
 
     def __init__(self):
@@ -51,9 +52,6 @@ class Toy(nn.Module):
 
     def blocks(self):
         return [self.start, self.middle, self.end]
-
-    def forward(self, x):
-        return self.end(self.middle(self.start(x)))
 
 
 @pytest.fixture
