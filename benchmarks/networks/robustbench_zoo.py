@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from benchmarks.smoke import smoke
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries import robustbench as robustbench_library
-from robustbench_coded.extras.libraries.robustbench_names import own_definitions
+from robustbench_coded.extras.libraries.robustbench import own_definitions
 from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.candidates import networks_of
@@ -90,10 +90,9 @@ def main() -> None:
 
 
 def _definitions():
-    zoo = robustbench_library.zoo()
-    for dataset, threats in zoo.items():
-        for name, constructor in threats["Linf"].items():
-            yield f"{dataset}/Linf/{name}", constructor
+    for path, constructor in robustbench_library.zoo().items():
+        if "/Linf/" in path:
+            yield path, constructor
 
 
 def _row(path: str, constructor, measured: dict[str, Row]) -> Row:

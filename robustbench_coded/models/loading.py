@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
 from robustbench_coded.models.archive import (
@@ -84,8 +83,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     """
     channels, height, width = image_shape
     mend = "choose the data it was trained on with --data"
-    if checkpoint.classes == WITH_BACKGROUND and classes == WITH_BACKGROUND - 1:
-        raise InputError(f"{checkpoint.path}: it {BACKGROUND}")
     if classes != checkpoint.classes:
         raise InputError(
             f"{checkpoint.path}: it answers {checkpoint.classes} classes, {data} has {classes}; {mend}"

@@ -15,7 +15,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.paper.training.fresh import build
-from robustbench_coded.paper.training.save import save_checkpoint
+from robustbench_coded.paper.training.loop import save_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 

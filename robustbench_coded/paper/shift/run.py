@@ -32,7 +32,7 @@ from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.images import facts_of
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, fixed_facts, folder_name, prepare
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.shift import answers, report
+from robustbench_coded.paper.shift import estimates, report
 from robustbench_coded.paper.shift.corruptions import CONSTANTS, SEVERITIES, corruptions_for
 from robustbench_coded.paper.shift.images import WHERE, SetBlocks, ShiftSet, corrupted_sets, published_sets
 from robustbench_coded.reports.run.paper import papers_set
@@ -193,8 +193,8 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     listener = listener or Listener()
     sets, data, reference = chosen_sets(config, listener)
     options, k = config.evaluation, config.evaluation.batch_size[0]
-    facts = answers.ShiftFacts(
-        sets=answers.facts_of(sets, k),
+    facts = estimates.ShiftFacts(
+        sets=estimates.facts_of(sets, k),
         k=k,
         limit=options.limit,
         subset=None if options.first or options.limit is None else "stratified",
@@ -209,7 +209,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     prepared = prepare(forward_only, InMemory(data=reference), say=listener.preparing)
     prepared = _on_other_images(prepared, data)
     path = options.out or Path("reports") / f"shift-{folder_name(prepared)}"
-    run_folder = RunFolder(path, answers.SHIFT)
+    run_folder = RunFolder(path, estimates.SHIFT)
     with evaluate.opened_folder(run_folder, listener, report.write_shift_report) as folder:
         failures = _into(folder, prepared, facts, listener)
     if failures:
@@ -240,7 +240,7 @@ def _on_other_images(prepared: PreparedEvaluation, data: Dataset) -> PreparedEva
 
 
 def _into(
-    folder: RunFolder, prepared: PreparedEvaluation, facts: answers.ShiftFacts, listener: Listener
+    folder: RunFolder, prepared: PreparedEvaluation, facts: estimates.ShiftFacts, listener: Listener
 ) -> list[UnitFailure]:
     """Evaluates what the folder does not hold yet; the units that failed."""
     if prepared.config.overwrite:
@@ -258,7 +258,7 @@ def _into(
         checked_against(old, manifest.identity, prepared.setup.checkpoints, folder.path)
         code_going_on(old, prepared.code, folder.path, stopped=False)
         manifest = with_earlier(manifest, old, set(folder.committed(old.unit_ids)[0]))
-    folder.write_manifest(answers.as_data(facts, manifest))
+    folder.write_manifest(estimates.as_data(facts, manifest))
     metadata, damaged = folder.committed(manifest.unit_ids)
     for text in said_of(damaged, folder.set_aside(damaged)):
         listener.note(text)
@@ -267,20 +267,20 @@ def _into(
         run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
-    folder.end(answers.as_data(facts, manifest), manifest.unit_ids)
+    folder.end(estimates.as_data(facts, manifest), manifest.unit_ids)
     report.write_shift_report(folder.path)
     return list(done.failures.values())
 
 
-def _old(path: Path, facts: answers.ShiftFacts) -> RunManifest | None:
+def _old(path: Path, facts: estimates.ShiftFacts) -> RunManifest | None:
     """What the folder holds already.
 
     Raises:
         InputError: it was made of other sets.
     """
-    if not (path / answers.SHIFT).exists():
+    if not (path / estimates.SHIFT).exists():
         return None
-    before, manifest = answers.from_data(read_manifest(path, answers.SHIFT), f"{path}/{answers.SHIFT}")
+    before, manifest = estimates.from_data(read_manifest(path, estimates.SHIFT), f"{path}/{estimates.SHIFT}")
     if structs.replace(before, baseline=facts.baseline) != facts:
         raise InputError(
             f"{path} was made of other sets, images or batches; give another --out, or start again with "
