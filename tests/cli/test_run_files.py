@@ -102,10 +102,6 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
             "--certify was deleted: csrobust no longer has it; leave it out",
         ),
         (
-            "selection_draws = 4\n",
-            "--selection-draws was deleted: csrobust no longer has it; leave it out",
-        ),
-        (
             "victim_attacks = [1]\n",
             "--victim-attacks was deleted: csrobust no longer has it; leave it out",
         ),
