@@ -36,10 +36,10 @@ from robustbench_coded.extras.libraries import robustbench as robustbench_librar
 from robustbench_coded.extras.libraries.robustbench import own_definitions
 from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.candidates import networks_of
 from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
+from robustbench_coded.models.recognition import networks_of
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5

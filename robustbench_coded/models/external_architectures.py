@@ -154,11 +154,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
     return None if any(unloaded) else loaded.state_dict()
 
 
-def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of a network of unknown names (`detect.classes_of`)."""
-    return detect.classes_of(refusal.shapes_in(tensors))
-
-
 def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Number of classes that a network answers images of that shape [C, H, W] with.
 
@@ -174,7 +169,7 @@ def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
-    classes = classes_in(tensors)
+    classes = detect.classes_of(refusal.shapes_in(tensors))
     parameters = inspect.signature(function).parameters
     keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
     if classes is not None and keyword is not None:
@@ -242,7 +237,8 @@ def own_network(
     for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
         held.eval()
     normalises_itself = fit(arch, network, weights).holds_normalisation
-    known = detect.channels_of(refusal.shapes_in(weights.tensors))
+    shapes = refusal.shapes_in(weights.tensors)
+    known = detect.channels_of(shapes)
     given = [list(image_shape)] if image_shape else []
     colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
     guesses = [[channels, side, side] for channels in colours for side in SIDES]
@@ -259,7 +255,10 @@ def own_network(
         why = min(failures, key=lambda error: error.__cause__ is not None)
         if image_shape or why.__cause__ is None:
             raise refusal.Refused(f"--arch {arch}: {why}")
-        shape, classes = tried[0], metadata.get("classes") or classes_in(weights.tensors) or 0
+        shape, classes = (
+            tried[0],
+            metadata.get("classes") or detect.classes_of(shapes) or 0,
+        )
     if given and shape != given[0] and shape[0] == given[0][0]:
         mend = f"it answers images {list(shape)}, choose such data with --data"
         raise refusal.Refused(f"--arch {arch}: {failures[0]}; {mend}")

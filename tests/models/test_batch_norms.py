@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models.candidates import (
+from robustbench_coded.models.recognition import (
     BatchNormEvidence,
     closest,
     divergences,

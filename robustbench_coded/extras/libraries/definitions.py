@@ -17,8 +17,8 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.installation import install_line
-from robustbench_coded.models.detect import Recognised, channels_of
-from robustbench_coded.models.external_architectures import Assembled, classes_in, fit
+from robustbench_coded.models.detect import Recognised, channels_of, classes_of
+from robustbench_coded.models.external_architectures import Assembled, fit
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.refusal import Refused, shapes_in
@@ -241,8 +241,8 @@ def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]
 
 def sizes(weights: StateDict, metadata: dict[str, Any]) -> tuple[int | None, int]:
     """Classes, None where they show nowhere, and channels of the network with these weights."""
-    classes = metadata.get("classes") or classes_in(weights.tensors)
-    return classes, channels_of(shapes_in(weights.tensors)) or 3
+    shapes = shapes_in(weights.tensors)
+    return metadata.get("classes") or classes_of(shapes), channels_of(shapes) or 3
 
 
 def _sizes(spec: str, weights: StateDict, metadata: dict[str, Any]) -> tuple[int, int]:

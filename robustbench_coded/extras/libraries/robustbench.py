@@ -20,7 +20,7 @@ from unittest import mock
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries.definitions import Definition, called, fitted, sizes
-from robustbench_coded.models.external_architectures import Assembled, classes_in
+from robustbench_coded.models.external_architectures import Assembled
 from robustbench_coded.models.loading import assemble
 from robustbench_coded.models.normalisation import Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import Refused
@@ -73,7 +73,7 @@ THREATS = ("Linf", "L2", "corruptions")
 def robustbench(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
     refused: list[Refused | InputError] = []
-    for own in own_definitions(name, classes_in(weights.tensors)):
+    for own in own_definitions(name, sizes(weights, {})[0]):
         try:
             assembled = assemble(own.arch, weights, checkpoint, {})
         except (Refused, InputError) as error:

@@ -9,7 +9,6 @@ have one value, but for a few, their spread says nothing of those that were not 
 missed a share of up to 1 - TAIL^(1/n).
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +24,13 @@ from scipy.special import stdtrit
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge import intervals, outcomes
 from robustbench_coded.paper.shift.corruptions import EXTRA, MAIN, SEVERITIES
-from robustbench_coded.paper.shift.images import ShiftSet, block_starts
 from robustbench_coded.reports.run.paper import printed, trainings
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import STANDARD
 
-_CHUNK = 1000  # images read at a time
+CLEAN = "clean"  # the name of a set as it is
 
 
 class SetFacts(msgspec.Struct, frozen=True):
@@ -61,18 +59,6 @@ class ShiftFacts(msgspec.Struct, frozen=True):
     subset: str | None
     seed: int
     baseline: str
-
-
-def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
-    """Reads every image once."""
-    facts = []
-    for shift, start in zip(sets, block_starts([len(shift) for shift in sets], k)):
-        digest = hashlib.sha256()
-        for rows in np.array_split(np.arange(len(shift)), -(-len(shift) // _CHUNK)):
-            digest.update(np.ascontiguousarray(shift.images[rows]).tobytes())
-        about = (shift.collection, shift.name, shift.severity, int(start), len(shift))
-        facts.append(SetFacts(*about, digest.hexdigest()))
-    return tuple(facts)
 
 
 def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
