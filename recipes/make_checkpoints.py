@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.config import TrainConfig, read_recipe
-from robustbench_coded.paper.training.listener import Progress
+from robustbench_coded.paper.training.config import TrainConfig, read_recipe, recipe_name, recipe_options
+from robustbench_coded.paper.training.loader import Progress
 from robustbench_coded.paper.training.loop import TrainResult, train
-from robustbench_coded.paper.training.recipes import recipe_name, recipe_options
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.threads import torch_threads
 

@@ -33,13 +33,13 @@ from torch import Tensor, nn
 from benchmarks.smoke import smoke
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries import robustbench as robustbench_library
-from robustbench_coded.extras.libraries.robustbench_names import own_definitions
+from robustbench_coded.extras.libraries.robustbench import own_definitions
 from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.candidates import networks_of
 from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
+from robustbench_coded.models.recognition import networks_of
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5
@@ -90,10 +90,9 @@ def main() -> None:
 
 
 def _definitions():
-    zoo = robustbench_library.zoo()
-    for dataset, threats in zoo.items():
-        for name, constructor in threats["Linf"].items():
-            yield f"{dataset}/Linf/{name}", constructor
+    for path, constructor in robustbench_library.zoo().items():
+        if "/Linf/" in path:
+            yield path, constructor
 
 
 def _row(path: str, constructor, measured: dict[str, Row]) -> Row:

@@ -62,39 +62,27 @@ def write_junit(
 
     A case fails where its verdict is one of ``verdicts``; it is skipped where it is not settled otherwise.
     """
-    failed = [judgement for judgement in judgements if judgement.verdict.name in verdicts]
-    skipped = [
-        judgement
-        for judgement in judgements
-        if judgement.verdict.name == VerdictName.NOT_SETTLED and judgement not in failed
-    ]
-    suite = ElementTree.Element(
-        "testsuite",
-        name="csrobust",
-        tests=str(len(judgements) + len(untried)),
-        failures=str(len(failed)),
-        skipped=str(len(skipped)),
-        errors=str(len(untried)),
-    )
+
+    def kind(judgement: Judgement) -> str:
+        if judgement.verdict.name in verdicts:
+            return "failure"
+        return "skipped" if judgement.verdict.name == VerdictName.NOT_SETTLED else "system-out"
+
+    kinds = [kind(judgement) for judgement in judgements]
+    counts = {"failures": kinds.count("failure"), "skipped": kinds.count("skipped"), "errors": len(untried)}
+    counts = {"tests": len(judgements) + len(untried)} | counts
+    suite = ElementTree.Element("testsuite", {"name": "csrobust"} | {n: str(c) for n, c in counts.items()})
     for subject, reason in untried:
         name, of = one_line(subject.defence), one_line(subject.checkpoint)
         case = ElementTree.SubElement(suite, "testcase", classname=of, name=name)
         ElementTree.SubElement(case, "error", message=one_line(reason))
-    for judgement in judgements:
-        case = ElementTree.SubElement(
-            suite,
-            "testcase",
-            classname=one_line(judgement.subject.checkpoint),
-            name=one_line(judgement.name),
-        )
-        verdict = judgement.verdict
-        text = one_line(f"{verdict.name}. {verdict.reason}")
-        if judgement in failed:
-            ElementTree.SubElement(case, "failure", message=str(verdict.name)).text = text
-        elif judgement in skipped:
-            ElementTree.SubElement(case, "skipped", message=text)
-        else:
-            ElementTree.SubElement(case, "system-out").text = text
+    for judgement, said in zip(judgements, kinds, strict=True):
+        name, of = one_line(judgement.name), one_line(judgement.subject.checkpoint)
+        case = ElementTree.SubElement(suite, "testcase", classname=of, name=name)
+        text = one_line(f"{judgement.verdict.name}. {judgement.verdict.reason}")
+        messages = {"failure": str(judgement.verdict.name), "skipped": text}
+        part = ElementTree.SubElement(case, said, {"message": messages[said]} if said in messages else {})
+        part.text = None if said == "skipped" else text
     content = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
     try:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""``--help`` in plain text, as wide as the terminal: options in groups, shared ones once, examples."""
+"""``--help`` in plain text, as wide as the terminal: options in groups, examples."""
 
 import inspect
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from robustbench_coded.cli.parser import Command, Group
-from robustbench_coded.evaluation.options.config import GROUPS, options
+from robustbench_coded.evaluation.options.config import GROUPS
 from robustbench_coded.options.option import REQUIRED, Option, options_of
 
 OTHERS = "Options"
@@ -58,20 +58,9 @@ def _sections(command: Command) -> Iterator[tuple[str, list[Row]]]:
     if free := [p for p in given if p.positional]:
         yield "Arguments", [_row(p) for p in free]
     given = [p for p in given if not p.positional]
-    if not command.shares:
-        for title in (OTHERS, *GROUPS):
-            if shown := [p for p in given if _GROUP_OF.get(p.word, OTHERS) == title]:
-                yield title, [_row(p) for p in shown]
-        return
-    as_in_eval = options()
-    alike = [p for p in given if p == as_in_eval.get(p.name)]
-    own = [p for p in given if p not in alike and p.name not in as_in_eval]
-    yield "Options of its own", [_row(p) for p in own]
-    if changed := [p for p in given if p not in alike and p.name in as_in_eval]:
-        yield "Options of `csrobust eval` that differ here", [_row(p) for p in changed]
-    by_title = {title: [p.flag for p in alike if _GROUP_OF[p.word] == title] for title in GROUPS}
-    rows = [(title, ", ".join(flags)) for title, flags in by_title.items() if flags]
-    yield "Options that `csrobust eval --help` describes", rows
+    for title in (OTHERS, *GROUPS):
+        if shown := [p for p in given if _GROUP_OF.get(p.word, OTHERS) == title]:
+            yield title, [_row(p) for p in shown]
 
 
 def _typed(option: Option) -> str:

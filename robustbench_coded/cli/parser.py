@@ -51,14 +51,12 @@ class Command:
         name: with the programme and its groups: ``csrobust paper figure loss``.
         parameters: its options and arguments, by their names in Python.
         examples: command lines to copy.
-        shares: whether its options are those of eval, which describes them.
     """
 
     name: str
     run: Callable[..., int]
     parameters: dict[str, Option]
     examples: tuple[str, ...] = ()
-    shares: bool = False
 
     @property
     def text(self) -> str:
@@ -77,23 +75,17 @@ class Group:
 def command_of(name: str, function: Callable[..., int]) -> Command:
     """A function with annotated parameters as a command."""
     taken: dict[str, Option] = getattr(function, "takes", {})
-    examples = getattr(function, "examples", ())
-    shares = getattr(function, "shares", False)
-    return Command(name, function, {**taken, **options_of(function)}, examples, shares)
+    return Command(name, function, {**taken, **options_of(function)}, getattr(function, "examples", ()))
 
 
-def takes(*names: str, shares: bool = False, **defaults: Any) -> Callable[[F], F]:
-    """Gives a command these options of an evaluation, all without names; some have other defaults.
-
-    Args:
-        shares: whether its help names those that are as in eval, and no more.
-    """
+def takes(*names: str, **defaults: Any) -> Callable[[F], F]:
+    """Gives a command these options of an evaluation, all without names; some have other defaults."""
     known = options()
 
     def decorate(command: F) -> F:
         chosen = dict.fromkeys([*(names or known), *defaults])
         taken = {n: replace(known[n], default=defaults.get(n, known[n].default)) for n in chosen}
-        command.takes, command.shares = taken, shares  # type: ignore[attr-defined]
+        command.takes = taken  # type: ignore[attr-defined]
         return command
 
     return decorate

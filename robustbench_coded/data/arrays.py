@@ -4,7 +4,6 @@ and .npz files.
 
 import math
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -321,17 +320,15 @@ def load_npz(path: Path, *, name: str | None = None, class_names: tuple[str, ...
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {info.filename: info for info in archive.infolist()}
-            missing = [key for key in ("x", "y") if f"{key}.npy" not in members]
-            if missing:
-                held = ", ".join(sorted(n.removesuffix(".npy") for n in members)[:10]) or "nothing"
+        with np.load(path, allow_pickle=False) as arrays:
+            if missing := [key for key in ("x", "y") if key not in arrays.files]:
+                held = ", ".join(sorted(arrays.files)[:10]) or "nothing"
                 raise InputError(
                     f"{path}: no array named {' or '.join(missing)} (it holds {held}); expected {EXPECTED}"
                 )
             # The arrays' headers cannot promise more: numpy reads no further than the file goes.
-            require_memory(sum(members[f"{key}.npy"].file_size for key in "xy"), str(path), "split the file")
-        with np.load(path, allow_pickle=False) as arrays:
+            size = sum(arrays.zip.getinfo(f"{key}.npy").file_size for key in "xy")
+            require_memory(size, str(path), "split the file")
             return arrays["x"], arrays["y"]
     except InputError:
         raise

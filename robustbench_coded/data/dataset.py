@@ -15,13 +15,6 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 
-# TensorFlow's networks for ImageNet answer one class more than there are, in front of them.
-WITH_BACKGROUND = 1001
-BACKGROUND = (
-    "answers 1001 classes, as TensorFlow's for ImageNet, whose output 0 is the background: save its last "
-    "layer without row 0 (weight[1:], bias[1:])"
-)
-
 IMAGENET_CLASSES, WORDNET_ID = 1000, re.compile(r"n\d{8}")
 
 _HASH_BYTES = 2**24  # read at a time where all images pass by once
@@ -107,12 +100,10 @@ class Dataset:
                 f"{self.name}: its {self.classes} folders are named by WordNet ids, which --data "
                 f"imagenet:{folder} counts among the network's {classes} classes"
             )
-        if not self.class_names and self.outputs is None and self.classes < classes != WITH_BACKGROUND:
+        if not self.class_names and self.outputs is None and self.classes < classes:
             return replace(self, classes=classes)
         if self.outputs is None or classes == self.classes:
             return self
-        if classes == WITH_BACKGROUND:
-            raise InputError(f"the network {BACKGROUND}")
         if classes <= max(self.outputs):
             raise InputError(
                 f"{self.name} compares {self.classes} outputs, up to number {max(self.outputs)}, and the "

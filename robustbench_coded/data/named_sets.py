@@ -23,26 +23,15 @@ from robustbench_coded.errors import InputError
 _TIMEOUT = 20.0  # seconds without an answer
 
 
-def download_folder(data_dir: Path | None) -> Path:
-    """Where downloads go: the folder that the user names, else this project's cache."""
-    named = data_dir or os.environ.get("CSROBUST_DATA")
-    return Path(named) if named else own_cache()
-
-
-def search_path(data_dir: Path | None) -> list[Path]:
-    """The folders that are searched, in order: those that the user names, then where scripts put data."""
+def search_path(data_dir: Path | None) -> tuple[list[Path], Path]:
+    """The folders that are searched, in order: those that the user names, then where scripts put data; and
+    where downloads go: the first that the user names, else this project's cache.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    own = caches / "csrobust"
     named = [Path(place) for place in (data_dir, os.environ.get("CSROBUST_DATA")) if place]
-    caches = [own_cache(), _caches(), _caches() / "torch"]
-    return [*named, Path("data"), Path("..", "data"), *caches, Path.home() / "data"]
-
-
-def own_cache() -> Path:
-    """This project's folder among the user's caches."""
-    return _caches() / "csrobust"
-
-
-def _caches() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    places = [*named, Path("data"), Path("..", "data"), own, caches, caches / "torch", Path.home() / "data"]
+    return places, [*named, own][0]
 
 
 def download(
@@ -138,7 +127,7 @@ def load_published(name: str, *, split: str, data_dir: Path | None = None) -> Da
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.
     """
-    published, places = PUBLISHED[name], search_path(data_dir)
+    published, (places, target) = PUBLISHED[name], search_path(data_dir)
     look = _mnist_in if name.endswith("mnist") else _cifar_in
     for place in places:
         if (data := look(name, split, place)) is not None:
@@ -147,7 +136,6 @@ def load_published(name: str, *, split: str, data_dir: Path | None = None) -> Da
     by_hand = f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {folder}"
     if look is _mnist_in:
         by_hand = f"{', '.join(f'{_STEMS[split]}-{kind}-ubyte.gz' for kind in _IDX)} in {name}/"
-    target = download_folder(data_dir)
     download(name, published.reader, folder.partition("/")[0], target, places, by_hand)
     if (data := look(name, split, target)) is None:
         raise InputError(f"{target / folder}: the download left no {split} images; put {by_hand} there")

@@ -55,7 +55,7 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
         folder, size = sized(place)
         return load_folder(Path(folder), split, size)
     if kind in ("imagenet", "imagenet-r") and place:
-        from robustbench_coded.data.imagenet import load_imagenet
+        from robustbench_coded.data.image_folders import load_imagenet
 
         return load_imagenet(kind, place, split)
     if spec == "digits":

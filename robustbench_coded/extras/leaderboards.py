@@ -38,19 +38,13 @@ def robustbench(run: Run, out: Path) -> list[Path]:
     files: list[Path] = []
     for judgement in run.judgements:
         perturbation = judgement.perturbation
-        if (
-            judgement.threat != WHOLE_BATCH
-            or perturbation.eps_space != "pixel"
-            or perturbation.norm not in NORMS
-        ):
+        in_pixels = perturbation.eps_space == "pixel" and perturbation.norm in NORMS
+        if judgement.threat != WHOLE_BATCH or not in_pixels:
             continue
         entry = _model_info(run, judgement)
-        parts = (
-            entry["dataset"],
-            NORMS[perturbation.norm],
-            f"{_subject(judgement)} eps {perturbation.eps:g}",
-        )
-        _write(files, out.joinpath(*map(_file_name, parts)), ".json", json.dumps(entry, indent=2))
+        named = f"{_subject(judgement)} eps {perturbation.eps:g}"
+        parts = (entry["dataset"], NORMS[perturbation.norm], named)
+        _write(files, out.joinpath(*map(_file_name, parts)), entry)
     if not files:
         raise InputError(f"{run.path} has no verdict under batch/unknown with eps in pixels")
     return files
@@ -119,16 +113,12 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
                 "additional_details": {
                     "deployment_type": "self_deployed",
                     "model_availability": "unknown",
-                    **(
-                        {}
-                        if facts is None
-                        else {"architecture": str(facts.arch), "sha256": str(facts.sha256)}
-                    ),
+                    **({"architecture": facts.arch, "sha256": facts.sha256} if facts else {}),
                 },
             },
             "evaluation_results": [_result(run, judgement) for judgement in judgements],
         }
-        _write(files, out / _file_name(checkpoint), ".json", json.dumps(record, indent=2))
+        _write(files, out / _file_name(checkpoint), record)
     return files
 
 
@@ -196,12 +186,13 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST] or "unnamed"
 
 
-def _write(files: list[Path], path: Path, suffix: str, text: str) -> None:
+def _write(files: list[Path], path: Path, record: dict[str, Any]) -> None:
     """Writes a file and adds it to ``files``, with a number where one of these has its name, in any case."""
-    taken = {str(file).casefold() for file in files}
-    names = (f"{path.name}{number}{suffix}" for number in ("", *(f"-{n}" for n in range(2, len(files) + 2))))
-    file = next(file for file in map(path.with_name, names) if str(file).casefold() not in taken)
-    write_text(file, f"{text}\n")
+    file, number = path.with_name(f"{path.name}.json"), 1
+    while str(file).casefold() in {str(other).casefold() for other in files}:
+        number += 1
+        file = path.with_name(f"{path.name}-{number}.json")
+    write_text(file, f"{json.dumps(record, indent=2)}\n")
     files.append(file)
 
 

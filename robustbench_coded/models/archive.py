@@ -1,12 +1,11 @@
 """Checkpoint files as bytes: safetensors, and those of torch.save, of today's zip format and of the one
 before it; what is not one of them is refused by name. And what stands beside the weights in them:
-architecture, normalisation, accuracy.
+architecture, normalisation.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,28 +127,6 @@ def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
     return {name: tensors[tied.get(name, name)] for name in (*header, *tied)}, metadata
 
 
-# Accuracies on clean images: ``best_prec1``, ``Test/Acc``, ``val_acc@1``. Those of a name with another word,
-# as ``train``, ``robust`` or ``pgd``, are other figures.
-_ACCURACY = re.compile(
-    r"((best|test|val|valid|validation|eval|clean|natural|nat|standard|std|final|last|metrics?)[_/ ]*)*"
-    r"(acc|accuracy|(acc|prec|top)[_@]?1)",
-    re.IGNORECASE,
-)
-
-
-def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
-    """The accuracy that a file states among the values beside its weights, in [0, 1], with its name.
-
-    One that says on which images comes before one that does not.
-    """
-    found = [
-        (not said[1], name, value if value <= 1 else value / 100)
-        for name, value in entries.items()
-        if (said := _ACCURACY.fullmatch(name)) and type(value) in (int, float) and 0 < value <= 100
-    ]
-    return min(found)[1:] if found else None
-
-
 KEY = "csrobust"  # the entry of a safetensors header that has this project's own, as JSON
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -196,8 +173,6 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     for name, value in beside.items() if isinstance(beside, dict) else ():
         if not isinstance(name, str) or name == KEY:
             continue
-        if isinstance(value, Tensor) and value.numel() == 1 and _ACCURACY.fullmatch(name):
-            value = float(value)  # as much older code stores it
         if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries

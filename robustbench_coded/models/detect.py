@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-import re
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,9 +11,6 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.architectures import wide_resnet
-from robustbench_coded.models.architectures.deepmind_resnet import dm_wide_resnet_name
-from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.refusal import (
     ONE_LOGIT,
     Refused,
@@ -29,35 +26,14 @@ ARCHITECTURES = "robustbench_coded.models.architectures"
 # Where the architectures here keep the layer that tells the classes; others have it last.
 HEADS = ("linear.weight", "fc.weight", "logits.weight")
 
-# The names that families derive from shapes.
-DERIVING = (
-    wide_resnet.lwta_wide_resnet_name,
-    wide_resnet.wide_resnet_name,
-    dm_wide_resnet_name,
-    wide_resnet.robust_wide_resnet_name,
-    resnet_cifar_name,
+# Families: the first convolution of each block in the first stage, and the name by depth and width: so many
+# layers more than six for each of these blocks.
+FAMILIES = (
+    ("block1.layer.{}.conv1.weight", "wrn-{}-{}", 4),
+    ("layer.0.block.{}.conv_0.weight", "dm-wrn-{}-{}", 4),
+    ("layer1.{}.conv1.weight", "resnet{}", 2),
 )
-
-# What weights are that are more than those of a network, by a pattern of their names, and what mends it.
-ADVICE = (
-    # A temperature, or a name of their own. Attention, as XCiT's, has temperatures and draws nothing.
-    (
-        r"(?i)(^|[._])(lwta|gumbel|concrete|stochastic)|(?<!attn)(?<!attention)\.(temp|tau|temperature)$",
-        "its activation is stochastic ({}), of unknown kind",
-    ),
-    # Weight norm, spectral norm and masks of pruning, of torch's older functions and of parametrizations.
-    (
-        r"(^|\.)parametrizations\.|_orig$|(^|\.)weight_[guv]$",
-        "its weights are kept in parts ({}), as of weight norm, spectral norm or pruning; save the plain "
-        "ones (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or prune.remove)",
-    ),
-    # What torch.ao.quantization puts beside weights.
-    (
-        r"(^|[._])(fake_quant|activation_post_process)",
-        "it was trained quantisation-aware ({}): its network rounds weights and activations as well; state "
-        "the one that torch.ao.quantization prepared",
-    ),
-)
+COMPETES = "block1.layer.0.lwta1.temp"  # in the files of a wide ResNet with winner-takes-all activations
 
 
 @dataclass(frozen=True)
@@ -174,9 +150,6 @@ def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Reco
                 note = f"{candidate} was given, and all {difference.expected} weights fit it"
             return Recognised(candidate, classes, channels, architecture.image_size, (note,))
         differences.append(difference)
-    for pattern, said in ADVICE:
-        if found := next((name for name in shapes if re.search(pattern, name)), None):
-            raise Unrecognised(said.format(f"{prefix}{found[:80]}"))
     if arch and differences:
         raise Unrecognised(f"its weights are not those of {differences[0]}")
     raise Unrecognised(f"no known architecture has these weights{_nearest(differences, shapes, prefix)}")
@@ -197,6 +170,12 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes, prefix: str) -
 
 
 def _candidates(shapes: Shapes) -> list[str]:
-    derived = [name for name_for in DERIVING if (name := name_for(shapes)) is not None]
+    """Names that families derive from these shapes, and all architectures with one name."""
+    derived = []
+    for convolution, name, more in FAMILIES:
+        blocks = next(number for number in itertools.count() if convolution.format(number) not in shapes)
+        if blocks and (first := shapes[convolution.format(0)]):
+            derived.append(name.format(6 * blocks + more, first[0] // 16))
+    derived = [f"lwta-{name}" for name in derived if COMPETES in shapes] or derived
     fixed = [name for name, architecture in registry.MODELS.items() if architecture.pattern is None]
     return list(dict.fromkeys([*derived, *fixed]))

@@ -4,7 +4,6 @@ file's weights fitted into them.
 
 import copy
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -110,23 +109,6 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def normaliser_in(network: nn.Module) -> str:
-    """Module that looks like a normalisation before the first layer, as ``name: class``; else empty."""
-    before = True
-    for name, part in network.named_modules():
-        if type(part).__module__.startswith("torch.nn."):
-            before = before and not part._parameters
-            continue
-        tensors = {**vars(part), **part._buffers, **part._parameters}.items()
-        # Of a normalisation: a mean, or two other tensors, of one value or one a channel.
-        held = {key for key, value in tensors if isinstance(value, Tensor) and value.numel() in (1, 3)}
-        shown = f"{name or 'the network'}: {type(part).__name__}"
-        called = (before or "." not in name) and re.search("normali[sz]", shown, re.IGNORECASE)
-        if called or (before and (held & NORMALISATION_NAMES or len(held) > 1)):
-            return shown
-    return ""
-
-
 def _needless(name: str) -> bool:
     return name.startswith(state_dict.UNUSED) or _last(name) in NORMALISATION_NAMES
 
@@ -172,11 +154,6 @@ def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Map
     return None if any(unloaded) else loaded.state_dict()
 
 
-def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
-    """Number of classes of a network of unknown names (`detect.classes_of`)."""
-    return detect.classes_of(refusal.shapes_in(tensors))
-
-
 def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Number of classes that a network answers images of that shape [C, H, W] with.
 
@@ -192,7 +169,7 @@ def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
-    classes = classes_in(tensors)
+    classes = detect.classes_of(refusal.shapes_in(tensors))
     parameters = inspect.signature(function).parameters
     keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
     if classes is not None and keyword is not None:
@@ -216,14 +193,12 @@ class Assembled:
     Attributes:
         recognised: the architecture.
         network: in float32, on the CPU.
-        weights: the file's, as they were read in the end.
         normalises_itself: whether a normalisation is inside the network.
         stated: the normalisation that a configuration beside the weights states.
     """
 
     recognised: detect.Recognised
     network: nn.Module
-    weights: state_dict.StateDict
     normalises_itself: bool = False
     stated: Normalisation | None = None
 
@@ -262,7 +237,8 @@ def own_network(
     for held in networks_in(network):  # in lists, for instance, where its own eval() does not reach
         held.eval()
     normalises_itself = fit(arch, network, weights).holds_normalisation
-    known = detect.channels_of(refusal.shapes_in(weights.tensors))
+    shapes = refusal.shapes_in(weights.tensors)
+    known = detect.channels_of(shapes)
     given = [list(image_shape)] if image_shape else []
     colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
     guesses = [[channels, side, side] for channels in colours for side in SIDES]
@@ -279,7 +255,10 @@ def own_network(
         why = min(failures, key=lambda error: error.__cause__ is not None)
         if image_shape or why.__cause__ is None:
             raise refusal.Refused(f"--arch {arch}: {why}")
-        shape, classes = tried[0], metadata.get("classes") or classes_in(weights.tensors) or 0
+        shape, classes = (
+            tried[0],
+            metadata.get("classes") or detect.classes_of(shapes) or 0,
+        )
     if given and shape != given[0] and shape[0] == given[0][0]:
         mend = f"it answers images {list(shape)}, choose such data with --data"
         raise refusal.Refused(f"--arch {arch}: {failures[0]}; {mend}")
@@ -291,4 +270,4 @@ def own_network(
             "logits [n, classes], of two classes or more; return a module that does"
         )
     recognised = detect.Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
-    return Assembled(recognised, network, weights, normalises_itself)
+    return Assembled(recognised, network, normalises_itself)

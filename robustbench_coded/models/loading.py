@@ -1,13 +1,14 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
-from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
 from robustbench_coded.models.archive import (
@@ -20,7 +21,9 @@ from robustbench_coded.models.detect import Recognised, construct, recognise
 from robustbench_coded.models.external_architectures import Assembled, is_library, own_network
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating
-from robustbench_coded.models.state_dict import Reading, StateDict, one_of, read_state_dict, readings
+from robustbench_coded.models.state_dict import StateDict, another, read_state_dict, stripped
+
+MOST_PARTS = 4  # of a file that may be a network
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     """
     channels, height, width = image_shape
     mend = "choose the data it was trained on with --data"
-    if checkpoint.classes == WITH_BACKGROUND and classes == WITH_BACKGROUND - 1:
-        raise InputError(f"{checkpoint.path}: it {BACKGROUND}")
     if classes != checkpoint.classes:
         raise InputError(
             f"{checkpoint.path}: it answers {checkpoint.classes} classes, {data} has {classes}; {mend}"
@@ -136,8 +137,17 @@ def assemble(
 
 
 def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
-    """A network of the registry."""
-    recognised, weights = _recognised(arch, weights, metadata.get("arch"))
+    """A network of the registry: as the user says, else as the file says, else by the weights."""
+    stored = metadata.get("arch") if arch is None else None
+    try:
+        recognised = _recognised(stored or arch, weights)
+    except (InputError, Refused) as error:
+        if not stored:
+            raise
+        raise Unrecognised(f"its metadata say {str(stored)[:80]}: {error}") from None
+    if stored:
+        note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
+        recognised = replace(recognised, notes=(note,))
     integers = [name for name, tensor in weights.tensors.items() if not tensor.is_floating_point()]
     quantised = [name for name in integers if not name.endswith(COUNTER)]
     if quantised:
@@ -145,39 +155,22 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     network = construct(recognised.arch, recognised.classes, recognised.channels)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
-    return Assembled(recognised, network, weights)
+    return Assembled(recognised, network)
 
 
-def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
-    """One of the registry: as the user says, else as the file says, else by the weights."""
-    if arch is None and stored is not None:
-        try:
-            recognised, weights = _recognised(stored, weights, None)
-        except (InputError, Refused) as error:
-            raise Unrecognised(f"its metadata say {str(stored)[:80]}: {error}") from None
-        note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
-        return replace(recognised, notes=(note,)), weights
-
-    def read(weights: StateDict) -> Recognised:
-        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes))
-
+def _recognised(arch: str | None, weights: StateDict) -> Recognised:
     try:
-        return read(weights), weights
-    except Refused as refused:
-        why = refused
-    fitting: list[Reading] = []
-    for reading in readings(weights):
-        try:
-            read(reading.weights)
-            fitting.append(reading)
-        except Refused as error:
-            # Without a prefix of all names the nearest architecture shows; a fault of another kind is it.
-            if not reading.outside or not isinstance(error, Unrecognised):
-                why = error
-    if not fitting:
-        raise why from None
-    weights = one_of(fitting)
-    return read(weights), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes))
+    except Unrecognised:
+        for part, _ in Counter(name.partition(".")[0] for name in weights.tensors).most_common(MOST_PARTS):
+            own = {name: tensor for name, tensor in weights.tensors.items() if name.startswith(f"{part}.")}
+            with suppress(Refused):
+                recognise(shapes_in(stripped(own).tensors), arch)
+                break
+        else:
+            raise
+    message = another("".join((*weights.prefixes, part)))
+    raise Refused(f"a known network is one of several parts of the file; {message}")
 
 
 def load_checkpoint(
@@ -206,8 +199,8 @@ def load_checkpoint(
         metadata = read_metadata(archive)
         weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
         assembled = assemble(arch, weights, archive.path, metadata, image_shape)
-        recognised, weights = assembled.recognised, assembled.weights
-        normalisation, source, notes = _normalisation(normalize, assembled, metadata)
+        recognised = assembled.recognised
+        normalisation, source, notes = _normalisation(normalize, assembled, weights, metadata)
     except Refused as refused:
         how = f"; {stating(str(path))}" if isinstance(refused, Unrecognised) else ""
         raise InputError(f"{archive.path}: {refused}{how}") from None
@@ -235,14 +228,14 @@ def load_checkpoint(
 
 
 def _normalisation(
-    normalize: str | None, assembled: Assembled, metadata: dict[str, Any]
+    normalize: str | None, assembled: Assembled, weights: StateDict, metadata: dict[str, Any]
 ) -> tuple[Normalisation | None, Literal["given", "stored", "guessed"], tuple[str, ...]]:
     channels = assembled.recognised.channels
     if normalize is not None:
         return parse_normalisation(normalize, channels), "given", ()
     if assembled.normalises_itself:
         return KNOWN[channels]["none"], "stored", ("its network normalises by itself",)
-    in_metadata, in_buffers = stored_normalisation(metadata, channels), assembled.weights.normalisation
+    in_metadata, in_buffers = stored_normalisation(metadata, channels), weights.normalisation
     if in_buffers is not None and len(in_buffers.mean) == 1:
         in_buffers = Normalisation(in_buffers.name, in_buffers.mean * channels, in_buffers.std * channels)
     if in_buffers is not None and len(in_buffers.mean) != channels:

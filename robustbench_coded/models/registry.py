@@ -39,7 +39,7 @@ _ARCHITECTURES = (
         Architecture(
             f"resnet{depth}",
             f"CIFAR ResNet-{depth} of He et al. 2015, shortcuts of option A (arXiv 1512.03385)",
-            "resnet_cifar:ResNetCifar",
+            "resnet:ResNetCifar",
             {"depth": depth},
         )
         for depth in (20, 32, 44, 56)
@@ -141,7 +141,7 @@ _ARCHITECTURES = (
     Architecture(
         "resnet110",
         "CIFAR ResNet-110, shortcuts of option A (arXiv 1512.03385); any resnetDEPTH of depth 6 n + 2",
-        "resnet_cifar:ResNetCifar",
+        "resnet:ResNetCifar",
         pattern=r"resnet(?P<depth>\d{1,4})",
     ),
 )

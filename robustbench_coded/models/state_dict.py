@@ -1,7 +1,7 @@
 """The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers, wrappers."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import COUNTER, Refused
+from robustbench_coded.models.refusal import Refused
 
 EVALUATES_ANOTHER = "evaluates another"  # in the sentences about further networks of a file
 
@@ -26,19 +26,14 @@ NESTS = (
 # What else they keep that holds tensors, and never the network's weights.
 NOT_WEIGHTS = ("optim", "sched", "scaler", "swa_opt", "rng", "loss", "criterion")
 
-# What wrappers put before every name: DataParallel, torch.compile, and networks behind a normalisation.
-PREFIXES = (
-    "module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.", "basic_net.", "1.",
-)  # fmt: skip
-
 # The names of a normalisation's buffers, as the last part of a weight's name.
 NORMALISATION_BUFFERS = (("mean", "std"), ("mu", "sigma"), ("new_mean", "new_std"))
 
-DEEPEST = 8  # entries on the way to weights
+DEEPEST = 8  # entries on the way to weights, and parts that all of their names begin with
 
-# Weights that a file may have without the network using them: a counter of averaged models, and the block
-# that the TRADES authors' wide ResNet makes and never calls.
-UNUSED = ("n_averaged", "sub_block1.")
+# Weights that a file may have without the network using them: a counter of averaged models, the block that
+# the TRADES authors' wide ResNet makes and never calls, and a second copy in the library robustness.
+UNUSED = ("n_averaged", "sub_block1.", "attacker.")
 
 
 @dataclass(frozen=True)
@@ -84,8 +79,9 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
         raise Refused("its weights are larger than the file: damaged; copy or download it again")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: as_float32(name, tensor) for name, tensor in stored.items()}
-    read = stripped(original, nesting, dict(sorted(dtypes.items())))
-    return replace(read, original=original, notes=tuple(notes))
+    return replace(
+        stripped(original), nesting=nesting, dtypes=dict(sorted(dtypes.items())), notes=tuple(notes)
+    )
 
 
 def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
@@ -193,26 +189,24 @@ def as_float32(name: str, tensor: Tensor) -> Tensor:
     return converted
 
 
-def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict[str, int]) -> StateDict:
-    """Takes off shared prefixes, unused weights and the normalisation's buffers, however they are stacked."""
-    tensors, prefixes, dropped, normalisation = dict(original), [], [], None
+def stripped(original: dict[str, Tensor]) -> StateDict:
+    """Takes off what all names begin with (``module.``, ``_orig_mod.``, ``model.`` of wrappers), unused
+    weights and the normalisation's buffers, however they are stacked.
+    """
+    tensors, prefixes, dropped, normalisation = dict(original), list[str](), [], None
     while True:
         dropped += [name for name in tensors if name.startswith(UNUSED)]
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
-        shared = next(
-            (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None
-        )
+        first = {name[: name.find(".") + 1] for name in tensors}
         pair = _normalisation_buffers(tensors) if normalisation is None else None
-        if tensors and shared is not None:
-            tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
-            prefixes.append(shared)
+        if len(first) == 1 and "" not in first and len(prefixes) < DEEPEST:
+            prefixes += first
+            tensors = {name.removeprefix(prefixes[-1]): tensor for name, tensor in tensors.items()}
         elif pair is not None:
             normalisation = _normalisation(*pair, tensors)
             tensors = {name: tensor for name, tensor in tensors.items() if name not in pair}
         else:
-            return StateDict(
-                tensors, original, nesting, tuple(prefixes), tuple(dropped), dtypes, normalisation
-            )
+            return StateDict(tensors, original, (), tuple(prefixes), tuple(dropped), {}, normalisation)
 
 
 def _normalisation(mean_name: str, std_name: str, tensors: Mapping[str, Tensor]) -> Normalisation:
@@ -236,106 +230,4 @@ def _normalisation_buffers(tensors: Mapping[str, Tensor]) -> tuple[str, str] | N
                 continue
             if tensor.numel() == tensors[other].numel() and tensor.numel() in (1, 3):
                 pairs.append((name, other))
-    # Wrappers inside wrappers keep copies.
-    values = {tuple(tuple(tensors[name].flatten().tolist()) for name in pair) for pair in pairs}
-    return pairs[0] if len(values) == 1 else None
-
-
-# A network has more weights than this under one name, and a file few such names.
-MIN_WEIGHTS = 4
-MAX_PARTS = 4
-MAX_DEPTH = 4
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A state dict as its names may be meant.
-
-    Attributes:
-        weights: under the names of this reading.
-        part: that was taken off.
-        outside: names without that part.
-        complete: whether the weights outside are still there.
-    """
-
-    weights: StateDict
-    part: str
-    outside: tuple[str, ...]
-    complete: bool
-
-
-def readings(weights: StateDict, depth: int = 0) -> Iterator[Reading]:
-    """The state dict with further parts taken off its names, likelier readings first; at most a dozen."""
-    for part in _likely(weights) if depth < MAX_DEPTH else ():
-        prefix = f"{part}."
-        off = {name.removeprefix(prefix): x for name, x in weights.tensors.items() if name.startswith(prefix)}
-        outside = tuple(name for name in weights.tensors if not name.startswith(prefix))
-        if off.keys().isdisjoint(outside):
-            note = f"{prefix} is taken off {'the names that have it' if outside else 'every name'}"
-            beside = {name: weights.tensors[name] for name in outside}
-            whole = Reading(_read(weights, {**off, **beside}, prefix, note), part, outside, complete=True)
-            yield whole
-            if not outside:
-                yield from readings(whole.weights, depth + 1)
-                continue
-        note = f"the network is what lies under {prefix}; {len(outside)} other weights ({outside[0][:60]}, "
-        note += "...) are not used"
-        yield Reading(_read(weights, off, prefix, note), part, outside, complete=False)
-
-
-def _likely(weights: StateDict) -> list[str]:
-    """First parts of many names, those first that training programs use."""
-    parts = Counter(name.partition(".")[0] for name in weights.tensors if "." in name)
-    fewest = min(MIN_WEIGHTS, len(weights.tensors))
-    common = [part for part, count in parts.most_common(MAX_PARTS) if count >= fewest]
-    return sorted(common, key=lambda part: NESTS.index(part) if part in NESTS else len(NESTS))
-
-
-def _read(weights: StateDict, tensors: dict[str, Tensor], prefix: str, note: str) -> StateDict:
-    inner = stripped(tensors, weights.nesting, weights.dtypes)
-    return replace(
-        inner,
-        original=weights.original,
-        prefixes=(*weights.prefixes, prefix, *inner.prefixes),
-        dropped=(*weights.dropped, *inner.dropped),
-        normalisation=weights.normalisation or inner.normalisation,
-        notes=(*weights.notes, note),
-    )
-
-
-def one_of(fitting: list[Reading]) -> StateDict:
-    """The weights to take of those that fit: all of them, else what a training program would mean.
-
-    Raises:
-        Refused: the file holds several networks and nothing says which, or more than what fits.
-    """
-    known = [reading for reading in fitting if reading.complete or reading.part in NESTS]
-    if not known and len(fitting) > 1:
-        names = ", ".join(f"{reading.part}." for reading in fitting)
-        raise Refused(f"weights of several networks, under {names}; name one, as FILE#{fitting[0].part}")
-    chosen = known[0] if known else fitting[0]
-    if chosen.complete:
-        return chosen.weights
-    apart = {*NESTS, *(reading.part for reading in fitting)}
-    if beside := _beside(chosen.weights, apart):
-        raise Refused(
-            f"beside the network under {chosen.part} it has other weights ({beside[:60]}), which may be a "
-            f"part of it; FILE#{chosen.part} evaluates only this part, --arch file.py:build the whole"
-        )
-    others = [reading.part for reading in fitting if not reading.complete and reading is not chosen]
-    return replace(chosen.weights, notes=(*chosen.weights.notes, *map(another, others[:1])))
-
-
-def _beside(weights: StateDict, apart: set[str]) -> str:
-    """The first weight beside a part of a file that may be of the same network: none that it uses, no copy of
-    it, and of no network that is known to stand apart. Empty where there is none.
-    """
-    taken = [*weights.tensors.values()]
-    for name, tensor in weights.original.items():
-        last = name.rpartition(".")[2]
-        needless = last == COUNTER or name.startswith((*UNUSED, *NOT_WEIGHTS))
-        if needless or not apart.isdisjoint(name.split(".")) or any(last in p for p in NORMALISATION_BUFFERS):
-            continue
-        if not any(same.shape == tensor.shape and torch.equal(same, tensor) for same in taken):
-            return name
-    return ""
+    return pairs[0] if len(pairs) == 1 else None

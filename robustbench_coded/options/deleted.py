@@ -1,28 +1,20 @@
 """Options and commands that csrobust once had, and what does their work now."""
 
+# Options without a successor.
+GONE = (
+    "--certify", "--submissions", "--query-budget", "--class-mix", "--last-batch", "--third-party-batches",
+    "--unit-timeout", "--victims", "--selection-draws", "--early-stop", "--victim-attacks",
+    "--relaxed-attacks", "--second-attacks", "--aware-attacks",
+)  # fmt: skip
 # A name as it was typed on the command line -> what to do instead.
-DELETED = {
-    "--certify": "csrobust no longer computes certified bounds; leave it out",
-    "--submissions": "csrobust reports the accuracy of single submissions; leave it out",
-    "--query-budget": "summary.csv has the images that each attack used; leave it out",
+DELETED = dict.fromkeys(GONE, "csrobust no longer has it; leave it out") | {
     "--checks": "name a preset among the attacks, as --attacks adaptive,mosaic-8",
-    "--class-mix": "batches are drawn from a random class-balanced sample; leave it out",
-    "--last-batch": "the last batch is filled with examples that are not scored; leave it out",
-    "--third-party-batches": "third-party attacks run on csrobust's batches; leave it out",
-    "--unit-timeout": "a unit without an answer is stopped after a fixed time; leave it out",
     "--address": "Ray reads the address of a cluster from RAY_ADDRESS",
-    "--victims": "the number of single victims is fixed; leave it out",
     "--claim-attack": "write it behind the accuracy, as --claim '72% pgd-10'",
     "--claim-threat": "write it behind the accuracy, as --claim '72% batch/unknown'",
     "--claim-eps": "write it behind the accuracy, as --claim '72% eps=8/255'",
     "--claim-votes": "write it behind the accuracy, as --claim '72% votes=5'",
     "--sequence-length": "write it behind the state, as --state persistent:8",
-    "--selection-draws": "attacks are chosen on two draws; leave it out",
-    "--early-stop": "attacks stop early where that changes nothing but the time; leave it out",
-    **dict.fromkeys(
-        ("--victim-attacks", "--relaxed-attacks", "--second-attacks", "--aware-attacks"),
-        "presets among --attacks say what runs where; leave it out",
-    ),
     "--seconds": "csrobust screen takes --time 120s",
     "--to": "csrobust report takes --format latex",
     "probe": "csrobust inspect model.pt --defence my_defence:build measures a defence",

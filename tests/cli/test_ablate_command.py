@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from robustbench_coded.paper.training.recipes import RECIPES
+from robustbench_coded.paper.training.config import RECIPES
 
 pytestmark = pytest.mark.long
 

@@ -23,14 +23,6 @@ def test_every_shared_option_stands_in_exactly_one_group(csrobust):
     assert [flag for flag in flags if len(re.findall(rf"^  {flag}\b(?!-)", shown, re.MULTILINE)) != 1] == []
 
 
-@pytest.mark.parametrize("command", ["plan", "sweep", "screen"])
-def test_shared_options_are_described_once(csrobust, command):
-    shown = csrobust(command, "--help").out
-    assert "Options that `csrobust eval --help` describes:" in shown
-    assert re.search(r"^  --seed\b", csrobust("eval", "--help").out, re.MULTILINE)
-    assert not re.search(r"^  --seed\b", shown, re.MULTILINE) and "--seed" in shown
-
-
 @pytest.mark.parametrize("flag", ["--attacks", "--inputs"])
 def test_what_a_screening_chooses_itself_is_in_no_help_and_refused(csrobust, flag):
     shown = csrobust("screen", "--help").out

@@ -99,15 +99,11 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
         ("lmit = 3\n", "there is no option 'lmit'; did you mean limit? `csrobust eval --help` lists them"),
         (
             "certify = true\n",
-            "--certify was deleted: csrobust no longer computes certified bounds; leave it out",
-        ),
-        (
-            "selection_draws = 4\n",
-            "--selection-draws was deleted: attacks are chosen on two draws; leave it out",
+            "--certify was deleted: csrobust no longer has it; leave it out",
         ),
         (
             "victim_attacks = [1]\n",
-            "--victim-attacks was deleted: presets among --attacks say what runs where",
+            "--victim-attacks was deleted: csrobust no longer has it; leave it out",
         ),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),

@@ -159,7 +159,7 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
         (
             {"certify": True},
-            "^certify was deleted: csrobust no longer computes certified bounds; leave it out$",
+            "^certify was deleted: csrobust no longer has it; leave it out$",
         ),
         ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
         ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.transforms import Normalize
 
 from robustbench_coded import InputError, assert_accuracy_under_attack, attack, evaluate
 from robustbench_coded.cli.main import main
@@ -17,9 +16,6 @@ from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.models.detect import construct
-from robustbench_coded.models.external_architectures import normaliser_in
-from robustbench_coded.models.registry import MODELS
 from robustbench_coded.models.shipped import shipped
 from tests.evaluation.conftest import RowMean, labelled
 
@@ -159,64 +155,15 @@ def build():
 @pytest.mark.parametrize(
     ("normalize", "named"), [("mnist", True), pytest.param("none", False, marks=pytest.mark.long)]
 )
-def test_a_normalisation_inside_the_network_is_named_beside_a_stated_one(tmp_path, capsys, normalize, named):
+def test_a_normalisation_stated_before_the_one_inside_is_contradicted(tmp_path, capsys, normalize, named):
     (tmp_path / "mine.py").write_text(CODE)
     weights = load_file(shipped()["digits-erm"])
     torch.save({f"1.{name}": weight for name, weight in weights.items()}, tmp_path / "a.pt")
     options = ["--attacks", "fgsm", "--limit", "16", "--batch-size", "8", "--threads", "1", "--eps", "0.1"]
     command = ["eval", "--ckpt", "a.pt", "--arch", "mine.py:build", "--data", "digits", *options]
     assert main([*command, "--normalize", normalize, "--out", "run"]) == 0
-    said = "the stated normalisation (mnist) comes before the one inside the network (0: Normalize)"
+    said = "its batch-norms contradict mine.py:build with normalisation mnist, which is stated"
     report = (tmp_path / "run" / "report.md").read_text()
     first_screen = report.partition("\n## ")[0]
     assert (said in first_screen.replace("\\", "")) is named
     assert (f"warning: {said}" in " ".join(capsys.readouterr().err.split())) is named
-
-
-class Buffers(nn.Module):
-    def __init__(self, **tensors):
-        super().__init__()
-        self.net = nn.Conv2d(3, 2, 1)
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor)
-
-
-class Held(nn.Module):
-    """As many write it: neither buffers nor parameters."""
-
-    def __init__(self):
-        super().__init__()
-        self.mu = torch.zeros(3, 1, 1)
-        self.net = nn.Conv2d(3, 2, 1)
-
-
-class Named(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.net = nn.Conv2d(3, 2, 1)
-        self.normalise = nn.Identity()
-
-
-LAYERS = nn.Conv2d(3, 2, 1), nn.BatchNorm2d(3)
-
-
-@pytest.mark.parametrize(
-    ("network", "found"),
-    [
-        (nn.Sequential(Normalize((0.5,), (0.5,)), LAYERS[0]), "0: Normalize"),
-        (Buffers(mean=torch.zeros(1, 3, 1, 1), std=torch.ones(1, 3, 1, 1)), "the network: Buffers"),
-        (Buffers(a=torch.zeros(3), b=torch.ones(1)), "the network: Buffers"),
-        (Held(), "the network: Held"),
-        (nn.Sequential(*LAYERS), ""),
-        (nn.Sequential(LAYERS[1], LAYERS[0]), ""),
-        (Buffers(temperature=torch.ones(1), asked=torch.zeros(5)), ""),
-        (nn.Sequential(LAYERS[0], Buffers(mean=torch.zeros(3))), ""),
-    ],
-)
-def test_what_looks_like_a_normalisation(network, found):
-    assert normaliser_in(network) == found
-
-
-def test_no_network_of_ours_looks_like_one_with_a_normalisation():
-    for name in MODELS:
-        assert normaliser_in(construct(name, 10, 3)) == "", name

@@ -7,18 +7,22 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models import candidates
-from robustbench_coded.models.candidates import BatchNormEvidence, Fingerprint, closest, trained_batch_norms
+from robustbench_coded.models.recognition import (
+    BatchNormEvidence,
+    closest,
+    divergences,
+    trained_batch_norms,
+)
 
 
 def of_kind(kind, x):
     return KINDS[kind](x.clone(), torch.Generator().manual_seed(0))
 
 
-def fingerprint(model, network, images, layers=None):
-    """The batch-norms' inputs beside what they remember; None where none remembers anything."""
-    norms = trained_batch_norms(network)
-    return candidates.fingerprint(model, norms, images, layers) if norms else None
+def seen(model, network, images, layers=None):
+    """The batch-norms' inputs beside what they remember."""
+    found = divergences(model, network, images, layers)
+    return BatchNormEvidence(None, "plain", tuple(found), tuple(found.values()), len(images))
 
 
 def images(n=64, channels=3, size=8, seed=0):
@@ -42,7 +46,7 @@ def gaussian_divergence(m, v, stored_m, stored_v):
 def test_a_divergence_is_that_of_two_gaussians(mean, variance):
     x = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 2, 2)  # mean 1/2, variance 1/4
     norm = norm_of(mean, variance)
-    found = fingerprint(norm, norm, x)
+    found = seen(norm, norm, x)
     assert found.layers == ("",)
     assert found.divergences[0] == pytest.approx(
         gaussian_divergence(0.5, 0.25, mean, variance), rel=1e-6, abs=1e-7
@@ -52,10 +56,9 @@ def test_a_divergence_is_that_of_two_gaussians(mean, variance):
 def test_images_weigh_alike_however_they_are_batched():
     norm = norm_of(0.2, 1.0)
     x = images(300, 1)
-    found = fingerprint(norm, norm, x)
+    found = seen(norm, norm, x)
     m, v = float(x.double().mean()), float(x.double().var(correction=0))
     assert found.divergences[0] == pytest.approx(gaussian_divergence(m, v, 0.2, 1.0), rel=1e-5)
-    assert found.images == 300
 
 
 def stack(activation):
@@ -68,11 +71,11 @@ def stack(activation):
 def test_what_a_network_remembers_is_reproduced_and_a_wrong_part_shows_behind_it(remembering):
     x = images(256)
     network = remembering(stack(nn.ReLU()), x)
-    right = fingerprint(network, network, x)
+    right = seen(network, network, x)
     assert max(right.divergences) < 1e-4  # the unbiased variance is stored, the biased one measured
     other = stack(nn.SiLU()).eval()
     other.load_state_dict(network.state_dict())
-    wrong = fingerprint(other, other, x)
+    wrong = seen(other, other, x)
     assert wrong.divergences[0] == pytest.approx(right.divergences[0])
     assert wrong.divergences[1] > 0.1
     assert wrong.departs_at(0.01) == "4"
@@ -83,21 +86,21 @@ def test_layers_after_the_last_one_asked_for_are_not_computed(remembering):
     network = remembering(stack(nn.ReLU()), images())
     calls = []
     network[3].register_forward_hook(lambda *_: calls.append(1))
-    assert fingerprint(network, network, images(200), layers=1).layers == ("1",)
+    assert seen(network, network, images(200), layers=1).layers == ("1",)
     assert not calls
-    assert fingerprint(network, network, images(200), layers=2).layers == ("1", "4")
+    assert seen(network, network, images(200), layers=2).layers == ("1", "4")
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def test_fresh_batch_norms_remember_nothing():
     network = stack(nn.ReLU()).eval()
     assert trained_batch_norms(network) == {}
-    assert fingerprint(network, network, images()) is None
+    assert divergences(network, network, images()) == {}
 
 
 def test_one_late_layer_moves_the_score_though_not_the_median():
-    usual = Fingerprint(tuple("abcde"), (1e-4,) * 5, 1)
-    late = Fingerprint(tuple("abcde"), (1e-4,) * 4 + (1e-2,), 1)
+    usual = BatchNormEvidence(None, "plain", tuple("abcde"), (1e-4,) * 5, 1)
+    late = BatchNormEvidence(None, "plain", tuple("abcde"), (1e-4,) * 4 + (1e-2,), 1)
     assert late.median == usual.median
     assert usual.score == pytest.approx(1e-4)
     assert late.score == pytest.approx(((4 * 0.01 + 0.1) / 5) ** 2)
@@ -123,13 +126,13 @@ def test_mixed_images_have_the_variance_of_mixup():
 
 
 def test_what_is_four_times_as_far_and_not_by_chance_goes_no_further():
-    def seen(score, images=512):
-        return BatchNormEvidence(None, "plain", Fingerprint(("1",), (score,), images))
+    def scored(score, images=512):
+        return BatchNormEvidence(None, "plain", ("1",), (score,), images)
 
-    right, near, far = seen(0.0004), seen(0.0009), seen(0.002)
+    right, near, far = scored(0.0004), scored(0.0009), scored(0.002)
     assert closest([far, near, right]) == [right, near]
-    assert closest([seen(0.0081), seen(0.002)]) == [seen(0.002)]
-    few = [seen(0.002, 16), seen(0.0004, 16)]
+    assert closest([scored(0.0081), scored(0.002)]) == [scored(0.002)]
+    few = [scored(0.002, 16), scored(0.0004, 16)]
     assert closest(few) == few[::-1]  # so few images do not tell them apart
 
 

@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.setup.checkpoints import describe, with_normal
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.paper.training.fresh import build
-from robustbench_coded.paper.training.save import save_checkpoint
+from robustbench_coded.paper.training.loop import save_checkpoint
 
 IMAGENET = KNOWN[3]["imagenet"]
 

@@ -44,16 +44,10 @@ def test_it_is_recognised_and_samples():
     assert not samples(build("wrn-10-1", 10).eval(), torch.rand(2, 3, 8, 8))
 
 
-def test_a_stochastic_activation_of_unknown_kind_is_refused_by_name():
+def test_another_activation_with_weights_of_its_own_is_refused():
     stored = shapes(build("wrn-10-1", 10))
     stored["block1.layer.0.act.temperature"] = ()
-    with pytest.raises(Refused, match=r"stochastic \(block1.layer.0.act.temperature\), of unknown kind"):
-        recognise(stored)
-
-
-def test_the_temperature_of_an_attention_is_not_taken_for_a_stochastic_activation():
-    stored = {"cls_token": (1, 1, 384), "blocks.0.attn.temperature": (8, 1, 1), "head.weight": (10, 384)}
-    with pytest.raises(Refused, match="no known architecture has these weights"):
+    with pytest.raises(Refused, match=r"wrn-10-1, where block1.layer.0.act.temperature has no place"):
         recognise(stored)
 
 

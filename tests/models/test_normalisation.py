@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.candidates import Candidate
-from robustbench_coded.models.normalisation import KNOWN, Normalisation, named, parse_normalisation
+from robustbench_coded.models.normalisation import (
+    KNOWN,
+    Normalisation,
+    named,
+    parse_normalisation,
+)
+from robustbench_coded.models.recognition import Candidate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.extras.libraries.robustbench_names import _table, own_definitions
+from robustbench_coded.extras.libraries.robustbench import _table, own_definitions
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import standardised
 from robustbench_coded.models.registry import find

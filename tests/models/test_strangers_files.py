@@ -102,15 +102,6 @@ def test_weights_that_lie_deep_are_named_and_taken_by_that_name(here):
         assert torch.equal(whole.network.state_dict()["linear.weight"], network.linear.weight)
 
 
-def test_a_quantisation_aware_training_is_named(here):
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
-    weights = {**network.state_dict(), "0.weight_fake_quant.scale": torch.ones(1)}
-    torch.save(weights, "qat.pt")
-    with pytest.raises(InputError, match=r"trained quantisation-aware.*--arch file.py:build"):
-        load_checkpoint("qat.pt")
-
-
 def test_one_sigmoid_output_has_a_remedy_that_works(here):
     torch.manual_seed(0)
     torch.save(nn.Sequential(nn.Flatten(), nn.Linear(64, 1), nn.Sigmoid()).state_dict(), "one.pt")

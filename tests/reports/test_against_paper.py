@@ -6,7 +6,13 @@ import pytest
 from msgspec import structs
 
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.paper.studies.beside_paper import PaperLine, paper_lines, paper_text_table, reasons
+from robustbench_coded.paper.studies.beside_paper import (
+    NO_ROW,
+    PaperLine,
+    beside_paper,
+    paper_lines,
+    paper_text_table,
+)
 from robustbench_coded.reports.run.paper import paper_tables, trainings
 
 ACCURACIES = {
@@ -54,20 +60,10 @@ def test_agreement_needs_the_whole_interval_within_ten_points(low, high, said):
     assert PaperLine(3, "erm", SimpleNamespace(low=low, high=high), 0.65).agreement == said
 
 
-def test_known_reasons_come_from_the_run(make_run, subject):
-    subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
-    run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES))
-    told = " ".join(reasons(run))
-    assert "erm, resnet20 after " in told and " here, PreActResNet-18 after 350 epochs in the paper" in told
-    assert "pixel here" in told
-    assert "pgd-10 2/255 here" in told
-    assert "128 here, 10,000 in the paper" in told
-
-
 def test_a_run_without_the_papers_settings_says_so(make_run):
     run = load_run(make_run(data="digits", accuracies=ACCURACIES))
     assert paper_lines(run) == []
-    assert "No row of this run has a setting of the paper" in reasons(run)[0]
+    assert NO_ROW in str(beside_paper({"digits": run}))
 
 
 def test_a_network_trained_behind_a_defence_is_none_of_the_papers(make_run, subject):

@@ -68,7 +68,7 @@ def evaluate_command(
 
 
 @examples("csrobust plan --ckpt model.pt --rci N=190 --limit 640")
-@takes(shares=True)
+@takes()
 def plan_command(
     *, file: RunFile = None, quiet: Quiet = False, as_json: AsJson = False, **options: Any
 ) -> int:
@@ -113,7 +113,7 @@ def _table(plan: "Preview") -> list[str]:
 
 
 @examples("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K")
-@takes(*_SHARED, shares=True, batch_size=(8, 16, 32, 64, 128), attacks=presets.SWEEP)
+@takes(*_SHARED, batch_size=(8, 16, 32, 64, 128), attacks=presets.SWEEP)
 def sweep_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
     if not options["rci"] and not options["coded"] and not options["defence"]:
@@ -127,9 +127,7 @@ TIME = 120.0
 
 
 @examples("csrobust screen --ckpt model.pt --rci N=190")
-@takes(
-    *(name for name in _SHARED if name not in ("attacks", "inputs")), shares=True, limit=FIRST_LOOK, time=TIME
-)
+@takes(*(name for name in _SHARED if name not in ("attacks", "inputs")), limit=FIRST_LOOK, time=TIME)
 def screen_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Run the protocol up to one attack of each kind, for two minutes.
 

@@ -137,20 +137,24 @@ def compare_command(
             f"{other} is no run of csrobust eval; to compare checkpoints under shift, name all of them in "
             "one command of csrobust paper shift"
         )
+    from rich.console import Console
+
     from robustbench_coded.reports.compare.comparison import compare
+    from robustbench_coded.reports.render.comparison import comparison_document
+    from robustbench_coded.reports.render.terminal import comparison_table
+    from robustbench_coded.runs.atomic import write_text
 
     comparison = compare(runs, baseline)
+    beside = load("comparisons", "paper")(comparison.runs) if paper else ()
     written = [] if out is None else [(n, out / f"comparison.{ENDINGS[n]}") for n in chosen or ["md", "html"]]
     for name, file in written:
-        from robustbench_coded.runs.atomic import write_text
-
-        write_text(file, _document(comparison, name, paper=paper))
+        write_text(file, comparison_document(comparison, name, beside))
     if as_json:
         print(json.dumps(comparison.as_data()))
     elif chosen and not written:
-        print(_document(comparison, chosen[0], paper=paper), end="")
+        print(comparison_document(comparison, chosen[0], beside), end="")
     elif not written:
-        _show(comparison, paper=paper)
+        Console().print(comparison_table(comparison, beside))
     if not as_json:
         for _, file in written:
             print(one_line(f"comparison: {file}"))
@@ -178,21 +182,3 @@ def _refuse_file(out: Path | None) -> None:
 def _kind_of(run: Path) -> Any:
     """What an extension does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
     return next((load("runs", name) for name in points_of("runs") if (run / f"{name}.json").is_file()), None)
-
-
-def _document(comparison: Any, name: str, *, paper: bool) -> str:
-    from robustbench_coded.reports.render.comparison import comparison_document
-
-    return comparison_document(comparison, name, _beside_paper(comparison) if paper else ())
-
-
-def _show(comparison: Any, *, paper: bool) -> None:
-    from rich.console import Console
-
-    from robustbench_coded.reports.render.terminal import comparison_table
-
-    Console().print(comparison_table(comparison, _beside_paper(comparison) if paper else ()))
-
-
-def _beside_paper(comparison: Any) -> Any:
-    return load("comparisons", "paper")(comparison.runs)

@@ -16,11 +16,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.candidates import model_of
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import Normalisation, Source
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import IMAGES, Recognition, recognise_network
+from robustbench_coded.models.recognition import IMAGES, Recognition, model_of, recognise_network
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.

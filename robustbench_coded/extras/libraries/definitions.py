@@ -4,12 +4,12 @@ downloading anything.
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 from unittest import mock
 
 import torch
@@ -17,8 +17,8 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.installation import install_line
-from robustbench_coded.models.detect import Recognised, channels_of
-from robustbench_coded.models.external_architectures import Assembled, classes_in, fit
+from robustbench_coded.models.detect import Recognised, channels_of, classes_of
+from robustbench_coded.models.external_architectures import Assembled, fit
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.refusal import Refused, shapes_in
@@ -113,68 +113,10 @@ def timm_definition(name: str, classes: int, channels: int) -> Definition:
         getattr(network, "patch_embed", None), "img_size"
     )
     size = config.get("input_size", (0, 0, 0))[-1]
-    mean, std = config.get("mean"), config.get("std")
     notes: tuple[str, ...] = ()
-    if mean and std:
-        normalisation = named(tuple(mean), tuple(std))
+    if normalisation := _stated(config.get("mean"), config.get("std"), channels):
         notes = (f"timm states the normalisation {normalisation.name} ({normalisation}) for its own weights",)
     return Definition(network, classes, channels, image_size=size if fixed and size else None, notes=notes)
-
-
-def torchvision_definition(name: str, classes: int, channels: int) -> Definition:
-    """torchvision's network ``name`` without weights, its last layer for ``classes``.
-
-    Raises:
-        InputError: torchvision has no classifier of that name, or it cannot be built so.
-    """
-    from torchvision import models
-
-    known = list(models.list_models(module=models))
-    if name not in known:
-        near = get_close_matches(name, known, n=3) or known[:3]
-        raise InputError(
-            f"--arch torchvision:{name}: torchvision has no such network; closest: {', '.join(near)}"
-        )
-    if channels != 3:
-        raise InputError(f"--arch torchvision:{name}: it takes 3 channels, the weights {channels}")
-    builder = models.get_model_builder(name)
-    options = {"init_weights": False} if "init_weights" in inspect.signature(builder).parameters else {}
-    spec = f"torchvision:{name}"
-    network = called(spec, lambda: models.get_model(name, weights=None, num_classes=classes, **options))
-    size = getattr(network, "image_size", None)
-    return Definition(network, classes, image_size=size if isinstance(size, int) else None)
-
-
-def huggingface_definition(place: str, checkpoint: Path, classes: int | None, channels: int) -> Definition:
-    """The network that a ``config.json`` describes, without weights.
-
-    Args:
-        place: the folder or file of the configuration; empty for the folder of the checkpoint.
-        checkpoint: the file of the weights.
-        classes: of the weights; the configuration's where it says so.
-        channels: of the weights.
-    Raises:
-        InputError: no readable configuration, a kind that is not an image classifier, or a library that
-            is not installed.
-    """
-    config_path = Path(place) if place else checkpoint.parent
-    if config_path.is_dir():
-        config_path = config_path / "config.json"
-    spec = f"hf:{place}"
-    config = _read(spec, config_path)
-    if isinstance(config.get("architecture"), str):
-        number = config.get("num_classes", classes)
-        if type(number) is not int:
-            raise InputError(f"--arch {spec}: {config_path} states no num_classes")
-        definition = timm_definition(config["architecture"], number, channels)
-        stated = config.get("pretrained_cfg") or {}
-        mean, std = stated.get("mean"), stated.get("std")
-        if _numbers(mean) and _numbers(std):
-            definition = replace(definition, normalisation=named(tuple(mean), tuple(std)))
-        return definition
-    if isinstance(config.get("model_type"), str):
-        return _transformers(spec, config_path, config, channels)
-    raise InputError(f"--arch {spec}: {config_path} names neither timm's architecture nor a model_type")
 
 
 def _read(spec: str, path: Path) -> dict[str, Any]:
@@ -218,19 +160,16 @@ def _preprocessing(path: Path, channels: int) -> Normalisation | None:
     if not path.is_file():
         return None
     stated = _read("hf:", path)
-    mean, std = stated.get("image_mean"), stated.get("image_std")
-    if (
-        not stated.get("do_normalize", True)
-        or not _numbers(mean)
-        or not _numbers(std)
-        or len(mean) != channels
-    ):
+    if not stated.get("do_normalize", True):
         return None
-    return named(tuple(mean), tuple(std))
+    return _stated(stated.get("image_mean"), stated.get("image_std"), channels)
 
 
-def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
-    return isinstance(values, list | tuple) and bool(values) and all(type(v) in (int, float) for v in values)
+def _stated(mean: Any, std: Any, channels: int) -> Normalisation | None:
+    """The normalisation of two lists of numbers, one a channel; None where they are something else."""
+    if not all(isinstance(values, list | tuple) and len(values) == channels for values in (mean, std)):
+        return None
+    return named(tuple(mean), tuple(std)) if {*map(type, (*mean, *std))} <= {int, float} else None
 
 
 def fitted(spec: str, definition: Definition, weights: StateDict) -> Assembled:
@@ -247,37 +186,63 @@ def fitted(spec: str, definition: Definition, weights: StateDict) -> Assembled:
     sizes = definition.classes, definition.channels, definition.image_size
     own = definition.from_pixels or how.holds_normalisation
     recognised = Recognised(spec, *sizes, notes)
-    return Assembled(recognised, definition.network.eval(), weights, own, definition.normalisation)
+    return Assembled(recognised, definition.network.eval(), own, definition.normalisation)
 
 
 def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """timm's network of that name."""
-    spec = _named("timm", name)
+    spec = f"timm:{name}"
     return fitted(spec, timm_definition(name, *_sizes(spec, weights, metadata)), weights)
 
 
 def torchvision(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
-    """torchvision's network of that name."""
-    spec = _named("torchvision", name)
-    return fitted(spec, torchvision_definition(name, *_sizes(spec, weights, metadata)), weights)
+    """torchvision's network of that name, its last layer for the classes of the weights."""
+    from torchvision import models
+
+    spec = f"torchvision:{name}"
+    classes, channels = _sizes(spec, weights, metadata)
+    known = list(models.list_models(module=models))
+    if name not in known:
+        near = get_close_matches(name, known, n=3) or known[:3]
+        raise InputError(f"--arch {spec}: torchvision has no such network; closest: {', '.join(near)}")
+    if channels != 3:
+        raise InputError(f"--arch {spec}: it takes 3 channels, the weights {channels}")
+    builder = models.get_model_builder(name)
+    options = {"init_weights": False} if "init_weights" in inspect.signature(builder).parameters else {}
+    network = called(spec, lambda: models.get_model(name, weights=None, num_classes=classes, **options))
+    size = getattr(network, "image_size", None)
+    return fitted(spec, Definition(network, classes, image_size=size if type(size) is int else None), weights)
 
 
 def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
-    """The network that a config.json describes, in the folder ``name`` or beside the weights."""
-    definition = huggingface_definition(name, checkpoint, *sizes(weights, metadata))
-    return fitted(f"hf:{name}", definition, weights)
+    """The network that a config.json describes, in the folder ``name``, or beside the weights if it is empty.
 
-
-def _named(library: str, name: str) -> str:
-    if not name:
-        raise InputError(f"--arch {library}:: expected {library}:NAME")
-    return f"{library}:{name}"
+    Raises:
+        InputError: no readable configuration, a kind that is not an image classifier, or a library that
+            is not installed.
+    """
+    spec, path = f"hf:{name}", Path(name) if name else checkpoint.parent
+    if path.is_dir():
+        path /= "config.json"
+    config = _read(spec, path)
+    classes, channels = sizes(weights, metadata)
+    if isinstance(config.get("architecture"), str):
+        number = config.get("num_classes", classes)
+        if type(number) is not int:
+            raise InputError(f"--arch {spec}: {path} states no num_classes")
+        definition = timm_definition(config["architecture"], number, channels)
+        stated = config.get("pretrained_cfg") or {}
+        normalisation = _stated(stated.get("mean"), stated.get("std"), channels)
+        return fitted(spec, replace(definition, normalisation=normalisation), weights)
+    if isinstance(config.get("model_type"), str):
+        return fitted(spec, _transformers(spec, path, config, channels), weights)
+    raise InputError(f"--arch {spec}: {path} names neither timm's architecture nor a model_type")
 
 
 def sizes(weights: StateDict, metadata: dict[str, Any]) -> tuple[int | None, int]:
     """Classes, None where they show nowhere, and channels of the network with these weights."""
-    classes = metadata.get("classes") or classes_in(weights.tensors)
-    return classes, channels_of(shapes_in(weights.tensors)) or 3
+    shapes = shapes_in(weights.tensors)
+    return metadata.get("classes") or classes_of(shapes), channels_of(shapes) or 3
 
 
 def _sizes(spec: str, weights: StateDict, metadata: dict[str, Any]) -> tuple[int, int]:

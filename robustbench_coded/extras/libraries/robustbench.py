@@ -1,27 +1,71 @@
-"""RobustBench's own definitions, out of its package (robustbench_names.py has those that are our own)."""
+"""Names of RobustBench's model zoo: those of our own architectures with their normalisations, and definitions
+out of its package.
+"""
 
 import importlib
 import importlib.util
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache, partial
+from importlib import resources
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from torch import nn
-
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries.definitions import Definition, called, fitted, sizes
-from robustbench_coded.extras.libraries.robustbench_names import CLASSES, own_definitions
-from robustbench_coded.models.external_architectures import Assembled, classes_in
+from robustbench_coded.models.external_architectures import Assembled
 from robustbench_coded.models.loading import assemble
+from robustbench_coded.models.normalisation import Normalisation, parse_normalisation
 from robustbench_coded.models.refusal import Refused
 from robustbench_coded.models.state_dict import StateDict
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A definition as an architecture and a normalisation.
+
+    Attributes:
+        path: ``DATASET/THREAT/NAME``.
+        arch: as ``--arch`` takes it.
+        normalisation: of pixels in [0, 1].
+    """
+
+    path: str
+    arch: str
+    normalisation: Normalisation
+
+
+def own_definitions(name: str, classes: int | None) -> list[Named]:
+    """The definitions known here under ``name``, the most usual first.
+
+    Args:
+        name: ``NAME`` or ``DATASET/THREAT/NAME``.
+        classes: number of classes of the weights; None where unknown.
+    """
+    return [
+        Named(path, arch, parse_normalisation(text, 3))
+        for dataset, threats in _table().items()
+        for threat, members in threats.items()
+        for known, (arch, text) in members.items()
+        if name == (path := f"{dataset}/{threat}/{known}")
+        or (name == known and classes in (None, CLASSES[dataset]))
+    ]
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]]:
+    file = resources.files("robustbench_coded.extras.libraries").joinpath("robustbench_names.toml")
+    return tomllib.loads(file.read_text("utf-8"))
+
 
 THREATS = ("Linf", "L2", "corruptions")
 
@@ -29,7 +73,7 @@ THREATS = ("Linf", "L2", "corruptions")
 def robustbench(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
     """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
     refused: list[Refused | InputError] = []
-    for own in own_definitions(name, classes_in(weights.tensors)):
+    for own in own_definitions(name, sizes(weights, {})[0]):
         try:
             assembled = assemble(own.arch, weights, checkpoint, {})
         except (Refused, InputError) as error:
@@ -54,12 +98,7 @@ def entry(name: str, classes: int | None) -> tuple[str, Callable[[], Any]]:
     Raises:
         InputError: the package is not installed, or has none or several definitions of that name.
     """
-    constructors = {
-        f"{dataset}/{threat}/{known}": constructor
-        for dataset, threats in zoo().items()
-        for threat in THREATS
-        for known, constructor in threats.get(threat, {}).items()
-    }
+    constructors = zoo()
     named = [path for path in constructors if name in (path, path.rpartition("/")[2])]
     if not named:
         names = {path.rpartition("/")[2] for path in constructors}
@@ -97,33 +136,20 @@ def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definit
     )
 
 
-def zoo() -> Mapping[str, Mapping[str, Mapping[str, Callable[[], Any]]]]:
-    """Constructors by data set, threat model and name."""
-    module = _zoo_module()
-    timm = sys.modules.get("timm")
-    constructors: dict[str, dict[str, dict[str, Callable[[], Any]]]] = {}
+def zoo() -> dict[str, Callable[[], Any]]:
+    """Constructors by ``DATASET/THREAT/NAME``."""
+    module, timm = _zoo_module(), sys.modules.get("timm")
+    constructors: dict[str, Callable[[], Any]] = {}
     for dataset, threats in module.model_dicts.items():
         for threat, members in threats.items():
-            into = constructors.setdefault(dataset.value, {}).setdefault(threat.value, {})
-            for name, entry in members.items():
+            for name, definition in members.items() if threat.value in THREATS else ():
+                build = definition["model"]
                 registered = f"{name}_{dataset.value}_{threat.value}".lower().replace("-", "_")
-                if timm is not None and timm.is_model(registered):
-                    into[name] = _Registered(registered, CLASSES[dataset.value])
-                else:
-                    into[name] = entry["model"]
+                if timm is not None and timm.is_model(registered):  # by the zoo, under its own name
+                    classes = CLASSES[dataset.value]
+                    build = partial(timm.create_model, registered, pretrained=False, num_classes=classes)
+                constructors[f"{dataset.value}/{threat.value}/{name}"] = build
     return constructors
-
-
-class _Registered:
-    """A definition that the zoo has registered with timm under its own name."""
-
-    def __init__(self, name: str, classes: int):
-        self.name, self.classes = name, classes
-
-    def __call__(self) -> nn.Module:
-        import timm
-
-        return timm.create_model(self.name, pretrained=False, num_classes=self.classes)
 
 
 def _zoo_module() -> ModuleType:

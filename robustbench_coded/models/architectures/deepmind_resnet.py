@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_coded.models import pixel_model, refusal
+from robustbench_coded.models import pixel_model
 from robustbench_coded.models.architectures.layers import blocks_of_wide, four_stages, stage
 
 
@@ -74,15 +74,6 @@ class DMWideResNet(pixel_model.BlockNetwork):
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
         return [self.init_conv, self.layer[0], self.layer[1], self._last]
-
-
-def dm_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
-    """``dm-wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
-    first = shapes.get("layer.0.block.0.conv_0.weight")
-    if first is None or len(first) != 4 or first[0] < 16:
-        return None
-    count = sum(name.startswith("layer.0.block.") and name.endswith(".conv_0.weight") for name in shapes)
-    return f"dm-wrn-{6 * count + 4}-{first[0] // 16}"
 
 
 class DMPreActBlock(nn.Module):

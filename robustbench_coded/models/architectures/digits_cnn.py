@@ -14,26 +14,19 @@ class DigitsCNN(BlockNetwork):
     Args:
         classes: number of classes.
         in_channels: channels of the image.
-        width: channels after the first convolution; doubled by each further one.
         dropout: probability after the second batch-norm.
     """
 
-    def __init__(
-        self,
-        classes: int = 10,
-        in_channels: int = 1,
-        width: int = 16,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, classes: int = 10, in_channels: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(2 * width)
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(32)
         self.dropout = layers.Dropout(dropout)
-        self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.linear = nn.Linear(4 * width, classes)
+        self.conv3 = nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(64)
+        self.linear = nn.Linear(64, classes)
 
     def _first(self, x: Tensor) -> Tensor:
         return self.bn1(self.conv1(x)).relu()

@@ -1,6 +1,6 @@
 """Layers and blocks that several architectures share: activations by name, dropout, stages, stems."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,30 +63,6 @@ def four_stages(block: Block, counts: Sequence[int], expansion: int = 1) -> list
     widths = (64, *(expansion * planes for planes in (64, 128, 256)))
     sizes = zip(widths, (64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True)
     return [stage(block, *each, expansion) for each in sizes]
-
-
-class Listed(nn.ModuleList):
-    """Modules under the trained files' name ``blocks``, which called answers the network's blocks.
-
-    So the weights keep their names, and ``network.blocks()`` answers as in every architecture here.
-
-    Args:
-        modules: the children of this list; the last one is called by ``last``.
-        first: the first block, no child of this list.
-        last: the last block, likewise.
-    """
-
-    def __init__(
-        self,
-        modules: Iterable[nn.Module],
-        first: Callable[[Tensor], Tensor],
-        last: Callable[[Tensor], Tensor],
-    ) -> None:
-        super().__init__(modules)
-        self.around = (first, last)  # a tuple's modules are no children
-
-    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.around[0], *list(self)[:-1], self.around[1]]
 
 
 def blocks_of_wide(depth: int, width: int) -> int:

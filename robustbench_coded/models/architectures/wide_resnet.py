@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models import pixel_model, refusal
+from robustbench_coded.models import pixel_model
 from robustbench_coded.models.architectures import layers
 
 
@@ -88,15 +88,6 @@ class WideResNet(pixel_model.BlockNetwork):
         return [self._stem, self.block1, self.block2, self._last]
 
 
-def wide_resnet_name(shapes: refusal.Shapes) -> str | None:
-    """``wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
-    first = shapes.get("block1.layer.0.conv1.weight")
-    if first is None or len(first) != 4 or first[0] < 16:
-        return None
-    count = sum(name.startswith("block1.layer.") and name.endswith(".conv1.weight") for name in shapes)
-    return f"wrn-{6 * count + 4}-{first[0] // 16}"
-
-
 TEMPERATURE = 0.01  # of the Gumbel trick when the network answers; the files' ``temp`` is that of training
 SMALLEST = 2.0**-25  # half of the least positive number that torch draws
 
@@ -158,14 +149,8 @@ class LwtaWideResNet(WideResNet):
         return self.lwta(x)
 
 
-def lwta_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
-    """``lwta-wrn-DEPTH-WIDTH`` as the shapes have it; None for a network without competitions."""
-    plain = wide_resnet_name(shapes)
-    return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
-
-
-class RobustWideResNet(pixel_model.BlockNetwork):
-    """A 3x3 stem of 16 channels and three stages.
+class RobustWideResNet(nn.Module):
+    """A 3x3 stem of 16 channels and three stages, under the trained files' name ``blocks``.
 
     Args:
         classes: number of classes.
@@ -175,8 +160,6 @@ class RobustWideResNet(pixel_model.BlockNetwork):
         activation: a name of ``layers.ACTIVATIONS``.
         named_2022: names of the weights as in the second paper's files.
     """
-
-    blocks: layers.Listed
 
     def __init__(
         self,
@@ -201,19 +184,11 @@ class RobustWideResNet(pixel_model.BlockNetwork):
                 (16, *planes[:-1]), planes, depths, (1, 2, 2), strict=True
             )
         ]
-        self.blocks = layers.Listed(stages, self.stem_conv, self._last)
+        self.blocks = nn.Sequential(*stages)
         self.final = "norm1" if named_2022 else "bn1"
         self.add_module(self.final, nn.BatchNorm2d(planes[-1]))
         self.fc = nn.Linear(planes[-1], classes)
 
-    def _last(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         final = self.get_submodule(self.final)
-        return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
-
-
-def robust_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
-    """``wrn-34-r`` or ``wrn-a4`` where the last stage and its depth are theirs; None for another family."""
-    last, final = shapes.get("blocks.2.layer.0.conv1.weight"), shapes.get("stem_conv.weight")
-    if last is None or final is None:
-        return None
-    return "wrn-a4" if "norm1.weight" in shapes else "wrn-34-r"
+        return self.fc(self.act(final(self.blocks(self.stem_conv(x)))).mean((2, 3)))

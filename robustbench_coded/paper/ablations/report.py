@@ -9,10 +9,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from robustbench_coded.paper.ablations.run import AblationRecords, figures
-from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
+from robustbench_coded.paper.ablations.studies import (
+    STUDIES,
+    AblationRecords,
+    AblationSettings,
+    Inference,
+    Study,
+    StudyPoint,
+    figures,
+)
 from robustbench_coded.paper.studies.over_seeds import csv_cell
-from robustbench_coded.paper.training.recipes import CodedRecipe
+from robustbench_coded.paper.training.config import CodedRecipe
 from robustbench_coded.reports.figures.style import WIDTH, Drawing, drawing, label, style_of, styled
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.run.paper import papers_set, printed

@@ -15,7 +15,7 @@ from robustbench_coded.paper.commands.train import Settings, made
 from robustbench_coded.paper.shift.command import shift_command
 
 if TYPE_CHECKING:
-    from robustbench_coded.paper.figures.written import PaperFigure
+    from robustbench_coded.paper.figures.drawn import PaperFigure
 
 DataDir = Annotated[Path | None, Option("Folder in which to look for data sets.")]
 FigureOut = Annotated[Path, Option("Folder for the SVG and the numbers.")]
@@ -41,8 +41,14 @@ def ablate_command(
     The same command resumes a stopped study.
     """
     from robustbench_coded.paper.ablations.report import sheet_of, write_studies
-    from robustbench_coded.paper.ablations.run import AblationRecords, make_missing
-    from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config, study_named
+    from robustbench_coded.paper.ablations.studies import (
+        STUDIES,
+        AblationRecords,
+        AblationSettings,
+        base_config,
+        make_missing,
+        study_named,
+    )
     from robustbench_coded.paper.training.config import settings_of
 
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
@@ -79,7 +85,7 @@ def spiral_command(
     """Figure 1b: decision boundaries of three trainings."""
     check_value("--seeds", seeds, count())
     check_value("--epochs", epochs, count())
-    from robustbench_coded.paper.figures.training import spiral
+    from robustbench_coded.paper.figures.drawn import spiral
 
     made(out)
     return _write(spiral(seeds=seeds, epochs=epochs), out, as_json)
@@ -96,7 +102,7 @@ def lemma1_command(
 
     For two formulas and checkpoints, compared with N^-3.
     """
-    from robustbench_coded.paper.figures.spline import lemma1, networks_of
+    from robustbench_coded.paper.figures.drawn import lemma1, networks_of
 
     made(out)
     networks = networks_of(named_paths(ckpt, "--ckpt"), data, data_dir) if ckpt else {}
@@ -115,9 +121,14 @@ def loss_command(
 
     Reuses runs that an ablation has written to --out.
     """
-    from robustbench_coded.paper.ablations.run import AblationRecords, histories
-    from robustbench_coded.paper.ablations.studies import AblationSettings, base_config, recipe_points
-    from robustbench_coded.paper.figures.training import loss
+    from robustbench_coded.paper.ablations.studies import (
+        AblationRecords,
+        AblationSettings,
+        base_config,
+        histories,
+        recipe_points,
+    )
+    from robustbench_coded.paper.figures.drawn import loss
     from robustbench_coded.paper.training.config import settings_of
 
     settings = AblationSettings(base_config(**settings_of(option or ())), seeds=seeds)
@@ -129,7 +140,7 @@ def loss_command(
 
 
 def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
-    from robustbench_coded.paper.figures.written import write_figure
+    from robustbench_coded.paper.figures.drawn import write_figure
 
     paths = [str(path) for path in write_figure(figure, out)]
     if as_json:
@@ -173,9 +184,9 @@ def gan_command(
     The same command resumes stopped trainings.
     """
     from robustbench_coded.evaluation.options.device import device_named
-    from robustbench_coded.paper.generation.config import gan_config
     from robustbench_coded.paper.generation.report import last_points, write_gan_report
     from robustbench_coded.paper.generation.study import study
+    from robustbench_coded.paper.generation.train import gan_config
     from robustbench_coded.paper.training.config import settings_of
 
     check_value("--seeds", seeds, count())

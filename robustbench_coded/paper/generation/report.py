@@ -10,8 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
-from robustbench_coded.paper.generation.train import POINTS, SAMPLES, SHOWN
+from robustbench_coded.paper.generation.train import (
+    PAPERS_ITERATIONS,
+    PLAIN,
+    POINTS,
+    SAMPLES,
+    SHOWN,
+    GeneratorPoint,
+)
 from robustbench_coded.paper.studies import plain_report
 from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, spread
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
@@ -46,13 +52,13 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
             "At the end of training",
             (
                 _table(ends, names),
-                Legend(LEGEND.format(_short(names[0]))),
+                Legend(LEGEND),
                 Figures(tuple(figures)),
             ),
         ),
         Section("cost", "Cost of the coded path", (_cost(ends), Legend(COST_LEGEND))),
         Section("samples", "Samples", (Figures((grid,)) if grid is not None else Legend("None yet."),)),
-        Section("measured", "How this was measured", (Bullets(tuple(_facts(facts, names))),)),
+        Section("measured", "How this was measured", (Bullets(tuple(_facts(facts))),)),
     ]
     plain_report.write_plain(
         folder,
@@ -64,7 +70,7 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
 
 
 LEGEND = (
-    "Means over seeds with Student's 95% intervals. {}: Frechet distance to the training images, lower is "
+    "Means over seeds with Student's 95% intervals. FD: Frechet distance to the training images, lower is "
     "better. IS: inception score, higher is better. Less plain: paired over seeds."
 )
 COST_LEGEND = (
@@ -117,7 +123,7 @@ def _table(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str]) -
         lines.append((variant, str(len(of_seed)), *cells))
     heads: tuple[str, ...] = ("Generator", "Seeds")
     for name in names:
-        heads += (name, f"{_short(name)} less plain")
+        heads += (name, f"{name[:2]} less plain")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
@@ -193,7 +199,7 @@ def _opening(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str],
     nearest = min((p.distance for of_seed in ends.values() for p in of_seed.values()), default=0.0)
     if nearest > FAR * real:
         sentences.append(
-            f"Training is far from its end: the best generator has {_short(names[0])} {nearest:.2f}, "
+            f"Training is far from its end: the best generator has FD {nearest:.2f}, "
             f"test images {real:.2f}. "
             "What is compared is how fast training begins, not what it leads to."
         )
@@ -218,14 +224,13 @@ def _word(less: SeedSpread, *, lower: bool) -> str:
     return "better" if (less.high < 0) == lower else "worse"
 
 
-def _facts(facts: dict[str, Any], names: tuple[str, str]) -> list[str]:
+def _facts(facts: dict[str, Any]) -> list[str]:
     config = facts["config"]
-    distance = _short(names[0])
     return [
-        f"{facts['images']:,} training images of {facts['data']}; {distance} is measured against all of "
+        f"{facts['images']:,} training images of {facts['data']}; FD is measured against all of "
         f"them, with {config['samples']:,} generated images, of the running mean of the generator's weights "
         f"(decay {config['ema']:g}).",
-        f"The test images have {distance} {facts['test_distance']:.3f} to the training images and IS "
+        f"The test images have FD {facts['test_distance']:.3f} to the training images and IS "
         f"{facts['test_score']:.3f}: what images as good as real ones would reach.",
         f"WGAN-GP (arXiv 1704.00028): K = {config['batch_size']}, {config['critic_steps']} critic steps for "
         f"each generator step, gradient penalty {config['penalty']:g}, Adam {config['learning_rate']:g} with "
@@ -235,11 +240,6 @@ def _facts(facts: dict[str, Any], names: tuple[str, str]) -> list[str]:
         "one place and N = 96 in another, so both are here.",
         "Plain and coded generators of one seed begin alike and see the same images and latents.",
     ]
-
-
-def _short(name: str) -> str:
-    """``FD`` of ``FD (digits-cnn, 0123456789ab)``."""
-    return name.partition(" ")[0]
 
 
 def _generator_share(point: GeneratorPoint) -> float:

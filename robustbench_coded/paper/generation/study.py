@@ -1,35 +1,170 @@
-"""Plain and coded generators over seeds, trained into one folder, and the report on them."""
+"""Plain and coded generators over seeds, trained into one folder and measured by Frechet distance and
+inception score, by a checkpoint or by the published Inception network.
+"""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.image_folders import load_celeba
 from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.generation.config import GanConfig
-from robustbench_coded.paper.generation.features import (
-    AT_ONCE,
-    Classifier,
-    Inception,
-    Network,
-    answers,
-    frechet_distance,
-    inception_score,
-    measuring,
-    moments,
-)
+from robustbench_coded.evaluation.setup import checkpoints
+from robustbench_coded.installation import install_line
+from robustbench_coded.models import loading
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
-from robustbench_coded.paper.generation.train import train
-from robustbench_coded.paper.training.listener import Progress
+from robustbench_coded.paper.generation.train import GanConfig, train
+from robustbench_coded.paper.training.loader import Progress
 from robustbench_coded.runs.atomic import remove_unfinished, write_text
+
+# Figures of generated images: Frechet distance (arXiv 1706.08500) and inception score (arXiv 1606.03498).
+#
+# Both are computed on the features and probabilities of whatever network one names; they carry its name, and
+# values of two networks are not comparable.
+
+
+class Moments(NamedTuple):
+    """Attributes:
+    mean: of features, [d].
+    root: [r, d], r at most d; its transpose times itself is the features' covariance.
+    """
+
+    mean: NDArray[np.float64]
+    root: NDArray[np.float64]
+
+
+def moments(features: NDArray[np.floating]) -> Moments:
+    """Of features [n, d], n at least 2."""
+    array = np.asarray(features, np.float64)
+    mean = array.mean(axis=0)
+    root = (array - mean) / np.sqrt(len(array) - 1)
+    if len(root) > root.shape[1]:
+        values, vectors = np.linalg.eigh(root.T @ root)
+        root = (vectors * np.sqrt(np.clip(values, 0, None))).T
+    return Moments(mean, root)
+
+
+def frechet_distance(own: Moments, other: Moments) -> float:
+    """Squared 2-Wasserstein distance of the normal distributions with these moments.
+
+    The trace of the root of the product of two covariances is the sum of the singular values of the product
+    of their roots. Equal to torch-fidelity's FID, which takes eigenvalues of a product that is not symmetric.
+    """
+    gap = own.mean - other.mean
+    cross = np.linalg.svd(own.root @ other.root.T, compute_uv=False).sum()
+    return float(max(gap @ gap + (own.root**2).sum() + (other.root**2).sum() - 2 * cross, 0.0))
+
+
+def inception_score(probabilities: NDArray[np.floating]) -> float:
+    """exp of the mean divergence of answers [n, classes] from their mean: 1 to the number of classes."""
+    p = np.asarray(probabilities, np.float64)
+    terms = p * (np.log(np.clip(p, 1e-30, None)) - np.log(np.clip(p.mean(axis=0), 1e-30, None)))
+    return float(np.exp(terms.sum(axis=1).mean()))
+
+
+_EXAMPLES = 512  # by which a normalisation is recognised
+AT_ONCE = 500  # images of one forward
+
+
+class Classifier:
+    """A checkpoint that answers with what enters its last linear layer, and with probabilities.
+
+    Args:
+        path: the checkpoint; only weights are read, nothing in it is run.
+        data: images that it was made for.
+
+    Raises:
+        InputError: it can't be read, was made for other images, or ends in no linear layer.
+    """
+
+    def __init__(self, path: str | Path, data: Dataset, device: torch.device):
+        checkpoint = loading.load_checkpoint(str(path))
+        # Images without classes have one.
+        classes = data.classes if data.classes > 1 else checkpoint.classes
+        loading.check_data(checkpoint, data.image_shape, classes, data.name)
+        model = checkpoints.with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))
+        linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise InputError(f"{path}: a classifier without a linear layer has no features to measure by")
+        self.name = f"{checkpoint.arch}, {checkpoint.sha256[:12]}"
+        self._model = model.to(device).eval()
+        self._device = device
+        self._entered: list[Tensor] = []
+        linear[-1].register_forward_pre_hook(lambda module, inputs: self._entered.append(inputs[0]))
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [n, d] and probabilities [n, classes] of images [n, C, S, S] in [0, 1]."""
+        self._entered.clear()
+        probabilities = self._model(images.to(self._device)).softmax(dim=1).cpu()
+        # A model answers many images in pieces.
+        return torch.cat([piece.flatten(1).cpu() for piece in self._entered]), probabilities
+
+
+class Inception:
+    """The network of the published FID and inception score, from a file of torch-fidelity's weights.
+
+    Features are the 2,048 values before its last layer, probabilities come from that layer without its bias,
+    and images are 8-bit, as torch-fidelity and the scores' authors have them.
+
+    Args:
+        path: ``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity.
+
+    Raises:
+        InputError: torch-fidelity is not installed, or the file does not hold this network's weights alone.
+    """
+
+    def __init__(self, path: str, device: torch.device):
+        where = f"--features inception:{path}"
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise InputError(f"{where}: needs torch-fidelity; {install_line('fid')}") from error
+        try:
+            torch.load(path, weights_only=True)  # torch-fidelity would run what else the file holds
+            network = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], path)
+        except Exception as error:
+            raise InputError(
+                f"{where}: expected the file weights-inception-2015-12-05-6726825d.pth of torch-fidelity "
+                f"({type(error).__name__})"
+            ) from error
+        self.name = f"inception, {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]}"
+        self._network = network.to(device).eval()
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [n, 2048] and probabilities [n, 1008] of images [n, C, H, W] in [0, 1]."""
+        pixels = (255 * images).round().byte().expand(-1, 3, -1, -1)
+        outputs = [self._network(piece.to(self._device)) for piece in pixels.split(_INCEPTIONS)]
+        features, logits = (torch.cat(pieces).cpu() for pieces in zip(*outputs, strict=True))
+        return features, logits.softmax(dim=1)
+
+
+_INCEPTIONS = 50  # of 299 x 299 at a time
+Network = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def measuring(features: str, data: Dataset, device: torch.device) -> Classifier | Inception:
+    """The network that ``--features`` names: ``inception:FILE`` or a checkpoint."""
+    kind, _, path = features.partition(":")
+    return Inception(path, device) if kind == "inception" else Classifier(features, data, device)
+
+
+def answers(network: Network, pieces: Iterable[Tensor]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and probabilities of all images of the pieces, each [n, C, H, W]."""
+    features, probabilities = zip(*map(network, pieces))
+    return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+
 
 CPU = torch.device("cpu")
 CELEBA_SIZE = 64  # of the paper

@@ -11,7 +11,7 @@ from robustbench_coded.options.values import counts
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
-    from robustbench_coded.paper.shift.answers import ShiftRun
+    from robustbench_coded.paper.shift.estimates import ShiftRun
 
 _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
@@ -46,7 +46,7 @@ def shift_command(
 
     Nothing is attacked.
     """
-    from robustbench_coded.paper.shift.answers import load_shift
+    from robustbench_coded.paper.shift.estimates import load_shift
     from robustbench_coded.paper.shift.run import ShiftConfig, shift
 
     evaluation = config_from(**options, data=data[0])

@@ -6,10 +6,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from robustbench_coded.paper.shift.answers import ShiftRun, load_shift
 from robustbench_coded.paper.shift.corruptions import CONSTANTS
-from robustbench_coded.paper.shift.estimates import Row, baseline_of, rows_of, table5
-from robustbench_coded.paper.shift.images import CLEAN
+from robustbench_coded.paper.shift.estimates import (
+    CLEAN,
+    Row,
+    ShiftRun,
+    baseline_of,
+    load_shift,
+    rows_of,
+    table5,
+)
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.plain_report import write_plain
 from robustbench_coded.reports.figures import style

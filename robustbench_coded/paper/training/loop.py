@@ -1,30 +1,216 @@
-"""Trains one network as a configuration says, and the same with several seeds."""
+"""Trains one network as a configuration says, and the same with several seeds; scores it, and writes it with
+what it is and how it was made.
+"""
 
 import dataclasses
+import json
 import math
+import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+import robustbench_coded
 from attacks.accelerator import layout
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
+from robustbench_coded.models.archive import KEY
+from robustbench_coded.models.loading import check_data, load_checkpoint
+from robustbench_coded.models.normalisation import named
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.paper.studies.over_seeds import load_state, save_state
-from robustbench_coded.paper.training import loader, save
-from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
+from robustbench_coded.paper.training import loader
+from robustbench_coded.paper.training.config import CodedRecipe, Moment, TrainConfig, milestones, one_cycle
 from robustbench_coded.paper.training.fresh import build
-from robustbench_coded.paper.training.listener import EpochRow, Progress
-from robustbench_coded.paper.training.recipes import Moment
+from robustbench_coded.paper.training.loader import EpochRow, Progress
 from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks
+from robustbench_coded.runs.atomic import write_bytes
+
+_BATCH = 500
+
+
+class Score(NamedTuple):
+    accuracy: float  # in [0, 1]
+    loss: float  # mean cross-entropy, nats
+
+
+@torch.no_grad()
+def measure(network: nn.Module, data: Dataset, device: torch.device) -> Score:
+    """Scores ``network`` in evaluation mode on all of ``data``, and leaves it in the mode it was in."""
+    was_training = network.training
+    network.eval()
+    right, loss = 0, 0.0
+    for start in range(0, len(data), _BATCH):
+        x, y = (t.to(device) for t in data.batch(range(start, min(start + _BATCH, len(data)))))
+        logits = network(x).float()
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(cross_entropy(logits, y, reduction="sum"))
+    network.train(was_training)
+    return Score(right / len(data), loss / len(data))
+
+
+def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, Any]) -> None:
+    """Saves the weights of ``network`` beside ``metadata``.
+
+    Args:
+        path: a file ending in ``.safetensors``; one that is there is replaced in one step.
+        network: as built by ``fresh.build``; saved from whatever device it is on.
+        metadata: plain data; ``arch``, ``classes``, ``image_shape`` ([channels, height, width]) and
+            ``normalisation`` (``{"mean": [...], "std": [...]}`` or a known name) are what loading reads.
+    Raises:
+        ValueError: weights that are NaN or infinite, or metadata that are not JSON.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"expected finite weights, got NaN or infinite ones in {name}")
+    try:
+        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"expected metadata fit for JSON, got {error}") from None
+    write_bytes(Path(path), safetensors.torch.save(tensors, {KEY: text}))
+
+
+def save_trained(
+    path: Path,
+    stages: TrainingStages,
+    config: TrainConfig,
+    data: Dataset,
+    *,
+    epoch: int,
+    test: Score,
+    defended: Score | None = None,
+) -> None:
+    """Writes ``stages`` after ``epoch`` epochs on ``data``, in a file that loads without options.
+
+    ``test`` is of the network alone, as it will be loaded; ``defended`` behind the defence of its training.
+
+    Everything in the file follows from the configuration, the data and the versions: no times, no places.
+    """
+    mean, std = (
+        tuple(round(value, 4) for value in values.flatten().tolist())
+        for values in (stages.mean, stages.deviation)
+    )
+    normalisation = named(mean, std)
+    known = normalisation.name != "custom"
+    metadata = {
+        **config.described(),
+        "classes": data.classes,
+        "image_shape": list(data.image_shape),
+        "normalisation": normalisation.name if known else {"mean": list(mean), "std": list(std)},
+        "epoch": epoch,
+        "fingerprint": config.fingerprint(),
+        "accuracy": round(test.accuracy, 6),
+        "loss": round(test.loss, 6),
+        "versions": {
+            "csrobust": robustbench_coded.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    if isinstance(config.recipe, CodedRecipe):
+        k = config.batch_size
+        metadata["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
+    if defended is not None:
+        metadata["defended_accuracy"] = round(defended.accuracy, 6)
+    save_checkpoint(path, stages.network, metadata)
+
+
+def finished_score(path: Path, config: TrainConfig) -> Score | None:
+    """The score that a checkpoint made with exactly this configuration states; None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        metadata = load_checkpoint(path).metadata
+    except InputError:  # a file of another kind
+        return None
+    made_so = metadata.get("fingerprint") == config.fingerprint()
+    return Score(metadata["accuracy"], metadata["loss"]) if made_so else None
+
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class RunState:
+    """Everything a run needs besides its configuration; random numbers come from the epoch.
+
+    Attributes:
+        epoch: epochs done.
+        weights: of the network.
+        optimizer: its ``state_dict``.
+        best: weights at the best validation accuracy so far; None where no images were held out.
+        history: one row for each epoch done, each a tuple as it is stored.
+    """
+
+    epoch: int = 0
+    weights: Weights = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: Weights | None = None
+    history: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> tuple[EpochRow, ...]:
+        """The history."""
+        return tuple(EpochRow(*row) for row in self.history)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The last of the epochs with the best validation accuracy, from 1; None without validation images.
+
+        The last, because of equals it is trained longest and, in coded training, with most coded inputs.
+        """
+        scored = [
+            (row.validation_accuracy, row.epoch) for row in self.rows if row.validation_accuracy is not None
+        ]
+        return max(scored)[1] if scored else None
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Where the state lies while ``checkpoint`` is in the making."""
+    return checkpoint.with_name(f"{checkpoint.stem}.state.pt")
+
+
+SAME = 5e-3  # normalisations are rounded where they are stored
+
+
+def weights_to_start_from(
+    config: TrainConfig, data: Dataset, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> Weights:
+    """The weights of ``config.start``, for a network that is given (pixel - mean) / deviation.
+
+    Args:
+        config: names the checkpoint and the architecture.
+        data: the training images.
+        mean, deviation: of each channel, in units of pixels in [0, 1].
+    Raises:
+        InputError: a checkpoint of another architecture, other classes or another normalisation.
+    """
+    checkpoint = load_checkpoint(str(config.start))
+    if checkpoint.arch != config.arch:
+        raise InputError(
+            f"start {config.start}: it is a {checkpoint.arch}, the training has arch {config.arch}"
+        )
+    check_data(checkpoint, data.image_shape, data.classes, config.data)
+    if (known := checkpoint.normalisation) is not None:
+        apart = max(abs(a - b) for a, b in zip((*known.mean, *known.std), (*mean, *deviation), strict=True))
+        if apart > SAME:
+            raise InputError(
+                f"start {config.start}: its normalisation is {known}, the training images have mean "
+                f"{mean} and deviation {deviation}; start from a checkpoint that was trained on them"
+            )
+    return checkpoint.network.state_dict()
+
 
 _ENOUGH = 50_000  # images; more do not change the fourth digit
 _CHUNK = 1000
@@ -63,9 +249,9 @@ class TrainResult:
     """
 
     checkpoint: Path
-    test: save.Score
+    test: Score
     history: tuple[EpochRow, ...]
-    defended: save.Score | None = None
+    defended: Score | None = None
 
 
 def train(config: TrainConfig, out: Path, *, bar: Progress | None = None) -> TrainResult:
@@ -99,17 +285,19 @@ class _Run:
         self.config, self.out, self.device = config, out, device
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        test = self.test
-        if int(test.labels.max()) >= data.classes or test.image_shape[0] != data.image_shape[0]:
-            raise InputError(f"{test.name}: its classes or channels are not those of {data.name}")
+        if self.test.labels.max() >= data.classes or self.test.image_shape[0] != data.image_shape[0]:
+            raise InputError(f"{self.test.name}: its classes or channels are not those of {data.name}")
         self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
         if len(self.data) < 4:
             raise InputError(f"{config.data}: {len(self.data)} training images; at least 4 are needed")
         self.steps = loader.steps_per_epoch(len(self.data), config.batch_size)
 
         self.stages = self._fresh_stages()
-        self.defended = self._defended()
-        check_blocks(self.defended or self.stages, getattr(config.recipe, "blocks", ()), "blocks")
+        self.trained = self.stages
+        if config.defence is not None:
+            self.trained = Defended(self.stages, config.defence, config.batch_size)
+            self.trained.require_gradients(data.classes, data.image_shape)
+        check_blocks(self.trained, getattr(config.recipe, "blocks", ()), "blocks")
         self.optimizer = torch.optim.SGD(
             self.stages.parameters(),
             lr=config.learning_rate,
@@ -128,7 +316,7 @@ class _Run:
         )
         mean, deviation = channel_statistics(self.data)
         if config.start is not None:
-            network.load_state_dict(save.weights_to_start_from(config, self.data, mean, deviation))
+            network.load_state_dict(weights_to_start_from(config, self.data, mean, deviation))
         stages = TrainingStages(network, mean, deviation, _autocast(config.precision, self.device))
         stages.to(self.device)
         stages.to(memory_format=layout(self.device))
@@ -137,19 +325,11 @@ class _Run:
             network.compile()
         return stages
 
-    def _defended(self) -> Defended | None:
-        config = self.config
-        if config.defence is None:
-            return None
-        defended = Defended(self.stages, config.defence, config.batch_size)
-        defended.require_gradients(self.data.classes, self.data.image_shape)
-        return defended
-
     def finish(self, bar: Progress) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
-        path = save.state_path(self.out)
+        path = state_path(self.out)
         before = load_state(path, self.config.fingerprint())
-        state = save.RunState(**(before or {}))
+        state = RunState(**(before or {}))
         if before is not None:
             self.stages.network.load_state_dict(state.weights)
             self.optimizer.load_state_dict(state.optimizer)
@@ -168,22 +348,21 @@ class _Run:
         config, begin = self.config, time.monotonic()
         moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch))
         seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch))
-        if self.defended is not None:
-            self.defended.generator = loader.stream(config.seed, "defence", epoch)
+        self.trained.generator = loader.stream(config.seed, "defence", epoch)
+        usual = "shift-flip" if self.data.image_shape[0] == 3 else "none"
         batches = loader.epoch_batches(
             self.data,
             batch_size=config.batch_size,
-            augmentation=self._augmentation(),
+            augmentation=usual if config.augmentation == "auto" else config.augmentation,
             seed=config.seed,
             epoch=epoch,
         )
-        trained = self.defended or self.stages
         total = torch.zeros((), device=self.device)
         self.stages.train()
         for step, (x, y) in enumerate(batches):
             rate = self._set_learning_rate(epoch, step)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = config.recipe(trained, x.to(self.device), y.to(self.device), moment)
+            loss = config.recipe(self.trained, x.to(self.device), y.to(self.device), moment)
             loss.backward()
             self.optimizer.step()
             total += loss.detach()
@@ -201,12 +380,10 @@ class _Run:
             seconds=time.monotonic() - begin,
         )
 
-    def _score(self, data: Dataset) -> save.Score:
+    def _score(self, data: Dataset) -> Score:
         """Of what is trained: behind its defence, with the same draws after every epoch."""
-        if self.defended is None:
-            return save.measure(self.stages, data, self.device)
-        self.defended.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
-        return save.measure(self.defended, data, self.device)
+        self.trained.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
+        return measure(self.trained, data, self.device)
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
@@ -220,12 +397,7 @@ class _Run:
             group["lr"] = rate
         return rate
 
-    def _augmentation(self) -> str:
-        if self.config.augmentation != "auto":
-            return self.config.augmentation
-        return "shift-flip" if self.data.image_shape[0] == 3 else "none"
-
-    def _record(self, state: save.RunState, row: EpochRow) -> None:
+    def _record(self, state: RunState, row: EpochRow) -> None:
         """Brings the state up to date with the epoch just done."""
         state.epoch = row.epoch
         state.weights = _copied(self.stages.network)
@@ -234,7 +406,7 @@ class _Run:
         if state.best_epoch == row.epoch:
             state.best = state.weights
 
-    def _write(self, state: save.RunState) -> TrainResult:
+    def _write(self, state: RunState) -> TrainResult:
         """Scores and writes the last weights and, where images were held out, the best ones."""
         history = state.rows
         if state.best is None or state.best_epoch is None:
@@ -246,17 +418,17 @@ class _Run:
             scores = self._save(self.out, state.best, state.best_epoch)
         return TrainResult(self.out, scores[0], history, scores[1])
 
-    def _save(self, path: Path, weights: save.Weights, epoch: int) -> tuple[save.Score, save.Score | None]:
+    def _save(self, path: Path, weights: Weights, epoch: int) -> tuple[Score, Score | None]:
         """The scores on the test images of the network alone and behind its defence."""
         self.stages.network.load_state_dict(weights)
         self.stages.autocast = torch.float32  # scored as it will be loaded
-        test = save.measure(self.stages, self.test, self.device)
-        behind = None if self.defended is None else self._score(self.test)
-        save.save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
+        test = measure(self.stages, self.test, self.device)
+        behind = None if self.config.defence is None else self._score(self.test)
+        save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
         return test, behind
 
 
-def _copied(network: nn.Module) -> save.Weights:
+def _copied(network: nn.Module) -> Weights:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -272,7 +444,7 @@ class SeededRun(NamedTuple):
 
     checkpoint: Path
     seed: int
-    test: save.Score
+    test: Score
 
 
 def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = True) -> list[SeededRun]:
@@ -294,7 +466,7 @@ def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = Tru
     for seed in range(config.seed, config.seed + seeds):
         path = out if seeds == 1 else out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
         each = dataclasses.replace(config, seed=seed)
-        score = save.finished_score(path, each)
+        score = finished_score(path, each)
         if path.exists() and score is None:  # said of all names first, and not after hours of training
             raise InputError(
                 f"--out: {path} is there already and was made with other settings; "

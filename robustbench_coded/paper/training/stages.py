@@ -2,7 +2,7 @@
 is trained behind its defence, of which recipes are told the defence's answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from attacks.accelerator import layout
 from robustbench_coded.defences import build, options
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import blocks_of
 
 
 class TrainingStages(nn.Module):
     """Runs a network as a whole or from block to block; every result is float32.
 
     Args:
-        network: has ``blocks()``, callables that make up its forward pass one after the other; a network
-            without it is a single block.
+        network: one from outside is a single block.
         mean, deviation: of each channel; block 0 is given (pixel - mean) / deviation.
         autocast: bfloat16 to compute convolutions and products in that; float32 for none.
     """
 
     mean: Tensor
     deviation: Tensor
+    generator: torch.Generator  # on the CPU, of what a defence draws; the run sets one for every epoch
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class TrainingStages(nn.Module):
     @property
     def count(self) -> int:
         """Number of blocks."""
-        return len(self._blocks())
+        return len(blocks_of(self.network))
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[k, classes]`` of pixels ``x`` ``[k, C, H, W]`` in [0, 1]."""
@@ -61,13 +62,9 @@ class TrainingStages(nn.Module):
         whole = (start, stop) == (0, self.count)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast == torch.bfloat16):
             # The network itself where possible: only as a whole is it compiled.
-            for step in [self.network] if whole else self._blocks()[start:stop]:
+            for step in [self.network] if whole else blocks_of(self.network)[start:stop]:
                 x = step(x)
         return x.float()
-
-    def _blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        named = getattr(self.network, "blocks", None)
-        return list(named()) if callable(named) else [self.network]
 
 
 def check_blocks(stages: TrainingStages, blocks: Sequence[int], option: str) -> None:
@@ -100,7 +97,7 @@ class Defended(TrainingStages):
         nn.Module.__init__(self)  # network, normalisation and precision are those of ``plain``, on its device
         self.plain = plain
         self.name = defence
-        self.generator = torch.Generator().manual_seed(0)  # on the CPU; the run sets one for every epoch
+        self.generator = torch.Generator().manual_seed(0)
         self.defence = build.build_defence(checked(defence), plain, k)
 
     @property

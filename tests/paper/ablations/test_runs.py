@@ -13,24 +13,22 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.ablations import run
+from robustbench_coded.paper.ablations import studies as run
 from robustbench_coded.paper.ablations.report import preamble, results_of, write_studies
-from robustbench_coded.paper.ablations.run import (
-    AblationRecords,
-    EpochRecord,
-    Measurement,
-    accuracy,
-    make_missing,
-    seeded,
-)
 from robustbench_coded.paper.ablations.studies import (
     RCI,
     RCI_K,
     STANDARD,
     STUDIES,
+    AblationRecords,
     AblationSettings,
+    EpochRecord,
     Inference,
+    Measurement,
+    accuracy,
     base_config,
+    make_missing,
+    seeded,
 )
 from robustbench_coded.paper.studies.over_seeds import Records
 from robustbench_coded.paper.training import loop
@@ -49,7 +47,7 @@ def trainings(monkeypatch):
         done.append((config.recipe, config.seed))
         return original(config, path, **more)
 
-    monkeypatch.setattr(loop, "train", counted)
+    monkeypatch.setattr(run, "train", counted)
     return done
 
 
@@ -115,7 +113,7 @@ def test_a_run_that_diverges_is_a_result(settings, tmp_path, monkeypatch):
             raise Diverged("epoch 1: the loss is nan")
         return original(config, path, **more)
 
-    monkeypatch.setattr(loop, "train", sometimes)
+    monkeypatch.setattr(run, "train", sometimes)
     records = AblationRecords(tmp_path)
     study, points = mu(settings, "0.5", "1")
     make_missing(records, settings, [(study, points)])

@@ -14,7 +14,7 @@ from robustbench_coded.paper.ablations.studies import (
     study_named,
     usual_sets,
 )
-from robustbench_coded.paper.training.recipes import CodedRecipe
+from robustbench_coded.paper.training.config import CodedRecipe
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper-tables.toml"
 

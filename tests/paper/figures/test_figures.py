@@ -6,12 +6,9 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.ablations.run import EpochRecord
-from robustbench_coded.paper.figures import spline as lemma
-from robustbench_coded.paper.figures import training
-from robustbench_coded.paper.figures.spline import lemma1
-from robustbench_coded.paper.figures.training import curve, loss
-from robustbench_coded.paper.figures.written import write_figure
+from robustbench_coded.paper.ablations.studies import EpochRecord
+from robustbench_coded.paper.figures import drawn
+from robustbench_coded.paper.figures.drawn import curve, lemma1, loss, write_figure
 
 
 def columns(path):
@@ -20,7 +17,7 @@ def columns(path):
 
 
 def test_errors_of_a_smooth_function_fall_faster_than_the_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(lemma, "BATCHES", 2)
+    monkeypatch.setattr(drawn, "BATCHES", 2)
     x = torch.rand(2, 16, 1, 2, 2)
     linear = lambda images: images.flatten(1) @ torch.ones(4, 3)  # noqa: E731
     figure = lemma1({"linear": (linear, list(x))})
@@ -39,12 +36,12 @@ def test_errors_of_a_smooth_function_fall_faster_than_the_bound(tmp_path, monkey
 
 
 def test_the_slope_is_that_of_a_power_law():
-    assert lemma.slope(lemma.SIZES, [5 * n**-3.5 for n in lemma.SIZES]) == pytest.approx(-3.5)
+    assert drawn.slope(drawn.SIZES, [5 * n**-3.5 for n in drawn.SIZES]) == pytest.approx(-3.5)
 
 
 def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "RECIPES", ("erm", "coded"))
-    figure = training.spiral(seeds=1, epochs=25)
+    monkeypatch.setattr(drawn, "RECIPES", ("erm", "coded"))
+    figure = drawn.spiral(seeds=1, epochs=25)
     write_figure(figure, tmp_path)
     table = columns(tmp_path / "spiral.csv")
     assert table["recipe"] == ["erm", "coded"]
@@ -66,8 +63,8 @@ def test_a_known_boundary_has_its_length_and_margin():
             return torch.stack([-images[:, 0, 0, 0], images[:, 0, 0, 0]], dim=1)
 
     points = torch.tensor([[0.5, 0.0], [-0.25, 1.0]])
-    found = training._measured("erm", 0, Halves(), points)
-    assert found.boundary_length == pytest.approx(2 * training.EXTENT, rel=1e-3)
+    found = drawn._measured("erm", 0, Halves(), points)
+    assert found.boundary_length == pytest.approx(2 * drawn.EXTENT, rel=1e-3)
     assert found.margin_mean == pytest.approx(0.375, abs=0.01)
     assert found.margin_smallest == pytest.approx(0.25, abs=0.01)
 

@@ -10,19 +10,20 @@ from torch import nn
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
-from robustbench_coded.paper.generation.features import Classifier, frechet_distance, inception_score, moments
 from robustbench_coded.paper.generation.report import _cost, beside_plain, last_points
+from robustbench_coded.paper.generation.study import Classifier, frechet_distance, inception_score, moments
 from robustbench_coded.paper.generation.train import (
     LATENT,
     Critic,
+    GanConfig,
     Generator,
+    GeneratorPoint,
     critic_loss,
     generator_loss,
     train,
 )
 from robustbench_coded.paper.studies.over_seeds import Records
-from robustbench_coded.paper.training.listener import Progress
+from robustbench_coded.paper.training.loader import Progress
 
 pytestmark = pytest.mark.long
 

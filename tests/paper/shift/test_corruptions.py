@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates, zoom
 
-from robustbench_coded.paper.shift import corruptions, noise_and_blur
+from robustbench_coded.paper.shift import corruptions
 from robustbench_coded.paper.shift.corruptions import (
     CONSTANTS,
     EXTRA,
     MAIN,
+    as_pixels,
+    bilinear,
     corrupt,
     corruptions_for,
     edges,
     equalised,
 )
-from robustbench_coded.paper.shift.noise_and_blur import as_pixels, bilinear
 
 COLOURS = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
 DIGITS = np.random.RandomState(1).randint(0, 256, (6, 8, 8, 1)).astype(np.uint8)
@@ -72,7 +73,7 @@ def test_bilinear_reading_is_scipys(edge):
 def test_what_moves_nothing_changes_nothing():
     x = COLOURS / 255
     still = np.zeros(6)
-    np.testing.assert_allclose(noise_and_blur.moved(x, 3, 1e-3, still), x)
+    np.testing.assert_allclose(corruptions.moved(x, 3, 1e-3, still), x)
     assert np.abs(corruptions.contrast(x, [], 1.0).astype(int) - as_pixels(x)).max() <= 1
     unmoved = [np.random.RandomState(0)] * 6
     gap = corruptions.elastic_transform(x, unmoved, 0, 0, 0).astype(int) - COLOURS
@@ -82,7 +83,7 @@ def test_what_moves_nothing_changes_nothing():
 def test_a_trail_points_where_it_should():
     x = np.zeros((1, 9, 9, 1))
     x[0, 4, 4] = 1
-    trail = noise_and_blur.moved(x, 2, 1.0, np.array([0.0]))[0, ..., 0]
+    trail = corruptions.moved(x, 2, 1.0, np.array([0.0]))[0, ..., 0]
     assert set(zip(*np.nonzero(trail))) == {(4, column) for column in range(5)}  # it is read to the right
     assert trail.sum() == pytest.approx(1)
 
@@ -116,7 +117,7 @@ def test_fog_is_deterministic_fills_its_range_and_keeps_white_white():
 def test_glass_takes_neighbours_from_above_and_from_the_left():
     x = np.zeros((50, 8, 8, 1))
     x[:, 3, 3] = 1
-    found = noise_and_blur.glass_blur(x, [np.random.RandomState(i) for i in range(50)], 0.01, 1, 1)
+    found = corruptions.glass_blur(x, [np.random.RandomState(i) for i in range(50)], 0.01, 1, 1)
     reached = {(row, column) for _, row, column, _ in zip(*np.nonzero(found))}
     assert reached == {(3, 3), (3, 4), (4, 3), (4, 4)}
 

@@ -5,8 +5,14 @@ import pytest
 from scipy.stats import ttest_rel
 
 from robustbench_coded.judge.intervals import clopper_pearson
-from robustbench_coded.paper.shift.answers import Answers, SetFacts
-from robustbench_coded.paper.shift.estimates import accuracy, corruption_error, difference, means_of
+from robustbench_coded.paper.shift.estimates import (
+    Answers,
+    SetFacts,
+    accuracy,
+    corruption_error,
+    difference,
+    means_of,
+)
 from robustbench_coded.schema.case import Subject
 
 EXAMPLES, K = 200, 20

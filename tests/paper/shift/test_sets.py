@@ -7,8 +7,8 @@ import pytest
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.shift import images as published
-from robustbench_coded.paper.shift.images import (
+from robustbench_coded.paper.shift import run as published
+from robustbench_coded.paper.shift.run import (
     SetBlocks,
     ShiftSet,
     block_starts,

@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.paper.training.config import PgdAt
 from robustbench_coded.paper.training.loop import train
-from robustbench_coded.paper.training.recipes import PgdAt
 from robustbench_coded.paper.training.stages import Defended, TrainingStages
 from tests.paper.training.conftest import Interruption, config
 

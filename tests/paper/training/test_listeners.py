@@ -1,5 +1,5 @@
-from robustbench_coded.paper.training import listener
-from robustbench_coded.paper.training.listener import EpochRow, Progress
+from robustbench_coded.paper.training import loader
+from robustbench_coded.paper.training.loader import EpochRow, Progress
 
 
 def row(epoch, accuracy=None):
@@ -8,7 +8,7 @@ def row(epoch, accuracy=None):
 
 def test_there_is_a_line_a_minute_and_one_on_the_last_epoch(monkeypatch, capsys):
     clock = [1000.0]
-    monkeypatch.setattr(listener, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loader, "monotonic", lambda: clock[0])
     bar = Progress("erm [a]")
     bar.start(epochs=6, steps=2)
     for epoch in range(1, 7):

@@ -4,8 +4,14 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.config import milestones, one_cycle, read_recipe, settings_of
-from robustbench_coded.paper.training.recipes import CodedRecipe, recipe_name
+from robustbench_coded.paper.training.config import (
+    CodedRecipe,
+    milestones,
+    one_cycle,
+    read_recipe,
+    recipe_name,
+    settings_of,
+)
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "recipes").glob("*.toml"))

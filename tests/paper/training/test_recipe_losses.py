@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.training.recipes import (
+from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.paper.training.config import (
     RECIPES,
     CodedRecipe,
     Erm,
@@ -29,7 +30,7 @@ from robustbench_coded.paper.training.stages import TrainingStages, check_blocks
 K = 8
 
 
-class Toy(nn.Module):
+class Toy(BlockNetwork):
     """[k, 1, 2, 2] -> tanh of a product -> square plus itself -> product; 3 classes."""
 
     def __init__(self):
@@ -51,9 +52,6 @@ class Toy(nn.Module):
 
     def blocks(self):
         return [self.start, self.middle, self.end]
-
-    def forward(self, x):
-        return self.end(self.middle(self.start(x)))
 
 
 @pytest.fixture
@@ -245,10 +243,10 @@ def test_pgd_reaches_the_worst_inputs_of_a_linear_network(batch):
     away = (weight[1] - weight[0]).sign().reshape(1, 2, 2)
     attack = PgdAt(eps=0.1, steps=10, step_size=0.03)
     worst = (x + 0.1 * away).clamp(0, 1)
-    x_adv = attack.worst_inputs(stages, x, y, moment().generator)
+    x_adv = attack.searched(stages, x, y, moment().generator)
     torch.testing.assert_close(x_adv, worst)
     torch.testing.assert_close(attack(stages, x, y, moment()), cross_entropy(network(worst), y))
-    one_step = PgdAt(eps=0.1, steps=1, step_size=0.0).worst_inputs(stages, x, y, moment().generator)
+    one_step = PgdAt(eps=0.1, steps=1, step_size=0.0).searched(stages, x, y, moment().generator)
     assert ((one_step - x).abs() <= 0.1 + 1e-6).all() and (one_step - x).abs().max() > 0.05
 
 
@@ -292,7 +290,7 @@ def test_trades_weighs_how_far_answers_move_within_the_ball(batch):
     stages = TrainingStages(network, [0.0], [1.0])
     x, y = batch
     trades = Trades(eps=0.1, steps=10, step_size=0.03, beta=2.0)
-    x_adv = trades.furthest_answers(stages, x, moment().generator)
+    x_adv = trades.searched(stages, x, y, moment().generator)
     assert (x_adv - x).abs().max() <= 0.1 + 1e-6 and x_adv.min() >= 0 and x_adv.max() <= 1
     clean, moved = network(x).log_softmax(1), network(x_adv).log_softmax(1)
     distance = (clean.exp() * (clean - moved)).sum(1)

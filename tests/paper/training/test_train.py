@@ -9,13 +9,19 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.training import save
-from robustbench_coded.paper.training.config import TrainConfig, one_cycle
+from robustbench_coded.paper.training import loop
+from robustbench_coded.paper.training.config import (
+    CodedRecipe,
+    Erm,
+    ManifoldMixup,
+    Mixup,
+    PgdAt,
+    TrainConfig,
+    one_cycle,
+)
 from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.paper.training.loader import stream, train_validation
-from robustbench_coded.paper.training.loop import train
-from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, ManifoldMixup, Mixup, PgdAt
-from robustbench_coded.paper.training.save import state_path
+from robustbench_coded.paper.training.loop import state_path, train
 from tests.paper.training.conftest import Interruption, config
 
 RECIPES = [CodedRecipe(), Mixup(), ManifoldMixup(before=(0, 2)), PgdAt(eps=0.1, steps=2, step_size=0.1)]
@@ -106,9 +112,9 @@ def test_best_and_last_epochs_are_kept_apart(npz, tmp_path, monkeypatch):
 
     def scripted(network, data, device):
         tested.append(network.network.linear.bias.detach().clone())
-        return save.Score(next(accuracies), 1.0)
+        return loop.Score(next(accuracies), 1.0)
 
-    monkeypatch.setattr(save, "measure", scripted)
+    monkeypatch.setattr(loop, "measure", scripted)
     result = train(config(npz, validation=0.1), tmp_path / "a.safetensors")
     assert [row.validation_accuracy for row in result.history] == [0.5, 0.9, 0.7]
     best, last = load_checkpoint(result.checkpoint), load_checkpoint(tmp_path / "last" / "a.safetensors")
