@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attacks.estimators import estimator_for
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 from benchmarks.bench.timing import TimedContender
 from robustbench_coded.coding.sizes import coded_size
 from robustbench_coded.defences.inferences import Standard

@@ -7,7 +7,7 @@ from attacks.crossover import LONG, RUNS, Crossover, SmoothedReLU, most_gradient
 from attacks.estimators import FreshDraws
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.solving import solver_for
+from attacks.solver import solver_for
 from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4

@@ -11,7 +11,7 @@ from attacks.losses import margin, margin_loss
 from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.solving import solver_for
+from attacks.solver import solver_for
 
 BUDGET = PerturbationBudget("linf", 0.05)
 

@@ -12,14 +12,12 @@ from torch import Tensor
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
 from attacks.attack import Attack, Package, Runnable
-from attacks.estimators import Estimator, FreshDraws
+from attacks.estimators import Estimator, FreshDraws, estimator_for
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import outside, projected
-from attacks.solver import Solver, wide
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import Solver, solver_for, wide
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import Target, answers_or_nan
 from robustbench_coded.models.prepare import tf32
@@ -175,7 +173,7 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
 
 def _perturb_by_plugin(attack: Package, solver: Solver, s: AttackInputs) -> AttackResult:
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
-    estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
+    estimator = FreshDraws(s.target, max_images=s.max_images, weights=s.weights)
     adversarial = like(attack, solver.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
     counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
