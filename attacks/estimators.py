@@ -118,6 +118,25 @@ class Estimator:
         draw_sets = self.draw_sets()
         return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
 
+    def of_live(
+        self, x: Tensor, y: Tensor, loss: Loss, live: Tensor, *, differentiate: bool = False
+    ) -> Estimate:
+        """Answers about the ``live`` ``[G, K]`` examples alone, in one batch where some have stopped.
+
+        The others have the loss -inf, no gradient and logits of 0. Only for targets that answer one by one.
+        """
+        ask = self.gradient if differentiate else self.value
+        if bool(live.all()):
+            return ask(x, y, loss)
+        part = ask(x[live][None], y[live][None], loss)
+        grad = None if part.grad is None else torch.zeros_like(x)
+        logits = part.logits.new_zeros(*y.shape, part.logits.shape[-1])
+        whole = Estimate(x.new_full(y.shape, -torch.inf), grad, logits)
+        for all_of, of_part in zip(whole, part, strict=True):
+            if all_of is not None and of_part is not None:
+                all_of[live] = of_part[0]
+        return whole
+
     def _average(
         self,
         x: Tensor,

@@ -5,14 +5,15 @@ so far, each divided by its mean absolute value. Against a randomised target thi
 all steps, at one draw per step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from attacks.algorithm import Algorithm
-from attacks.losses import Loss, cross_entropy
-from attacks.solver import Problem, Solver
+from attacks.losses import Loss, cross_entropy, margin_loss
+from attacks.solver import Problem, Solver, larger, wide
 
 
 @Algorithm(
@@ -110,3 +111,109 @@ class Pgd(Solver):
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
         return done.index_copy(1, live, adv).view(shape) if self.early_stop else adv
+
+
+# Gradient attacks move every value as far as it may go, and a defence can notice that: by how many values
+# moved, where, which way, or how far. It then answers by a model whose slope leads nowhere. Each part lies in
+# the ball of eps: where one of them finds more, the other attacks failed.
+
+MOMENTUM = 0.75
+FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
+
+
+@dataclass(frozen=True)
+class Part:
+    """Points of the ball that an attack confines itself to.
+
+    Attributes:
+        confine: a point and the clean input, ``[G, K, C, H, W]`` each, to the point that the part allows.
+        share: how much of eps is used.
+    """
+
+    confine: Callable[[Tensor, Tensor], Tensor]
+    share: float = 1.0
+
+
+def _where(inside: Callable[[Tensor, Tensor], Tensor]) -> Part:
+    """Keeps what moved ``inside``, a function of row and column, both 0 in the middle of the image."""
+
+    def confine(at: Tensor, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        row = torch.arange(height, device=x.device)[:, None] - (height - 1) / 2
+        column = torch.arange(width, device=x.device) - (width - 1) / 2
+        return torch.where(inside(row, column).expand(height, width), at, x)
+
+    return Part(confine)
+
+
+PARTS = (
+    Part(torch.maximum),
+    Part(torch.minimum),
+    Part(lambda at, x: at, share=0.5),
+    _where(lambda row, column: row <= 0),
+    _where(lambda row, column: row > 0),
+    _where(lambda row, column: column <= 0),
+    _where(lambda row, column: column > 0),
+    _where(lambda row, column: row <= column),
+    _where(lambda row, column: row > column),
+    _where(lambda row, column: row + column <= 0),
+    _where(lambda row, column: row + column > 0),
+    _where(lambda row, column: (row + column) % 2 < 1),
+)
+
+
+@Algorithm(
+    "Parts", "ascent in parts of the ball", example=60, loss="margin", fewest_steps=24, informative=False
+)
+@dataclass(frozen=True)
+class Parts(Solver):
+    """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.
+
+    A start is confined to each part. The gradients are divided among the parts, at least two for each. No
+    random numbers are drawn.
+
+    Attributes:
+        steps: gradients.
+    """
+
+    steps: int
+
+    def solve(self, problem: Problem) -> Tensor:
+        """See ``attacks.solver.Solver``.
+
+        Raises:
+            ValueError: also for ``early_stop`` with a budget that differs between slots.
+        """
+        x, y, estimator, budget, _, start = problem
+        shape, loss = x.shape, margin_loss if estimator.per_example else cross_entropy
+        begun = x.clone() if start is None else budget.around(x).project_(start.clone())
+        if self.early_stop:  # the examples are independent, so all batches can form one
+            budget.check_one_eps()
+            x, y, begun = (of.flatten(0, 1)[None] for of in (x, y, begun))
+        live = torch.arange(y.shape[1], device=y.device)  # positions of the rows of x and the like in done
+        done = best = begun
+        reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
+        for part in PARTS:
+            inner = replace(budget, eps=part.share * budget.eps)
+            ball = inner.around(x)
+            at, velocity = part.confine(ball.project_(begun.clone()), x), torch.zeros_like(x)
+            steps = self.steps // len(PARTS)
+            for step in range(steps):
+                estimate = estimator.gradient(at, y, loss)
+                grad, better = estimate.grad, larger(estimator, estimate.loss, reached)
+                assert grad is not None
+                reached = torch.where(better, estimate.loss, reached)
+                best = torch.where(wide(better), at, best)
+                if self.early_stop and not bool((right := estimate.logits[0].argmax(-1) == y[0]).all()):
+                    done, live = done.index_copy(1, live, best), live[right]
+                    if not live.numel():
+                        return done.view(shape)
+                    state = (x, y, begun, at, velocity, grad, best, reached)
+                    x, y, begun, at, velocity, grad, best, reached = (of[:, right] for of in state)
+                    ball = inner.around(x)
+                slope = grad.nan_to_num(0, 0, 0)
+                length = slope.abs().flatten(2).sum(2)
+                velocity = MOMENTUM * velocity + slope / wide(length.clamp(min=1e-30))
+                size = (FAR if 2 * step < steps else NEAR) * inner.eps
+                at = part.confine(ball.step_(at.clone(), velocity, size), x)
+        return done.index_copy(1, live, best).view(shape)

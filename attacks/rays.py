@@ -97,15 +97,11 @@ class Decisions:
 
         Args:
             x: candidates in [0, 1].
-            live: ``[G, K]``, the examples to ask about, None for all. The others get 0. Only for targets that
-                answer inputs one by one.
+            live: ``[G, K]``, the examples to ask about, None for all; the others get -inf.
         """
         self.questions += 1
-        if live is None or bool(live.all()):
-            return self.estimator.value(x, self.y, mistaken).loss
-        share = torch.zeros(self.y.shape, dtype=x.dtype, device=x.device)
-        share[live] = self.estimator.value(x[live][None], self.y[live][None], mistaken).loss[0]
-        return share
+        live = torch.ones_like(self.y, dtype=torch.bool) if live is None else live
+        return self.estimator.of_live(x, self.y, mistaken, live).loss
 
     def wrong(self, x: Tensor, live: Tensor | None = None) -> Tensor:
         """``[G, K]``: whether most of the fresh draws are answered wrongly."""

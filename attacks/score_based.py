@@ -51,24 +51,12 @@ def search(
         candidate = propose(query, best)
         # Random numbers are drawn for all slots: an example's do not depend on which others are live.
         live = ~wrong if early_stop else torch.ones_like(wrong)
-        loss, wrong_now = _value(estimator, candidate, y, live)
-        better = live & (loss > best_loss)
+        estimate = estimator.of_live(candidate, y, margin_loss, live)
+        better = live & (estimate.loss > best_loss)
         best = torch.where(wide(better), candidate, best)
-        best_loss = torch.where(better, loss, best_loss)
-        wrong = wrong | (live & wrong_now)
+        best_loss = torch.where(better, estimate.loss, best_loss)
+        wrong = wrong | (live & (estimate.logits.argmax(-1) != y))
     return best
-
-
-def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of the live examples and whether they are wrong; queried as one batch if some stopped."""
-    if bool(live.all()):
-        estimate = estimator.value(x, y, margin_loss)
-        return estimate.loss, estimate.logits.argmax(-1) != y
-    estimate = estimator.value(x[live][None], y[live][None], margin_loss)
-    loss = torch.full(y.shape, -torch.inf, dtype=x.dtype, device=x.device)
-    wrong = torch.zeros_like(y, dtype=torch.bool)
-    loss[live], wrong[live] = estimate.loss[0], estimate.logits[0].argmax(-1) != y[live]
-    return loss, wrong
 
 
 @Algorithm(

@@ -104,9 +104,10 @@ def _unchecked(attack: Runnable, inputs: AttackInputs) -> AttackResult:
 
 def _perturbed(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     if isinstance(attack, Package):
-        if attack.package == "plugin" and hasattr(own := plugin.load(attack), "perturb"):
+        own = plugin.load(attack) if attack.package == "plugin" else None
+        if own is not None and hasattr(own, "perturb"):
             return _perturb_by_plugin(attack, own, inputs)
-        return _perturb_by_third_party(attack, inputs)
+        return _perturb_by_third_party(attack, inputs, own)
     s, start, counts = inputs, inputs.start, Counter[str]()
     if attack.init is not None:
         begun = perturb(attack.init, s)
@@ -180,14 +181,14 @@ def _perturb_by_plugin(attack: Package, solver: Solver, s: AttackInputs) -> Atta
     return AttackResult(projected(adversarial, s.x, s.budget), counts)
 
 
-def _perturb_by_third_party(attack: Package, s: AttackInputs) -> AttackResult:
+def _perturb_by_third_party(attack: Package, s: AttackInputs, own: Any) -> AttackResult:
     """Third-party attacks do not know groups: they attack one batch after the other."""
     tensors, counts = [], Counter[str]()
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
         view = ThirdPartyView(target, x, s.budget)
-        tensors.append(run_third_party(attack, view, x, y, s.budget, generator))
+        tensors.append(run_third_party(attack, view, x, y, s.budget, generator, own))
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
     return AttackResult(torch.stack(tensors), counts)

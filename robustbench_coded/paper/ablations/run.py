@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from attacks import naming, perturbation_budget, solving
+from attacks import naming, perturbation_budget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
@@ -236,9 +236,9 @@ def accuracy(
         x, y = (torch.stack(tensors).to(device) for tensors in zip(*pairs, strict=True))
         if attack != "clean":
             named, target = naming.read_attack(attack), Target(defence, k, SEED, indices)
-            estimator = solving.estimator_for(named, target, base=model, max_images=_IMAGES)
+            estimator = estimators.estimator_for(named, target, base=model, max_images=_IMAGES)
             generators = [streams.stream(SEED, index, "start") for index in indices]
-            x = solving.solver_for(named).perturb(x, y, estimator, budget, generators)
+            x = solver.solver_for(named).perturb(x, y, estimator, budget, generators)
         asked: dict[str, Any] = {"seed": SEED, "batches": indices, "purpose": "scoring", "draws": draws}
         answers, _ = predictions(defence, x, y, **asked, group_images=_IMAGES)
         hits = answers == y.cpu().numpy()

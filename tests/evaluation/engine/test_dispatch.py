@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.evaluation.engine.run import UNIT_SECONDS as LIMIT
-from robustbench_coded.evaluation.engine.run import dispatch
-from robustbench_coded.evaluation.engine.worker_pool import Died, EngineError, Finished, Ready
+from robustbench_coded.evaluation.engine.run import Died, EngineError, Finished, Ready, dispatch
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit, planned_case
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
