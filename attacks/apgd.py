@@ -4,9 +4,9 @@ Momentum, and a step size that is halved per example. In linf and l2 by algorith
 steps that move few values, fewer and fewer of them (arXiv 2103.01208, section 3).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from torch import Tensor
 from attacks.algorithm import Algorithm, Cost
 from attacks.attack import Attack
 from attacks.balls import Ball, L1Ball
-from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.solver import Problem, Solver, better_of, larger, wide
@@ -65,11 +64,9 @@ class Apgd(Solver):
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.solver.Solver``; ``start`` is the first run's."""
-        x, y, estimator, budget, generators, start = problem
-        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        search = search_for(problem, self.steps, early_stop=self.early_stop)
         for run in range(self.restarts):
-            begun = search.uniform(generators) if run or start is None else search.project(start)
-            search.run(begun, search.y, self.loss, alone=self.restarts == 1)
+            search.run(search.begun(anew=run > 0), search.y, self.loss, alone=self.restarts == 1)
         return search.result()
 
 
@@ -98,12 +95,10 @@ class ApgdTargeted(Solver):
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.solver.Solver``; every target's run begins at ``start`` where there is one."""
-        x, y, estimator, budget, generators, start = problem
-        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
-        logits = estimator.value(search.x0, search.y, margin_loss).logits
+        search = search_for(problem, self.steps, early_stop=self.early_stop)
+        logits = problem.estimator.value(search.x0, search.y, margin_loss).logits
         for target in likeliest_wrong(logits, search.y, self.targets):
-            begun = search.uniform(generators) if start is None else search.project(start)
-            search.run(begun, torch.stack([search.y, target], -1), targeted_dlr)
+            search.run(search.begun(), torch.stack([search.y, target], -1), targeted_dlr)
         return search.result()
 
 
@@ -143,11 +138,9 @@ class ApgdMultiTargeted(Solver):
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.solver.Solver``; the run on the margin begins at ``start`` where there is one."""
-        x, y, estimator, budget, generators, start = problem
-        search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
+        estimator, search = problem.estimator, search_for(problem, self.steps, early_stop=self.early_stop)
         loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)
-        begun = search.uniform(generators) if start is None else search.project(start)
-        search.run(begun, search.y, loss)
+        search.run(search.begun(), search.y, loss)
         if search.over:
             return search.result()
         live = search.live
@@ -209,41 +202,31 @@ class Search:
         live: the slots still attacked; those of all batches.
     """
 
-    def __init__(
-        self,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        x: Tensor,
-        y: Tensor,
-        steps: int,
-        *,
-        early_stop: bool,
-    ):
+    def __init__(self, problem: Problem, steps: int, *, early_stop: bool):
+        self.problem, self.steps, self.early_stop = problem, steps, early_stop
+        self.estimator, self.budget = problem.estimator, problem.budget
         if early_stop:
-            budget.check_one_eps()
-        self.estimator, self.budget, self.steps, self.early_stop = estimator, budget, steps, early_stop
-        self._ball, self._like = budget.around(x), x
-        self.x0, self.y = self._held(x), self._held(y)
+            self.budget.check_one_eps()
+        self._ball = self.budget.around(problem.x)
+        self.x0, self.y = self._held(problem.x), self._held(problem.y)
         self.best_x, self._has_run = self.x0.clone(), False
-        self._best = torch.full(self.y.shape, -torch.inf, dtype=x.dtype, device=x.device)
-        self.live = torch.arange(self.y.shape[1], device=y.device)
+        self._best = self.x0.new_full(self.y.shape, -torch.inf)
+        self.live = torch.arange(self.y.shape[1], device=self.y.device)
 
     @property
     def over(self) -> bool:
         """True if there is nothing left to attack."""
         return not len(self.live)
 
-    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Random starts, as the search holds them."""
-        return self._held(self._ball.uniform(generators))
-
-    def project(self, start: Tensor) -> Tensor:
-        """Starts ``[G, K, ...]`` inside the ball, as the search holds them."""
+    def begun(self, *, anew: bool = False) -> Tensor:
+        """Where a run begins, as the search holds it: at the problem's start, or at random, as ``anew``."""
+        if anew or (start := self.problem.start) is None:
+            return self._held(self._ball.uniform(self.problem.generators))
         return self._held(self._ball.project_(start.clone()))
 
     def result(self) -> Tensor:
         """The best points, ``[G, K, C, H, W]``."""
-        return self.best_x.view_as(self._like)
+        return self.best_x.view_as(self.problem.x)
 
     def _held(self, tensor: Tensor) -> Tensor:
         # The examples are independent, so those that are left can form one batch.
@@ -260,7 +243,7 @@ class Search:
             return
         live = self.live
         ends, wrong = self.x0.clone(), torch.zeros_like(self.y, dtype=torch.bool)
-        for done in self._run(self.x0[:, live], self.y[:, live], goal[:, live], start[:, live], live, loss):
+        for done in self._run(start[:, live], goal[:, live], loss):
             ends[:, done.slot[0]] = done.x
             wrong[:, done.slot[0]] = done.wrong
         if alone:
@@ -280,11 +263,9 @@ class Search:
         self._best[:, live] = torch.maximum(score, self._best[:, live])
         self.best_x[:, live] = torch.where(wide(better), ends[:, live], self.best_x[:, live])
 
-    def _run(
-        self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
-    ) -> Iterator[Examples]:
+    def _run(self, start: Tensor, goal: Tensor, loss: Loss) -> Iterator[Examples]:
         """Yields examples as they finish, with ``x`` the result: early those that stop, the others last."""
-        e = self._begin(x0, y, goal, start, slots, loss)
+        e = self._begin(start, goal, loss)
         yield from self._climb(e, loss, self.budget, self.steps, stop=self.early_stop)
 
     def _climb(
@@ -361,13 +342,11 @@ class Search:
         keep(e, better)
         return ~better
 
-    def _begin(
-        self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
-    ) -> Examples:
+    def _begin(self, start: Tensor, goal: Tensor, loss: Loss) -> Examples:
+        x0, y = self.x0[:, self.live], self.y[:, self.live]
         estimate = self.estimator.gradient(start, goal, loss)
-        assert estimate.grad is not None
         return Examples(
-            slot=slots.expand(y.shape),
+            slot=self.live.expand(y.shape),
             x0=x0,
             y=y,
             goal=goal,
@@ -418,24 +397,22 @@ class _Sparse(Examples):
     moved: Tensor  # values that the best point moved, at the last checkpoint
 
 
-def search_for(*args: Any, early_stop: bool) -> Search:
-    """The search for a budget, given ``Search``'s arguments: steps in l1 are others."""
-    budget = args[1]
-    return (SparseSearch if budget.norm == "l1" else Search)(*args, early_stop=early_stop)
+def search_for(problem: Problem, steps: int, *, early_stop: bool) -> Search:
+    """The search for a problem: steps in l1 are others."""
+    kind = SparseSearch if problem.budget.norm == "l1" else Search
+    return kind(problem, steps, early_stop=early_stop)
 
 
 class SparseSearch(Search):
     """Runs in three balls, each as far out as its factor says, from the best point of the one before."""
 
-    def _run(
-        self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
-    ) -> Iterator[Examples]:
-        remaining = self.steps
+    def _run(self, start: Tensor, goal: Tensor, loss: Loss) -> Iterator[Examples]:
+        x0, remaining = self.x0[:, self.live], self.steps
         for factor, share in STAGES if self.steps >= FEWEST_STAGED else STAGES[-1:]:
             budget = replace(self.budget, eps=factor * self.budget.eps)
             steps, last = int(share * self.steps), factor == 1
             start = budget.around(x0).project_(start.clone())
-            e = _sparse(self._begin(x0, y, goal, start, slots, loss), budget.eps)
+            e = _sparse(self._begin(start, goal, loss), budget.eps)
             if last:
                 yield from self._climb(e, loss, budget, remaining, stop=self.early_stop)
                 return

@@ -191,7 +191,6 @@ class Crossover(Solver):
             width = max(0.0, 1 - done / SMOOTH)
             with nullcontext() if widths is None or not width else SmoothedReLU(widths * width**2):
                 estimate = estimator.gradient(at, y, loss)
-            assert estimate.grad is not None
             better = estimate.loss > reached
             best, reached = torch.where(wide(better), at, best), torch.where(better, estimate.loss, reached)
             length = estimate.grad.abs().sum((2, 3, 4), keepdim=True)

@@ -5,7 +5,7 @@ arXiv 1707.07397), one known draw, and gradients of the base model, alone or in 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -20,26 +20,18 @@ from attacks.relaxation import Relaxation
 class Estimate(NamedTuple):
     """Attributes:
     loss: ``[G, K]``, detached; what each slot maximises.
-    grad: like x; by default of the loss summed over each batch. None if only a value was asked.
+    grad: like x; by default of the loss summed over each batch. None where only a value was asked.
     logits: ``[G, K, classes]``, averaged over the draws, detached.
     """
 
     loss: Tensor
-    grad: Tensor | None
+    grad: Tensor
     logits: Tensor
 
 
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
-
-
-class _Answer(NamedTuple):
-    """Answers to n draws at once."""
-
-    losses: Tensor  # [n, G, K], what the slots maximise
-    logits: Tensor  # [n, G, K, classes]
-    grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
 
 class Estimator:
@@ -129,11 +121,10 @@ class Estimator:
         if bool(live.all()):
             return ask(x, y, loss)
         part = ask(x[live][None], y[live][None], loss)
-        grad = None if part.grad is None else torch.zeros_like(x)
         logits = part.logits.new_zeros(*y.shape, part.logits.shape[-1])
-        whole = Estimate(x.new_full(y.shape, -torch.inf), grad, logits)
+        whole = Estimate(x.new_full(y.shape, -torch.inf), torch.zeros_like(x), logits)
         for all_of, of_part in zip(whole, part, strict=True):
-            if all_of is not None and of_part is not None:
+            if of_part is not None:
                 all_of[live] = of_part[0]
         return whole
 
@@ -149,7 +140,7 @@ class Estimator:
         losses = logits = grad = None
         for part in self._parts(x, draw_sets):
             answer = self._answer(x, y, loss, part, differentiate=differentiate)
-            losses = _add(losses, answer.losses.sum(0))
+            losses = _add(losses, answer.loss.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
                 grad = _add(grad, answer.grad if answer.grad.ndim == x.ndim else answer.grad.sum(0))
@@ -158,7 +149,7 @@ class Estimator:
             losses, logits = losses / n, logits / n
             grad = None if grad is None else grad.div_(n)
         # A defence may answer in another precision; attacks keep losses beside their inputs.
-        return Estimate(losses.to(x.dtype), grad, logits)
+        return Estimate(losses.to(x.dtype), cast(Tensor, grad), logits)
 
     def held(self, count: int) -> Sequence[DrawSet]:
         """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
@@ -176,7 +167,7 @@ class Estimator:
             done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
-            torch.cat([answer.losses for answer in answers]).to(x.dtype),
+            torch.cat([answer.loss for answer in answers]).to(x.dtype),
             torch.cat([grad if grad.ndim > x.ndim else grad[None] for grad in gradients]),
             torch.cat([answer.logits for answer in answers]),
         )
@@ -194,13 +185,12 @@ class Estimator:
         draw_sets: Sequence[DrawSet],
         *,
         differentiate: bool,
-    ) -> _Answer:
+    ) -> Estimate:
         """One forward for n draws of every batch."""
         if self.relaxation is None or not differentiate:
             return self._forward(x, y, loss, draw_sets, differentiate, None)
         relaxed = self.relaxation
         estimate = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
-        assert estimate.grad is not None
         return estimate._replace(grad=estimate.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
@@ -211,7 +201,7 @@ class Estimator:
         draw_sets: Sequence[DrawSet],
         differentiate: bool,
         relaxed: Relaxation | None,
-    ) -> _Answer:
+    ) -> Estimate:
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.
@@ -259,7 +249,7 @@ class Estimator:
         forwards, backwards = self._cost(leaf, passed)
         self.forwards += forwards
         self.backwards += backwards
-        return _Answer(losses.detach(), logits.detach(), grad)
+        return Estimate(losses.detach(), cast(Tensor, grad), logits.detach())
 
     def _maximised(self, losses: Tensor) -> Tensor:
         """Losses of the examples as those that the slots maximise, ``[n, G, K]`` each."""

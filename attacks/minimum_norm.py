@@ -132,7 +132,6 @@ class Fmn(Solver):
         radius = torch.full_like(nearest.distance, 1 if pixels else inf)
         for step in range(self.steps):
             answer = estimator.gradient(adv, y, margin_loss)
-            assert answer.grad is not None
             grad = answer.grad * ball.unit
             wrong = nearest.see(adv, answer.logits, y)
             change = annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
@@ -213,7 +212,6 @@ class Fab(Solver):
         steps = self.steps - cost
         for step in range(steps):
             answer = estimator.gradient(point, pairs, targeted_margin)
-            assert answer.grad is not None
             wrong = nearest.see(point, answer.logits, y)
             if step == steps // 2:  # the nearest class may be out of reach, on a plane that curves away
                 likeliest = torch.stack([y, *likeliest_wrong(answer.logits, y, 1)], -1)
@@ -245,7 +243,6 @@ def _nearest_class(
     best, closest, cost = classes[0], torch.full_like(nearest.distance, torch.inf), 0
     for pairs in classes:
         estimate = estimator.gradient(x, pairs, targeted_margin) if cost else estimate
-        assert estimate.grad is not None
         cost += 1
         distance = to_boundary(estimate.loss, estimate.grad * nearest.ball.unit, nearest.ball.order)
         best = torch.where((distance < closest)[..., None], pairs, best)

@@ -9,7 +9,7 @@ can submit. Nothing here needs torch, so a wrong name is refused before anything
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
@@ -206,31 +206,25 @@ def _options(given: str, declared: Algorithm, text: str) -> dict[str, Any]:
     return {option: _value(option, value, text) for option, value in options.items()}
 
 
+# What options may be, in words and as a pattern, and how they are read; of others, a small whole number.
+_OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "init": ("an attack of this package to start from", ".+", lambda text: read_attack(text)),
+    "loss": (f"a loss out of {', '.join(LOSSES)}", "|".join(LOSSES), str),
+    "start": ("clean as start", "clean", str),
+    "momentum": ("a number from 0 to 1 for momentum", ".+", number_in),
+    "apart": ("a number from 0 to 1 for apart", ".+", number_in),
+    "target": ("the number of a class, from 0, for target", "0|[1-9][0-9]{0,5}", int),
+}
+
+
 def _value(option: str, value: str, text: str) -> Any:
-    expected = "an attack of this package to start from"
-    if option == "init" and isinstance(attack := read_attack(value), Attack):
-        return attack
-    if option == "loss":
-        if value in LOSSES:
-            return value
-        expected = f"a loss out of {', '.join(LOSSES)}"
-    elif option == "start":
-        if value == "clean":
-            return value
-        expected = "clean as start"
-    elif option in ("momentum", "apart"):
-        with suppress(ValueError, ZeroDivisionError):
-            if 0 <= (number := number_in(value)) <= 1:
-                return number
-        expected = f"a number from 0 to 1 for {option}"
-    elif option == "target":
-        if re.fullmatch("0|[1-9][0-9]{0,5}", value):
-            return int(value)
-        expected = "the number of a class, from 0, for target"
-    elif option != "init":
-        if re.fullmatch("[1-9][0-9]{0,3}", value):
-            return int(value)
-        expected = f"a whole number below 10,000 for {option}"
+    number = (f"a whole number below 10,000 for {option}", "[1-9][0-9]{0,3}", int)
+    expected, pattern, read = _OPTIONS.get(option, number)
+    if re.fullmatch(pattern, value):
+        with suppress(*(() if option == "init" else (ValueError, ZeroDivisionError))):
+            found = read(value)
+            if isinstance(found, Attack | str | int) or (isinstance(found, float) and 0 <= found <= 1):
+                return found
     raise ValueError(f"expected {expected}, got {text!r}")
 
 

@@ -45,7 +45,6 @@ class Fgsm(Solver):
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
         grad = estimator.gradient(adv, y, self.loss).grad
-        assert grad is not None
         return ball.step_(adv, grad, budget.eps if self.step_size is None else self.step_size)
 
 
@@ -95,7 +94,6 @@ class Pgd(Solver):
         live = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
             estimate = estimator.gradient(adv, y, self.loss)
-            assert estimate.grad is not None
             if self.momentum:
                 sizes = estimate.grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
                 tiny = torch.finfo(estimate.grad.dtype).tiny
@@ -201,7 +199,6 @@ class Parts(Solver):
             for step in range(steps):
                 estimate = estimator.gradient(at, y, loss)
                 grad, better = estimate.grad, larger(estimator, estimate.loss, reached)
-                assert grad is not None
                 reached = torch.where(better, estimate.loss, reached)
                 best = torch.where(wide(better), at, best)
                 if self.early_stop and not bool((right := estimate.logits[0].argmax(-1) == y[0]).all()):

@@ -117,7 +117,6 @@ class SparsePgd(Solver):
                 break
             estimate = estimator.of_live(adv, y, self.loss, live, differentiate=True)
             grad = estimate.grad
-            assert grad is not None
             margin = torch.where(live, margin_loss(estimate.logits, y).to(x.dtype), -torch.inf)
             best.see(adv, margin)
             if self.early_stop:
@@ -173,7 +172,6 @@ class SigmaZero(Solver):
         best, scale = Best(estimator, y, x), torch.ones_like(threshold)
         for step in range(self.steps):
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
-            assert answer.grad is not None
             scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
             shrinks = nearest.see(nearest.at(u), answer.logits, y)
             if not estimator.per_example:

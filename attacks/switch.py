@@ -95,7 +95,6 @@ class Switch(Solver):
     def _upwards(self, x: Tensor, y: Tensor, estimator: Estimator) -> Tensor:
         """Where the true class's logit rises: the way that no attack on a margin goes."""
         estimate = estimator.gradient(x, y, true_logit)
-        assert estimate.grad is not None
         return estimate.grad.sign()
 
     def _halfway(self, x: Tensor, y: Tensor, estimator: Estimator, ball: Ball, eps: float) -> Tensor:
@@ -103,7 +102,6 @@ class Switch(Solver):
         at = x
         for _ in range(UPHILL):
             grad = estimator.gradient(at, y, margin_loss).grad
-            assert grad is not None
             at = ball.step_(at.clone(), grad, eps / 2 / UPHILL)
         return at
 
@@ -145,7 +143,6 @@ class Switch(Solver):
         grad, here = torch.zeros_like(x), at
         for number in range(self.steps):
             estimate = estimator.gradient(at, y, margin_loss)
-            assert estimate.grad is not None
             best, reached = _better(estimator, best, reached, at, estimate.loss)
             rose = wide(larger(estimator, estimate.loss, held))
             size = torch.where(rose[..., 0, 0, 0], size, size / 2)

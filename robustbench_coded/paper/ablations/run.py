@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from attacks import naming, perturbation_budget
+from attacks import estimators, naming, perturbation_budget, solver
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
