@@ -3,7 +3,7 @@ import torch
 
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
-from attacks.objective import co_batch, copies, one_victim
+from attacks.oracle import co_batch, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 

@@ -12,7 +12,7 @@ from torch import nn
 from attacks.estimators import estimator_for
 from attacks.losses import margin_loss
 from attacks.naming import read_attack
-from attacks.objective import co_batch, one_victim
+from attacks.oracle import co_batch, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from robustbench_coded.defences.rci import RCI

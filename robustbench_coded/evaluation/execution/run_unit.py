@@ -21,12 +21,12 @@ from torch import Tensor
 from attacks.accelerator import module_of
 from attacks.attack import EIGHT_BIT_LEVELS, LEVELS
 from attacks.naming import read_runnable
-from attacks.objective import Roles, co_batch, copies, one_victim
+from attacks.oracle import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import inside, rounded
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.defences.options import is_user_defence
+from robustbench_coded.defences.per_batch import Session
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally, predictions

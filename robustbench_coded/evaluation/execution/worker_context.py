@@ -16,9 +16,8 @@ from attacks.adapters.user_modules import Code
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import inferences, memory, options, plugin, protocol, sampling
-from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.options import GIVEN, is_user_defence
-from robustbench_coded.defences.per_batch import PerBatch
+from robustbench_coded.defences.per_batch import KeptMemory, PerBatch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig

@@ -19,9 +19,8 @@ from robustbench_coded.code_identity import arrays_in
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences import options
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.memory import memory_of
-from robustbench_coded.defences.per_batch import PerBatch, stated_protocol
+from robustbench_coded.defences.per_batch import KeptMemory, PerBatch, stated_protocol
 from robustbench_coded.defences.probe import blamed_on, contradictions, probe, unanswering_base, warnings
 from robustbench_coded.defences.protocol import Defence, Draw, too_few_classes
 from robustbench_coded.defences.rci import Coded

@@ -16,7 +16,7 @@ import torch
 from msgspec import to_builtins
 from torch import Tensor
 
-from attacks.objective import co_batch
+from attacks.oracle import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
