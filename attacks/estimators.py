@@ -4,6 +4,7 @@ arXiv 1707.07397), one known draw, and gradients of the base model, alone or in 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
@@ -99,7 +100,7 @@ class Estimator:
         Raises:
             ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
         """
-        return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+        return self._average(x, self.draw_sets(), partial(self._differentiated, x, y, loss))
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
@@ -108,7 +109,7 @@ class Estimator:
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
         draw_sets = self.draw_sets()
-        return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
+        return [self._average(x, draw_sets, partial(self._forward, x, y, loss)) for x in xs]
 
     def of_live(
         self, x: Tensor, y: Tensor, loss: Loss, live: Tensor, *, differentiate: bool = False
@@ -129,17 +130,10 @@ class Estimator:
         return whole
 
     def _average(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        draw_sets: Sequence[DrawSet],
-        *,
-        differentiate: bool,
+        self, x: Tensor, draw_sets: Sequence[DrawSet], answered: Callable[[Sequence[DrawSet]], Estimate]
     ) -> Estimate:
         losses = logits = grad = None
-        for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, differentiate=differentiate)
+        for answer in map(answered, self._parts(x, draw_sets)):
             losses = _add(losses, answer.loss.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
@@ -163,7 +157,7 @@ class Estimator:
         answers, done = [], 0
         for part in self._parts(x, held):
             own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
-            answers.append(self._answer(x, own, loss, part, differentiate=True))
+            answers.append(self._differentiated(x, own, loss, part))
             done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
@@ -177,20 +171,11 @@ class Estimator:
         for first in range(0, len(draw_sets), size):
             yield draw_sets[first : first + size]
 
-    def _answer(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        draw_sets: Sequence[DrawSet],
-        *,
-        differentiate: bool,
-    ) -> Estimate:
-        """One forward for n draws of every batch."""
-        if self.relaxation is None or not differentiate:
-            return self._forward(x, y, loss, draw_sets, differentiate, None)
-        relaxed = self.relaxation
-        estimate = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
+    def _differentiated(self, x: Tensor, y: Tensor, loss: Loss, draw_sets: Sequence[DrawSet]) -> Estimate:
+        forward = partial(self._forward, x, y, loss, draw_sets, differentiate=True, relaxed=self.relaxation)
+        if self.relaxation is None:
+            return forward()
+        estimate = self.relaxation.attempt(forward)
         return estimate._replace(grad=estimate.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
@@ -199,9 +184,11 @@ class Estimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        differentiate: bool,
-        relaxed: Relaxation | None,
+        *,
+        differentiate: bool = False,
+        relaxed: Relaxation | None = None,
     ) -> Estimate:
+        """One forward for n draws of every batch."""
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.

@@ -222,49 +222,27 @@ ATTEMPTS = 2
 SPARE_STARTS = 3
 
 
-def dispatch(
-    pool: WorkerPool,
-    idle: set[int],
-    units: Sequence[Unit],
-    workers: int,
-    clock: Callable[[], float] = time.monotonic,
-    deadline: float = math.inf,
-) -> Generator[UnitResult | UnitFailure, None, None]:
-    """Yields one outcome for each unit, in the order in which they arrive.
+@dataclass
+class Dispatch:
+    """Units on the workers of a pool, in the order given.
 
-    Units start in the order given. A worker that dies or hangs is replaced, and the
-    unit is tried once more by another one. Idle workers get units only while the caller asks for outcomes.
+    A worker that dies or hangs is replaced, and the unit is tried once more by another one. Idle workers get
+    units only while the caller asks for outcomes.
 
-    Args:
+    Attributes:
         idle: workers of the pool that wait for units; at the end, those of this call as well.
             If the call ends early, the pool and its processes end.
         workers: how many may run at once, idle ones included.
         deadline: on ``clock``, when units that still run are dropped.
-
-    Raises:
-        EngineError: workers die before they can take a unit.
-        TimeIsUp: units are left at the deadline.
-    """
-    try:
-        yield from _Dispatch(pool, idle, deque(units), workers, clock, deadline).run()
-    except BaseException:
-        pool.close()
-        idle.clear()
-        raise
-
-
-@dataclass
-class _Dispatch:
-    """Attributes:
-    deadlines: of the unit that a worker was given last.
+        deadlines: of the unit that a worker was given last.
     """
 
     pool: WorkerPool
     idle: set[int]
     waiting: deque[Unit]
     workers: int
-    clock: Callable[[], float]
-    deadline: float
+    clock: Callable[[], float] = time.monotonic
+    deadline: float = math.inf
     starting: set[int] = field(default_factory=set)
     busy: dict[int, Unit] = field(default_factory=dict)
     deadlines: dict[int, float] = field(default_factory=dict)
@@ -273,17 +251,28 @@ class _Dispatch:
     failed_starts: int = 0
 
     def run(self) -> Generator[UnitResult | UnitFailure, None, None]:
-        while self.waiting or self.busy or self.outcomes:
-            self._start_workers()
-            for event in self.pool.wait(0 if self.outcomes else self._time_left()):
-                self._handle(event)
-            self._stop_overdue()
-            if self.outcomes:
-                yield self.outcomes.popleft()
-            elif self.clock() >= self.deadline:
-                raise TimeIsUp
-        for worker in self.starting:
-            self.pool.stop(worker)
+        """Yields one outcome for each unit, in the order in which they arrive.
+
+        Raises:
+            EngineError: workers die before they can take a unit.
+            TimeIsUp: units are left at the deadline.
+        """
+        try:
+            while self.waiting or self.busy or self.outcomes:
+                self._start_workers()
+                for event in self.pool.wait(0 if self.outcomes else self._time_left()):
+                    self._handle(event)
+                self._stop_overdue()
+                if self.outcomes:
+                    yield self.outcomes.popleft()
+                elif self.clock() >= self.deadline:
+                    raise TimeIsUp
+            for worker in self.starting:
+                self.pool.stop(worker)
+        except BaseException:
+            self.pool.close()
+            self.idle.clear()
+            raise
 
     def _start_workers(self) -> None:
         while len(self.starting) + len(self.busy) < min(self.workers, len(self.waiting) + len(self.busy)):
@@ -408,7 +397,8 @@ class Engine(AbstractContextManager["Engine"]):
         if self._workers > 1:  # the longest first, so that all workers finish at about the same time
             units = sorted(units, key=lambda unit: -unit.images)
         try:
-            yield from dispatch(self._pool, self._idle, units, self._workers, deadline=deadline())
+            waiting = deque(units)
+            yield from Dispatch(self._pool, self._idle, waiting, self._workers, deadline=deadline()).run()
         except BaseException:
             self._pool = None  # it is closed
             raise
