@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attacks import estimators, solver
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
 from benchmarks.bench.timing import TimedContender

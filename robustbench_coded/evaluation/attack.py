@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from attacks.algorithm import LossName
-from attacks.attack import Package, Runnable
+from attacks.attack import Package, Runnable, read_changed, refuse_norm
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.naming import read_changed, refuse_norm
 from attacks.norms import Norm
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED

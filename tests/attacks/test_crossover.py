@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from attacks.attack import read_attack
 from attacks.crossover import LONG, RUNS, Crossover, SmoothedReLU, most_gradients
 from attacks.estimators import FreshDraws
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.solver import solver_for
 from tests.attacks.conftest import Deterministic

@@ -7,9 +7,9 @@ which differ between images; by ReLUs that are dead or nearly; by a softmax that
 import pytest
 import torch
 
+from attacks.attack import read_attack
 from attacks.estimators import estimator_for
 from attacks.minimum_norm import level
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import inside, outside, projected
 from attacks.solver import solver_for

@@ -8,8 +8,8 @@ import pytest
 import torch
 from msgspec import structs
 
+from attacks.attack import GRAMMAR, examples, read_attack
 from attacks.estimators import estimator_for
-from attacks.naming import GRAMMAR, examples, read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import PRESETS
 from attacks.solver import solver_for

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.attack import EIGHT_BIT_LEVELS
+from attacks.attack import EIGHT_BIT_LEVELS, read_attack
 from attacks.estimators import estimator_for
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import rounded
 from attacks.presets import in_norm

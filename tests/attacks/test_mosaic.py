@@ -5,10 +5,10 @@ from math import pi
 import pytest
 import torch
 
-from attacks.composite import Mosaic, restarted_pgd
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Mosaic, restarted_pgd
 from attacks.solver import Problem
 from tests.attacks.conftest import Deterministic
 

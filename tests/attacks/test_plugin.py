@@ -11,7 +11,7 @@ import torchattacks
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import run_third_party
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded import InputError, evaluate
 

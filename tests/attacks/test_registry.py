@@ -3,11 +3,10 @@ import torch
 
 from attacks.algorithm import SEARCH_DRAWS
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
-from attacks.composite import AttackSequence
+from attacks.attack import read_attack
 from attacks.estimators import Bpda, FreshDraws, KnownDraw, Transfer, estimator_for
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import read_attack
-from attacks.pgd import Fgsm, Pgd
+from attacks.pgd import AttackSequence, Fgsm, Pgd
 from attacks.score_based import RandomSearch
 from attacks.solver import solver_for
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from attacks.attack import read_attack
 from attacks.estimators import FreshDraws
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.solver import solver_for
 from attacks.switch import Switch

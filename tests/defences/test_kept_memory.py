@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.per_batch import KeptMemory, PerBatch, Session
 from robustbench_coded.defences.plugin import as_defence

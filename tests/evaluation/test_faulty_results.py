@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from attacks.adapters import third_party as adapter
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm
 from robustbench_coded import InputError, attack, evaluate

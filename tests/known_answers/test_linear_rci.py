@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.attack import read_attack
 from attacks.estimators import estimator_for
 from attacks.losses import margin_loss
-from attacks.naming import read_attack
 from attacks.oracle import co_batch, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from attacks.accelerator import module_of
-from attacks.attack import EIGHT_BIT_LEVELS, LEVELS
-from attacks.naming import read_runnable
+from attacks.attack import EIGHT_BIT_LEVELS, LEVELS, read_runnable
 from attacks.oracle import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import inside, rounded

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters.user_modules import Code
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from attacks import estimators, naming, perturbation_budget, solver
+from attacks import estimators, perturbation_budget, solver
+from attacks.attack import read_attack
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
@@ -235,7 +236,7 @@ def accuracy(
         pairs = [data.batch(batch.members) for batch in group]
         x, y = (torch.stack(tensors).to(device) for tensors in zip(*pairs, strict=True))
         if attack != "clean":
-            named, target = naming.read_attack(attack), Target(defence, k, SEED, indices)
+            named, target = read_attack(attack), Target(defence, k, SEED, indices)
             estimator = estimators.estimator_for(named, target, base=model, max_images=_IMAGES)
             generators = [streams.stream(SEED, index, "start") for index in indices]
             x = solver.solver_for(named).perturb(x, y, estimator, budget, generators)
