@@ -2,11 +2,13 @@
 where it offers it.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,13 +49,16 @@ def seed_accelerators(seed: int) -> None:
 
 @contextmanager
 def random_states_kept() -> Iterator[None]:
-    """Afterwards torch's generators, of the CPU and of accelerators, are as before."""
+    """Afterwards the generators of torch (of accelerators, too), numpy and Python are as before."""
     before, others = torch.get_rng_state(), random_states()
+    of_numpy, of_python = np.random.get_state(), random.getstate()
     try:
         yield
     finally:
         torch.set_rng_state(before)
         set_random_states(others)
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,17 +1,28 @@
 """Attacks as data: what is run (`Attack`), code of others (`Package`), inputs made elsewhere (`Submitted`).
 
-Their text is how names, tables and files spell them; ``attacks.naming.read_attack`` reads it. Another attack
-is ``msgspec.structs.replace(attack, steps=40)``. Nothing here needs torch.
+Their text is how names, tables and files spell them, ``[knows-]algorithm[-steps][@step_size]``, for example
+``eot10-pgd-20@1/255``; ``read_attack`` reads it. Another attack is ``msgspec.structs.replace(attack,
+steps=40)``. ``relaxed-`` before any of them that has gradients smooths operators which hide them
+(``attacks.relaxation``).
+
+Options follow as ``+option=value``. Attacks of other packages are ``torchattacks:NAME`` and
+``autoattack:VERSION``, those of the user's own ``package.module:name`` and ``some/where/file.py:name``.
+``from:SUBJECT/ATTACK`` are perturbed inputs made against another subject, which only an evaluation itself
+can submit. Nothing here needs torch, so a wrong name is refused before anything is loaded.
 """
 
 import dataclasses
 import re
-from math import ceil
-from typing import ClassVar, Literal, cast
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from difflib import get_close_matches
+from functools import lru_cache
+from math import ceil, isfinite
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from msgspec import Struct, structs
 
-from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, LossName
+from attacks.algorithm import ALGORITHMS, AUTO_PGD, GONE, Algorithm, LossName
 from attacks.norms import NORMS
 
 # What a surrogate was taught is in committed runs, and no longer asked for.
@@ -269,3 +280,236 @@ def number_in(text: str) -> float:
     """
     over, _, under = text.partition("/")
     return float(over) / float(under or 1)
+
+
+# More steps, draws or rounds than this are a typing error.
+LARGEST_NUMBER = 1_000_000
+LOSSES = get_args(LossName)
+BESIDE_STEPS = ("steps", "step_size")  # of what algorithms take, what is no option
+
+# What names say beside the algorithm, for lists and for suggestions.
+GRAMMAR = {
+    "pgd-100": "100 steps, of eps/8 instead of eps/4",
+    "pgd-100@1/255": "100 steps of a stated size",
+    "pgd-100+momentum=1": "follows the gradients of all steps so far, and of all draws (arXiv 1710.06081)",
+    "pgd-10+restarts=5": "the best of 5 random starts, chosen on the attacker's own draws",
+    "pgd-10+start=clean": "from the clean image instead of a random point",
+    "pgd-10+target=3": "towards class 3; every attack of this package takes a target",
+    "eot10-pgd-20": "gradients averaged over 10 fresh draws each step (arXiv 1707.07397)",
+    "eot10-pgd-20+loss=margin": "raises the margin loss instead of cross-entropy (or loss=dlr)",
+    "fixed-pgd-10": "one surrogate draw for the whole attack",
+    "aware-pgd-10": "knows the draw it is scored on; a separate attack for each",
+    "aware-pgd-20+init=transfer-pgd-20": "goes on from another attack's result",
+    "transfer-pgd-20": "gradients of the base model",
+    "bpda-pgd-20": "the defence forwards, the base model's gradient backwards (arXiv 1802.00420)",
+    "relaxed-pgd-20": "the defence as it is, operators that hide its gradient smooth backwards",
+    "relaxed-eot4-apgd-ce-50": "the same on 4 draws; relaxed- goes before any of these",
+    "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
+    "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
+    "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
+}
+
+
+def examples() -> dict[str, Algorithm]:
+    """A name for each algorithm."""
+    runnable = (each for each in ALGORITHMS.values() if each.name not in GONE)
+    return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in runnable}
+
+
+_NAME = re.compile(
+    r"(?P<relaxed>relaxed-)?"
+    r"(?:(?:eot(?P<eot>[1-9][0-9]*)|(?P<knows>fixed|aware|transfer|bpda|surrogate))-)?"
+    rf"(?P<algorithm>{'|'.join(sorted(ALGORITHMS, key=len, reverse=True))})"  # the longer one first
+    r"(?:-(?P<steps>[1-9][0-9]*))?"
+    r"(?:@(?P<step_size>[^+]+))?"
+    r"(?P<options>(?:\+[a-z_]+=[^+]+)*)"
+)
+_THIRD_PARTY = re.compile(
+    r"(?P<package>torchattacks|autoattack):(?P<name>[^+]+)(?P<options>(?:\+[A-Za-z_]+=[^+]+)*)"
+)
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLUGIN = re.compile(
+    rf"(?P<name>(?:{_IDENTIFIER}(?:\.{_IDENTIFIER})*|[^+:]+\.py):{_IDENTIFIER})"
+    rf"(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
+)
+_TRANSFORM = re.compile(r"\+(?P<option>shrunk|slots|levels|bits)=(?P<value>[^+]*)$")
+_VALUES = {"shrunk": r"0\.[0-9]{1,4}", "slots": r"0\.[0-9]{1,4}", "levels": "[1-9][0-9]{0,2}", "bits": "8"}
+
+
+@lru_cache(maxsize=4096)  # statistics read the names of all rows for each judgement
+def read_attack(text: str) -> AnyAttack:
+    """Reads one attack's name; its text is that name again, with options in their usual order.
+
+    Raises:
+        ValueError: one line: what is wrong, and known names that come close.
+    """
+    text = text.strip()
+    if text.startswith(PREFIX):
+        return _submitted(text)
+    if match := _THIRD_PARTY.fullmatch(text):
+        package, name = cast(Any, match["package"]), match["name"]
+        known = AUTOATTACK if package == "autoattack" else (*TORCHATTACKS_LINF, *TORCHATTACKS_L2)
+        if name not in known:
+            raise ValueError(f"expected an attack of {package}, got {name!r}; {_closest(name, known)}")
+        return Package(package, name, _split(match["options"], text))
+    if match := _PLUGIN.fullmatch(text):
+        return Package("plugin", match["name"], _split(match["options"], text))
+    if match := _NAME.fullmatch(text):
+        return _checked(_ours(text, match), text)
+    raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text)}")
+
+
+def read_runnable(text: str) -> Runnable:
+    """The same for an attack that can be asked for.
+
+    Raises:
+        ValueError: also for inputs that are submitted.
+    """
+    attack = read_attack(text)
+    if isinstance(attack, Submitted):
+        why = "perturbed inputs of other subjects are submitted by the evaluation itself"
+        raise ValueError(f"expected an attack that can be run, got {text!r}: {why}")
+    if instead := _instead_of(attack):
+        raise ValueError(f"{text} was deleted: {instead}")
+    return attack
+
+
+def _instead_of(attack: Runnable | None) -> str:
+    """What does the work of a deleted attack, or of one that begins with it; '' for any other."""
+    if not isinstance(attack, Attack):
+        return ""
+    if attack.knows == "surrogate":
+        return "rays-800 asks for labels, square-1000 for scores"
+    return GONE[attack.algorithm].about if attack.algorithm in GONE else _instead_of(attack.init)
+
+
+def read_changed(text: str, **changes: Any) -> Runnable:
+    """The attack of a name that may lack its number of steps, with these fields in the place of its own.
+
+    Raises:
+        ValueError: this is no attack.
+    """
+    match = _NAME.fullmatch(text.strip()) if changes else None
+    return read_runnable(str(structs.replace(_ours(text, match), **changes)) if match else text)
+
+
+def _submitted(text: str) -> Submitted:
+    subject, slash, attack = text.removeprefix(PREFIX).partition("/")
+    if not subject or not slash or not attack:
+        raise ValueError(f"expected from:SUBJECT/ATTACK, got {text!r}")
+    transforms: Options = ()
+    while match := _TRANSFORM.search(attack):
+        option, value = match["option"], match["value"]
+        if re.fullmatch(_VALUES[option], value) is None:
+            raise ValueError(f"expected levels=16 or bits=8, got {text!r}")
+        transforms = ((option, value), *transforms)
+        attack = attack[: match.start()]
+    return Submitted(subject, None if attack == SEVERAL else read_attack(attack), transforms)
+
+
+def _ours(text: str, match: re.Match[str]) -> Attack:
+    return Attack(
+        match["algorithm"],
+        _count(match["steps"], text),
+        cast(Any, match["knows"] or "fresh"),
+        _count(match["eot"], text),
+        bool(match["relaxed"]),
+        _step_size(match["step_size"], text) if match["step_size"] else None,
+        **_options(match["options"], ALGORITHMS[match["algorithm"]], text),
+    )
+
+
+def _checked(attack: Attack, text: str) -> Attack:
+    """The attack, if it makes sense."""
+    declared, steps, algorithm = attack.declared, attack.steps, attack.algorithm
+    if ("steps" in declared.takes) == (steps is None):
+        rule = "a number of steps" if steps is None else "no number of steps"
+        raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text)}")
+    if declared.asks_answers_alone and attack.knows == "bpda":
+        raise ValueError(f"expected an attack with gradients after bpda-, got {text!r}")
+    if attack.relaxed and not attack.differentiates:
+        raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
+    if attack.step_size and "step_size" not in declared.takes:
+        raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
+    if attack.start and (attack.init or (attack.restarts or 1) > 1):
+        raise ValueError(f"expected start=clean, which is one start, or init or restarts, got {text!r}")
+    if steps and steps < declared.fewest_steps:
+        raise ValueError(f"expected {declared.fewest_steps} steps or more for {algorithm}, got {text!r}")
+    return attack
+
+
+def _count(number: str | None, text: str) -> int | None:
+    if number is None:
+        return None
+    if len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER:
+        raise ValueError(f"expected at most {LARGEST_NUMBER:,} steps or draws, got {text!r}")
+    return int(number)
+
+
+def _options(given: str, declared: Algorithm, text: str) -> dict[str, Any]:
+    known = ("init", *(part for part in declared.takes if part not in BESIDE_STEPS), "target")
+    options = dict(_split(given, text))
+    if not options.keys() <= {*known}:
+        raise ValueError(f"expected {' or '.join(known)} as an option, got {text!r}")
+    return {option: _value(option, value, text) for option, value in options.items()}
+
+
+# What options may be, in words and as a pattern, and how they are read; of others, a small whole number.
+_OPTIONS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "init": ("an attack of this package to start from", ".+", lambda text: read_attack(text)),
+    "loss": (f"a loss out of {', '.join(LOSSES)}", "|".join(LOSSES), str),
+    "start": ("clean as start", "clean", str),
+    "momentum": ("a number from 0 to 1 for momentum", ".+", number_in),
+    "apart": ("a number from 0 to 1 for apart", ".+", number_in),
+    "target": ("the number of a class, from 0, for target", "0|[1-9][0-9]{0,5}", int),
+}
+
+
+def _value(option: str, value: str, text: str) -> Any:
+    number = (f"a whole number below 10,000 for {option}", "[1-9][0-9]{0,3}", int)
+    expected, pattern, read = _OPTIONS.get(option, number)
+    if re.fullmatch(pattern, value):
+        with suppress(*(() if option == "init" else (ValueError, ZeroDivisionError))):
+            found = read(value)
+            if isinstance(found, Attack | str | int) or (isinstance(found, float) and 0 <= found <= 1):
+                return found
+    raise ValueError(f"expected {expected}, got {text!r}")
+
+
+def _split(given: str, text: str) -> Options:
+    parts = (part.partition("=") for part in given.split("+") if part)
+    options = tuple((option, value) for option, _, value in parts)
+    if len(dict(options)) < len(options):
+        raise ValueError(f"expected each option once, got {text!r}")
+    return options
+
+
+def _step_size(given: str, text: str) -> float:
+    with suppress(ValueError, ZeroDivisionError):
+        if isfinite(size := number_in(given)) and size > 0:
+            return size
+    raise ValueError(f"expected a step size above 0 such as 1/255 after @, got {text!r}")
+
+
+def _closest(text: str, known: Collection[str] = ()) -> str:
+    known = known or [*examples(), *GRAMMAR]
+    dashed = re.sub(r"(?<=[a-z])-?(?=[0-9]+$)", "-", text.lower().replace("_", "-"))
+    if dashed != text:  # pgd10
+        with suppress(ValueError):
+            return f"did you mean {read_attack(dashed)}?"
+    written = {name.lower(): name for name in reversed([*known])}
+    matches = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
+    # Two letters that changed places come first: pdg is pgd sooner than spgd.
+    close = [written[near] for near in sorted(matches, key=lambda near: sorted(near) != sorted(text.lower()))]
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"
+
+
+def refuse_norm(attack: AnyAttack, norm: str) -> None:
+    """Raises ValueError where an attack does not know a norm."""
+    if attack.init is not None:
+        refuse_norm(attack.init, norm)
+    known = attack.declared.norms
+    if norm not in known:
+        *others, last = (each.name for each in examples().values() if norm in each.norms)
+        instead = f"{', '.join(others)} and {last}"
+        raise ValueError(f"{attack} knows {' and '.join(known)}; for {norm} there are {instead}")

@@ -24,7 +24,6 @@ from attacks.attack import Attack
 from attacks.balls import Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.solver import Problem, Solver, wide
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
@@ -93,25 +92,16 @@ class Crossover(Solver):
                 scale = None if budget.eps_scale is None else budget.eps_scale[slot]
                 begun = None if start is None else start[slot]
                 of_slot = replace(budget, eps_scale=scale)
-                result[slot] = self._search(
-                    x[slot], pairs, -float(clean.loss[g, k]), estimator, of_slot, generator, begun
-                )
+                of_example = Problem(x[slot], y[slot], estimator, of_slot, [generator], begun)
+                result[slot] = self._search(of_example, pairs, -float(clean.loss[g, k]))
         return result
 
-    def _search(
-        self,
-        x: Tensor,
-        pairs: Tensor,
-        clean: float,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generator: torch.Generator,
-        start: Tensor | None,
-    ) -> Tensor:
+    def _search(self, problem: Problem, pairs: Tensor, clean: float) -> Tensor:
         """The best point for one example ``[1, 1, C, H, W]``.
 
         ``pairs`` ``[1, targets, 2]``; ``clean``: by how much the true class leads at ``x``.
         """
+        x, _, estimator, budget, (generator,), start = problem
 
         def around(n: int) -> Ball:
             scale = None if budget.eps_scale is None else budget.eps_scale.expand(1, n)
@@ -137,11 +127,11 @@ class Crossover(Solver):
         keep_best()
         spread = reached[0, 0] - reached[0, -1]
         far = bool(-reached[0, 0] > max(SPREADS * float(spread), NEARBY * clean))
-        if self._over(reached, estimator) or far:
+        if self._over(reached) or far:
             return points[:, :1]
         filled, before = 0, -torch.inf
         for generation in range(self.steps):
-            if self._over(reached, estimator):
+            if self._over(reached):
                 break
             best = float(reached.max())
             progress = (best - before) / PATIENCE * (self.steps - generation)
@@ -164,7 +154,7 @@ class Crossover(Solver):
             points, reached = torch.where(wide(better), moved, points), torch.where(better, gained, reached)
         return points[:, reached[0].argmax()][:, None]
 
-    def _over(self, reached: Tensor, estimator: Estimator) -> bool:
+    def _over(self, reached: Tensor) -> bool:
         return self.early_stop and bool((reached > 0).any())
 
     def _ascent(
@@ -185,13 +175,12 @@ class Crossover(Solver):
         best, reached = at, torch.full(at.shape[:2], -torch.inf, dtype=at.dtype, device=at.device)
         velocity = torch.zeros_like(at)
         for step in range(steps):
-            if self._over(reached, estimator):
+            if self._over(reached):
                 break
             done = step / (steps - 1)
             width = max(0.0, 1 - done / SMOOTH)
             with nullcontext() if widths is None or not width else SmoothedReLU(widths * width**2):
                 estimate = estimator.gradient(at, y, loss)
-            assert estimate.grad is not None
             better = estimate.loss > reached
             best, reached = torch.where(wide(better), at, best), torch.where(better, estimate.loss, reached)
             length = estimate.grad.abs().sum((2, 3, 4), keepdim=True)

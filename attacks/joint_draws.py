@@ -88,7 +88,6 @@ class JointDraws(Solver):
         held = estimator.held(DRAWS)
 
         def point(at: Tensor, value: Estimate) -> _Point:
-            assert value.grad is not None
             size = norm_of((value.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(value.loss.shape)
             size = size.clamp_min(torch.finfo(size.dtype).tiny)
             wrong = value.logits.argmax(-1) != y

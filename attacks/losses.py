@@ -46,8 +46,7 @@ def targeted_dlr(logits: Tensor, pairs: Tensor) -> Tensor:
     Target logit less true logit, over (largest - mean of third and fourth); with fewer than four classes not
     divided.
     """
-    both = logits.gather(-1, pairs)
-    gain = both[..., 1] - both[..., 0]
+    gain = targeted_margin(logits, pairs)
     if logits.shape[-1] < 4:
         return gain
     top = logits.topk(4, dim=-1).values
@@ -65,8 +64,7 @@ def pair_loss(logits: Tensor, pairs: Tensor) -> Tensor:
 
     It counts most where the target is close to the true class or beyond it.
     """
-    both = logits.gather(-1, pairs)
-    return functional.softplus(both[..., 1] - both[..., 0])
+    return functional.softplus(targeted_margin(logits, pairs))
 
 
 BY_NAME: dict[str, Loss] = {"ce": cross_entropy, "margin": margin_loss, "dlr": dlr}

@@ -8,8 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import NamedTuple
 
-from attacks.attack import suited
-from attacks.naming import GRAMMAR, examples, read_attack, read_runnable
+from attacks.attack import GRAMMAR, examples, read_attack, read_runnable, suited
 
 ONE_STEP = "fgsm"
 USUAL = "pgd-20"
@@ -95,7 +94,7 @@ STUDIED = ("pgd-10", TRANSFER)  # in ablations
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": NAMED[:3],
     "adaptive": (*NAMED[3:], *ADAPTIVE, *DEFERRED, *ADAPTIVE_HIDDEN),
-    # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/peers/robust_bench.md).
+    # In the place of AutoAttack's standard suite (attacks/pgd.py, benchmarks/peers/robust_bench.md).
     "aa": ("aa-100",),
 }
 # In l0, where none of the others is at home: random pixels run beside all of them as random signs.

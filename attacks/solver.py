@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from attacks.attack import AnyAttack, Attack
 from attacks.estimators import Estimator
-from attacks.losses import margin_loss
+from attacks.losses import BY_NAME, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 
 
@@ -64,6 +66,30 @@ class Solver:
     def solve(self, problem: Problem) -> Tensor:
         """Perturbed inputs like x, inside the budget and the box."""
         raise NotImplementedError
+
+
+def solver_for(attack: AnyAttack, *, early_stop: bool = False) -> Solver:
+    """The solver of an attack's problems; the caller runs its ``init`` and passes the result as ``start``.
+
+    Args:
+        early_stop: stop on examples already answered wrongly; only for a deterministic target that answers
+            inputs one by one. A transfer attack never stops early: it does not see the target's answers.
+
+    Raises:
+        ValueError: it is another package's, which an adapter runs.
+    """
+    if not isinstance(attack, Attack):
+        raise ValueError(f"expected an attack of this package, got {attack}")
+    algorithm = attack.declared.written
+    assert algorithm.solver is not None
+    stated = {part: getattr(attack, part) for part in algorithm.takes}
+    given = algorithm.fixed | {part: value for part, value in stated.items() if value is not None}
+    if "loss" in signature(algorithm.solver).parameters:
+        given["loss"] = BY_NAME[attack.loss or algorithm.loss or "margin"]
+    if algorithm.may_stop:
+        given["early_stop"] = early_stop and attack.knows != "transfer"
+    solver: Solver = algorithm.solver(**given)
+    return solver
 
 
 def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor, times: int = 1) -> Tensor:

@@ -16,7 +16,7 @@ from attacks.algorithm import Algorithm
 from attacks.balls import drawn, most
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.minimum_norm import MARGIN_SPREAD, Adam, Nearest, annealed, level, unit_length
+from attacks.minimum_norm import MARGIN_SPREAD, Nearest, annealed, level, unit_length
 from attacks.score_based import search
 from attacks.solver import Problem, Solver, wide
 
@@ -115,7 +115,9 @@ class SparsePgd(Solver):
         for _ in range(self.steps):
             if not bool(live.any()):
                 break
-            grad, margin = _gradient(estimator, adv, y, self.loss, live)
+            estimate = estimator.of_live(adv, y, self.loss, live, differentiate=True)
+            grad = estimate.grad
+            margin = torch.where(live, margin_loss(estimate.logits, y).to(x.dtype), -torch.inf)
             best.see(adv, margin)
             if self.early_stop:
                 live &= margin <= 0
@@ -136,27 +138,11 @@ class SparsePgd(Solver):
         return best.point if estimator.per_example else best.end(adv)
 
 
-def _gradient(estimator: Estimator, x: Tensor, y: Tensor, loss: Loss, live: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient and margin loss of the live examples, queried as one batch if some stopped.
-
-    Of the others the gradient is 0 and the margin loss -inf.
-    """
-    if bool(live.all()):
-        estimate = estimator.gradient(x, y, loss)
-        assert estimate.grad is not None
-        return estimate.grad, margin_loss(estimate.logits, y).to(x.dtype)
-    estimate = estimator.gradient(x[live][None], y[live][None], loss)
-    assert estimate.grad is not None
-    grad, margin = torch.zeros_like(x), x.new_full(y.shape, -torch.inf)
-    grad[live] = estimate.grad[0]
-    margin[live] = margin_loss(estimate.logits, y[live][None])[0].to(x.dtype)
-    return grad, margin
-
-
 # Of arXiv 2402.01879: the width of the stand-in for l0; the first threshold and its change, relative to the
 # step; the step, first and last.
 WIDTH, THRESHOLD, CHANGE = 1e-3, 0.3, 0.01
 STEP, LAST_STEP = 1.0, 0.1
+FIRST, SECOND = 0.9, 0.999  # how long Adam's moments last
 
 
 @Algorithm("Sigma-zero", "sigma-zero, the fewest pixels", paper="2402.01879", norms=("l0",), family="nearest")
@@ -181,12 +167,11 @@ class SigmaZero(Solver):
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         u = nearest.away(x if start is None else start)
-        adam = Adam(u)
+        mean, square = torch.zeros_like(u), torch.zeros_like(u)  # Adam's (arXiv 1412.6980, algorithm 1)
         threshold = torch.full_like(nearest.distance, THRESHOLD)
         best, scale = Best(estimator, y, x), torch.ones_like(threshold)
         for step in range(self.steps):
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
-            assert answer.grad is not None
             scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
             shrinks = nearest.see(nearest.at(u), answer.logits, y)
             if not estimator.per_example:
@@ -198,7 +183,10 @@ class SigmaZero(Solver):
             size = grad.abs().amax((2, 3, 4), keepdim=True)
             grad = grad / size.clamp_min(torch.finfo(size.dtype).tiny)
             length = annealed(STEP, LAST_STEP, step, self.steps)
-            u = nearest.away(nearest.at(adam.step(u, grad, length)))
+            mean, square = FIRST * mean + (1 - FIRST) * grad, SECOND * square + (1 - SECOND) * grad.square()
+            metric = (square / (1 - SECOND ** (step + 1))).sqrt() + 1e-8
+            u = u - length * mean / (1 - FIRST ** (step + 1)) / metric
+            u = nearest.away(nearest.at(u))
             change = torch.where(shrinks, CHANGE, -CHANGE) * length
             threshold = (threshold + change).clamp(0, 1)
             u = torch.where(u.abs().amax(2, keepdim=True) < wide(threshold), 0, u)

@@ -67,7 +67,11 @@ class Switch(Solver):
         ball = budget.around(x)
         best = x.clone() if start is None else ball.project_(start.clone())
         first = estimator.value(best, y, margin_loss)
-        reached, moves = first.loss, [*_fields(x, generators), self._upwards(x, y, estimator)]
+        # The last one raises the true class's logit: the way that no attack on a margin goes.
+        reached, moves = (
+            first.loss,
+            [*_fields(x, generators), estimator.gradient(x, y, true_logit).grad.sign()],
+        )
         jumps: list[tuple[Tensor, Tensor, Tensor]] = []  # size, and the two ends of the interval
         halfway = self._halfway(x, y, estimator, ball, budget.eps)
         scans = [(x, move, FRACTIONS) for move in moves] + [(halfway, move, HALF) for move in moves]
@@ -84,34 +88,24 @@ class Switch(Solver):
         for chosen in sizes.topk(FLIPS, dim=0).indices:
             near, far = (_picked([jump[end] for jump in jumps], chosen) for end in (1, 2))
             whole = sizes.gather(0, chosen[None])[0]
-            jumped, far = self._bisected(near, far, y, whole, estimator)
-            if not bool(jumped.any()):
+            if not bool(self._jumps(near, far, y, whole, estimator).any()):
                 continue
             if self.early_stop and bool((reached > 0).all()):
                 break
-            best, reached = self._behind(far, x, y, estimator, ball, budget.eps, best, reached)
+            best, reached = self._behind(far, problem, ball, best, reached)
         return best
-
-    def _upwards(self, x: Tensor, y: Tensor, estimator: Estimator) -> Tensor:
-        """Where the true class's logit rises: the way that no attack on a margin goes."""
-        estimate = estimator.gradient(x, y, true_logit)
-        assert estimate.grad is not None
-        return estimate.grad.sign()
 
     def _halfway(self, x: Tensor, y: Tensor, estimator: Estimator, ball: Ball, eps: float) -> Tensor:
         """Uphill in half the ball: what a switch decides may show only where a margin is low."""
         at = x
         for _ in range(UPHILL):
             grad = estimator.gradient(at, y, margin_loss).grad
-            assert grad is not None
             at = ball.step_(at.clone(), grad, eps / 2 / UPHILL)
         return at
 
-    def _bisected(
-        self, near: Tensor, far: Tensor, y: Tensor, whole: Tensor, estimator: Estimator
-    ) -> tuple[Tensor, Tensor]:
-        """True if the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
-        a, b, jump = near, far, whole
+    def _jumps(self, a: Tensor, b: Tensor, y: Tensor, whole: Tensor, estimator: Estimator) -> Tensor:
+        """``[G, K]``, whether the answer jumps between two points, as bisections tell."""
+        jump = whole
         for _ in range(BISECTIONS):
             middle = (a + b) / 2
             estimates = estimator.compare([a, middle, b], y, margin_loss)
@@ -119,22 +113,15 @@ class Switch(Solver):
             a = torch.where(wide(first > second), a, middle)
             b = torch.where(wide(first > second), middle, b)
             jump = torch.maximum(first, second)
-        return jump > JUMP * whole, far
+        return jump > JUMP * whole
 
     def _behind(
-        self,
-        at: Tensor,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        ball: Ball,
-        eps: float,
-        best: Tensor,
-        reached: Tensor,
+        self, at: Tensor, problem: Problem, ball: Ball, best: Tensor, reached: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Steps uphill across the move that led there; then single values, those first that promise most, of
         which a part of the move is enough. What lowers the margin is taken back, and the next step is halved.
         """
+        x, y, estimator, eps = problem.x, problem.y, problem.estimator, problem.budget.eps
         deep = ball.project_(x + 4 * (at - x))  # where it may give way most without coming back
         first, second = estimator.compare([at, deep], y, margin_loss)
         at = torch.where(wide(larger(estimator, second.loss, first.loss)), deep, at)
@@ -145,7 +132,6 @@ class Switch(Solver):
         grad, here = torch.zeros_like(x), at
         for number in range(self.steps):
             estimate = estimator.gradient(at, y, margin_loss)
-            assert estimate.grad is not None
             best, reached = _better(estimator, best, reached, at, estimate.loss)
             rose = wide(larger(estimator, estimate.loss, held))
             size = torch.where(rose[..., 0, 0, 0], size, size / 2)

@@ -28,7 +28,6 @@ REPORTED = {
     ("robustbench_coded/extras/piped.py", "_receive"): "bytes of another process that are no array",
     ("robustbench_coded/defences/probe.py", "answers"): "the same: it is a function of the next one",
     ("robustbench_coded/defences/probe.py", "_smaller_batches"): "advice: whether fewer inputs are answered",
-    ("robustbench_coded/evaluation/engine/worker.py", "_fewer"): "what the unit itself raised is reported",
     ("robustbench_coded/evaluation/engine/worker.py", "work"): "sent to the main process as it is",
 }
 

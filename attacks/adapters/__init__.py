@@ -1,1 +1,1 @@
-"""Third-party attack packages, one file per package; a package is imported only when its attack runs."""
+"""Attacks of other packages and of the user's own."""

@@ -5,19 +5,14 @@ or a plain function.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from attacks.adapters.third_party import seeded_from
 from attacks.adapters.user_modules import object_named, takes
 from attacks.attack import Package, number_in
-from attacks.perturbation_budget import PerturbationBudget
 
 _PERTURB = "perturb(x, y, estimator, budget, generators, start)"
 
@@ -82,21 +77,6 @@ def keep(attacks: Sequence[str | Callable[..., Any]]) -> list[str]:
     return names
 
 
-def run(
-    name: Package,
-    view: torch.nn.Module,
-    x: Tensor,
-    y: Tensor,
-    budget: PerturbationBudget,
-    generator: torch.Generator,
-) -> Any:
-    """The function's result for one batch, unchecked."""
-    function = load(name)
-    assert callable(function)
-    with seeded_from(generator):
-        return function(view, x.clone(), y, eps=budget.eps)
-
-
 def _value(text: str) -> int | float | bool | str:
     """An option as Python would write it: 10, 0.5, 1/255, true, or else as text."""
     if text.lower() in ("true", "false"):
@@ -107,14 +87,19 @@ def _value(text: str) -> int | float | bool | str:
         return text
 
 
-TORCHATTACKS, AUTOATTACK, FOOLBOX, ART = "torchattacks", "autoattack", "foolbox", "art"
-_PACKAGES = {name: name for name in (TORCHATTACKS, AUTOATTACK, FOOLBOX, ART)} | {"pyautoattack": AUTOATTACK}
-# What an evaluation says itself, or what changes no result.
-_OURS = ("model", "eps", "norm", "seed", "n_classes", "verbose", "batch_size")
+# How a function asks objects of other packages about the network that it is given, by package.
+_ASKED = {
+    "torchattacks": "{}(model, eps=eps)(x, y)",
+    "pyautoattack": "{}(model, eps=eps).run_standard_evaluation(x, y)",
+    "autoattack": "{}(model, eps=eps).run_standard_evaluation(x, y)",
+    "foolbox": "{}()(foolbox.PyTorchModel(model, (0, 1)), x, y, epsilons=eps)[1]",
+    "art": "torch.from_numpy({}(PyTorchClassifier(model, None, x.shape[1:], model(x).shape[1], "
+    "clip_values=(0, 1)), eps=eps).generate(x.numpy(), y.numpy()))",
+}
 
 
 def written(attack: Any) -> str | None:
-    """Why an attack object of another package is refused, and the argument that runs it; None for others.
+    """Why an attack object of another package is refused, and the function that runs it; None for others.
 
     It asks the network that it was made with, which is neither a defence nor counted, so that it is never run
     as it is.
@@ -123,32 +108,9 @@ def written(attack: Any) -> str | None:
         attack: an object or a class of torchattacks, AutoAttack, foolbox or ART.
     """
     kind = attack if isinstance(attack, type) else type(attack)
-    package = _PACKAGES.get(kind.__module__.partition(".")[0])
-    if package is None:
+    package, name = kind.__module__.partition(".")[0], kind.__name__
+    if package not in _ASKED:
         return None
-    if package == TORCHATTACKS:
-        options = _numbers(attack, inspect.signature(kind).parameters)
-        more = "".join(f"+{name}={value}" for name, value in options.items())
-        line = f'"torchattacks:{kind.__name__}{more}"'
-    elif package == AUTOATTACK:
-        line = f'"autoattack:{getattr(attack, "version", "standard")}"'
-    elif package == FOOLBOX:
-        line = "lambda model, x, y, eps: attack(foolbox.PyTorchModel(model, (0, 1)), x, y, epsilons=eps)[1]"
-    else:
-        classifier = "PyTorchClassifier(model, None, x.shape[1:], model(x).shape[1], clip_values=(0, 1))"
-        options = _numbers(attack, getattr(kind, "attack_params", ()))
-        given = "".join(f", {name}={value}" for name, value in options.items())
-        line = (
-            "lambda model, x, y, eps: torch.from_numpy("
-            f"{kind.__name__}({classifier}, eps=eps{given}).generate(x.numpy(), y.numpy()))"
-        )
-    radius = getattr(attack, "eps", getattr(attack, "epsilon", None))
-    eps = f", eps={radius:.6g}" if isinstance(radius, int | float) else ""
-    return f"{kind.__name__} of {package} asks the network that it was made with; write attacks=[{line}]{eps}"
-
-
-def _numbers(attack: Any, names: Iterable[str]) -> dict[str, int | float]:
-    """Arguments of the constructor that the object still has; none of a class."""
-    held = {} if isinstance(attack, type) else vars(attack)
-    values = {name: held.get(name) for name in names if name not in _OURS}
-    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+    line = f"lambda model, x, y, eps: {_ASKED[package].format(name)}"
+    why = f"{name} of {package} asks the network that it was made with"
+    return f"{why}; write attacks=[{line}], with its options"

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attacks.naming import read_attack
+from attacks import estimators, solver
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
-from attacks.solving import estimator_for, solver_for
 from benchmarks.bench.timing import TimedContender
 from robustbench_coded.coding.sizes import coded_size
 from robustbench_coded.defences.inferences import Standard
@@ -67,9 +67,9 @@ def attack(workload: Workload, defence: Defence, x: Tensor, name: str) -> Callab
     def run() -> Tensor:
         target = Target(defence, k, 0, range(groups))
         with tf32(True):
-            estimator = estimator_for(parsed, target, max_images=target.images(x))
+            estimator = estimators.estimator_for(parsed, target, max_images=target.images(x))
             generators = [stream(0, batch, "start") for batch in range(groups)]
-            return solver_for(parsed).perturb(x, y, estimator, budget, generators)
+            return solver.solver_for(parsed).perturb(x, y, estimator, budget, generators)
 
     return run
 

@@ -16,8 +16,7 @@ from unittest import mock
 
 from msgspec import structs
 
-from attacks.attack import Submitted
-from attacks.naming import read_attack
+from attacks.attack import Submitted, read_attack
 from benchmarks.oracle import suites
 from robustbench_coded.judge import judge, judgements, rules
 from robustbench_coded.judge.run import Run, load_run

@@ -36,7 +36,6 @@ PARTS = {
     "robustbench_coded/evaluation/execution": "tests/evaluation",
     "attacks/pgd.py": "tests/attacks",
     "attacks/apgd.py": "tests/attacks",
-    "attacks/apgd_search.py": "tests/attacks",
 }
 ALWAYS = "tests/known_answers"
 INSTEAD = {

@@ -59,35 +59,25 @@ class Codec:
         self.encoder()
         self.decoder()
 
-    def encoder(
-        self,
-        perm: Tensor | None = None,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        """E ``[n, k]`` (cached: never write to it), or E_p ``[G, n, k]`` for permutations ``[G, k]``."""
-        matrix = _matrix(self, dtype, torch.device(device), encodes=True)
-        return matrix if perm is None else matrix.T[self._slots(perm).to(device)].transpose(1, 2)
+    def encoder(self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+        """E ``[n, k]``; cached: never write to it."""
+        return _matrix(self, dtype, torch.device(device), encodes=True)
 
-    def decoder(
-        self,
-        perm: Tensor | None = None,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> Tensor:
-        """D ``[k, n]`` (cached: never write to it), or D_p ``[G, k, n]`` for permutations ``[G, k]``."""
-        matrix = _matrix(self, dtype, torch.device(device), encodes=False)
-        return matrix if perm is None else matrix[self._slots(perm).to(device)]
+    def decoder(self, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
+        """D ``[k, n]``; cached: never write to it."""
+        return _matrix(self, dtype, torch.device(device), encodes=False)
 
     def encode(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
         """G batches ``[G, k, *shape]`` -> coded inputs ``[G, n, *shape]``; ``perm`` is ``[G, k]``."""
-        return _combine(self.encoder(perm, dtype=x.dtype, device=x.device), x)
+        matrix = self.encoder(dtype=x.dtype, device=x.device)
+        if perm is not None:
+            matrix = matrix.T[self._slots(perm).to(x.device)].transpose(1, 2)
+        return _combine(matrix, x)
 
     def decode(self, values: Tensor, perm: Tensor | None = None) -> Tensor:
         """Coded outputs ``[G, n, *shape]`` -> estimates ``[G, k, *shape]``; ``perm`` is ``[G, k]``."""
-        return _combine(self.decoder(perm, dtype=values.dtype, device=values.device), values)
+        matrix = self.decoder(dtype=values.dtype, device=values.device)
+        return _combine(matrix if perm is None else matrix[self._slots(perm).to(values.device)], values)
 
     def smoothed(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
         """Algorithm 1: estimates f at the inputs of G batches, ``[G, k, *in]`` -> ``[G, k, *out]``.

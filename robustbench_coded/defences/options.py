@@ -1,17 +1,16 @@
 """Defences as the command line names them, ``rci:N=1.5K,average=4``, ``noise:sigma=0.1``. Needs no torch."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
-from typing import Annotated, Any
-
-import msgspec
-from msgspec import Meta
+from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.extensions import all_of
+from robustbench_coded.options.option import Rule, check_value, count, number, one_of
+from robustbench_coded.options.values import read_number
 
 CODED = ("coded", "rci")  # the defences that take N
 PIPED = "cmd:"  # of a defence in a process of its own; its command follows
@@ -149,39 +148,6 @@ def refuse_small_batch(k: int) -> None:
         raise InputError(f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small")
 
 
-@dataclass(frozen=True)
-class _Option:
-    """What one option may be, a type of numbers or the texts to choose from, and its value unless given."""
-
-    kind: Any
-    default: Any
-
-    def read(self, text: str, option: str) -> Any:
-        """The value that ``text`` stands for; of texts to choose from in the type of the default."""
-        if not text:
-            raise InputError(f"{option}= has no value; write {_example(option.partition(':')[0])}")
-        try:
-            if self.kind is coded_size:
-                coded_size(text, _LARGE_K)  # some batch can have so many; the run's own K is not known here
-                return text.upper()
-            if self.kind is tuple:
-                return tuple(
-                    sorted({msgspec.convert(part, _Block, strict=False) for part in text.split("+")})
-                )
-            if isinstance(self.kind, tuple):
-                return type(self.default)(self.kind[self.kind.index(text)])
-            return msgspec.convert(float(Fraction(text)) if "/" in text else text, self.kind, strict=False)
-        except msgspec.ValidationError as error:
-            message = str(error).replace("`float`", "a number").replace("`int`", "a whole number")
-            raise InputError(f"{option}={text}: {message[:1].lower()}{message[1:]}") from error
-        except (ValueError, ZeroDivisionError) as error:
-            if self.kind is coded_size:
-                sizes = f"{FEWEST} to {MOST}; write N=190 or N=1.5K"
-                raise InputError(f"{option}={text} is not a number of coded inputs from {sizes}") from error
-            choice = f"; choose from {', '.join(self.kind)}" if isinstance(self.kind, tuple) else ""
-            raise InputError(f"{option}={text} is not known{choice}") from error
-
-
 def _known(kind: str, rest: str) -> DefenceSpec:
     """A spec of a defence of ours from its comma-separated ``name=value`` pairs."""
     table = _OPTIONS[kind]
@@ -195,13 +161,15 @@ def _known(kind: str, rest: str) -> DefenceSpec:
             raise InputError(f"{kind} has no option {name!r}; {did_you_mean(name, table)}{takes}")
         if name in given:
             raise InputError(f"{kind}: {name} is given twice; give it once")
-        given[name] = table[name].read(value, f"{kind}: {name}")
-    values = {name: given.get(name, option.default) for name, option in table.items()}
+        if not value:
+            raise InputError(f"{kind}: {name}= has no value; write {_example(kind)}")
+        given[name] = table[name][0](value, f"{kind}: {name}")
+    values = {name: given.get(name, default) for name, (_, default) in table.items()}
     if missing := [name for name, value in values.items() if value is _REQUIRED]:
         what = "the number of coded inputs" if kind in CODED else missing[0]
         raise InputError(f"{kind} needs {what}; write {_example(kind)}")
     n = values.pop("N", None)
-    shown = {name for name, value in values.items() if kind not in CODED or value != table[name].default}
+    shown = {name for name, value in values.items() if kind not in CODED or value != table[name][1]}
     return DefenceSpec(kind, n, tuple((name, value) for name, value in values.items() if name in shown))
 
 
@@ -215,28 +183,51 @@ def _example(kind: str) -> str:
     return f"--{kind} N=190" if kind in CODED else _EXAMPLES.get(kind, kind)
 
 
+def _coded_inputs(text: str, option: str) -> str:
+    try:
+        coded_size(text, _LARGE_K)  # some batch can have so many; the run's own K is not known here
+    except ValueError as error:
+        sizes = f"{FEWEST} to {MOST}; write N=190 or N=1.5K"
+        raise InputError(f"{option}={text} is not a number of coded inputs from {sizes}") from error
+    return text.upper()
+
+
+def _blocks(text: str, option: str) -> tuple[int, ...]:
+    return tuple(sorted({read_number(part, option, count(0, 9999)) for part in text.split("+")}))
+
+
+def _word(*words: str) -> "_Reader":
+    def read(text: str, option: str) -> str:
+        check_value(option, text, one_of(*words))
+        return text
+
+    return read
+
+
+def _number(rule: Rule, kind: type = float) -> "_Reader":
+    return lambda text, option: kind(read_number(text, option, rule))
+
+
+_Reader = Callable[[str, str], Any]  # what is typed, and its option -> its value
 _REQUIRED = object()
-_Block = Annotated[int, Meta(ge=0, le=9999)]
-_Smoothing = Annotated[float, Meta(ge=0, le=1e9)]
-_Share = Annotated[float, Meta(gt=0, le=1)]
+_SMOOTHING = _number(number(0, 1e9)), 0.0
+_SHARE = _number(number(0, 1, above=True))
+# Options: how each is read, and its value unless it is given.
 _CODEC = {
-    "N": _Option(coded_size, _REQUIRED),
-    "blocks": _Option(tuple, None),  # numbers of blocks, 0+1+2
-    "nodes": _Option(("chebyshev", "uniform"), "chebyshev"),
-    "order": _Option(("1", "3", "5"), 3),
-    "smoothing_encoder": _Option(_Smoothing, 0.0),
-    "smoothing_decoder": _Option(_Smoothing, 0.0),
+    "N": (_coded_inputs, _REQUIRED),
+    "blocks": (_blocks, None),  # numbers of blocks, 0+1+2
+    "nodes": (_word("chebyshev", "uniform"), "chebyshev"),
+    "order": (lambda text, option: int(_word("1", "3", "5")(text, option)), 3),
+    "smoothing_encoder": _SMOOTHING,
+    "smoothing_decoder": _SMOOTHING,
 }
-_OPTIONS: dict[str, dict[str, _Option]] = {
+_OPTIONS: dict[str, dict[str, tuple[_Reader, Any]]] = {
     "standard": {},
     "coded": _CODEC,
-    "rci": {"average": _Option(Annotated[int, Meta(ge=1, le=10_000)], 1), **_CODEC},
-    "noise": {"sigma": _Option(Annotated[float, Meta(gt=0, le=1e9)], _REQUIRED)},
-    "resize-pad": {"scale": _Option(_Share, 0.8)},
-    "mixup-inference": {
-        "share": _Option(_Share, 0.5),
-        "samples": _Option(Annotated[int, Meta(ge=1, le=1000)], 15),
-    },
+    "rci": {"average": (_number(count(1, 10_000), int), 1), **_CODEC},
+    "noise": {"sigma": (_number(number(0, 1e9, above=True)), _REQUIRED)},
+    "resize-pad": {"scale": (_SHARE, 0.8)},
+    "mixup-inference": {"share": (_SHARE, 0.5), "samples": (_number(count(1, 1000), int), 15)},
 }
 _EXAMPLES = {
     "noise": "noise:sigma=0.1",

@@ -1,14 +1,26 @@
 """Defences that users bring: a function of their own code is called with the model and returns one."""
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from attacks.adapters.user_modules import own_folders_first, takes
+from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad, Standard
+from robustbench_coded.defences.options import (
+    CODED,
+    PIPED,
+    DefenceSpec,
+    installed,
+    mixes_images,
+    parse_defence,
+)
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.extensions import load
 from robustbench_coded.models.external_architectures import beside, import_function, shown_name
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function
 from robustbench_coded.user_code import UserCode
@@ -103,3 +115,43 @@ def _faults(built: Any) -> list[str]:
         elif method is not None and not takes(method, len(arguments), {}):
             faults.append(f"whose {name} does not take ({', '.join(arguments)})")
     return faults
+
+
+INFERENCES: dict[str, Callable[..., Defence]] = {
+    "standard": Standard,
+    "coded": Coded,
+    "rci": RCI,
+    "noise": GaussianNoise,
+    "resize-pad": ResizePad,
+    "mixup-inference": MixupInference,
+}
+
+
+def build_defence(
+    spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Callable[[], Tensor] | None = None
+) -> Defence:
+    """The defence that ``spec`` describes, around ``model``; it has ``spec.resolve_n(k)`` coded inputs.
+
+    Args:
+        spec: as parsed, or as text for ``options.parse_defence``.
+        model: pixels in [0, 1] -> logits.
+        k: size of a full batch.
+        pool: gives images [P, C, H, W] that are not evaluated, for the defences that mix them in; on the
+            model's device.
+    Raises:
+        InputError: a defence that cannot be built around this model, or at this k.
+    """
+    if isinstance(spec, str):
+        spec = parse_defence(spec)
+    if spec.kind == "plugin":
+        target = spec.target or ""
+        return (load("processes", "cmd") if target.startswith(PIPED) else load_user_defence)(target, model)
+    if mixes_images(spec) and pool is None:
+        raise InputError(f"{spec.label} cannot be built without a pool of images that are not evaluated")
+    images = (pool(),) if mixes_images(spec) and pool else ()
+    if spec.kind not in INFERENCES:
+        return installed()[spec.kind].build(model, *images)
+    sizes = (k, spec.n) if spec.kind in CODED else ()
+    defence = INFERENCES[spec.kind](model, *sizes, *images, **dict(spec.options))
+    defence.name = spec.label
+    return defence

@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from attacks.algorithm import LossName
-from attacks.attack import Package, Runnable
+from attacks.attack import Package, Runnable, read_changed, refuse_norm
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.naming import read_changed, refuse_norm
 from attacks.norms import Norm
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
@@ -105,7 +105,29 @@ def attack(
     if type(early_stop) is not bool:
         raise InputError(f"early_stop: expected True or False, got {early_stop!r}")
     radius = read_number(eps, "eps", number(0))
-    return _perturbed(model, x, y, named, radius, norm, seed, target, base=base, early_stop=early_stop)
+
+    @guarded
+    def perturbed(model: Any, base: Any) -> Tensor:
+        with in_evaluation_mode([*_training(model), *_training(base)]):
+            images = _images(x, model)
+            classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
+            try:
+                budget = PerturbationBudget(named_norm(norm, "norm"), radius)
+                refuse_norm(named, budget.norm)
+            except ValueError as error:
+                raise InputError(str(error)) from None
+            defence = _as_defence(model, images, int(classes.max()))
+            if base is not None:
+                defence = copy(defence)
+                defence.base = base
+            if named.uses_base and defence.base is None:
+                raise InputError(f"{named} asks the base model; give it: base=network")
+            run = partial(_attacked, attack=named, budget=budget, seed=seed, early_stop=early_stop)
+            if target is None:
+                return run(defence, images, classes)
+            return _targeted(defence, images, named, _targets(target, defence, images, seed), run)
+
+    return _like(x, perturbed(model, base=base).detach())
 
 
 def attack_batches(
@@ -158,41 +180,6 @@ def _meant(given: str) -> str:
     known = ("steps", "step_size", "eot", "loss", "norm", "seed", "target", "base", "early_stop")
     near = did_you_mean(ELSEWHERE.get(given, given), known)
     return f"{near}an attack's name says its steps, draws and step size: eot4-pgd-10@0.05"
-
-
-@guarded
-def _perturbed(
-    model: Any,
-    x: Images,
-    y: Any,
-    attack: Runnable,
-    eps: float,
-    norm: Any,
-    seed: int,
-    target: Any,
-    base: Any,
-    early_stop: bool,
-) -> Images:
-    with in_evaluation_mode([*_training(model), *_training(base)]):
-        images = _images(x, model)
-        classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
-        try:
-            budget = PerturbationBudget(named_norm(norm, "norm"), eps)
-            refuse_norm(attack, budget.norm)
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        defence = _as_defence(model, images, int(classes.max()))
-        if base is not None:
-            defence = copy(defence)
-            defence.base = base
-        if attack.uses_base and defence.base is None:
-            raise InputError(f"{attack} asks the base model; give it: base=network")
-        wanted = None if target is None else _targets(target, defence, images, seed)
-        if wanted is None:
-            perturbed = _attacked(defence, images, classes, attack, budget, seed, early_stop)
-        else:
-            perturbed = _targeted(defence, images, attack, budget, seed, early_stop, wanted)
-    return _like(x, perturbed.detach())
 
 
 def _targets(target: Any, defence: Defence, x: Tensor, seed: int) -> Tensor:
@@ -259,16 +246,8 @@ def _like(x: Any, perturbed: Tensor) -> Any:
     return array.astype(given) if given.kind == "f" else array
 
 
-def _targeted(
-    defence: Defence,
-    x: Tensor,
-    attack: Runnable,
-    budget: PerturbationBudget,
-    seed: int,
-    early_stop: bool,
-    wanted: Tensor,
-) -> Tensor:
-    """One attack for each class that is wanted, on the inputs that it is wanted of.
+def _targeted(defence: Defence, x: Tensor, attack: Runnable, wanted: Tensor, run: partial[Tensor]) -> Tensor:
+    """One attack, ``run``, for each class that is wanted, on the inputs that it is wanted of.
 
     An attack by labels alone starts from the nearest of the other inputs that are of that class: its own
     starts are among the inputs that it attacks.
@@ -278,7 +257,7 @@ def _targeted(
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
     points, answers = x.clone(), None
     if len(classes) > 1 and attack.declared.family == "decision":
-        answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
+        answers = Target(defence, len(x), run.keywords["seed"], [0]).answer(x, 0).argmax(-1)
     for each in classes:
         rows = wanted == each
         others = torch.full_like(wanted[rows], OTHERS)
@@ -287,7 +266,7 @@ def _targeted(
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
         towards = TargetedDefence(defence, each)
-        points[rows] = _attacked(towards, x[rows], others, attack, budget, seed, early_stop, start)
+        points[rows] = run(towards, x[rows], others, start=start)
     return points
 
 

@@ -1,6 +1,5 @@
 """Settings that a public call makes and restores: torch's defaults, networks and random numbers."""
 
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -61,13 +59,11 @@ def torch_defaults() -> Iterator[None]:
 
 @contextmanager
 def _process_restored() -> Iterator[None]:
-    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
+    threads = torch.get_num_threads()
     try:
         with random_states_kept(), subnormals_flushed():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 

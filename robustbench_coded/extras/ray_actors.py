@@ -20,8 +20,8 @@ import torch
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.image_folders import ImageFiles
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.engine.run import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.evaluation.engine.worker import attempt, one_line
-from robustbench_coded.evaluation.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit

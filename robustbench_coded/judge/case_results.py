@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attacks.attack import AnyAttack
-from attacks.naming import read_attack
+from attacks.attack import AnyAttack, read_attack
 from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, answers_worth
 from robustbench_coded.judge.outcomes import Cell, majorities

@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack, suited
-from attacks.naming import read_attack
+from attacks.attack import AnyAttack, Attack, read_attack, suited
 from robustbench_coded.judge.case_results import CaseResult, inherited
 from robustbench_coded.judge.paired import Difference, NotPaired, in_own_batches, paired_difference
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject

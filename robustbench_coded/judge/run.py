@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from msgspec import to_builtins
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.norms import NORMS
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult

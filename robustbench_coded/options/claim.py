@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attacks.naming import read_runnable
+from attacks.attack import read_runnable
 from robustbench_coded.errors import InputError
 from robustbench_coded.options.option import check_value, count
 from robustbench_coded.options.values import as_fraction, fraction, radius

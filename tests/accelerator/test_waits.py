@@ -4,8 +4,7 @@ import pytest
 import torch
 from imitation_accelerator import State
 
-from attacks.estimators import FreshDraws
-from attacks.estimators.base_model import PlainModel
+from attacks.estimators import FreshDraws, PlainModel
 from robustbench_coded import attack
 from tests.accelerator.conftest import tiny
 

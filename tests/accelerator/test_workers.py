@@ -8,8 +8,7 @@ import pytest
 import ray
 
 from robustbench_coded.evaluation.engine import run as engine
-from robustbench_coded.evaluation.engine import worker_pool
-from robustbench_coded.evaluation.engine.worker_pool import ProcessPool
+from robustbench_coded.evaluation.engine.run import ProcessPool
 from robustbench_coded.evaluation.session.listener import Listener
 from tests.accelerator.conftest import ROOT, evaluated
 from tests.run_folders import lines
@@ -56,7 +55,7 @@ def given_to(monkeypatch):
             super().assign(worker, job)
 
     monkeypatch.setattr(engine, "ProcessPool", Pool)
-    monkeypatch.setattr(worker_pool, "work", imitation.work)
+    monkeypatch.setattr(engine, "work", imitation.work)
     return found
 
 

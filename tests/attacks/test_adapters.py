@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from attacks.adapters.third_party import ThirdPartyView, installed, run_third_party, seeded_from
+from attacks.attack import read_attack
 from attacks.estimators import Transfer
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from tests.attacks.conftest import Deterministic, small_network

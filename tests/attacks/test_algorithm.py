@@ -8,9 +8,8 @@ import pytest
 
 from attacks import presets
 from attacks.algorithm import ALGORITHMS, GONE, declared_in
-from attacks.attack import Attack
-from attacks.naming import examples, read_attack, read_runnable
-from attacks.solving import solver_for
+from attacks.attack import Attack, examples, read_attack, read_runnable
+from attacks.solver import solver_for
 from robustbench_coded.judge.checks import informative
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.formatting import attack_text

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from attacks.attack import read_attack
 from attacks.crossover import LONG, RUNS, Crossover, SmoothedReLU, most_gradients
 from attacks.estimators import FreshDraws
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.solving import solver_for
+from attacks.solver import solver_for
 from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4

@@ -7,11 +7,12 @@ which differ between images; by ReLUs that are dead or nearly; by a softmax that
 import pytest
 import torch
 
+from attacks.attack import read_attack
+from attacks.estimators import estimator_for
 from attacks.minimum_norm import level
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import inside, outside, projected
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 from tests.attacks.conftest import Deterministic
 from tests.attacks.test_every_attack import OURS, budget_of, short
 

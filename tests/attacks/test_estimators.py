@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
@@ -58,7 +58,7 @@ def test_values_are_the_losses_of_the_gradients_and_cost_no_backward(linear):
     assert (one.forwards, one.backwards, other.backwards) == (24, 0, 24)
 
 
-@pytest.mark.parametrize("build", [lambda o: FreshDraws(o, draws=10), FixedDraw])
+@pytest.mark.parametrize("build", [lambda o: FreshDraws(o, draws=10), lambda o: KnownDraw(o, o.draws(0))])
 def test_a_target_without_randomness_is_asked_once(linear, build):
     problem = linear(batches=2)
     estimator = build(problem.oracle)
@@ -69,7 +69,7 @@ def test_a_target_without_randomness_is_asked_once(linear, build):
 
 @pytest.mark.parametrize(
     "build",
-    [lambda o: FreshDraws(o, draws=3), FixedDraw, lambda o: KnownDraw(o, o.draws(5))],
+    [lambda o: FreshDraws(o, draws=3), lambda o: KnownDraw(o, o.draws(5))],
 )
 def test_points_are_compared_under_the_same_draws(linear, build):
     problem = linear(batches=2, noise=0.5, classes=4)
@@ -90,7 +90,7 @@ def test_points_are_compared_under_the_same_draws(linear, build):
 def test_fixed_asks_one_draw_for_ever_and_known_the_given_ones(linear):
     problem = linear(batches=2, noise=0.5)
     for estimator, draw in (
-        (FixedDraw(problem.oracle), [(0, 0), (1, 0)]),
+        (KnownDraw(problem.oracle, problem.oracle.draws(0)), [(0, 0), (1, 0)]),
         (KnownDraw(problem.oracle, [(0, 8), (1, 3)]), [(0, 8), (1, 3)]),
     ):
         problem.oracle.asked.clear()

@@ -8,10 +8,11 @@ import pytest
 import torch
 from msgspec import structs
 
-from attacks.naming import GRAMMAR, examples, read_attack
+from attacks.attack import GRAMMAR, examples, read_attack
+from attacks.estimators import estimator_for
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import PRESETS
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 from robustbench_coded import attack
 
 OURS = dict.fromkeys(

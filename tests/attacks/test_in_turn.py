@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from attacks.composite import COMPARISONS, AttackSequence
+from attacks.attack import read_attack
 from attacks.estimators import FreshDraws
 from attacks.losses import margin, margin_loss
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.pgd import Pgd
-from attacks.solving import solver_for
+from attacks.pgd import COMPARISONS, AttackSequence, Pgd
+from attacks.solver import solver_for
 
 BUDGET = PerturbationBudget("linf", 0.05)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.attack import EIGHT_BIT_LEVELS
-from attacks.naming import read_attack
+from attacks.attack import EIGHT_BIT_LEVELS, read_attack
+from attacks.estimators import estimator_for
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import rounded
 from attacks.presets import in_norm
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 from robustbench_coded import attack, evaluate
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.extras.verification.verify_run import verify_run

@@ -5,11 +5,10 @@ from math import pi
 import pytest
 import torch
 
-from attacks.composite import restarted_pgd
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
-from attacks.mosaic import Mosaic
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.pgd import Mosaic, restarted_pgd
 from attacks.solver import Problem
 from tests.attacks.conftest import Deterministic
 

@@ -11,8 +11,17 @@ from msgspec import structs
 
 from attacks import presets
 from attacks.algorithm import ALGORITHMS, SEARCH_DRAWS
-from attacks.attack import AUTOATTACK, TORCHATTACKS_LINF, Attack, Package, Submitted
-from attacks.naming import GRAMMAR, LOSSES, read_attack, read_changed
+from attacks.attack import (
+    AUTOATTACK,
+    GRAMMAR,
+    LOSSES,
+    TORCHATTACKS_LINF,
+    Attack,
+    Package,
+    Submitted,
+    read_attack,
+    read_changed,
+)
 from attacks.presets import requested
 
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from attacks.boundary import Fab
-from attacks.minimum_norm import Fmn
+from attacks.minimum_norm import Fab, Fmn
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.sparse import SigmaZero
 

@@ -3,7 +3,7 @@ import torch
 
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
-from attacks.objective import Objective, co_batch, copies, one_victim
+from attacks.oracle import co_batch, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 
@@ -11,7 +11,7 @@ from attacks.pgd import Pgd
 def test_weights_choose_whose_loss_counts(linear):
     problem = linear(batches=2, k=4, classes=4, mixing=2.0)
     slots, rows = torch.tensor([2, 0]), torch.arange(2)
-    estimator = FreshDraws(problem.oracle, objective=Objective(one_victim(slots, 4).weights))
+    estimator = FreshDraws(problem.oracle, weights=one_victim(slots, 4).weights)
     found = estimator.gradient(problem.x, problem.y, cross_entropy)
     x = problem.x.clone().requires_grad_()
     losses = cross_entropy(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
@@ -22,7 +22,7 @@ def test_weights_choose_whose_loss_counts(linear):
 
 def perturb(problem, roles, steps=20, norm="linf", eps=0.1):
     budget = PerturbationBudget(norm, eps, eps_scale=roles.eps_scale)
-    estimator = FreshDraws(problem.oracle, objective=Objective(roles.weights))
+    estimator = FreshDraws(problem.oracle, weights=roles.weights)
     return Pgd(steps, loss=margin_loss).perturb(problem.x, problem.y, estimator, budget, problem.generators)
 
 
@@ -61,13 +61,13 @@ def test_copies_fill_a_batch_with_one_input():
         (torch.tensor([[-1.0, 1.0]]), r"expected weights \[G, K\] >= 0"),
     ],
 )
-def test_wrong_weights_are_refused(weights, message):
+def test_wrong_weights_are_refused(linear, weights, message):
     with pytest.raises(ValueError, match=message):
-        Objective(weights)
+        FreshDraws(linear().oracle, weights=weights)
 
 
 def test_weights_of_another_shape_are_refused(linear):
     problem = linear(batches=2)
-    estimator = FreshDraws(problem.oracle, objective=Objective(torch.ones(2, 3)))
+    estimator = FreshDraws(problem.oracle, weights=torch.ones(2, 3))
     with pytest.raises(ValueError, match=r"expected weights \(2, 4\), got \(2, 3\)"):
         estimator.gradient(problem.x, problem.y, margin_loss)

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from attacks.estimators import FreshDraws
-from attacks.parts import PARTS, Parts
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.pgd import Pgd
+from attacks.pgd import PARTS, Parts, Pgd
 from tests.attacks.conftest import Deterministic
 
 EPS = 0.1

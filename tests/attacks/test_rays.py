@@ -7,7 +7,7 @@ import torch
 
 from attacks.estimators import FreshDraws
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.rays import Rays, mistaken
+from attacks.score_based import Rays, mistaken
 
 
 class LabelsOnly:

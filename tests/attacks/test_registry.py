@@ -3,13 +3,12 @@ import torch
 
 from attacks.algorithm import SEARCH_DRAWS
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
-from attacks.composite import AttackSequence
-from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.attack import read_attack
+from attacks.estimators import Bpda, FreshDraws, KnownDraw, Transfer, estimator_for
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import read_attack
-from attacks.pgd import Fgsm, Pgd
+from attacks.pgd import AttackSequence, Fgsm, Pgd
 from attacks.score_based import RandomSearch
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 
 ATTACKS = {
     "fgsm@1/255": Fgsm(1 / 255),
@@ -49,7 +48,7 @@ def model():
     ("text", "kind"),
     [
         ("pgd-5", FreshDraws),
-        ("fixed-pgd-5", FixedDraw),
+        ("fixed-pgd-5", KnownDraw),
         ("aware-pgd-5", KnownDraw),
         ("transfer-pgd-5", Transfer),
         ("bpda-pgd-5", Bpda),
@@ -63,7 +62,7 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
         read_attack(text), problem.oracle, base=model, known=known, weights=weights, max_images=77
     )
     assert type(estimator) is kind and estimator.max_images == 77
-    assert estimator.objective.weights is weights
+    assert estimator.weights is weights
 
 
 def test_draws_come_from_the_name(linear):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from attacks.estimators import Bpda, FreshDraws
+from attacks.attack import read_attack
+from attacks.estimators import Bpda, FreshDraws, estimator_for
 from attacks.losses import margin_loss
-from attacks.naming import read_attack
 from attacks.oracle import fold_rejection
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import solver_for
 from tests.attacks.conftest import Deterministic
 
 

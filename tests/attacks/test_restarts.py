@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from attacks.composite import AttackSequence, restarted_pgd
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.pgd import Pgd
+from attacks.pgd import AttackSequence, Pgd, restarted_pgd
 from attacks.solver import better_of
 
 BUDGET = PerturbationBudget("linf", 0.1)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from attacks.attack import read_attack
 from attacks.estimators import FreshDraws
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from attacks.solving import solver_for
+from attacks.solver import solver_for
 from attacks.switch import Switch
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.evaluation.execution.target import Target

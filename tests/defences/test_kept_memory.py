@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
-from robustbench_coded.defences.kept_memory import KeptMemory, Session
-from robustbench_coded.defences.per_batch import PerBatch
+from robustbench_coded.defences.per_batch import KeptMemory, PerBatch, Session
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.estimators.base_model import PlainModel
+from attacks.estimators import PlainModel
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.per_batch import own_draw
 from robustbench_coded.defences.plugin import as_defence

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from attacks.relaxation.stop_gradients import functions
-from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.plugin import build_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.probing import probed
 from robustbench_coded.extras import piped

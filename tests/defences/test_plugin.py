@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.build import build_defence
+from robustbench_coded.defences.plugin import build_defence
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.target import images_of

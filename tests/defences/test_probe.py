@@ -3,8 +3,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.defences.inferences import GaussianNoise, ResizePad, Standard
-from robustbench_coded.defences.probe import probe
-from robustbench_coded.defences.probe_findings import contradictions, warnings
+from robustbench_coded.defences.probe import contradictions, probe, warnings
 from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError

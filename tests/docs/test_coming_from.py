@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchattacks
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from robustbench_coded import attack
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from attacks.naming import examples
+from attacks.attack import examples
 from attacks.presets import reference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-attack.md").read_text()

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.adapters import torchattacks as adapter
-from attacks.naming import read_attack
+from attacks.adapters import third_party as adapter
+from attacks.attack import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm
 from robustbench_coded import InputError, attack, evaluate
@@ -116,7 +116,7 @@ def test_an_attack_of_ours_that_leaves_the_ball_is_caught_whatever_the_norm(monk
 
 
 def test_an_attack_of_another_package_that_gives_nan_is_caught(monkeypatch):
-    monkeypatch.setattr(adapter, "run", lambda name, view, x, y, budget, generator: spoilt(x))
+    monkeypatch.setattr(adapter, "run_torchattacks", lambda name, view, x, y, budget, seed: spoilt(x))
     result = result_of("torchattacks:PGD+steps=2")
     assert torch.equal(result.x[0], X) and result.counts["faulty"] == 16
 

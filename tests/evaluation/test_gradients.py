@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustbench_coded.evaluation.execution import attack_group
+from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution import worker_context as workbench
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -55,7 +55,7 @@ def outcomes(config):
 def stopping(early, run, config):
     """The same with, or without, leaving broken examples alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attack_group, "STOPS_EARLY", early)
+        patch.setattr(run_unit, "STOPS_EARLY", early)
         return run(config)
 
 

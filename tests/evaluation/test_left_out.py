@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject

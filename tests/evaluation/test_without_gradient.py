@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.attack import read_attack
 from attacks.gradients import NoGradient, gradient, gradient_or_zero, recorded, slope
-from attacks.naming import read_attack
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.relaxation import Relaxation
 from robustbench_coded import attack, evaluate

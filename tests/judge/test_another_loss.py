@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.checks import Check, on_another_loss
 from robustbench_coded.judge.combined import case_results

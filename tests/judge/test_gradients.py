@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attacks.presets import BY_LABELS, LAST_RESORT
-from robustbench_coded.evaluation.selftests import gradients
+from robustbench_coded.evaluation import selftests as gradients
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.gradients import answered

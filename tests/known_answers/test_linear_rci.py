@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.attack import read_attack
+from attacks.estimators import estimator_for
 from attacks.losses import margin_loss
-from attacks.naming import read_attack
-from attacks.objective import co_batch, one_victim
+from attacks.oracle import co_batch, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from attacks.solving import estimator_for
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.streams import stream

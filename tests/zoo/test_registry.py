@@ -6,11 +6,10 @@ import sys
 import pytest
 import torch
 
-from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.defences.probe import probe
-from robustbench_coded.defences.probe_findings import contradictions
+from robustbench_coded.defences.plugin import build_defence
+from robustbench_coded.defences.probe import contradictions, probe
 from zoo.attack_aware import CORNERS
 from zoo.known import Truth
 from zoo.linear import PIXELS, pattern

@@ -185,7 +185,7 @@ def _shown(value: object) -> str:
 
 def _probe(*, as_json: bool, **options: Any) -> int:
     from attacks.presets import ONE_STEP
-    from robustbench_coded.evaluation.setup.brought import with_zoo
+    from robustbench_coded.evaluation.setup.checkpoints import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
 
     with foreign_output():

@@ -12,14 +12,12 @@ from torch import Tensor
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
 from attacks.attack import Attack, Package, Runnable
-from attacks.estimators import Estimator, FreshDraws
+from attacks.estimators import Estimator, FreshDraws, estimator_for
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import outside, projected
-from attacks.solver import Solver, wide
-from attacks.solving import estimator_for, solver_for
+from attacks.solver import Solver, solver_for, wide
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import Target, answers_or_nan
 from robustbench_coded.models.prepare import tf32
@@ -106,9 +104,10 @@ def _unchecked(attack: Runnable, inputs: AttackInputs) -> AttackResult:
 
 def _perturbed(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     if isinstance(attack, Package):
-        if attack.package == "plugin" and hasattr(own := plugin.load(attack), "perturb"):
+        own = plugin.load(attack) if attack.package == "plugin" else None
+        if own is not None and hasattr(own, "perturb"):
             return _perturb_by_plugin(attack, own, inputs)
-        return _perturb_by_third_party(attack, inputs)
+        return _perturb_by_third_party(attack, inputs, own)
     s, start, counts = inputs, inputs.start, Counter[str]()
     if attack.init is not None:
         begun = perturb(attack.init, s)
@@ -175,21 +174,21 @@ def _wrong(estimator: Estimator, x: Tensor, y: Tensor) -> Tensor:
 
 def _perturb_by_plugin(attack: Package, solver: Solver, s: AttackInputs) -> AttackResult:
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
-    estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
+    estimator = FreshDraws(s.target, max_images=s.max_images, weights=s.weights)
     adversarial = like(attack, solver.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
     counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
     return AttackResult(projected(adversarial, s.x, s.budget), counts)
 
 
-def _perturb_by_third_party(attack: Package, s: AttackInputs) -> AttackResult:
+def _perturb_by_third_party(attack: Package, s: AttackInputs, own: Any) -> AttackResult:
     """Third-party attacks do not know groups: they attack one batch after the other."""
     tensors, counts = [], Counter[str]()
     for position, generator in enumerate(s.generators):
         target = s.target.only(position)
         x, y = s.x[position], s.y[position]
         view = ThirdPartyView(target, x, s.budget)
-        tensors.append(run_third_party(attack, view, x, y, s.budget, generator))
+        tensors.append(run_third_party(attack, view, x, y, s.budget, generator, own))
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
     return AttackResult(torch.stack(tensors), counts)

@@ -46,7 +46,11 @@ def answers_or_nan(
         if independent:
             flat = _halves(lambda part: ask(part[None], draws[:1])[0], x.flatten(0, 1), classes)
             return flat.unflatten(0, x.shape[:2])
-        return torch.cat([_whole(ask, x[i : i + 1], draws[i : i + 1], classes) for i in range(len(x))])
+        each = (
+            _halves(lambda part, draw=draw: ask(part, [draw]), batch, classes)  # type: ignore[misc]
+            for batch, draw in zip(x.split(1), draws, strict=True)
+        )
+        return torch.cat([*each])
 
 
 def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
@@ -63,7 +67,7 @@ def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
 
 
 def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
-    """Logits [n, classes] of inputs [n, C, H, W]: halving locates those at which it fails."""
+    """Logits [n, classes] of n inputs, or [n, K, classes] of n batches: halving locates what it fails at."""
     try:
         return ask(x)
     except (Exception, SystemExit) as error:
@@ -72,14 +76,6 @@ def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
             return _nothing(x, classes)
         middle = len(x) // 2
         return torch.cat([_halves(ask, x[:middle], classes), _halves(ask, x[middle:], classes)])
-
-
-def _whole(ask: Ask, x: Tensor, draws: Sequence[Any], classes: int) -> Tensor:
-    try:
-        return ask(x, draws)
-    except (Exception, SystemExit) as error:
-        gradients.raise_machine_fault(error)
-        return _nothing(x, classes)
 
 
 def _nothing(x: Tensor, classes: int) -> Tensor:

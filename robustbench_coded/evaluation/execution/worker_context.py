@@ -15,10 +15,9 @@ from attacks.accelerator import layout, random_states_kept
 from attacks.adapters.user_modules import Code
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
-from robustbench_coded.defences.kept_memory import KeptMemory
+from robustbench_coded.defences import inferences, memory, options, plugin, protocol, sampling
 from robustbench_coded.defences.options import GIVEN, is_user_defence
-from robustbench_coded.defences.per_batch import PerBatch
+from robustbench_coded.defences.per_batch import KeptMemory, PerBatch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -189,7 +188,7 @@ class WorkerContext:
         else:
             parsed = options.parse_defence(spec)
             with sampling.all_seeded(model, 0) if samples else nullcontext():  # it may be asked here already
-                defence = build.build_defence(parsed, model, k, pool=lambda: self._pool)
+                defence = plugin.build_defence(parsed, model, k, pool=lambda: self._pool)
         if samples:
             defence = sampling.around_sampling(defence, model)
         if theirs and (change := self.changed(model)):

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
-from attacks.attack import AnyAttack, Package
-from attacks.naming import read_attack, refuse_norm
+from attacks.attack import AnyAttack, Package, read_attack, refuse_norm
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig, options

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
-from attacks.attack import AnyAttack, Attack, Options, Runnable
-from attacks.naming import read_attack
+from attacks.attack import AnyAttack, Attack, Options, Runnable, read_attack
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CONTROLS

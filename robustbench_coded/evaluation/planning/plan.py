@@ -8,8 +8,7 @@ from typing import Any
 from msgspec import structs
 
 from attacks import presets
-from attacks.attack import Runnable, Submitted
-from attacks.naming import read_runnable
+from attacks.attack import Runnable, Submitted, read_runnable
 from attacks.presets import Request
 from robustbench_coded.evaluation.options.config import AWARE_ATTACKS, IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning import cases

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack, Package, Runnable, Submitted
-from attacks.naming import read_attack
+from attacks.attack import AnyAttack, Attack, Package, Runnable, Submitted, read_attack
 from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.engine.run import Engine
-from robustbench_coded.evaluation.engine.worker_pool import EngineError
+from robustbench_coded.evaluation.engine.run import Engine, EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig

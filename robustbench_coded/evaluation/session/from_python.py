@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.options.config import OF_ARGUMENTS, EvalConfig
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
-from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.evaluation.setup.checkpoints import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.options.deleted import answer_to

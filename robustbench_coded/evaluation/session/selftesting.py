@@ -16,8 +16,7 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution import score, target, worker_context
 from robustbench_coded.evaluation.options.config import default_eps
 from robustbench_coded.evaluation.planning import cases, streams
-from robustbench_coded.evaluation.selftests.run_all import run_all, tried
-from robustbench_coded.evaluation.selftests.scene import Scene, SelfTest, judged
+from robustbench_coded.evaluation.selftests import Scene, SelfTest, judged, run_all, tried
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once

@@ -1,26 +1,32 @@
-"""Checkpoints with all settled that the data decide: architecture, normalisation, precision of gradients."""
+"""Checkpoints and data of an evaluation, with architecture, normalisation and gradients settled."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attacks.adapters.user_modules import Code
+from attacks.attack import read_attack
+from robustbench_coded.data import dataset, registry
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
+from robustbench_coded.evaluation.planning.batches import evaluated
+from robustbench_coded.extensions import load
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import Normalisation, Source
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import IMAGES, Recognition, model_of, recognise_network
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
+from robustbench_coded.schema.manifest import DataFacts
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
 PIXEL_VALUES = 2**26
@@ -223,3 +229,93 @@ def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -
     if recognition.refusal:
         raise recognition.refused(checkpoint)
     return model_of(checkpoint, recognition.candidate, images.device)
+
+
+class EvaluatedImages(NamedTuple):
+    """The data by its name, whole, and those of its images that are evaluated."""
+
+    name: str
+    whole: dataset.Dataset
+    data: dataset.Dataset
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on what the user may not have meant."""
+        given, once = len(self.whole), len(self.whole.distinct)
+        repeated = f"{self.name}: {given:,} images, of which {once:,} differ in pixels or label"
+        return [*self.whole.notes, *([f"{repeated}; each is evaluated once"] if once < given else [])]
+
+
+def images_of(
+    config: EvalConfig, in_memory: InMemory, checkpoints: Sequence[Checkpoint], whole: dataset.Dataset | None
+) -> EvaluatedImages:
+    """Loads the data; refuses options that do not fit them.
+
+    Args:
+        whole: the data where they are loaded already.
+
+    Raises:
+        InputError: an option that does not fit the data.
+    """
+    name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
+    whole = whole or registry.load_data(name, data_dir=config.data_dir)
+    data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
+    for attack in map(read_attack, config.attack_names):
+        if attack.target is not None and attack.target >= whole.classes:
+            raise InputError(f"{attack}: the classes of {whole.name} are 0 to {whole.classes - 1}")
+    return EvaluatedImages(name, whole, data)
+
+
+def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
+    """The data as the report has them.
+
+    Args:
+        available: examples that there are, each counted once.
+    """
+    return DataFacts(
+        name=data.name,
+        source=data.source,
+        sha256=data.sha256,
+        examples=len(data),
+        available=available,
+        classes=data.classes,
+        image_shape=tuple(data.image_shape),
+        images=data.each_digest,
+    )
+
+
+def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
+
+    Raises:
+        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
+            started.
+    """
+    names = [text for text in config.defences if brought(text) is not None]
+    if not names and not config.checkpoints and without_checkpoint(config.defences):
+        return _of_a_process(config)
+    if not names:
+        return config, InMemory()
+    name = names[0]
+    for option, there in (
+        ("--ckpt", bool(config.checkpoints)),
+        ("--data", config.data != "auto"),
+        (f"--defence {names[-1]}", len(names) > 1),
+        ("--rci, --coded or --defence", len(config.defences) > 1),
+    ):
+        if there:
+            raise InputError(
+                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
+                f"{option}"
+            )
+    return brought(name).brings(config)
+
+
+def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """A process that stands for the network, too: there is none to compare it with."""
+    (spec,) = config.defences
+    defence = load("processes", "cmd")(spec.strip(), None)
+    if defence.defence.process.declared.get("base"):
+        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
+    model = DefenceAsModel(defence, config.batch_size[0])
+    return replace(config, standard=False), InMemory(models={defence.name: model})

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from attacks.adapters.plugin import IN_MEMORY
 from attacks.adapters.third_party import DISTRIBUTION
 from attacks.adapters.user_modules import Code, digest_of, files_of, forget_changed
-from attacks.naming import read_attack
+from attacks.attack import read_attack
 from robustbench_coded.code_identity import code_in_memory, code_of_command
 from robustbench_coded.defences.options import DEFENCES, GIVEN, PIPED, installed, parse_defence
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory

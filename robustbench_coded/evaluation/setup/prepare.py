@@ -33,11 +33,17 @@ from robustbench_coded.evaluation.options.device import (
 from robustbench_coded.evaluation.options.rules import check_claimed_eps, check_effect, check_options
 from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, victims_at
-from robustbench_coded.evaluation.setup.brought import with_zoo
-from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
+from robustbench_coded.evaluation.setup.checkpoints import (
+    EvaluatedImages,
+    checkpoint_in_memory,
+    facts_of,
+    from_file,
+    images_of,
+    with_gradients,
+    with_zoo,
+)
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
-from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
-from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
+from robustbench_coded.evaluation.setup.probing import doubts, probed_subjects
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16

@@ -16,12 +16,12 @@ import torch
 from msgspec import to_builtins
 from torch import Tensor
 
-from attacks.objective import co_batch
+from attacks.oracle import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution import attack_group, score, worker_context
+from robustbench_coded.evaluation.execution import run_unit, score, worker_context
 from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
@@ -126,7 +126,7 @@ def scored_again(
         clean, y = context.group([context.batch(case.subject, given.batch)])
         x = clean.clone()
         x[0, given.slots.to(x.device)] = given.x.to(x.device)
-        budget = attack_group.budget_of(context, case, _eps_scale(case, given.victim, clean))
+        budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
         tally["inputs"] += len(given.slots)
         tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
         tally["outside"] += int(outside(x, clean, budget).sum())

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from attacks import naming, perturbation_budget, solving
+from attacks import estimators, perturbation_budget, solver
+from attacks.attack import read_attack
 from attacks.presets import STUDIED
 from robustbench_coded.coding.sizes import FEWEST
 from robustbench_coded.data.dataset import Dataset
@@ -514,10 +515,10 @@ def accuracy(
         pairs = [data.batch(batch.members) for batch in group]
         x, y = (torch.stack(tensors).to(device) for tensors in zip(*pairs, strict=True))
         if attack != "clean":
-            named, target = naming.read_attack(attack), Target(defence, k, SEED, indices)
-            estimator = solving.estimator_for(named, target, base=model, max_images=_IMAGES)
+            named, target = read_attack(attack), Target(defence, k, SEED, indices)
+            estimator = estimators.estimator_for(named, target, base=model, max_images=_IMAGES)
             generators = [streams.stream(SEED, index, "start") for index in indices]
-            x = solving.solver_for(named).perturb(x, y, estimator, budget, generators)
+            x = solver.solver_for(named).perturb(x, y, estimator, budget, generators)
         asked: dict[str, Any] = {"seed": SEED, "batches": indices, "purpose": "scoring", "draws": draws}
         answers, _ = predictions(defence, x, y, **asked, group_images=_IMAGES)
         hits = answers == y.cpu().numpy()

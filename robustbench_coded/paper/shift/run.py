@@ -33,8 +33,7 @@ from robustbench_coded.evaluation.session.manifest import (
 )
 from robustbench_coded.evaluation.session.recording import said_of
 from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
-from robustbench_coded.evaluation.setup.checkpoints import data_named
-from robustbench_coded.evaluation.setup.images import facts_of
+from robustbench_coded.evaluation.setup.checkpoints import data_named, facts_of
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, fixed_facts, folder_name, prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import estimates, report

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.accelerator import layout
-from robustbench_coded.defences import build, options
+from robustbench_coded.defences import options, plugin
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.pixel_model import blocks_of
 
@@ -98,7 +98,7 @@ class Defended(TrainingStages):
         self.plain = plain
         self.name = defence
         self.generator = torch.Generator().manual_seed(0)
-        self.defence = build.build_defence(checked(defence), plain, k)
+        self.defence = plugin.build_defence(checked(defence), plain, k)
 
     @property
     def count(self) -> int:

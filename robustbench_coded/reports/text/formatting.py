@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack, Package, Submitted
-from attacks.naming import read_attack
+from attacks.attack import AnyAttack, Attack, Package, Submitted, read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference

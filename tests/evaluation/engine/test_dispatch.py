@@ -2,14 +2,14 @@
 
 import heapq
 import itertools
+from collections import deque
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.evaluation.engine.run import UNIT_SECONDS as LIMIT
-from robustbench_coded.evaluation.engine.run import dispatch
-from robustbench_coded.evaluation.engine.worker_pool import Died, EngineError, Finished, Ready
+from robustbench_coded.evaluation.engine.run import Died, Dispatch, EngineError, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit, planned_case
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
@@ -89,7 +89,8 @@ class Clockwork:
 
 
 def run(pool, units, workers=2, idle=None):
-    return list(dispatch(pool, set() if idle is None else idle, units, workers, lambda: pool.now))
+    idle = set() if idle is None else idle
+    return list(Dispatch(pool, idle, deque(units), workers, lambda: pool.now).run())
 
 
 DEEDS = st.sampled_from(["ok", "ok", "ok", "fail", "die", "hang", "spoil"])
@@ -155,9 +156,9 @@ def test_a_hanging_unit_costs_its_time_limit_and_no_more():
 
 def test_what_runs_when_the_time_is_up_is_dropped_and_what_is_through_is_handed_out():
     pool = Clockwork(lambda unit, attempt: ("hang", 0) if unit.id == "b" else ("ok", 10.0))
-    outcomes = dispatch(
-        pool, set(), [unit(i) for i in "abcd"], 2, clock=lambda: pool.now, deadline=23.0
-    )  # workers start in 2 s: a and c are through after 12 and 22
+    waiting = deque(unit(i) for i in "abcd")
+    outcomes = Dispatch(pool, set(), waiting, 2, clock=lambda: pool.now, deadline=23.0).run()
+    # workers start in 2 s: a and c are through after 12 and 22
     assert [next(outcomes).unit.id, next(outcomes).unit.id] == ["a", "c"]
     with pytest.raises(TimeIsUp):
         next(outcomes)
@@ -180,7 +181,8 @@ def test_workers_that_never_start_end_the_run():
 
 def test_idle_workers_are_refilled_before_an_outcome_is_handed_out_and_leaving_early_ends_all():
     pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
-    outcomes = dispatch(pool, set(), [unit(str(i)) for i in range(9)], 3, lambda: pool.now)
+    waiting = deque(unit(str(i)) for i in range(9))
+    outcomes = Dispatch(pool, set(), waiting, 3, lambda: pool.now).run()
     next(outcomes)
     assert len(pool.given) == 6  # three are through, three more are under way
     outcomes.close()

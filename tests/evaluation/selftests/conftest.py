@@ -10,7 +10,7 @@ from torch import nn
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.evaluation.selftests.scene import Scene
+from robustbench_coded.evaluation.selftests import Scene
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from tests.evaluation.conftest import Wrapper

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
 from robustbench_coded.defences.rci import RCI, Coded
-from robustbench_coded.evaluation.selftests.run_all import run_all
+from robustbench_coded.evaluation.selftests import run_all
 
 
 def failed(scene):

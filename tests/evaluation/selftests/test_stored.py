@@ -3,7 +3,7 @@
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.selftests.scene import judged
+from robustbench_coded.evaluation.selftests import judged
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.defences.plugin import build_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.published import (
     activations,

@@ -7,8 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.evaluation.selftests.run_all import run_all
-from robustbench_coded.evaluation.selftests.scene import Scene
+from robustbench_coded.evaluation.selftests import Scene, run_all
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.extras.published import purification
 from robustbench_coded.extras.published.purification import ScorePurification

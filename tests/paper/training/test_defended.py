@@ -31,7 +31,7 @@ def test_gradients_of_weights_go_through_the_defence(monkeypatch):
         def logits(self, x, draw):
             return plain(2 * x)
 
-    monkeypatch.setattr("robustbench_coded.defences.build.build_defence", lambda *_: Doubled())
+    monkeypatch.setattr("robustbench_coded.defences.plugin.build_defence", lambda *_: Doubled())
     defended = Defended(plain, "noise:sigma=0.1", 1)
     x, y = torch.tensor([[[[0.3, 0.1]]]]), torch.tensor([1])
     cross_entropy(defended(x), y).backward()
@@ -57,7 +57,7 @@ def test_a_defence_that_teaches_nothing_is_refused(monkeypatch, answers, said):
         def logits(self, x, draw):
             return answers(plain(x))
 
-    monkeypatch.setattr("robustbench_coded.defences.build.build_defence", lambda *_: Odd())
+    monkeypatch.setattr("robustbench_coded.defences.plugin.build_defence", lambda *_: Odd())
     with pytest.raises(InputError, match=said):
         Defended(plain, "noise:sigma=0.1", 1).require_gradients(2, (1, 1, 2))
 

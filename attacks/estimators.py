@@ -1,52 +1,38 @@
-"""Common parts of estimators: averages over draws, many draws per forward; and attackers by the draws that
-they average over: fresh ones (EOT, arXiv 1707.07397), one fixed draw, and the scored draw.
+"""Loss and gradient of a target as attackers see them, by what they know: averages over fresh draws (EOT,
+arXiv 1707.07397), one known draw, and gradients of the base model, alone or in the backward pass alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from attacks.gradients import NoGradient
+from attacks.attack import AnyAttack
+from attacks.gradients import NoGradient, gradient
 from attacks.losses import Loss
-from attacks.objective import Objective
 from attacks.oracle import Oracle, fold_rejection, fold_unanswered
 from attacks.relaxation import Relaxation
 
 
 class Estimate(NamedTuple):
     """Attributes:
-    loss: ``[G, K]``, detached; what each slot maximises (``attacks.objective``).
-    grad: like x; by default of the loss summed over each batch. None if only a value was asked.
+    loss: ``[G, K]``, detached; what each slot maximises.
+    grad: like x; by default of the loss summed over each batch. None where only a value was asked.
     logits: ``[G, K, classes]``, averaged over the draws, detached.
     """
 
     loss: Tensor
-    grad: Tensor | None
+    grad: Tensor
     logits: Tensor
 
 
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
-
-
-class Shared(TypedDict, total=False):
-    """Arguments that every estimator takes; ``Estimator`` explains them."""
-
-    max_images: int
-    objective: Objective
-
-
-class _Answer(NamedTuple):
-    """Answers to n draws at once."""
-
-    losses: Tensor  # [n, G, K], the slot losses of the objective
-    logits: Tensor  # [n, G, K, classes]
-    grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
 
 class Estimator:
@@ -58,21 +44,27 @@ class Estimator:
         oracle: the target.
         max_images: how many images one forward may hold; if the draws do not fit, they are split over several
             forwards and their gradients are summed.
-        objective: whose losses count; by default each slot's own, all differentiated at once.
+        weights: ``[G, K]`` of numbers >= 0. Every slot's steps increase the weighted mean of its batch's
+            losses, and that mean is the loss of every slot: one victim's loss, for example. None: each slot's
+            loss is its own, and its steps increase the sum of the batch's.
 
     Attributes:
         forwards: images sent through a network so far.
         backwards: images differentiated so far.
         relaxation: gives operators that hide the gradient a smooth backward, in gradient queries; None for
             torch's own gradients.
+
+    Raises:
+        ValueError: weights below 0, or a batch without one above 0.
     """
 
-    def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
+    def __init__(self, oracle: Oracle, *, max_images: int = 512, weights: Tensor | None = None):
         if max_images < 1:
             raise ValueError(f"expected max_images >= 1, got {max_images}")
-        self.oracle = oracle
-        self.max_images = max_images
-        self.objective = Objective() if objective is None else objective
+        w = weights
+        if w is not None and (w.ndim != 2 or not bool((w >= 0).all() & (w.sum(1) > 0).all())):
+            raise ValueError("expected weights [G, K] >= 0 with one above 0 in each batch")
+        self.oracle, self.max_images, self.weights = oracle, max_images, weights
         self.forwards = 0
         self.backwards = 0
         self.relaxation: Relaxation | None = None
@@ -108,7 +100,7 @@ class Estimator:
         Raises:
             ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
         """
-        return self._average(x, y, loss, self.draw_sets(), differentiate=True)
+        return self._average(x, self.draw_sets(), partial(self._differentiated, x, y, loss))
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
@@ -117,21 +109,32 @@ class Estimator:
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
         draw_sets = self.draw_sets()
-        return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
+        return [self._average(x, draw_sets, partial(self._forward, x, y, loss)) for x in xs]
+
+    def of_live(
+        self, x: Tensor, y: Tensor, loss: Loss, live: Tensor, *, differentiate: bool = False
+    ) -> Estimate:
+        """Answers about the ``live`` ``[G, K]`` examples alone, in one batch where some have stopped.
+
+        The others have the loss -inf, no gradient and logits of 0. Only for targets that answer one by one.
+        """
+        ask = self.gradient if differentiate else self.value
+        if bool(live.all()):
+            return ask(x, y, loss)
+        part = ask(x[live][None], y[live][None], loss)
+        logits = part.logits.new_zeros(*y.shape, part.logits.shape[-1])
+        whole = Estimate(x.new_full(y.shape, -torch.inf), torch.zeros_like(x), logits)
+        for all_of, of_part in zip(whole, part, strict=True):
+            if of_part is not None:
+                all_of[live] = of_part[0]
+        return whole
 
     def _average(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        draw_sets: Sequence[DrawSet],
-        *,
-        differentiate: bool,
+        self, x: Tensor, draw_sets: Sequence[DrawSet], answered: Callable[[Sequence[DrawSet]], Estimate]
     ) -> Estimate:
         losses = logits = grad = None
-        for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, differentiate=differentiate)
-            losses = _add(losses, answer.losses.sum(0))
+        for answer in map(answered, self._parts(x, draw_sets)):
+            losses = _add(losses, answer.loss.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
                 grad = _add(grad, answer.grad if answer.grad.ndim == x.ndim else answer.grad.sum(0))
@@ -140,7 +143,7 @@ class Estimator:
             losses, logits = losses / n, logits / n
             grad = None if grad is None else grad.div_(n)
         # A defence may answer in another precision; attacks keep losses beside their inputs.
-        return Estimate(losses.to(x.dtype), grad, logits)
+        return Estimate(losses.to(x.dtype), cast(Tensor, grad), logits)
 
     def held(self, count: int) -> Sequence[DrawSet]:
         """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
@@ -154,11 +157,11 @@ class Estimator:
         answers, done = [], 0
         for part in self._parts(x, held):
             own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
-            answers.append(self._answer(x, own, loss, part, differentiate=True))
+            answers.append(self._differentiated(x, own, loss, part))
             done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
-            torch.cat([answer.losses for answer in answers]).to(x.dtype),
+            torch.cat([answer.loss for answer in answers]).to(x.dtype),
             torch.cat([grad if grad.ndim > x.ndim else grad[None] for grad in gradients]),
             torch.cat([answer.logits for answer in answers]),
         )
@@ -168,21 +171,11 @@ class Estimator:
         for first in range(0, len(draw_sets), size):
             yield draw_sets[first : first + size]
 
-    def _answer(
-        self,
-        x: Tensor,
-        y: Tensor,
-        loss: Loss,
-        draw_sets: Sequence[DrawSet],
-        *,
-        differentiate: bool,
-    ) -> _Answer:
-        """One forward for n draws of every batch."""
-        if self.relaxation is None or not differentiate:
-            return self._forward(x, y, loss, draw_sets, differentiate, None)
-        relaxed = self.relaxation
-        estimate = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
-        assert estimate.grad is not None
+    def _differentiated(self, x: Tensor, y: Tensor, loss: Loss, draw_sets: Sequence[DrawSet]) -> Estimate:
+        forward = partial(self._forward, x, y, loss, draw_sets, differentiate=True, relaxed=self.relaxation)
+        if self.relaxation is None:
+            return forward()
+        estimate = self.relaxation.attempt(forward)
         return estimate._replace(grad=estimate.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
@@ -191,9 +184,11 @@ class Estimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        differentiate: bool,
-        relaxed: Relaxation | None,
-    ) -> _Answer:
+        *,
+        differentiate: bool = False,
+        relaxed: Relaxation | None = None,
+    ) -> Estimate:
+        """One forward for n draws of every batch."""
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.
@@ -219,7 +214,7 @@ class Estimator:
                 _check_none(without)
             else:
                 self._nan = self._nan + without
-            losses = self.objective.slot_losses(losses)
+            losses = self._maximised(losses)
             if relaxed is not None and losses.requires_grad:
                 losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
         grad, passed = None, False
@@ -227,7 +222,9 @@ class Estimator:
             grad = torch.zeros_like(leaf)  # smooth operators led nowhere, at these inputs
         elif differentiate:
             try:
-                grad, passed = self.objective.differentiate(losses, leaf), True
+                # With weights all slots of a batch hold the same number.
+                whole = losses if self.weights is None else losses.mean(-1)
+                grad, passed = gradient(whole.sum(), leaf), True
             except NoGradient:
                 if relaxed is None or not relaxed.given_up:
                     raise
@@ -239,7 +236,17 @@ class Estimator:
         forwards, backwards = self._cost(leaf, passed)
         self.forwards += forwards
         self.backwards += backwards
-        return _Answer(losses.detach(), logits.detach(), grad)
+        return Estimate(losses.detach(), cast(Tensor, grad), logits.detach())
+
+    def _maximised(self, losses: Tensor) -> Tensor:
+        """Losses of the examples as those that the slots maximise, ``[n, G, K]`` each."""
+        if self.weights is None:
+            return losses
+        if self.weights.shape != losses.shape[1:]:
+            raise ValueError(f"expected weights {tuple(losses.shape[1:])}, got {tuple(self.weights.shape)}")
+        weights = self.weights.to(losses)
+        mean = (losses * weights).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True)
+        return mean.expand_as(losses)
 
     def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
         """Images forwarded and differentiated by one answer to ``x``."""
@@ -264,7 +271,7 @@ class FreshDraws(Estimator):
         draws: number that a query averages over: 1 is plain PGD on a randomised model, M is EOT-M.
     """
 
-    def __init__(self, oracle: Oracle, *, draws: int = 1, **shared: Unpack[Shared]):
+    def __init__(self, oracle: Oracle, *, draws: int = 1, **shared: Any):
         super().__init__(oracle, **shared)
         if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
@@ -272,32 +279,136 @@ class FreshDraws(Estimator):
         self._used = 0
 
     def draw_sets(self) -> Sequence[DrawSet]:
-        if not self.oracle.randomised:
-            return [self.oracle.draws(0)]
-        first, self._used = self._used, self._used + self.draws
-        return [self.oracle.draws(index) for index in range(first, self._used)]
+        return self.held(self.draws)
 
     def held(self, count: int) -> Sequence[DrawSet]:
+        if not self.oracle.randomised:
+            return [self.oracle.draws(0)]
         first, self._used = self._used, self._used + count
-        return [
-            self.oracle.draws(index)
-            for index in range(first, self._used if self.oracle.randomised else first + 1)
-        ]
-
-
-class FixedDraw(Estimator):
-    """Draw 0 of the attacker's stream in every query: a deterministic surrogate."""
-
-    def draw_sets(self) -> Sequence[DrawSet]:
-        return [self.oracle.draws(0)]
+        return [self.oracle.draws(index) for index in range(first, self._used)]
 
 
 class KnownDraw(Estimator):
     """Every query uses the given draws, one for each of the G batches."""
 
-    def __init__(self, oracle: Oracle, draws: DrawSet, **shared: Unpack[Shared]):
+    def __init__(self, oracle: Oracle, draws: DrawSet, **shared: Any):
         super().__init__(oracle, **shared)
         self._draws = draws
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [self._draws]
+
+
+class PlainModel:
+    """A model as a deterministic, per-example oracle."""
+
+    randomised = False
+    independent = True
+    coupled = False
+
+    def __init__(self, model: Callable[[Tensor], Tensor]):
+        self.model = model
+
+    def draws(self, index: int) -> DrawSet:
+        return ()
+
+    def logits(self, x: Tensor, draws: DrawSet) -> Tensor:
+        # A copy: a model may answer in one buffer again and again.
+        return self.model(x.flatten(0, 1)).clone().unflatten(0, x.shape[:2])
+
+    def images(self, x: Tensor) -> int:
+        return x.shape[0] * x.shape[1]
+
+
+class Transfer(KnownDraw):
+    """Gradients of a plain model, which gets the G batches of K inputs as one batch of G K.
+
+    Args:
+        model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
+    """
+
+    def __init__(self, model: Callable[[Tensor], Tensor], **shared: Any):
+        super().__init__(PlainModel(model), (), **shared)
+
+
+class Bpda(FreshDraws):
+    """EOT-M with the defence's losses and the base model's Jacobian (arXiv 1802.00420, sec. 4.1).
+
+    The defence need not be differentiable. A gradient runs both forwards and only the base model backwards.
+
+    Args:
+        oracle: the defence.
+        base: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
+        draws: fresh draws per query.
+    """
+
+    def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor], **shared: Any):
+        super().__init__(_BackwardThroughBase(oracle, base), **shared)
+
+    def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
+        base = x.shape[0] * x.shape[1] if differentiated else 0
+        return self.oracle.images(x) + base, base
+
+
+class _BackwardThroughBase:
+    """The defence's logits with the base model's autograd graph."""
+
+    def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):
+        self.oracle, self.base = oracle, PlainModel(base)
+        self.randomised, self.independent = oracle.randomised, oracle.independent
+        self.coupled = getattr(oracle, "coupled", not oracle.independent)
+        self.draws, self.images = oracle.draws, oracle.images
+        self.reject: int | None = getattr(oracle, "reject", None)
+
+    def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+        with torch.no_grad():
+            answer = self.oracle.logits(x, draws)
+        if not torch.is_grad_enabled():
+            return answer
+        base = self.base.logits(x, ())
+        if self.reject is not None and base.shape[-1] < answer.shape[-1]:  # the base rejects nothing
+            nothing = torch.zeros_like(base[..., :1])
+            base = torch.cat([base[..., : self.reject], nothing, base[..., self.reject :]], -1)
+        return answer + (base - base.detach())
+
+
+def estimator_for(
+    attack: AnyAttack,
+    oracle: Oracle,
+    *,
+    base: Callable[[Tensor], Tensor] | None = None,
+    known: Sequence[Any] | None = None,
+    weights: Tensor | None = None,
+    max_images: int = 512,
+) -> Estimator:
+    """The estimator through which an attack sees the target.
+
+    Args:
+        oracle: the target.
+        base: ``[B, C, H, W]`` -> ``[B, classes]``, for ``transfer`` and ``bpda``.
+        known: the scored draw of each batch, for ``aware``.
+        weights: ``[G, K]``, whose losses the attack maximises; None for each slot's own.
+        max_images: images that one forward may hold.
+
+    Raises:
+        ValueError: the attack needs a base model or scored draws that are not given.
+    """
+    if attack.uses_base and base is None:
+        raise ValueError(f"expected a base model for {attack}, got None")
+    shared: dict[str, Any] = {"max_images": max_images, "weights": weights}
+    estimator: Estimator
+    if attack.knows == "transfer":
+        assert base is not None
+        estimator = Transfer(base, **shared)
+    elif attack.knows == "bpda":
+        assert base is not None
+        estimator = Bpda(oracle, base, draws=attack.draws, **shared)
+    elif attack.knows in ("aware", "fixed"):
+        known = oracle.draws(0) if attack.knows == "fixed" else known
+        if known is None:
+            raise ValueError(f"expected the scored draws for {attack}, got None")
+        estimator = KnownDraw(oracle, known, **shared)
+    else:
+        estimator = FreshDraws(oracle, draws=attack.draws, **shared)
+    estimator.relaxation = Relaxation() if attack.relaxed else None
+    return estimator
