@@ -40,7 +40,7 @@ CEILINGS = {
     "robustbench_coded/schema": (359, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (29881, 311),
-    "benchmarks": (6707, 56),
+    "benchmarks": (6659, 56),
     "zoo": (2030, 16),
 }
 SHIPPED = (31311, 47706)  # lines of code and lines of attacks and robustbench_coded together
