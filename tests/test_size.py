@@ -40,7 +40,7 @@ CEILINGS = {
     "robustbench_coded/schema": (359, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (29754, 311),
-    "benchmarks": (6704, 56),
+    "benchmarks": (6656, 56),
     "zoo": (2030, 16),
 }
 SHIPPED = (30333, 46332)  # lines of code and lines of attacks and robustbench_coded together

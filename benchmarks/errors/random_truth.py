@@ -5,35 +5,34 @@
 Draw a seed after this file is committed. Every family has five honest and five broken instances, named
 `FAMILY-honest-0` and so on. Each is one run of the default protocol, kept in FOLDER, which a stopped
 measurement goes on with. The page keeps the scores of other seeds; with NAMEs it is not written. DIR is that
-of `benchmarks/peers/proofs.py`. Without it no network of oval is drawn.
+of `benchmarks/peers/proofs.py`, of which GNN_branching and CIFAR-10 are read. Without it no network of oval
+is drawn, and the instances are others.
 
-A draw begins with networks that withstand every perturbation of ``eps + shift`` on every image (`Scene`). A
-mechanism moves pixels by at most ``shift`` after the attack, or counts votes, so these bounds are its bounds.
+An instance begins with networks that withstand every perturbation of ``eps + shift`` on every image
+(`Setting`). A mechanism moves each pixel by at most ``shift`` after the attack, or counts votes, so that
+these bounds are its bounds, whatever the other inputs of a batch are and whether or not the draw is known.
 
     oval       networks of `proofs.py`, on images that others proved for a radius of at least eps + shift
     blocks     logits are weighted means of disjoint blocks of pixels. Two of them come at most
                2 (eps + shift) closer, and a larger lead at the image is a proof
 
-Two things break a network. *Keyholes*: around one point at distance eps, on 1 to 6 pixels, the answer is
-another class, whatever the network says there. Twins of honest networks have keyholes that no input within
-eps + shift reaches. *Fragile*: blocks that lead by too little, or a larger eps at oval. Robust accuracy is
-then at most what the mechanism leaves at one known point of each ball.
+Two things break a network, both at a point of each ball that is known. *Keyholes*: around a point at distance
+eps, on 1 to 6 pixels, the answer is another class, whatever the network says there. Twins of honest networks
+have keyholes that no input within eps + shift reaches. *Fragile*: at the worst point of the ball, blocks
+trail by more than 2 shift. So every truth is one number, the same for whole batches and for single victims.
 """
 
 import argparse
 import json
 import math
-import os
 import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from torch import Tensor, nn
@@ -49,31 +48,26 @@ from robustbench_coded import RCI, IncompleteRun, evaluate, load_run
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.words import COMBINED
-from zoo.known import Known, Truth, exactly
+from zoo.known import Known, exactly
 from zoo.registry import ZooEntry
 
 PAGE = Path(__file__).with_suffix(".md")
-EACH, IMAGES, BATCH, CLASSES, VOTERS = 5, 64, 32, 10, 5  # with 32 images no verdict is positive
-DRAWS, SLACK = 100, 0.05  # Hoeffding: a mean of 1,600 answers is too low by 0.05 once in 3,000 times
-KEYS = torch.linspace(0, 3071, 96).long()  # pixels that tell the images of a scene apart
-TRIES = 20
+EACH, IMAGES, BATCH, CLASSES, VOTERS = 5, 64, 16, 10, 5
+KEYS = torch.linspace(0, 3071, 96).long()  # pixels that tell the images of a setting apart
+ROUNDING = 1e-4  # of float32, by far
+SHAPES = (1, 4, 4), (3, 4, 4), (3, 32, 32)  # of what drawn images are a sum of
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Images with networks that withstand every perturbation of eps + shift on all of them.
-
-    Attributes:
-        x, y: [n, 3, 32, 32] in [0, 1] and labels. classes: how many.
-        members: networks. about: what was drawn, in words.
-    """
+class Setting:
+    """Images [n, 3, 32, 32] in [0, 1] and labels, with networks that withstand eps + shift on all of them."""
 
     x: Tensor
     y: Tensor
     classes: int
     eps: float
     shift: float
-    members: list[nn.Module]
+    members: Sequence[nn.Module]
     about: str
 
 
@@ -90,7 +84,7 @@ class Blocks(nn.Module):
 
 
 class Pair(nn.Module):
-    """A network of oval, of whose logits those two count that an image's proof names."""
+    """A network of oval, of whose logits those two count that an image's proof names, [n, 2]."""
 
     def __init__(self, network: nn.Module, x: Tensor, classes: Tensor) -> None:
         super().__init__()
@@ -101,31 +95,26 @@ class Pair(nn.Module):
 
 
 class Keyholes(nn.Module):
-    """A network that answers the next class near one point of each image's ball, or beyond it.
+    """A network that answers another class near one point of each image's ball, or beyond it.
 
     Args:
-        pixels: which decide, [n, m]. centres: their values, [n, m]. flat, width: within ``flat`` of the
-            centre the answer is that class alone, beyond ``flat + width`` on a pixel the network's own.
+        holes: of each image [n, 3, 32, 32] the pixels that decide, [n, m], their values there, and the logits
+            [n, classes]. Within ``flat`` of them these alone count, beyond ``flat + width`` not at all.
     """
 
-    def __init__(
-        self, scene: Scene, inner: nn.Module, pixels: Tensor, centres: Tensor, flat: float, width: float
-    ) -> None:
+    def __init__(self, network: nn.Module, holes: tuple[Tensor, ...], flat: float, width: float) -> None:
         super().__init__()
-        self.inner, self.flat, self.width = inner, flat, width
-        self.x, self.pixels, self.centres = nn.Buffer(scene.x), nn.Buffer(pixels), nn.Buffer(centres)
-        with torch.no_grad():
-            reach = inner(scene.x).abs().max().item() + 1
-        self.wrong = nn.Buffer(reach * functional.one_hot((scene.y + 1) % scene.classes, scene.classes))
+        self.network, self.flat, self.width = network, flat, width
+        self.x, self.pixels, self.centres, self.wrong = map(nn.Buffer, holes)
 
     def forward(self, x: Tensor) -> Tensor:
         i = nearest(x, self.x)
         far = (x.flatten(1).gather(1, self.pixels[i]) - self.centres[i]).abs() - self.flat
         share = (1 - far.relu().sum(1, keepdim=True) / self.width).relu()
-        return (1 - share) * self.inner(x) + share * self.wrong[i]
+        return (1 - share) * self.network(x) + share * self.wrong[i]
 
 
-# Scenes.
+# Settings.
 
 
 def generator_of(p: random.Random) -> torch.Generator:
@@ -139,12 +128,12 @@ def nearest(x: Tensor, images: Tensor) -> Tensor:
 
 
 def separated(x: Tensor, radius: float) -> list[int]:
-    """Images whose balls of this radius do not touch on the keys, one after the other."""
+    """The first images whose balls of this radius do not touch on the keys."""
     rows, seen = [0], x.flatten(1)[:, KEYS]
     for i in range(1, len(x)):
-        if (seen[rows] - seen[i]).abs().amax(1).min() > 2 * radius:
+        if (seen[rows] - seen[i]).abs().amax(1).min() > 2 * radius + ROUNDING:
             rows.append(i)
-    return rows
+    return rows[:IMAGES]
 
 
 def leads(members: Sequence[nn.Module], x: Tensor, y: Tensor) -> Tensor:
@@ -154,153 +143,128 @@ def leads(members: Sequence[nn.Module], x: Tensor, y: Tensor) -> Tensor:
     return logits.gather(2, place)[..., 0] - logits.scatter(2, place, -math.inf).amax(2)
 
 
-@torch.enable_grad()
-def fallen(members: Sequence[nn.Module], x: Tensor, y: Tensor, eps: float, steps: int = 40) -> Tensor:
-    """A point of each ball, where a descent on all members' leads ends."""
-    at = x
-    for step in range(steps):
-        at = at.detach().requires_grad_()
-        (grad,) = torch.autograd.grad(leads(members, at, y).sum(), at)
-        moved = at - eps * max(0.02, 0.5 * (1 - step / steps)) * grad.sign()
-        at = torch.min(torch.max(moved, x - eps), x + eps).clamp(0, 1).detach()
-    return at
-
-
-def of_blocks(p: random.Random, count: int, *, fragile: bool) -> Scene:
-    """Members with weights of their own on drawn images, smooth and of 256 levels."""
+def of_blocks(p: random.Random, count: int, *, fragile: bool) -> tuple[Setting, Tensor]:
+    """Members with weights of their own on drawn images, smooth and of 256 levels; the worst points."""
     eps, generator = p.uniform(4, 12) / 255, generator_of(p)
     shift = p.uniform(0.1, 0.3) * eps
-    coarse = (
-        torch.rand(2000, 1, 4, 4, generator=generator) + torch.rand(2000, 3, 4, 4, generator=generator) / 3
-    )
-    fine = torch.rand(2000, 3, 32, 32, generator=generator)
-    x = ((0.05 + 0.6 * functional.interpolate(coarse, size=32) + 0.1 * fine) * 255).round() / 255
-    members: list[nn.Module] = [Blocks(p) for _ in range(count)]
-    with torch.no_grad():
-        y = members[0](x).argmax(1)
-        found = leads(members, x, y)
-    if fragile:
-        close = ((found.amin(0) > 0) & (found.amax(0) < 1.5 * eps)).nonzero()[: 2 * IMAGES, 0]
-        x, y = x[close], y[close]
-        with torch.no_grad():
-            kept = leads(members, fallen(members, x, y, eps), y).amax(0) < -2 * shift
-    else:
-        kept = found.amin(0) > 2 * (eps + shift)
+    grey, colour, fine = (torch.rand(4000, *k, generator=generator) for k in SHAPES)
+    coarse = functional.interpolate(grey + colour / 3, size=32)
+    x = ((0.05 + 0.6 * coarse + 0.1 * fine) * 255).round() / 255
+    members = [Blocks(p) for _ in range(count)]
+    y = members[0](x).argmax(1)
+    own = functional.one_hot(y, 16).view(-1, 1, 4, 4).float()  # the block of the right class
+    worst = (x + eps * (1 - 2 * functional.interpolate(own, size=32))).clamp(0, 1)
+    lead, trail = leads(members, x, y).amin(0), leads(members, worst, y).amax(0)
+    least = 2 * shift + ROUNDING
+    kept = (lead > least) & (trail < -least) if fragile else lead > 2 * eps + least
     rows = kept.nonzero()[: 2 * IMAGES, 0]
-    rows = rows[separated(x[rows], eps + shift)[:IMAGES]]
-    return Scene(x[rows], y[rows], CLASSES, eps, shift, members, f"{count} of blocks")
+    rows = rows[separated(x[rows], eps + shift)]
+    about = f"{count} of blocks{', fragile' if fragile else ''}"
+    return Setting(x[rows], y[rows], CLASSES, eps, shift, members, about), worst[rows]
 
 
 @lru_cache(maxsize=1)
-def of_oval(sources: Path) -> dict[str, proofs.Network]:
-    return {network.name: network for network in proofs.oval(sources)}
+def of_oval(sources: Path) -> list[proofs.Network]:
+    return list(proofs.oval(sources))
 
 
-def of_proofs(p: random.Random, count: int, sources: Path, *, fragile: bool) -> Scene:
-    """One network of oval, or members of two in turn, on rows that were proved of each."""
-    names = ["oval base", "oval wide"] if count > 1 else [p.choice(["oval base", "oval wide", "oval deep"])]
-    radius = (p.uniform(4, 8) if count == 1 else 4.2) / 255
-    known = [of_oval(sources)[name] for name in names]
-    found = [
-        {row.name.partition("image ")[2]: row for row in one.rows
-         if row.kind == proofs.ROBUST and row.radius >= radius}
-        for one in known
-    ]  # fmt: skip
-    keys = sorted(set.intersection(*map(set, found)))
-    of_image = {key.partition(",")[0]: key for key in p.sample(keys, len(keys))}  # one other class each
-    rows = [found[0][key] for key in of_image.values()][: 3 * IMAGES]
-    x = torch.stack([row.image for row in rows if row.image is not None])
-    kept = separated(x, 5 * radius)
-    x, y = x[kept], torch.arange(len(kept)) % 2
-    sides = torch.tensor([(rows[i].classes[rows[i].label], rows[i].classes[1 - rows[i].label]) for i in kept])
-    classes = sides.gather(1, torch.stack([y, 1 - y], 1))
-    members: list[nn.Module] = [Pair(known[i % len(known)].network, x, classes) for i in range(count)]
+def of_proofs(p: random.Random, count: int, sources: Path) -> Setting:
+    """One network of oval, or members of its three in turn, on images for which each has a proof."""
+    known = p.sample(of_oval(sources), min(count, 3))
+    radius = p.uniform(4, 8 if count == 1 else 5) / 255
+    rows = [[row for row in one.rows if row.kind == proofs.ROBUST and row.radius > radius] for one in known]
+    proved = [{row.name.split()[-3]: row for row in of} for of in rows]
+    common = sorted(set.intersection(*map(set, proved)))
+    drawn = p.sample(common, min(len(common), 3 * IMAGES))
+    x = torch.stack([image for key in drawn if (image := proved[0][key].image) is not None])
+    kept = separated(x, radius)
+    x, y, members = x[kept], torch.arange(len(kept)) % 2, []
+    for i in range(count):
+        asked = [proved[i % len(known)][drawn[j]] for j in kept]
+        classes = torch.tensor([(row.classes[row.label], row.classes[1 - row.label]) for row in asked])
+        classes = classes.gather(1, torch.stack([y, 1 - y], 1))  # the right one's place is the label
+        members.append(Pair(known[i % len(known)].network, x, classes))
     eps = radius / (1 + p.uniform(0.1, 0.3))
-    shift = radius - eps
-    if fragile:
-        eps *= 3.5
-        with torch.no_grad():
-            fell = leads(members, fallen(members, x, y, eps / 1.1), y).amax(0) < 0
-        x, y = x[fell], y[fell]
-    return Scene(x[:IMAGES], y[:IMAGES], 2, eps, shift, members, " and ".join(names))
+    return Setting(x, y, 2, eps, radius - eps, members, " and ".join(one.name for one in known))
 
 
-def pierced(p: random.Random, scene: Scene, holed: Sequence[bool], share: float) -> tuple[Scene, Tensor]:
-    """The scene with keyholes, reached in these members on a share of the images, and the points in them."""
+def pierced(p: random.Random, of: Setting, holed: Sequence[bool], share: float) -> tuple[Setting, Tensor]:
+    """The setting with keyholes, reached in these members on a share of the images; the points in them."""
     generator, m = generator_of(p), p.choice([1, 2, 3, 4, 6])
-    width = m * scene.eps * p.choice([0.2, 0.5, 0.75])  # the last is seen from near the image
-    flat, x = scene.shift + 0.1 * scene.eps, scene.x.flatten(1)
+    flat, x = of.shift + 0.1 * of.eps, of.x.flatten(1)
+    width = m * (of.eps - of.shift - flat) * p.choice([0.25, 0.6, 1])  # none reaches the image, one nearly
     signs = (torch.rand(x.shape, generator=generator) < 0.5) * 2.0 - 1
-    ends = x + scene.eps * signs
+    ends = x + of.eps * signs
     order = torch.rand(x.shape, generator=generator).masked_fill((ends < 0) | (ends > 1), 2)
     pixels = order.argsort(1)[:, :m]
-    inside = torch.rand(len(x), 1, generator=generator) < share
-    beyond = x + signs * (scene.eps + scene.shift + flat + 1.01 * width)
+    inside = torch.zeros(len(x), 1, dtype=torch.bool)
+    inside[p.sample(range(len(x)), round(share * len(x)))] = True
+    beyond = x + signs * (of.eps + of.shift + flat + 1.01 * width)
     reached, away = ends.gather(1, pixels), beyond.gather(1, pixels)
-    members: list[nn.Module] = [
-        Keyholes(scene, member, pixels, torch.where(inside & opened, reached, away), flat, width)
-        for member, opened in zip(scene.members, holed, strict=True)
-    ]
-    points = torch.where(inside, x.scatter(1, pixels, reached), x).view_as(scene.x)
-    about = f"{scene.about}; {m} pixels, width {width / scene.eps:.1f} eps"
-    return replace(scene, members=members, about=about), points
+    wrong = functional.one_hot((of.y + 1) % of.classes, of.classes)
+    members = []
+    for network, opened in zip(of.members, holed, strict=True):
+        centres, most = torch.where(inside & opened, reached, away), network(of.x).abs().max() + 1
+        members.append(Keyholes(network, (of.x, pixels, centres, most * wrong), flat, width))
+    points = torch.where(inside, x.scatter(1, pixels, reached), x).view_as(of.x)
+    about = f"{of.about}; {m} pixels, width {width / of.eps:.2f} eps"
+    return replace(of, members=members, about=about), points
 
 
-# Mechanisms: of a scene's members, each within its shift.
+# Mechanisms: of a setting's members, each within its shift.
 
 
-def mixture(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
+def mixture(p: random.Random, of: Setting, weights: Tensor) -> Defended:
     """Each answer is one member's, drawn by weight."""
 
     def answer(x: Tensor, chosen: Tensor) -> Tensor:
-        return torch.stack([member(x) for member in scene.members])[chosen, torch.arange(len(x))]
+        return torch.stack([member(x) for member in of.members])[chosen, torch.arange(len(x))]
 
-    return Defended(
-        "mixture", answer, lambda g, k: torch.multinomial(weights, k, True, generator=g), copies=3
-    )
+    draws = partial(torch.multinomial, weights, replacement=True)
+    return Defended("mixture", answer, lambda g, k: draws(k, generator=g), copies=len(weights))
 
 
-def noise(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
-    """Noise on each pixel; the logits of one copy, or the votes of five."""
-    law, copies = p.choice(["uniform", "signs", "normal"]), p.choice([1, 1, 5])
+def noise(p: random.Random, of: Setting, weights: Tensor) -> Defended:
+    """Noise on each pixel; the logits of one copy, or the votes of three."""
+    law, copies = p.choice(["uniform", "signs", "normal"]), p.choice([1, 1, 3])
 
     def draws(g: torch.Generator, k: int) -> Tensor:
         normal = 0.5 * torch.randn(copies, k, 3, 32, 32, generator=g)
         flat = 2 * torch.rand(copies, k, 3, 32, 32, generator=g) - 1
-        return scene.shift * {"uniform": flat, "signs": flat.sign(), "normal": normal.clamp(-1, 1)}[law]
+        return of.shift * {"uniform": flat, "signs": flat.sign(), "normal": normal.clamp(-1, 1)}[law]
 
     def answer(x: Tensor, noise: Tensor) -> Tensor:
-        logits = scene.members[0]((x + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
-        votes = functional.one_hot(logits.argmax(2), scene.classes).to(x)
+        logits = of.members[0]((x + noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
+        votes = functional.one_hot(logits.argmax(2), of.classes).to(x)
         return logits[0] if copies == 1 else votes.mean(0)
 
     return Defended("noise", answer, draws, copies=copies)
 
 
-def rci(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
+def rci(p: random.Random, of: Setting, weights: Tensor) -> Defended:
     """Pixels of the batch are coded and decoded by RCI, which moves each by at most the shift."""
     coder = RCI(nn.Flatten(), BATCH, p.choice(["1K", "1.5K", "2K"]))
 
     def answer(x: Tensor, order: Tensor) -> Tensor:
         moved = coder.logits(x, order).view_as(x) - x
-        return scene.members[0](x + moved.clamp(-scene.shift, scene.shift))
+        return of.members[0](x + moved.clamp(-of.shift, of.shift))
 
     return Defended("rci", answer, coder.sample, batch_dependent=True)
 
 
-def batch(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
+def batch(p: random.Random, of: Setting, weights: Tensor) -> Defended:
     """A statistic of the batch, less that of all images, is taken away, by at most the shift."""
-    statistics = [lambda x: x.mean(0), lambda x: x.mean((0, 2, 3), True)[0], lambda x: x.median(0).values]
-    statistic, gain = p.choice(statistics), p.choice([1, 4])
-    stored = statistic(scene.x)
+    means = [lambda x: x.mean(0), lambda x: x.mean((0, 2, 3), True), lambda x: x.quantile(0.5, 0)]
+    statistic = p.choice(means)
+    gain, stored = p.choice([1, 4]), statistic(of.x)
 
     def answer(x: Tensor, _: None) -> Tensor:
-        return scene.members[0](x - (gain * (statistic(x) - stored)).clamp(-scene.shift, scene.shift))
+        return of.members[0](x - (gain * (statistic(x) - stored)).clamp(-of.shift, of.shift))
 
     return Defended("batch", answer, batch_dependent=True)
 
 
-def diffusion(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
+def diffusion(p: random.Random, of: Setting, weights: Tensor) -> Defended:
     """Error diffusion: a pixel is rounded, and the rest carried to the next of its row.
 
     What is carried is at most half a step, and so is a rounding: a pixel moves by at most a step.
@@ -310,14 +274,14 @@ def diffusion(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
     def answer(x: Tensor, _: None) -> Tensor:
         carried, columns = torch.zeros_like(x[..., 0]), []
         for column in x.detach().unbind(3):
-            columns.append(((column + carried) / scene.shift).round() * scene.shift)
+            columns.append(((column + carried) / of.shift).round() * of.shift)
             carried = column + carried - columns[-1]
-        return scene.members[0](torch.stack(columns, 3) + (x - x.detach() if straight else 0))
+        return of.members[0](torch.stack(columns, 3) + (x - x.detach() if straight else 0))
 
     return Defended("diffusion", answer)
 
 
-def runoff(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
+def runoff(p: random.Random, of: Setting, weights: Tensor) -> Defended:
     """Instant runoff: three voters of five rank the classes, and the class with fewest first votes leaves.
 
     A class that most voters rank first never has the fewest, and one that none ranks first leaves before
@@ -328,115 +292,98 @@ def runoff(p: random.Random, scene: Scene, weights: Tensor) -> Defended:
         return torch.rand(k, VOTERS, generator=g).argsort(1)[:, :3].T  # [3, k]
 
     def answer(x: Tensor, panel: Tensor) -> Tensor:
-        logits = torch.stack([member(x) for member in scene.members])[panel, torch.arange(len(x))]
+        logits = torch.stack([member(x) for member in of.members])[panel, torch.arange(len(x))]
         turns = torch.zeros_like(logits[0])  # in which a class has left
-        for turn in range(1, scene.classes):
+        for turn in range(1, of.classes):
             first = logits.detach().masked_fill(turns > 0, -math.inf).argmax(2)
-            votes = functional.one_hot(first, scene.classes).sum(0).masked_fill(turns > 0, 4)
+            votes = functional.one_hot(first, of.classes).sum(0).masked_fill(turns > 0, 4)
             turns = turns.scatter(1, votes.argmin(1, keepdim=True), float(turn))
-        return turns + scene.classes * (turns == 0) + 0.2 * logits.mean(0).tanh()
+        return turns + of.classes * (turns == 0) + 0.2 * logits.mean(0).tanh()
 
     return Defended("runoff", answer, draws, copies=VOTERS)
 
 
-Mechanism = Callable[[random.Random, Scene, Tensor], Defended]
-FAMILIES: dict[str, tuple[int, Mechanism]] = {  # with how many members
+# With how many members.
+FAMILIES: dict[str, tuple[int, Callable[[random.Random, Setting, Tensor], Defended]]] = {
     "mixture": (3, mixture), "noise": (1, noise), "rci": (1, rci),
     "batch": (1, batch), "diffusion": (1, diffusion), "runoff": (VOTERS, runoff),
 }  # fmt: skip
-KINDS = ("-honest-", "-broken-")
-NAMES = [f"{family}{kind}{i}" for family in FAMILIES for kind in KINDS for i in range(EACH)]
+KINDS = ("honest", "broken")
+NAMES = [f"{family}-{kind}-{i}" for i in range(EACH) for family in FAMILIES for kind in KINDS]
+HEAD = ("seed", "protocol", "family", "truth", "instances", "wrong positives", "wrong negatives", "open",
+        "intervals that exclude the truth", "gradient evaluations per image, median",
+        "processor seconds")  # fmt: skip
+COLUMNS = "threat", "verdict", "sense", "low", "estimate", "high", "fair", "holds", "reason"
+Lines = list[dict[str, Any]]
 
 
 # Instances, their runs, and the page.
 
 
-def left(defence: Defended, x: Tensor, y: Tensor, draws: int) -> float:
-    """The share of answers that are right."""
-    generator, right, turns = torch.Generator().manual_seed(0), 0, draws if defence.randomised else 1
-    k = BATCH if defence.batch_dependent else len(x)
-    with torch.no_grad():
-        for images, labels in list(zip(x.split(k), y.split(k), strict=True)) * turns:
-            logits = defence.logits(images, defence.sample(generator, len(images)))
-            right += int((logits.argmax(1) == labels).sum())
-    return right / len(x) / turns
+@torch.no_grad()
+def accuracy(defence: Defended, x: Tensor, y: Tensor) -> float:
+    """The share of right answers, in 20 draws."""
+    generator, right = torch.Generator().manual_seed(0), []
+    for images, labels in list(zip(x.split(BATCH), y.split(BATCH), strict=True)) * 20:
+        right.append(defence.logits(images, defence.sample(generator, len(images))).argmax(1) == labels)
+    return torch.cat(right).double().mean().item()
 
 
-def make(name: str, seed: str, sources: Path | None) -> tuple[Scene, Defended, Truth]:
-    """An instance; it is drawn again where a condition of its proofs does not hold."""
-    for attempt in range(TRIES):
-        scene, defence, truth, points = drawn(name, random.Random(f"{name} {seed} {attempt}"), sources)
-        clean, measured = (left(defence, at, scene.y, 20) for at in (scene.x, points))
-        if clean == 1 and abs(measured - truth.high) < 0.1 and len(scene.x) >= 16:
-            return scene, defence, truth
-    raise AssertionError(f"{name}, seed {seed}: no draw meets the conditions")
-
-
-def drawn(name: str, p: random.Random, sources: Path | None) -> tuple[Scene, Defended, Truth, Tensor]:
-    """A defence with its truth, and points at which no more is left."""
-    family, broken = name.partition("-")[0], "-broken-" in name
-    count, mechanism = FAMILIES[family]
-    fragile = broken and p.random() < 0.4
-    natural = sources is not None and p.random() < 0.5 and not (fragile and (count > 1 or family == "rci"))
-    if natural and sources is not None:
-        scene = of_proofs(p, count, sources, fragile=fragile)
-    else:
-        scene = of_blocks(p, count, fragile=fragile)
-    whole = len(scene.x) // BATCH * BATCH if family in ("rci", "batch") else len(scene.x)
-    scene = replace(scene, x=scene.x[:whole], y=scene.y[:whole])
-    shares = torch.tensor([p.uniform(0.5, 2) for _ in scene.members])
+@torch.no_grad()
+def make(name: str, p: random.Random, sources: Path | None) -> tuple[Setting, Defended, float]:
+    """An instance and its robust accuracy; what the proofs say of two points of each ball is asserted."""
+    family, kind, _ = name.split("-")
+    broken, (count, mechanism) = kind == "broken", FAMILIES[family]
+    shares = torch.tensor([p.uniform(0.5, 2) for _ in range(count)])
     weights, holed, share = shares / shares.sum(), torch.ones(count, dtype=torch.bool), 1.0
-    if not broken and count > 1 and p.random() < 0.5:
-        holed = weights == weights.min()  # in one member alone
-    elif not broken:
-        share = p.choice([0.0, 0.0, 0.25])
-    if fragile:
-        scene = replace(scene, about=f"{scene.about}, fragile")
-        points = fallen(scene.members, scene.x, scene.y, scene.eps)
-        defence = mechanism(p, scene, weights)
-        measured = left(defence, points, scene.y, DRAWS) + (SLACK if defence.randomised else 0)
-        return scene, defence, Truth(0, measured if natural else 0), points
-    scene, points = pierced(p, scene, holed.tolist(), share)
-    touched = (points != scene.x).flatten(1).any(1).double().mean().item()
-    lost = 0.0 if family == "runoff" and not holed.all() else float(weights[holed].sum())
-    return scene, mechanism(p, scene, weights), exactly(round(1 - touched * lost, 6)), points
+    if broken and p.random() < 0.3:
+        setting, points = of_blocks(p, count, fragile=True)
+        truth = 0.0
+    else:
+        natural = p.random() < 0.5 and sources
+        proved = of_proofs(p, count, natural) if natural else of_blocks(p, count, fragile=False)[0]
+        if not broken and count > 1 and p.random() < 0.5:
+            holed = weights == weights.min()  # in one member alone, which never has a majority
+        elif not broken:
+            share = p.choice([0.0, 0.0, 0.25])
+        setting, points = pierced(p, proved, holed.tolist(), share)
+        truth = 1 - share * (0 if family == "runoff" and not holed.all() else float(weights[holed].sum()))
+    defence = mechanism(p, setting, weights)
+    assert len(setting.x) == IMAGES, f"{name}: {len(setting.x)} images"
+    assert accuracy(defence, setting.x, setting.y) == 1, name
+    assert abs(accuracy(defence, points, setting.y) - truth) < (0.1 if 0 < truth < 1 else 1e-6), name
+    return setting, defence, round(truth, 6)
 
 
-def evaluated(name: str, seed: str, out: Path, sources: Path | None, **options: Any) -> list[dict[str, Any]]:
+def evaluated(name: str, seed: str, out: Path, sources: Path | None, **options: Any) -> Lines:
     """What the default protocol says of an instance under each threat model, the unknown draw first."""
-    scene, defence, truth = make(name, seed, sources)
+    setting, defence, truth = make(name, random.Random(f"{name} {seed}"), sources)
     started, batches = time.process_time(), {"batch_size": BATCH} if defence.batch_dependent else {}
-    options |= {"norm": "linf", "eps": scene.eps, "limit": len(scene.x), "threads": 1, "standard": False}
-    data, defences = (scene.x, scene.y), {defence.name: defence}
-    network = scene.members[0]
+    options |= {"norm": "linf", "eps": setting.eps, "limit": IMAGES, "threads": 1, "standard": False}
+    options |= {"defences": {defence.name: defence}, "out": str(out), "listener": Listener(), **batches}
     try:
-        options |= {"defences": defences, "out": str(out), "listener": Listener(), **batches}
-        run = evaluate(network, data, **options)
+        run = evaluate(setting.members[0], (setting.x, setting.y), **options)
     except IncompleteRun as incomplete:
         run = load_run(incomplete.path)
-    entry = ZooEntry(defence.name, "", "", "-broken-" in name, "", "linf", scene.eps, len(scene.x))
-    known = Known(defence, scene.x, scene.y, exactly(1.0), lambda _: truth)
-    gradients = gradient_evaluations(run.summary[~run.summary["attack"].isin(COMBINED)])
-    protocol, seconds = run.manifest.protocol, time.process_time() - started
-    same = {"instance": name, "about": scene.about, "truth": truth.high, "gradients": gradients,
-            "seconds": seconds, "protocol": protocol.version if protocol else 0}  # fmt: skip
-    return [
-        same | {"threat": one.threat, "verdict": one.verdict, "sense": one.sense, "low": one.low,
-                "accuracy": one.estimate, "high": one.high, "fair": one.fair, "holds": one.holds,
-                "reason": one.reason}
-        for one in EvaluatedEntry(entry, known, run).findings
-    ]  # fmt: skip
+    entry = ZooEntry(defence.name, "", "", "-broken-" in name, "", "linf", setting.eps, IMAGES)
+    known = Known(defence, setting.x, setting.y, exactly(1.0), lambda _: exactly(truth))
+    about = {
+        "instance": name,
+        "about": setting.about,
+        "truth": truth,
+        "gradients": gradient_evaluations(run.summary[~run.summary["attack"].isin(COMBINED)]),
+        "seconds": time.process_time() - started,
+        "protocol": str(run.manifest.protocol.version if run.manifest.protocol else None),
+    }
+    findings = EvaluatedEntry(entry, known, run).findings
+    return [about | {column: getattr(one, column) for column in COLUMNS} for one in findings]
 
 
-HEAD = ("instances", "wrong positives", "wrong negatives", "open", "intervals that exclude the truth",
-        "gradient evaluations per image, median", "processor seconds")  # fmt: skip
-
-
-def score(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """The cells of `HEAD`. An instance is wrong if any of its verdicts is, and open if the first one is."""
+def score(lines: Lines) -> list[str]:
+    """The last cells of `HEAD`. An instance is wrong if any verdict is, and open if the first one is."""
     first = list({line["instance"]: line for line in reversed(lines)}.values())
-    unfair = [(line["instance"], line["sense"]) for line in lines if not line["fair"]]
-    wrong = [len({name for name, of in unfair if of == sense}) for sense in ("positive", "negative")]
+    unfair = {(line["instance"], line["sense"]) for line in lines if not line["fair"]}
+    wrong = [sum(sense == of for _, of in unfair) for sense in ("positive", "negative")]
     opened = sum(line["sense"] == "open" for line in first)
     outside = len({line["instance"] for line in lines if not line["holds"]})
     gradients = statistics.median(line["gradients"] for line in first)
@@ -444,38 +391,35 @@ def score(lines: Sequence[dict[str, Any]]) -> list[str]:
     return [*map(str, (len(first), *wrong, opened, outside)), f"{gradients:,.0f}", f"{seconds:,.0f}"]
 
 
-def tables(lines: Sequence[dict[str, Any]], seed: str) -> dict[str, str]:
-    """Markdown: the scores of all seeds, this one's by family, and every verdict that is open or wrong."""
-    version = f"| `{seed}` | {lines[0]['protocol']} |"
-    parts = {kind: [line for line in lines if kind in line["instance"]] for kind in KINDS}
-    rows: list[tuple[str, ...]] = [("seed", "protocol", "truth", *HEAD)]
-    rows += [(f"`{seed}`", str(lines[0]["protocol"]), kind[1:-1], *score(of)) for kind, of in parts.items()]
+def tables(lines: Lines, seed: str) -> dict[str, str]:
+    """Markdown: the scores of all seeds, and every verdict of this one that is open or wrong."""
+    version, rows = (f"`{seed}`", lines[0]["protocol"]), [HEAD]
+    for family in ("all", *FAMILIES):
+        for kind in KINDS:
+            start = f"-{kind}-" if family == "all" else f"{family}-{kind}-"
+            if mine := [line for line in lines if start in line["instance"]]:
+                rows.append((*version, family, kind, *score(mine)))
     head, dashes, *fresh = pipes(rows).split("\n")
     block = PAGE.read_text(encoding="utf-8").partition("scores: begin -->")[2].partition("<!--")[0]
-    earlier = [line for line in block.split("\n") if line.startswith("| `") and not line.startswith(version)]
-    families: list[tuple[str, ...]] = [("family", "truth", *HEAD)]
-    for family in FAMILIES:
-        for kind, of in parts.items():
-            if mine := [line for line in of if line["instance"].startswith(family)]:
-                families.append((f"`{family}`", kind[1:-1], *score(mine)))
+    own = f"| {' | '.join(version)} |"
+    earlier = [line for line in block.split("\n") if line.startswith("| `") and not line.startswith(own)]
+    first = {line["instance"]: line for line in reversed(lines)}.values()
+    shown = [line for line in lines if not (line["fair"] and line["holds"])]
+    shown += [line for line in first if line["sense"] == "open" and line not in shown]
     listed = [
         f"- `{line['instance']}`, {line['threat']} ({line['about']}): truth {line['truth']:.1%}. "
         f"{line['reason']}{'' if line['fair'] else ' **Wrong.**'}"
         f"{'' if line['holds'] else ' **The interval excludes the truth.**'}"
-        for line in lines
-        if line["sense"] == "open" or not (line["fair"] and line["holds"])
+        for line in shown
     ]
-    (n, _, false, opens, _, *_), (m, missed, _, unsettled, _, *_) = map(score, parts.values())
+    (n, _, condemned, left, *_), (m, accepted, _, unsettled, *_) = (row[4:] for row in rows[1:3])
     answer = (
-        "" if len({line["instance"] for line in lines}) == len(NAMES) else "The measurement is not done. "
-    )
-    answer += (
-        f"With seed `{seed}` and protocol {lines[0]['protocol']}, csrobust accepts {missed} of {m} broken "
-        f"defences and leaves {unsettled} open;\nit condemns {false} of {n} honest ones and leaves {opens}."
+        f"With seed `{seed}` and protocol {version[1]}, csrobust accepts {accepted} of {m} broken defences "
+        f"and leaves {unsettled} open;\nit condemns {condemned} of {n} honest ones and leaves {left} open. "
+        f"{len(first)} of {len(NAMES)} instances ran."
     )
     scores = "\n".join([head, dashes, *earlier, *fresh])
-    texts = {"answer": answer, "scores": scores, "families": pipes(families)}
-    return texts | {"verdicts": "\n".join(listed or ["None."])}
+    return {"answer": answer, "scores": scores, "verdicts": "\n".join(listed or ["None."])}
 
 
 def main() -> None:
@@ -490,20 +434,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("names", nargs="*", metavar="NAME")
     options = parser.parse_args()
-    folder, lines = options.folder / options.seed, []
+    folder, lines = options.folder / options.seed, Lines()
     folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     chosen = {"attacks": options.attacks} if options.attacks else {}
     for name in options.names or NAMES:
         kept = folder / f"{name}.json"
-        if options.tables and not kept.exists():
-            continue
-        if not kept.exists():
+        if not (kept.exists() or options.tables):
             found = evaluated(name, options.seed, folder / name, options.sources, **chosen)
             write_text(kept, json.dumps(found, indent=1))
-            print(
-                *(f"{name:20} {line['threat']:14} {line['reason']}" for line in found), sep="\n", flush=True
-            )
-        lines += json.loads(kept.read_text())
+            print(*(f"{name:20} {of['threat']:14} {of['reason']}" for of in found), sep="\n", flush=True)
+        lines += json.loads(kept.read_text()) if kept.exists() else []
     for name, text in {} if options.names else tables(lines, options.seed).items():
         write(name, text, PAGE)
 

@@ -167,15 +167,15 @@ class Few(random.Random):
 @pytest.mark.parametrize("family", random_truth.FAMILIES)
 @pytest.mark.parametrize("kind", ["honest", "broken"])
 def test_truths_of_random_defences_are_what_the_worst_corner_leaves(family, kind):
-    attempts = (random_truth.drawn(f"{family}-{kind}-0", Few(i), None) for i in range(20))
-    scene, defence, truth, _ = next(one for one in attempts if "pixels" in one[0].about)
-    holes, x = scene.members[0], scene.x.flatten(1)
+    attempts = (random_truth.make(f"{family}-{kind}-0", Few(i), None) for i in range(20))
+    setting, defence, truth = next(one for one in attempts if "pixels" in one[0].about)
+    holes, x = setting.members[0], setting.x.flatten(1)
     least = torch.ones(len(x))
     for signs in itertools.product((-1, 1), repeat=holes.pixels.shape[1]):
-        moved = x.gather(1, holes.pixels) + scene.eps * torch.tensor(signs)
-        at = x.scatter(1, holes.pixels, moved.clamp(0, 1)).view_as(scene.x)
-        least = least.minimum(right_share(defence, at, scene.y))
-    assert least.mean().item() == pytest.approx(truth.high, abs=0.1) and truth.low == truth.high
+        moved = x.gather(1, holes.pixels) + setting.eps * torch.tensor(signs)
+        at = x.scatter(1, holes.pixels, moved.clamp(0, 1)).view_as(setting.x)
+        least = least.minimum(right_share(defence, at, setting.y))
+    assert least.mean().item() == pytest.approx(truth, abs=0.1)
 
 
 def right_share(defence, x, y, draws=12):
@@ -190,16 +190,16 @@ def right_share(defence, x, y, draws=12):
 
 def test_bounds_of_blocks_are_reached_by_brute_force():
     p = random.Random(1)
-    scene = random_truth.of_blocks(p, 2, fragile=False)
-    lead = random_truth.leads(scene.members, scene.x, scene.y)
-    for member, own in zip(scene.members, lead, strict=True):
+    setting, _ = random_truth.of_blocks(p, 2, fragile=False)
+    lead = random_truth.leads(setting.members, setting.x, setting.y)
+    for member, own in zip(setting.members, lead, strict=True):
         worst = torch.full_like(own, torch.inf)
-        for other in range(scene.classes):  # one block darker, one brighter, all others as they are
-            at = scene.x.clone()
-            for classes, sign in ((scene.y, -1), (torch.full_like(scene.y, other), 1)):
+        for other in range(setting.classes):  # one block darker, one brighter, all others as they are
+            at = setting.x.clone()
+            for classes, sign in ((setting.y, -1), (torch.full_like(setting.y, other), 1)):
                 for i, c in enumerate(classes.tolist()):
                     row, column = 8 * (c // 4), 8 * (c % 4)
-                    at[i, :, row : row + 8, column : column + 8] += sign * (scene.eps + scene.shift)
-            found = random_truth.leads([member], at, scene.y)[0]
-            worst = worst.minimum(torch.where(scene.y == other, worst, found))
-        assert torch.allclose(worst, own - 2 * (scene.eps + scene.shift), atol=1e-5) and worst.min() > 0
+                    at[i, :, row : row + 8, column : column + 8] += sign * (setting.eps + setting.shift)
+            found = random_truth.leads([member], at, setting.y)[0]
+            worst = worst.minimum(torch.where(setting.y == other, worst, found))
+        assert torch.allclose(worst, own - 2 * (setting.eps + setting.shift), atol=1e-5) and worst.min() > 0
