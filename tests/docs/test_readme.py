@@ -52,20 +52,10 @@ def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(fin
 
 
 @pytest.mark.parametrize(
-    ("commits", "changed", "protocol", "state"),
-    [
-        ("a", (False,), True, 0),
-        ("aa", (False, False), True, 0),
-        ("a", (False,), False, 1),
-        ("ab", (False, False), True, 1),
-        ("aa", (False, True), True, 2),
-        ("a", (None,), True, 2),
-    ],
+    ("commit", "protocol", "alone"), [("a", "1", True), ("a", "", False), ("a b", "1", False)]
 )
-def test_a_run_counts_under_the_worst_state_of_its_commands(findings, commits, changed, protocol, state):
-    git = [{"commit": commit, "dirty": dirty} for commit, dirty in zip(commits, changed, strict=True)]
-    manifest = {"invocations": [{"git": at} for at in git]} | ({"protocol": {}} if protocol else {})
-    assert findings.state_of(manifest) == findings.STATES[state]
+def test_a_run_of_several_commits_or_without_the_protocol_is_named(findings, commit, protocol, alone):
+    assert findings.one_commit({"commit": commit, "protocol": protocol}) == alone
 
 
 def test_a_changed_figure_is_written_anew(findings):

@@ -1,21 +1,21 @@
 """The board as files: index.html, board.json and its schema."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entries import board_of, entry_id
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.extras.board.submit import source_at
 from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     inference_text,
     interval,
     kinds_text,
-    percent,
     short_perturbation_text,
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
@@ -39,7 +39,7 @@ td a { font-weight: 600; }
 """
 FILTERS = ("Data", "Threat model", "Norm", "Kind", "Verdict")
 COLUMNS = {
-    "Defence": "the name of the defence; it leads to its page",
+    "Defence": "the name of the defence; it leads to what is known of it",
     "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
@@ -55,8 +55,8 @@ COLUMNS = {
 }
 
 
-def index_page(board: Board) -> str:
-    """The table of all entries."""
+def index_page(board: Board, details: Sequence[dict[str, Any]] = ()) -> str:
+    """The table of all entries, and the details of each defence (`details_of`)."""
     choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
     return page(
         "board.html.j2",
@@ -65,13 +65,14 @@ def index_page(board: Board) -> str:
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
         choices=choices,
+        details=details,
         perturbation=short_perturbation_text,
         between=lambda figure: interval(figure.low, figure.high, figure.kind),
     )
 
 
-def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
-    """The page of one defence on one checkpoint, under every threat model of its run.
+def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
+    """Values of board_entry.html.j2: one defence on one checkpoint, under every threat model of its run.
 
     Args:
         entries: those of this defence, of one id.
@@ -79,25 +80,21 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
     first = entries[0]
     subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
-    return page(
-        "board_entry.html.j2",
-        more_style=STYLE,
-        title=f"{first.name} on {first.checkpoint}",
-        subtitle=f"{inference_text(subject, with_k=True)}, {first.dataset}",
-        entries=entries,
-        first=first,
-        judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
-        probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
-        figures=_ladder(run, subject),
-        choices={},
-        perturbation=short_perturbation_text,
-        cases=_cases(run, subject),
-        kinds=kinds_text([row.interval_kind for row in run.rows if row.subject == subject]),
-        weights=None if checkpoint is None else checkpoint.sha256,
-        between=lambda figure: interval(figure.low, figure.high, figure.kind),
-        refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
-        commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
-    )
+    rows = [row for row in run.rows if row.subject == subject]
+    return {
+        "subtitle": f"{inference_text(subject, with_k=True)}, {first.dataset}",
+        "entries": entries,
+        "first": first,
+        "judgements": [j for j in run.judgements if entry_id(run, j.subject) == first.id],
+        "probed": next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
+        "cases": [(threat, list(cases)) for threat, cases in groupby(rows, lambda row: str(row.threat))],
+        "kinds": kinds_text([row.interval_kind for row in rows]),
+        "weights": None if checkpoint is None else checkpoint.sha256,
+        "refuted": [entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
+        "commands": list(
+            dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)
+        ),
+    }
 
 
 def _choice(entry: BoardEntry, name: str) -> str:
@@ -105,34 +102,12 @@ def _choice(entry: BoardEntry, name: str) -> str:
     return by_name.get(name, entry.verdict)
 
 
-def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
-    judged = run.manifest.judged_perturbations
-    # The base model beside it: what the defence adds is what lies between them.
-    shown = (subject, Subject(subject.checkpoint, "standard", None, None))
-    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in judged)]
-    with style.styled():
-        drawn = curves.draw_ladder(lines)
-    return [] if drawn is None else [drawn]
-
-
-def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
-    """Threat, attack, accuracy and interval of every attack of one defence."""
-    return [
-        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high, row.interval_kind))
-        for row in run.rows
-        if row.subject == subject
-    ]
-
-
-PAGES = "entries"
-
-
 def write_board(folders: Sequence[Path], out: Path) -> Board:
     """Reads run folders and submitted entries and writes the site of their defences; the same bytes again.
 
     Args:
         folders: each a run folder, or what `csrobust submit` wrote.
-        out: where index.html goes. Pages of defences that are gone are removed.
+        out: where index.html goes.
 
     Raises:
         InputError: a folder that is neither, is not finished, or whose files were changed.
@@ -140,17 +115,12 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     board, runs = board_of([source_at(folder) for folder in folders], __version__)
-    pages = {}
-    for run in runs:
-        for name in dict.fromkeys(entry.id for entry in board.entries if entry.run == run.name):
-            of_it = [entry for entry in board.entries if entry.id == name]
-            pages[f"{name}.html"] = entry_page(run, of_it)
-    write_text(out / "index.html", index_page(board))
-    for name, text in pages.items():
-        write_text(out / PAGES / name, text)
-    for old in (out / PAGES).glob("*.html"):
-        if old.name not in pages:
-            old.unlink()
+    run_named = {run.name: run for run in runs}
+    details = []
+    for name in dict.fromkeys(entry.id for entry in board.entries):
+        of_it = [entry for entry in board.entries if entry.id == name]
+        details.append(details_of(run_named[of_it[0].run], of_it))
+    write_text(out / "index.html", index_page(board, details))
     write_bytes(out / "board.json", encoded(board))
     write_bytes(out / "board.schema.json", schema())
     return board
