@@ -80,7 +80,7 @@ def report(reports: Path, name: str, out: str) -> int:
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(options)
             file.flush()
-            program = [Path(sys.executable).with_name("csrobust"), "eval", file.name, "--out", out]
+            program = [str(Path(sys.executable).with_name("csrobust")), "eval", file.name, "--out", out]
             if code := subprocess.run(program, cwd=ROOT).returncode:
                 return code
     return 0
