@@ -30,6 +30,8 @@ td a { font-weight: 600; }
 #rows td.number { white-space: nowrap; }
 #rows td:not(.number) small { white-space: normal; }
 #rows { font-size: .86rem; }
+details dl { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); }
+dt { overflow-wrap: anywhere; }
 #rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
 @media screen and (min-width: 40.01rem) { #rows th, #rows td { padding-inline: .28rem; } }
 @media screen and (max-width: 40rem) {
@@ -81,6 +83,7 @@ def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
     subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
     rows = [row for row in run.rows if row.subject == subject]
+    commands = dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)
     return {
         "subtitle": f"{inference_text(subject, with_k=True)}, {first.dataset}",
         "entries": entries,
@@ -91,9 +94,7 @@ def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
         "kinds": kinds_text([row.interval_kind for row in rows]),
         "weights": None if checkpoint is None else checkpoint.sha256,
         "refuted": [entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
-        "commands": list(
-            dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)
-        ),
+        "commands": list(commands),
     }
 
 
@@ -116,10 +117,9 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
         raise InputError(f"--out {out} is a file; give a folder")
     board, runs = board_of([source_at(folder) for folder in folders], __version__)
     run_named = {run.name: run for run in runs}
-    details = []
-    for name in dict.fromkeys(entry.id for entry in board.entries):
-        of_it = [entry for entry in board.entries if entry.id == name]
-        details.append(details_of(run_named[of_it[0].run], of_it))
+    names = dict.fromkeys(entry.id for entry in board.entries)
+    groups = [[entry for entry in board.entries if entry.id == name] for name in names]
+    details = [details_of(run_named[group[0].run], group) for group in groups]
     write_text(out / "index.html", index_page(board, details))
     write_bytes(out / "board.json", encoded(board))
     write_bytes(out / "board.schema.json", schema())
