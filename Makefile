@@ -30,12 +30,11 @@ PAPERS := $(foreach r,erm mixup coded,--ckpt $(r)=checkpoints/digits-$(r).safete
 eval: $(INSTALLED)
 	$(BIN)/csrobust eval $(PAPERS) --data digits --rci N=1.5K --workers 2 --threads 1 --out runs/digits --overwrite
 
-# make report NAME=digits: a committed run again, by the options in its folder, several files of them one after the other.
+# make report NAME=digits: a committed run again, by its options in reports/, several commands one after the other.
 OUT ?= runs/reports/$(NAME)
-RUN_FILES = $(sort $(wildcard reports/$(NAME)/run*.toml))
 report: $(INSTALLED)
-	@test -n "$(and $(NAME),$(RUN_FILES))" || { echo "give NAME=DIR, a folder of reports/ with a run.toml" >&2; exit 2; }
-	for options in $(RUN_FILES); do $(BIN)/csrobust eval "$$options" --out $(OUT) || exit 1; done
+	@test -n "$(NAME)" || { echo "give NAME=RUN, a row of reports/evidence.csv" >&2; exit 2; }
+	$(BIN)/python benchmarks/evidence.py report $(NAME) $(OUT)
 
 # Every committed run again, the cheapest first, in runs/evidence: about seven hours of one core; goes on where it stopped.
 evidence: $(INSTALLED) data/cifar10_test.npz
@@ -46,7 +45,7 @@ evidence: $(INSTALLED) data/cifar10_test.npz
 study: $(INSTALLED) data/cifar10_test.npz
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/finding_study.py
 
-# The tables and figures of docs/finding.md, from the committed runs of the study.
+# The tables and figures of docs/finding.md, from the committed tables of the study.
 study-table: $(INSTALLED)
 	$(BIN)/python docs/finding_study.py table
 	$(BIN)/python docs/finding_figures.py
@@ -61,16 +60,15 @@ paper:
 	  -V header-includes='\usepackage{etoolbox}\AtBeginEnvironment{longtable}{\scriptsize\setlength{\tabcolsep}{3pt}}' -o finding.pdf
 	@echo build/finding.pdf
 
-# Writes the committed reports, and README's tables, again from stored outcomes.
+# Writes the reports of whole committed runs, and README's tables, again from stored outcomes.
 rewrite: $(INSTALLED)
-	for run in reports/*/run.json reports/*/*/run.json reports/*/shift.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
-	$(BIN)/csrobust compare reports/digits --baseline erm --format md,html,csv,latex --out reports/digits-trainings
-	$(BIN)/csrobust compare reports/cifar10-recipes --baseline erm --format md,csv,latex --out reports/cifar10-trainings
+	for run in reports/*/run.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
+	$(BIN)/csrobust compare reports/digits --baseline erm --format md,csv --out reports/digits-trainings
+	$(BIN)/csrobust compare reports/cifar10-recipes --baseline erm --format md,csv --out reports/cifar10-trainings
 	$(BIN)/python docs/readme_findings.py
-	$(MAKE) board
 
-# Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights.
-BOARD := $(wildcard reports/board-*) \
+# Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights: runs of `make evidence`.
+BOARD := $(shell sed -n 's,^\[\["\(board-.*\)"\]\],runs/evidence/\1,p' reports/board/runs.toml | uniq) \
 	reports/digits reports/cifar10-resnet20 reports/cifar10-adversarial
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(BOARD) --out reports/board

@@ -1,47 +1,56 @@
 """The committed runs again, all from one commit (`make evidence`).
 
-    python benchmarks/evidence.py                 lists runs, the minutes of their attacks, and which are done
-    python benchmarks/evidence.py run [NAME ...]  these, or all, the cheapest first, in runs/evidence;
-                                                  a stopped command goes on
-    python benchmarks/evidence.py install         finished runs take the place of those in reports/
+    python benchmarks/evidence.py                  lists runs, minutes of their attacks, and which are done
+    python benchmarks/evidence.py run [NAME ...]   these, or all, the cheapest first, in runs/evidence;
+                                                   a stopped command goes on
+    python benchmarks/evidence.py report NAME OUT  this one, in OUT (`make report`)
+    python benchmarks/evidence.py install          finished runs take the place of those in reports/
 
-NAME is a folder of reports/ with a run.toml. The command refuses a tree with uncommitted changes, so that
-run.json names the code behind the outcomes. `install` notes in reports/evidence.csv what changed; `make
-rewrite` comes after it.
+NAME is a folder of reports/ with a run.toml, or a run of a runs.toml there. Of the latter, reports/ has the
+options, and the rows and reports of all runs together. `run` refuses a tree with uncommitted changes, so that
+run.json names the code behind the outcomes. `install` notes in reports/evidence.csv what changed, with the
+hashes of both tables; `make rewrite` comes after it.
 """
 
 import csv
+import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks.smoke import smoke
 from robustbench_coded.runs.log import read_log
 
 ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "reports"
 RUNS = ROOT / "runs" / "evidence"
 TABLE = Path("evidence.csv")
-COLUMNS = ("run", "commit", "minutes", "verdicts", "changed")
+COLUMNS = ["run", "commit", "protocol", "minutes", "verdicts", "changed", "summary_sha256", "verdicts_sha256"]
+TABLES = ("summary.csv", "verdicts.csv")
+TOGETHER = "runs.toml"  # the options of several runs, beside their tables and reports in one
 SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "norm", "eps")
 
 
 def main(command: str = "list", *names: str) -> None:
-    reports = ROOT / "reports"
     if command == "run":
-        run(reports, RUNS, names)
+        run(REPORTS, RUNS, names)
+    elif command == "report":
+        sys.exit(report(REPORTS, *names))
     elif command == "install":
-        for folder in finished(reports, RUNS):
-            print(*install(folder, reports / folder.relative_to(RUNS), reports / TABLE), sep=", ")
+        for folder in finished(REPORTS, RUNS):
+            print(*install(folder, folder.relative_to(RUNS).as_posix(), REPORTS), sep=", ")
     else:
-        done, known = finished(reports, RUNS), known_minutes(reports)
-        for name in by_cost(reports):
-            state = "done" if RUNS / name in done else ""
-            print(f"{known.get(name, math.nan):7.1f} minutes of attacks  {name}  {state}")
+        done, known = finished(REPORTS, RUNS), known_minutes(REPORTS)
+        for name in by_cost(REPORTS):
+            print(
+                f"{known.get(name, math.nan):7.1f} minutes  {name}  {'done' if RUNS / name in done else ''}"
+            )
 
 
 def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
@@ -56,31 +65,89 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
     ).stdout  # fmt: skip
     if changes:
         raise SystemExit(f"commit or stash these first, since runs name their commit:\n{changes.rstrip()}")
-    known = by_cost(reports)
-    if unknown := [name for name in names if name not in known]:
-        raise SystemExit(f"no run.toml in reports/ for {', '.join(unknown)}; choose from {', '.join(known)}")
+    for name in names:
+        options_of(reports, name)
     done = finished(reports, runs)
-    for name in names or known:
-        if runs / name in done:
-            continue
+    for name in names or by_cost(reports):
         # run.json keeps the command, so the folder is named from the root.
-        out = os.path.relpath(runs / name, ROOT)
-        made = subprocess.run(["make", "report", f"NAME={name}", f"OUT={out}"], cwd=ROOT)
-        if made.returncode:
-            print(f"{name}: {made.args[0]} ended with {made.returncode}", flush=True)
+        if runs / name not in done and (code := report(reports, name, os.path.relpath(runs / name, ROOT))):
+            print(f"{name}: csrobust ended with {code}", flush=True)
+
+
+def report(reports: Path, name: str, out: str) -> int:
+    """Evaluates a run into ``out``, its commands one after the other. Returns the exit code of the last."""
+    for options in options_of(reports, name):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(options)
+            file.flush()
+            program = [str(Path(sys.executable).with_name("csrobust")), "eval", file.name, "--out", out]
+            if code := subprocess.run(program, cwd=ROOT).returncode:
+                return code
+    return 0
+
+
+def options_of(reports: Path, name: str) -> list[str]:
+    """The options of each command of a run, as files of `csrobust eval`, the last one last.
+
+    Raises:
+        SystemExit: it is no run of ``reports``.
+    """
+    folder = reports / name
+    if own := sorted([*folder.glob("run-*.toml"), *folder.glob("run.toml")]):
+        return [path.read_text() for path in own]
+    options = [text for path in together(reports) for run, text in sections(path) if run == name]
+    if not options:
+        raise SystemExit(
+            f"no options in {reports.name}/ for {name}; choose from {', '.join(by_cost(reports))}"
+        )
+    return options
+
+
+def together(reports: Path) -> list[Path]:
+    """The files with the options of several runs."""
+    return sorted(reports.glob(f"*/{TOGETHER}"))
+
+
+def sections(path: Path) -> list[tuple[str, str]]:
+    """Name and options of each command in such a file."""
+    return re.findall(r'^\[\["([^"]+)"\]\]\n(.*?)\n*(?=^\[\[|\Z)', path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shared_folder(reports: Path, name: str) -> Path | None:
+    """The folder that holds a run together with others; None for one with a folder of its own."""
+    return next((path.parent for path in together(reports) if name in dict(sections(path))), None)
+
+
+def rows_of(name: str, table: str = "verdicts", reports: Path = REPORTS) -> list[dict[str, str]]:
+    """The rows of a table (``summary`` or ``verdicts``) of a committed run, with its name as ``run``."""
+    shared = shared_folder(reports, name)
+    with ((shared or reports / name) / f"{table}.csv").open(newline="") as file:
+        return [row for row in ({"run": name, **row} for row in csv.DictReader(file)) if row["run"] == name]
+
+
+def page_of(name: str, reports: Path = REPORTS) -> str:
+    """The report of a committed run, relative to ``reports``: a page, or a heading on one."""
+    shared, anchor = shared_folder(reports, name), Path(name).name.replace(".", "")
+    return f"{name}/report.md" if shared is None else f"{shared.name}/report.md#{anchor}"
 
 
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
-    names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("**/run.toml")]
+    names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("*/run.toml")]
+    names += dict.fromkeys(name for path in together(reports) for name, _ in sections(path))
     known = known_minutes(reports)
     return sorted(names, key=lambda name: (known.get(name, math.inf), name))
 
 
+def committed(reports: Path = REPORTS, runs: Path = RUNS) -> dict[str, Path]:
+    """The committed runs whose outcomes are here, by name: whole ones, and others made again in ``runs``."""
+    places = [(name, folder / name) for name in sorted(by_cost(reports)) for folder in (runs, reports)]
+    return {name: path for name, path in places if (path / "run.json").exists()}
+
+
 def known_minutes(reports: Path) -> dict[str, float]:
     """Minutes of attacks by run, of those in the table of runs."""
-    table = reports / TABLE
-    rows = csv.DictReader(table.read_text().splitlines()) if table.exists() else ()
+    rows = read(reports / TABLE) if (reports / TABLE).exists() else []
     return {row["run"]: float(row["minutes"]) for row in rows}
 
 
@@ -94,40 +161,79 @@ def finished(reports: Path, runs: Path) -> list[Path]:
     return [runs / name for name in by_cost(reports) if (runs / name / "run.json").exists()]
 
 
-def install(new: Path, old: Path, table: Path) -> tuple[str, ...]:
-    """Puts a finished run in the place of a committed one, with the same kinds of files. Returns a row of
-    ``table``: changed verdicts as ``subject: before -> after``.
+def install(new: Path, name: str, reports: Path) -> tuple[str, ...]:
+    """Puts a finished run in the place of a committed one, with the same kinds of files, or its rows and
+    report among those of the runs it is together with. Returns its row of evidence.csv: changed verdicts
+    as ``subject: before -> after``.
+
+    Raises:
+        SystemExit: a command ran with uncommitted changes.
     """
-    name, before, after = str(old.relative_to(table.parent)), verdicts(old), verdicts(new)
+    told = json.loads((new / "run.json").read_text())
+    checkouts = [at["git"] for at in told["invocations"]]
+    if any(at["dirty"] is not False for at in checkouts):
+        raise SystemExit(f"{new}: run.json names uncommitted changes; run it again")
+    before, after = verdicts(rows_of(name, "verdicts", reports)), verdicts(read(new / "verdicts.csv"))
     changed = [
         f"{' '.join(filter(None, subject))}: {before.get(subject, 'none')} -> {after.get(subject, 'none')}"
         for subject in {**before, **after}
         if before.get(subject) != after.get(subject)
     ]
-    commits = {at["git"]["commit"] for at in manifest(new)["invocations"]}
     row = (
-        name, " ".join(sorted(commits)), f"{minutes(new):.1f}", str(len(after)), "; ".join(changed)
-    )  # fmt: skip
-    kinds = {path.name for path in old.iterdir() if not path.match("run*.toml")}
-    for kind in kinds:
-        path, fresh = old / kind, new / kind
-        if path.exists():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if fresh.is_dir():
-            shutil.copytree(fresh, path)
-        elif fresh.exists():
-            shutil.copy(fresh, path)
-    write_row(row, table)
+        name,
+        " ".join(sorted({at["commit"] for at in checkouts})),
+        str(told.get("protocol", {}).get("version", "")),
+        f"{minutes(new):.1f}",
+        str(len(after)),
+        "; ".join(changed),
+        *(hashlib.sha256((new / table).read_bytes()).hexdigest() for table in TABLES),
+    )
+    shared = shared_folder(reports, name)
+    if shared is None:
+        replace(new, reports / name)
+    else:
+        put_together(new, name, shared)
+    write_row(row, reports / TABLE)
     return row
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "run.json").read_text())
+def replace(new: Path, old: Path) -> None:
+    """Puts the files of a run in the place of those of a committed one."""
+    for path in [path for path in old.iterdir() if not path.match("run*.toml")]:
+        path.unlink()
+        if (fresh := new / path.name).exists():
+            shutil.copy(fresh, path)
 
 
-def verdicts(folder: Path) -> dict[tuple[str, ...], str]:
-    with (folder / "verdicts.csv").open() as file:
-        return {tuple(row[name] for name in SUBJECT): row["verdict"] for row in csv.DictReader(file)}
+def put_together(new: Path, name: str, shared: Path) -> None:
+    """Puts the rows and the report of a run among those of the others in ``shared``, in their order."""
+    order = list(dict.fromkeys(run for run, _ in sections(shared / TOGETHER)))
+    for table in TABLES:
+        before = read(shared / table) if (shared / table).exists() else []
+        rows = [row for row in before if row["run"] != name]
+        rows += [{"run": name, **row} for row in read(new / table)]
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        with (shared / table).open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(sorted(rows, key=lambda row: order.index(row["run"])))
+    page, own = shared / "report.md", Path(name).name
+    start, *parts = page.read_text().split("\n## ")
+    reports = {part.partition("\n")[0]: part for part in parts}
+    title, _, text = (new / "report.md").read_text().partition("\n")
+    deeper = re.sub(r"^(?=##)", "#", text, flags=re.MULTILINE)
+    reports[own] = f"{own}\n\n**{title.removeprefix('# ')}**\n{deeper}"
+    known = [reports[run] for run in (Path(name).name for name in order) if run in reports]
+    page.write_text("\n\n## ".join(part.strip() for part in (start, *known)) + "\n")
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def verdicts(rows: list[dict[str, str]]) -> dict[tuple[str, ...], str]:
+    return {tuple(row[name] for name in SUBJECT): row["verdict"] for row in rows}
 
 
 def write_row(row: tuple[str, ...], table: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.evidence import rows_of
 from docs.finding_study import (
     ATTACKS,
     CONTROLLED,
@@ -18,7 +19,6 @@ from docs.finding_study import (
     gains,
     is_subject,
     other_networks,
-    rows_of,
 )
 from robustbench_coded.reports.figures.style import (
     COLUMN,

@@ -5,7 +5,6 @@ python docs/finding_study.py          runs every cell in runs/rci, or goes on wh
 python docs/finding_study.py table    writes the tables of the page, from reports/rci (`make study-table`)
 """
 
-import csv
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
+from benchmarks.evidence import page_of, rows_of
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
@@ -196,7 +196,7 @@ def figures(row: dict[str, str]) -> str:
     return (
         f"{interval(row, 'gain', 'gain')}{mark} "
         f"({percent(row['base_accuracy'])} \u2192 {percent(row['accuracy'])}), "
-        f"[{row['verdict']}](../reports/{row['run']}/report.md)"
+        f"[{row['verdict']}](../reports/{page_of(row['run'])})"
     )
 
 
@@ -213,15 +213,6 @@ def is_subject(row: dict[str, str], threat: str = "batch/unknown") -> bool:
 
 def budget(row: dict[str, str]) -> str:
     return f"{255 * float(row['eps']):g}/255"
-
-
-def rows_of(run: str, table: str = "verdicts") -> Iterator[dict[str, str]]:
-    """Rows of a table of a committed run, with its name as ``run``; none where it is not there."""
-    path = ROOT / "reports" / run / f"{table}.csv"
-    if path.exists():
-        with path.open() as file:
-            for row in csv.DictReader(file):
-                yield {**row, "run": run}
 
 
 THREATS = {

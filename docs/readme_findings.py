@@ -5,14 +5,13 @@ python docs/readme_findings.py
 """
 
 import csv
-import json
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
+from benchmarks.evidence import options_of, page_of, rows_of
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
 from robustbench_coded.schema.words import IntervalKind
@@ -46,11 +45,6 @@ CLAIMS = (
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 SIDES = ("robust", "broken")  # of rows of reports/outside
-STATES = (
-    "One unmodified commit, under the protocol",
-    "Several commits, or none under the protocol; all unmodified",
-    "Uncommitted changes in at least one command",
-)
 NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
@@ -81,16 +75,16 @@ def claims() -> str:
     rows: list[Sequence[str]] = [("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")]
     for title, run, checkpoint, defence, attack in CLAIMS:
         subject = {"checkpoint": checkpoint, "defence": defence, "threat": MAIN}
-        verdict = _matching(_rows(f"{run}/verdicts.csv"), subject)[0]
+        verdict = _matching(rows_of(run), subject)[0]
         budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
-        lines = _matching(_rows(f"{run}/summary.csv"), subject | budget)
+        lines = _matching(rows_of(run, "summary"), subject | budget)
         ours = _accuracy(_matching(lines, {"attack": "ensemble"})[0]).partition(" (in")[0]
         if attack is None:
-            claim = tomllib.loads((REPORTS / run / "run.toml").read_text())["claim"]
+            claim = tomllib.loads(options_of(REPORTS, run)[-1])["claim"]
             beside = f"{100 * float(claim):.1f} (reported)"
         else:
             beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
-        rows.append((title, beside, ours, f"[{verdict['verdict']}](reports/{run}/report.md)"))
+        rows.append((title, beside, ours, f"[{verdict['verdict']}](reports/{page_of(run)})"))
     return pipes(rows)
 
 
@@ -100,10 +94,10 @@ def findings() -> str:
     for (run, checkpoint, n), title in NETWORKS.items():
         for size in ("", str(n)):
             subject = {"checkpoint": checkpoint, "n": size, "threat": MAIN}
-            lines = _matching(_rows(f"{run}/summary.csv"), subject)
+            lines = _matching(rows_of(run, "summary"), subject)
             ensemble = _matching(lines, {"attack": "ensemble"})[0]
             budget = {name: ensemble[name] for name in ("norm", "eps", "eps_space")}
-            verdicts = [row["verdict"] for row in _matching(_rows(f"{run}/verdicts.csv"), subject)]
+            verdicts = [row["verdict"] for row in _matching(rows_of(run), subject)]
             cells = (_cell(lines, attack, budget) for attack in COLUMNS)
             rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, *(verdicts or ["–"])))
     return pipes(rows)
@@ -231,23 +225,19 @@ def _errs(row: dict[str, str]) -> bool:
 
 
 def provenance() -> str:
-    """The committed runs by the state of the code that computed their outcomes."""
-    groups: dict[str, list[str]] = {}
-    for path in sorted(REPORTS.glob("**/run.json")):
-        name = path.parent.relative_to(REPORTS).as_posix()
-        groups.setdefault(state_of(json.loads(path.read_text())), []).append(f"[{name}]({name}/report.md)")
-    return "\n".join(
-        f"- **{state}** ({len(groups.get(state, ()))}): {', '.join(groups.get(state, ())) or 'none'}."
-        for state in STATES
+    """How many committed runs come from one commit under the protocol, and which do not."""
+    rows = _rows("evidence.csv")
+    others = [row["run"] for row in rows if not one_commit(row)]
+    linked = ", ".join(f"[{run}]({page_of(run)})" for run in others) or "none"
+    return (
+        f"Of {len(rows)} runs, {len(rows) - len(others)} come from one commit each, under the protocol. "
+        f"Several commits, or an earlier order of attacks: {linked}."
     )
 
 
-def state_of(manifest: dict[str, Any]) -> str:
-    """Which of `STATES` a run's outcomes are in."""
-    checkouts = [invocation["git"] for invocation in manifest["invocations"]]
-    if any(at["dirty"] is not False for at in checkouts):
-        return STATES[2]
-    return STATES["protocol" not in manifest or len({at["commit"] for at in checkouts}) > 1]
+def one_commit(row: dict[str, str]) -> bool:
+    """True if a run of evidence.csv followed the protocol, by one commit."""
+    return bool(row["protocol"]) and " " not in row["commit"]
 
 
 def _verdicts(truth: str, threat: str, counts: Sequence[int]) -> Sequence[str]:

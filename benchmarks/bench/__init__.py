@@ -1,1 +1,1 @@
-"""``python -m benchmarks.bench``: the time of attacks, compared with the bare network."""
+"""The time of attacks, compared with the base model alone (`benchmarks/speed`)."""

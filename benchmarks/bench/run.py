@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,13 +17,11 @@ from benchmarks.bench.timing import (
     peak_memory,
 )
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import Computed, prepare_model
-from robustbench_coded.options.option import check_value, count
 from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.threads import torch_threads
 
@@ -88,23 +86,6 @@ class BenchReport:
     preparation: dict[str, tuple[float, str]]
     notes: list[str]
 
-    def as_data(self) -> dict[str, Any]:
-        """Plain JSON data; times in seconds, memory in bytes."""
-        chosen = {**asdict(self.options), "checkpoint": str(self.options.checkpoint or "") or None}
-        return {
-            "options": chosen,
-            "machine": self.machine,
-            "preparation": {
-                name: {"seconds": seconds, "comparison": text}
-                for name, (seconds, text) in self.preparation.items()
-            },
-            "sections": [
-                {"title": s.title, "rows": [_row(timing, s.memory.get(timing.name)) for timing in s.timings]}
-                for s in self.sections
-            ],
-            "notes": self.notes,
-        }
-
 
 def bench(
     options: BenchOptions,
@@ -127,10 +108,6 @@ def bench(
         raise InputError(
             f"--images {options.images} is not a multiple of {workloads.SMALL_K}; write for example 128"
         )
-    check_value("--steps", options.steps, count())
-    check_value("--rounds", options.rounds, count())
-    if options.threads is not None:
-        check_value("--threads", options.threads, count(most=MOST_AT_ONCE))
     device = device_named(options.device)
     with torch_threads(options.threads):
         tell("preparing the model")
@@ -190,7 +167,3 @@ def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:
     size = SHAPES.get(loaded.arch, CIFAR)[1:] if loaded.image_size is None else (loaded.image_size,) * 2
     model = PixelModel(loaded.network, plain.mean, plain.std, classes=loaded.classes, arch=loaded.arch)
     return model, (loaded.channels, *size)
-
-
-def _row(timing: Timing, memory: int | None) -> dict[str, Any]:
-    return {**asdict(timing), "seconds_per_image": asdict(timing.per_image), "peak_memory_bytes": memory}

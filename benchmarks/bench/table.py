@@ -1,23 +1,9 @@
-"""A benchmark report as lines for a terminal; a table in Markdown for benchmarks/."""
+"""A benchmark report as tables in Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from benchmarks.bench.run import BenchReport, BenchSection
-from benchmarks.bench.timing import TimingSpread, in_words
-
-COLUMNS = 5
-
-
-def plain(report: BenchReport) -> Iterator[str]:
-    """Machine, preparation, sections and notes, a line each."""
-    yield in_words(report.machine)
-    yield from preparation(report)
-    for section in report.sections:
-        yield ""
-        rows = cells(section)
-        widths = [max(len(row[i]) for row in rows) for i in range(COLUMNS)]
-        yield from ("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
-    yield from report.notes
+from benchmarks.bench.timing import TimingSpread
 
 
 def pipes(rows: Sequence[Sequence[str]]) -> str:

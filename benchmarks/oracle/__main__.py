@@ -18,11 +18,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from benchmarks.evidence import committed
 from benchmarks.oracle import count, suites
 from benchmarks.smoke import smoke
 from robustbench_coded.judge.run import load_run
 
-REPORTS = Path(__file__).parents[2] / "reports"
 COLUMNS = (
     "suite",
     "name",
@@ -59,9 +59,9 @@ def judge_all(folder: Path, table: Path) -> None:
                 place = (suite, file.stem, one.threat, one.broken, truth)
                 left = accuracy(one.estimate, one.low, one.high)
                 lines.append((*place, left, one.verdict, one.fair, ";".join(one.open_checks), one.reason))
-    for manifest in sorted(REPORTS.rglob("run.json")):
-        for judgement in load_run(manifest.parent).judgements:
-            name, verdict = f"{manifest.parent.relative_to(REPORTS)}: {judgement.name}", judgement.verdict
+    for run, path in committed().items():
+        for judgement in load_run(path).judgements:
+            name, verdict = f"{run}: {judgement.name}", judgement.verdict
             a, checks = verdict.accuracy, ";".join(verdict.open_checks)
             left = "" if a is None else accuracy(a.estimate, a.low, a.high)
             threat = str(judgement.threat)

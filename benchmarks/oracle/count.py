@@ -17,6 +17,7 @@ from unittest import mock
 from msgspec import structs
 
 from attacks.attack import Submitted, read_attack
+from benchmarks.evidence import committed
 from benchmarks.oracle import suites
 from robustbench_coded.judge import judge, judgements, rules
 from robustbench_coded.judge.run import Run, load_run
@@ -179,11 +180,10 @@ def _runs(folder: Path, suite: str) -> Iterator[tuple[Run, str, Callable[[str], 
     run nobody knows; there a verdict counts as true if it is negative.
     """
     if suite == "committed":
-        reports = Path(__file__).parents[2] / "reports"
-        for manifest in sorted(reports.rglob("run.json")):
-            run = load_run(manifest.parent)
+        for name, path in committed().items():
+            run = load_run(path)
             negative = {name for name, verdict in said(run).items() if verdict.name not in (POSITIVE, OPEN)}
-            yield run, str(manifest.parent.relative_to(reports)), negative.__contains__
+            yield run, name, negative.__contains__
         return
     for file in sorted((folder / suite).glob("*.json")):
         if not file.with_suffix("").is_dir():

@@ -25,7 +25,7 @@ PAGES = (
     "reports/**/*.md",
     "reports/**/figures/*",
     "reports/paper-figures/*",
-    "reports/board/**/*",
+    "reports/board/*",
 )
 
 

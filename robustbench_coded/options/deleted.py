@@ -20,7 +20,7 @@ DELETED = dict.fromkeys(GONE, "csrobust no longer has it; leave it out") | {
     "probe": "csrobust inspect model.pt --defence my_defence:build measures a defence",
     "export": "csrobust report RUN --format latex,parquet,robustbench,every-eval-ever writes other formats",
     **{name: f"it is csrobust paper {name}" for name in ("ablate", "figure", "gan", "shift")},
-    "bench": "python -m benchmarks.bench times attacks, in a checkout",
+    "bench": "python benchmarks/speed/speed.py times attacks, in a checkout",
     "curve": "csrobust eval --eps 0,2/255,4/255,8/255 measures accuracy over eps",
     "view": "csrobust list runs FOLDER lists all runs, csrobust compare RUN RUN sets them side by side",
     "compact": "every run ends in one file of outcomes and one log",

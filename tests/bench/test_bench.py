@@ -1,4 +1,4 @@
-"""``python -m benchmarks.bench`` on a small network: everything is measured, nothing is asserted on times."""
+"""What `benchmarks/speed/speed.py` measures, on a small network: nothing is asserted on times."""
 
 import pytest
 import torch

@@ -249,7 +249,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["export", "TEXT", "--to", "latex"], ["export was deleted", "csrobust report RUN --format latex"]),
         (["report", "TEXT", "--to", "latex"], ["--to was deleted", "csrobust report takes --format"]),
         (["shift"], ["shift was deleted", "csrobust paper shift"]),
-        (["bench"], ["bench was deleted", "python -m benchmarks.bench"]),
+        (["bench"], ["bench was deleted", "python benchmarks/speed/speed.py"]),
         (["inspect", "TEXT", "TEXT"], ["unexpected argument"]),
         (["inspect", "--rci", "N=8"], ["no checkpoint given"]),
         (["eval", "--quiet=yes"], ["--quiet takes no value"]),

@@ -57,6 +57,25 @@ def test_every_row_of_an_untouched_run_holds(csrobust, run):
         assert 0.5 < row["furthest"] <= 1 + 1e-5
 
 
+def test_new_draws_score_the_same_inputs_and_leave_known_draws_as_they_were(csrobust, untouched):
+    _, recorded = verified(csrobust, untouched)
+    found = {}
+    for words in ("--draws 5", "--seed 1 --draws 5", "--seed 2"):
+        code, rows = verified(csrobust, untouched, *words.split())
+        assert code == 0
+        found[words] = [row["accuracy"] for row in rows]
+        for row, before in zip(rows, recorded, strict=True):
+            new = 0 if row["threat"].endswith("/known") or row["defence"] == "standard" else 3
+            new = 5 if new and "--draws" in words else new
+            assert row["new_draws"] == new and row["outcomes"] == before["outcomes"] * (new or 3) // 3, row
+            same = ("inputs", "furthest", "outside", "recorded", *(() if new else ("accuracy", "turned")))
+            assert [row[name] for name in same] == [before[name] for name in same]
+    now = [row["accuracy"] for row in recorded]
+    assert len({tuple(accuracies) for accuracies in (*found.values(), now)}) == 4  # none repeats another
+    said = csrobust("verify", untouched, "--seed", "2").out
+    assert ": holds (" in said and "% now on 3 new draws; " in said and ": equal (" in said
+
+
 def stored(run, threat):
     manifest = json.loads((run / "run.json").read_text())
     inputs, randomness = threat.split("/")

@@ -2,7 +2,6 @@
 tied_numbers.csv, which has a page, its words and a row, are of that row.
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -10,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.evidence import page_of, read, rows_of
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FIGURE = re.compile(r"(?<![\d.])\d+\.\d(?![\d.])")
-LINK = re.compile(r"\]\((?:\.\./)?((?:reports|benchmarks)/[\w./-]+)")
+LINK = re.compile(r"\]\((?:\.\./)?((?:reports|benchmarks)/[\w./-]+(?:#[\w-]+)?)")
 CODE = re.compile(r"`[^`]*`|<!-- mnist: begin -->.*?<!-- mnist: end -->", re.DOTALL)  # no outcomes committed
 
 
@@ -29,11 +30,22 @@ def linked(page: Path) -> Iterator[tuple[str, set[str]]]:
 
 @cache
 def figures(file: str) -> set[str]:
-    """All numbers of a page, and of the tables beside it as they are and in percent, without their signs."""
-    path = ROOT / file
-    cells = [cell for table in path.parent.glob("*.csv") for row in csv.reader(table.open()) for cell in row]
+    """All numbers of a page, and of the tables beside it as they are and in percent, without their signs; of
+    a page with the reports of several runs, those of the run that is linked.
+    """
+    name, _, anchor = file.partition("#")
+    path = ROOT / name
+    rows = [row for table in path.parent.glob("*.csv") for row in read(table)]
+    text = path.read_text()
+    if anchor:
+        own = {run for run in {row["run"] for row in rows} if f"reports/{page_of(run)}" == file}
+        rows = [row for row in rows if row["run"] in own]
+        (text,) = (
+            part for run in own for part in text.split("\n## ") if part.startswith(f"{Path(run).name}\n")
+        )
+    cells = [cell for row in rows for cell in row.values()]
     numbers = [abs(float(cell)) for cell in cells if re.fullmatch(r"-?\d+(\.\d+)?", cell)]
-    written = FIGURE.findall(path.read_text()) if path.suffix == ".md" else []
+    written = FIGURE.findall(text) if path.suffix == ".md" else []
     return {f"{scale * number:.1f}" for number in numbers for scale in (1, 100)}.union(written)
 
 
@@ -52,25 +64,20 @@ def test_enough_figures_are_looked_at():
     assert sum(len(FIGURE.findall(block)) for page in PAGES for block, _ in linked(page)) > 200
 
 
-def rows(path):
-    with path.open() as lines:
-        return list(csv.DictReader(lines))
-
-
-def figure(run, tied):
+def figure(tied):
     """In percent, of the one row at a perturbation that the run gives verdicts for."""
-    judged = {row["eps"] for row in rows(run / "verdicts.csv")}
+    judged = {row["eps"] for row in rows_of(tied["run"])}
     more = dict(pair.split("=") for pair in tied["more"].split())
     wanted = {"threat": "batch/unknown", "defence": tied["defence"], "attack": tied["attack"], **more}
-    summary = [row for row in rows(run / "summary.csv") if row["eps"] in judged]
+    summary = [row for row in rows_of(tied["run"], "summary") if row["eps"] in judged]
     (found,) = (row for row in summary if all(row[name] == value for name, value in wanted.items()))
     return f"{100 * float(found[tied['column']]):.1f}"
 
 
 @pytest.mark.parametrize(
-    "tied", rows(Path(__file__).with_name("tied_numbers.csv")), ids=lambda tied: tied["words"]
+    "tied", read(Path(__file__).with_name("tied_numbers.csv")), ids=lambda tied: tied["words"]
 )
 def test_a_figure_is_that_of_its_row(tied):
     page = tied["page"] if "/" in tied["page"] else f"docs/{tied['page']}"
     text = " ".join((ROOT / f"{page}.md").read_text().split())
-    assert tied["words"].format(figure(ROOT / "reports" / tied["run"], tied)) in text
+    assert tied["words"].format(figure(tied)) in text

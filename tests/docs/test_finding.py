@@ -1,10 +1,10 @@
 """docs/finding.md: its table is that of the committed runs, and its sentences follow from the table."""
 
-import json
 import re
 
 import pytest
 
+from benchmarks.evidence import REPORTS, options_of, read
 from tests.docs.conftest import ROOT, module_at
 
 PAGE = (ROOT / "docs" / "finding.md").read_text()
@@ -100,8 +100,9 @@ def test_the_papers_architecture_shows_the_same_pattern(study):
     }
     assert [row["verdict"] for row in rows.values()] == ["not settled", "not settled", "no gain"]
     assert study.percent(rows["2/255"]["accuracy"]) == "11.4"
-    for run in (f"erm-preact-resnet18-pixel-{eps}-255" for eps in (1, 2, 8)):
-        assert 'attack_precision = "bfloat16"' in (ROOT / "reports" / "rci" / run / "run.toml").read_text()
+    for run in (f"rci/erm-preact-resnet18-pixel-{eps}-255" for eps in (1, 2, 8)):
+        (options,) = options_of(REPORTS, run)
+        assert 'attack_precision = "bfloat16"' in options
 
 
 def test_at_2_pixels_the_answer_holds_for_every_network(study, rows):
@@ -154,7 +155,6 @@ def test_the_page_is_short():
 
 def test_every_run_comes_from_the_commit_that_the_page_names():
     (named,) = re.findall(r"Every run comes from commit (\w{8})\.", PAGE)
-    runs = [*(ROOT / "reports" / "rci").iterdir(), ROOT / "reports" / "cifar10-adversarial"]
-    for run in runs:
-        for command in json.loads((run / "run.json").read_text())["invocations"]:
-            assert (command["git"]["commit"][:8], command["git"]["dirty"]) == (named, False), run.name
+    commits = {row["run"]: row["commit"][:8] for row in read(REPORTS / "evidence.csv")}
+    runs = [name for name in commits if name.startswith("rci/")]
+    assert len(runs) == 28 and {commits[name] for name in [*runs, "cifar10-adversarial"]} == {named}

@@ -3,10 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
-from robustbench_coded.installation import install_line
-
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("robustbench_coded", "attacks", "docs", "zoo", "benchmarks", "recipes", ".github", ".ci")
 ENDINGS = (".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".sh", ".ipynb", ".jinja", ".html")
@@ -26,24 +22,3 @@ def test_no_page_and_no_message_installs_from_an_index():
     found = {str(path.relative_to(ROOT)): FROM_INDEX.findall(text) for path, text in texts()}
     assert {name for name, lines in found.items() if lines} == set()
     assert {"README.md", "docs/in-memory.md", "robustbench_coded/installation.py"} <= set(found)
-
-
-@pytest.mark.parametrize(
-    ("line", "index"),
-    [
-        ("pip install csrobust", True),
-        ("pip install 'csrobust[timm]'", True),
-        ('python -m pip install --upgrade "csrobust"', True),
-        ("pip install pytest csrobust==0.1", True),
-        ("pipx install csrobust", True),
-        ("uv pip install csrobust[ray]", True),
-        ("uv add csrobust", True),
-        ("install csrobust again", False),
-        ('pip install pytest "csrobust @ git+URL"', False),
-        ("pip install 'csrobust[timm] @ git+URL'", False),
-        (f"Ray is not installed; {install_line('ray')}", False),
-        ("pip install -e . in a checkout", False),
-    ],
-)
-def test_what_counts_as_a_line_that_installs_from_an_index(line, index):
-    assert bool(FROM_INDEX.search(line)) is index

@@ -51,21 +51,10 @@ def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(fin
     assert order.index("generated:") < order.index("zoo:") == len(order) - order.count("zoo:")
 
 
-@pytest.mark.parametrize(
-    ("commits", "changed", "protocol", "state"),
-    [
-        ("a", (False,), True, 0),
-        ("aa", (False, False), True, 0),
-        ("a", (False,), False, 1),
-        ("ab", (False, False), True, 1),
-        ("aa", (False, True), True, 2),
-        ("a", (None,), True, 2),
-    ],
-)
-def test_a_run_counts_under_the_worst_state_of_its_commands(findings, commits, changed, protocol, state):
-    git = [{"commit": commit, "dirty": dirty} for commit, dirty in zip(commits, changed, strict=True)]
-    manifest = {"invocations": [{"git": at} for at in git]} | ({"protocol": {}} if protocol else {})
-    assert findings.state_of(manifest) == findings.STATES[state]
+def test_a_run_of_several_commits_or_without_the_protocol_is_named(findings):
+    given = [("a", "1"), ("a", ""), ("a b", "1")]
+    alone = [findings.one_commit({"commit": commit, "protocol": protocol}) for commit, protocol in given]
+    assert alone == [True, False, False]
 
 
 def test_a_changed_figure_is_written_anew(findings):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,10 @@ def zygote(soak):
 def start_in(zygote):
     """Starts ``csrobust ...`` in a folder; one at a time."""
 
-    def start(folder: Path, *arguments: object) -> Running:
+    def start(folder: Path, *arguments: object, killed_at: int = 0) -> Running:
         output = folder / "output.txt"
         order = {"arguments": [str(a) for a in arguments], "folder": str(folder), "output": str(output)}
+        order |= {"killed_at": killed_at}
         zygote.stdin.write(json.dumps(order) + "\n")
         zygote.stdin.flush()
         return Running(int(zygote.stdout.readline()), output, zygote)
@@ -98,7 +100,7 @@ def start_in(zygote):
 @pytest.fixture
 def start(start_in, tmp_path):
     """Starts ``csrobust ...`` in ``tmp_path``."""
-    return lambda *arguments: start_in(tmp_path, *arguments)
+    return partial(start_in, tmp_path)
 
 
 @pytest.fixture(scope="session")

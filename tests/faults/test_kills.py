@@ -2,14 +2,17 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import stamps
+from tests.run_folders import computed
 
 
 def workers_of(running) -> list[int]:
@@ -103,3 +106,25 @@ def test_killed_and_resumed_a_run_ends_the_same(request, start, evaluation, tmp_
         return start(*evaluation(out, *options))
 
     check_kills(evaluate, tmp_path, expected, random.Random(case), whom, kills)
+
+
+@pytest.mark.long
+def test_killed_at_any_boundary_of_the_log_a_second_command_ends_the_same(start, evaluation, tmp_path):
+    """No unit with a line is attacked again, and none without a line counts."""
+    first, second = (partial(evaluation, attacks=attacks, coded=()) for attacks in (1, 2))
+    begun, whole = tmp_path / "begun", tmp_path / "whole"
+    assert start(*first(begun)).wait() == 0
+    shutil.copytree(begun, whole)
+    assert start(*second(whole)).wait() == 0
+    codes = []
+    for moment in range(1, 200):
+        out = shutil.copytree(begun, tmp_path / f"run{moment}")
+        codes.append(start(*second(out), killed_at=moment).wait())
+        before = stamps(out)
+        if codes[-1] == 0:
+            break
+        assert start(*second(out)).wait() == 0
+        assert stamps(out).items() >= before.items() and len(computed(out)) == len(set(computed(out)))
+        for name in ("summary.csv", "verdicts.csv", "outcomes.parquet"):
+            assert (out / name).read_bytes() == (whole / name).read_bytes(), (moment, name)
+    assert codes == [-signal.SIGKILL] * (len(codes) - 1) + [0] and len(codes) > 20

@@ -13,7 +13,7 @@ from robustbench_coded.runs.log import NAME, read_log
 from robustbench_coded.runs.outcomes import TOGETHER
 from tests.cli.conftest import complaints
 from tests.faults.conftest import stamps
-from tests.run_folders import computed, digests
+from tests.run_folders import computed, digests, lines
 
 pytestmark = pytest.mark.long
 
@@ -36,17 +36,26 @@ def csrobust(capsys, monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(evaluation, tmp_path_factory):
-    """A finished run, and beside it the same one a moment before its end; take copies of them."""
+    """A finished run of two commands, and beside it the same one a moment before its end; take copies."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    end = RunFolder.end
+    commit, end, first = RunFolder.commit, RunFolder.end, iter(range(5))
+
+    def stopped(self, *given):
+        if next(first, None) is None:
+            raise KeyboardInterrupt
+        commit(self, *given)
 
     def copied(self, *given):
         shutil.copytree(self.path, out.with_name("unfinished"))
         end(self, *given)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "commit", stopped)
+        assert run([str(a) for a in evaluation(out, attacks=1)]) == 130
+        patch.setattr(RunFolder, "commit", commit)
         patch.setattr(RunFolder, "end", copied)
         assert run([str(a) for a in evaluation(out, attacks=1)]) == 0
+    assert len(lines(out, "began")) == 2
     return out
 
 
@@ -81,8 +90,9 @@ def shards(out: Path) -> list[Path]:
 
 def flip(path):
     content = bytearray(path.read_bytes())
-    # In the data, not in the footer, which holds names that no outcome depends on.
-    content[len(content) // 3] ^= 0x10
+    # In the data, not in the footer; some single bytes of both are such that no outcome depends on them.
+    part = slice(len(content) // 4, len(content) // 3)
+    content[part] = bytes(byte ^ 0x10 for byte in content[part])
     path.write_bytes(content)
 
 

@@ -103,18 +103,14 @@ def test_board_json_follows_its_schema(site):
         assert set(entry) == set(stated)
 
 
-def test_pages_ask_the_network_for_nothing_and_are_small(site):
+def test_the_page_asks_the_network_for_nothing_and_is_small(site):
     _, folder = site
-    pages = [folder / "index.html", *(folder / "entries").iterdir()]
-    assert len(pages) == 2
-    for page in pages:
-        text = page.read_text()
-        assert len(text) < 1_000_000
-        loaded = re.findall(r"(?<![-\w])(?:src=|url\()[\"']?([^\"'\s>)]*)", text)
-        assert all(target.startswith("data:") for target in loaded)
-        assert "default-src 'none'" in text and 'name="viewport"' in text
-    links = re.findall(r'href="(entries/[^"]+)"', pages[0].read_text())
-    assert {(folder / link).is_file() for link in links} == {True}
+    text = (folder / "index.html").read_text()
+    assert len(text) < 1_000_000
+    loaded = re.findall(r"(?<![-\w])(?:src=|url\()[\"']?([^\"'\s>)]*)", text)
+    assert all(target.startswith("data:") for target in loaded)
+    assert "default-src 'none'" in text and 'name="viewport"' in text
+    assert set(re.findall(r'href="#([^"]+)"', text)) == set(re.findall(r'<details id="([^"]+)"', text))
 
 
 def test_rows_can_be_filtered_by_threat_norm_and_kind(site):
@@ -124,10 +120,9 @@ def test_rows_can_be_filtered_by_threat_norm_and_kind(site):
     assert text.count('data-threat="batch/unknown" data-norm="linf" data-kind="random, batch-dependent"') == 1
 
 
-def test_the_same_runs_give_the_same_bytes_and_pages_that_are_gone_are_removed(site):
+def test_the_same_runs_give_the_same_bytes(site):
     path, folder = site
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    (folder / "entries" / "old.html").write_text("")
     assert main(["board", str(path), "--out", str(folder)]) == 0
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
@@ -234,10 +229,10 @@ def test_a_dispute_is_shown_with_both_sides_and_changes_no_verdict(make_run, sub
     (entry,) = board_in(tmp_path / "site").entries
     (dispute,) = entry.disputes
     assert dispute.link == "https://github.com/fra31/auto-attack/issues/58"
-    (page,) = (tmp_path / "site" / "entries").iterdir()
+    page = (tmp_path / "site" / "index.html").read_text()
     for told in (dispute.link, dispute.critics, dispute.authors):
-        assert html.escape(told, quote=True).replace("&#x27;", "&#39;") in page.read_text()
-    assert "disputed: fra31/auto-attack#58" in (tmp_path / "site" / "index.html").read_text()
+        assert html.escape(told, quote=True).replace("&#x27;", "&#39;") in page
+    assert "disputed: fra31/auto-attack#58" in page
     undisputed = {**PUBLISHED, "stochastic-lwta": replace(PUBLISHED["stochastic-lwta"], disputes=())}
     monkeypatch.setattr("robustbench_coded.extras.board.entries.PUBLISHED", undisputed)
     assert main(["board", str(run), "--out", str(tmp_path / "without")]) == 0

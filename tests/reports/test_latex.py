@@ -17,7 +17,7 @@ from robustbench_coded.reports.text.attack_names import paper_name
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"
-COMMITTED = ["cifar10-adversarial", "digits", "digits-sweep", "cifar10-resnet20", "board-digits-control"]
+COMMITTED = ["cifar10-adversarial", "digits", "digits-sweep", "cifar10-resnet20"]
 DOCUMENT = r"""\documentclass[twocolumn,10pt]{article}
 \usepackage{booktabs,graphicx}
 \columnsep=24pt \textwidth=492pt
@@ -53,11 +53,11 @@ def test_tables_compile_and_nothing_is_overfull(name, tmp_path, hostile_run):
 
 
 def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests():
-    text = tables(REPORTS / "rci" / "erm-attackers-2-255", ("clean", "ensemble"))
+    text = tables(REPORTS / "digits")
     assert text.startswith(r"% Needs \usepackage{booktabs,graphicx}.")
-    assert r"\label{tab:accuracy-under-attack-linf-eps-2-255-pixel}" in text
-    assert r"\caption{Accuracy under attack: linf, eps 2/255 (pixel). Percent of 256 test images in" in text
-    assert "batches of 128" in text and "n = 64" in text
+    assert r"\label{tab:accuracy-under-attack-linf-eps-0-3-pixel}" in text
+    assert r"\caption{Accuracy under attack: linf, eps 0.3 (pixel). Percent of 256 test images in" in text
+    assert "batches of 128" in text and "n = 640" in text
 
 
 def test_a_number_stays_on_the_line_of_its_attack():

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entries import board_of, entry_id
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.extras.board.submit import source_at
 from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.run.findings import commands_of
 from robustbench_coded.reports.text.formatting import (
@@ -30,6 +31,8 @@ td a { font-weight: 600; }
 #rows td.number { white-space: nowrap; }
 #rows td:not(.number) small { white-space: normal; }
 #rows { font-size: .86rem; }
+details dl { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); }
+dt { overflow-wrap: anywhere; }
 #rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
 @media screen and (min-width: 40.01rem) { #rows th, #rows td { padding-inline: .28rem; } }
 @media screen and (max-width: 40rem) {
@@ -39,7 +42,7 @@ td a { font-weight: 600; }
 """
 FILTERS = ("Data", "Threat model", "Norm", "Kind", "Verdict")
 COLUMNS = {
-    "Defence": "the name of the defence; it leads to its page",
+    "Defence": "the name of the defence; it leads to what is known of it",
     "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
@@ -55,8 +58,8 @@ COLUMNS = {
 }
 
 
-def index_page(board: Board) -> str:
-    """The table of all entries."""
+def index_page(board: Board, details: Sequence[dict[str, Any]] = ()) -> str:
+    """The table of all entries, and the details of each defence (`details_of`)."""
     choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
     return page(
         "board.html.j2",
@@ -66,13 +69,14 @@ def index_page(board: Board) -> str:
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
         choices=choices,
+        details=details,
         perturbation=short_perturbation_text,
         between=lambda figure: interval(figure.low, figure.high, figure.kind),
     )
 
 
-def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
-    """The page of one defence on one checkpoint, under every threat model of its run.
+def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
+    """Values of board_entry.html.j2: one defence on one checkpoint, under every threat model of its run.
 
     Args:
         entries: those of this defence, of one id.
@@ -81,24 +85,18 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
     subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
     rows = [row for row in run.rows if row.subject == subject]
-    return page(
-        "board_entry.html.j2",
-        more_style=STYLE,
-        title=f"{first.name} on {first.checkpoint}",
-        subtitle=f"{inference_text(subject, with_k=True)}, {first.dataset}",
-        entries=entries,
-        first=first,
-        judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
-        probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
-        figures=_ladder(run, subject),
-        perturbation=short_perturbation_text,
-        rows=rows,
-        kinds=kinds_text([row.interval_kind for row in rows]),
-        weights=None if checkpoint is None else checkpoint.sha256,
-        between=lambda figure: interval(figure.low, figure.high, figure.kind),
-        refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
-        commands=commands_of(run),
-    )
+    return {
+        "subtitle": f"{inference_text(subject, with_k=True)}, {first.dataset}",
+        "entries": entries,
+        "first": first,
+        "judgements": [j for j in run.judgements if entry_id(run, j.subject) == first.id],
+        "probed": next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
+        "cases": [(threat, list(cases)) for threat, cases in groupby(rows, lambda row: str(row.threat))],
+        "kinds": kinds_text([row.interval_kind for row in rows]),
+        "weights": None if checkpoint is None else checkpoint.sha256,
+        "refuted": [entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
+        "commands": commands_of(run),
+    }
 
 
 def _choice(entry: BoardEntry, name: str) -> str:
@@ -106,25 +104,12 @@ def _choice(entry: BoardEntry, name: str) -> str:
     return by_name.get(name, entry.verdict)
 
 
-def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
-    judged = run.manifest.judged_perturbations
-    # The base model beside it: what the defence adds is what lies between them.
-    shown = (subject, Subject(subject.checkpoint, "standard", None, None))
-    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in judged)]
-    with style.styled():
-        drawn = curves.draw_ladder(lines)
-    return [] if drawn is None else [drawn]
-
-
-PAGES = "entries"
-
-
 def write_board(folders: Sequence[Path], out: Path) -> Board:
     """Reads run folders and submitted entries and writes the site of their defences; the same bytes again.
 
     Args:
         folders: each a run folder, or what `csrobust submit` wrote.
-        out: where index.html goes. Pages of defences that are gone are removed.
+        out: where index.html goes.
 
     Raises:
         InputError: a folder that is neither, is not finished, or whose files were changed.
@@ -132,17 +117,11 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     board, runs = board_of([source_at(folder) for folder in folders], __version__)
-    pages = {}
-    for run in runs:
-        for name in dict.fromkeys(entry.id for entry in board.entries if entry.run == run.name):
-            of_it = [entry for entry in board.entries if entry.id == name]
-            pages[f"{name}.html"] = entry_page(run, of_it)
-    write_text(out / "index.html", index_page(board))
-    for name, text in pages.items():
-        write_text(out / PAGES / name, text)
-    for old in (out / PAGES).glob("*.html"):
-        if old.name not in pages:
-            old.unlink()
+    run_named = {run.name: run for run in runs}
+    names = dict.fromkeys(entry.id for entry in board.entries)
+    groups = [[entry for entry in board.entries if entry.id == name] for name in names]
+    details = [details_of(run_named[group[0].run], group) for group in groups]
+    write_text(out / "index.html", index_page(board, details))
     write_bytes(out / "board.json", encoded(board))
     write_bytes(out / "board.schema.json", schema())
     return board

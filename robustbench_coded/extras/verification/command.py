@@ -24,15 +24,16 @@ Adversarials = Annotated[
 ]
 
 
-@examples("csrobust verify reports/mine")
-@takes(*SCORED)
+@examples("csrobust verify reports/mine", "csrobust verify reports/mine --seed 1 --draws 20")
+@takes(*SCORED, draws=None, seed=None)
 def verify_command(
     run: RunOrEntry = None, *, adversarials: Adversarials = None, as_json: AsJson = False, **options: Any
 ) -> int:
     """Score perturbed inputs again and check eps and box.
 
     The inputs come from a run, of which --ckpt, --defence, --arch and --data-dir name what has moved and the
-    code that may be loaded, or from another tool: then the options say what is asked about them.
+    code that may be loaded; --draws and --seed score them on that many new draws. Or they come from another
+    tool: then the options say what is asked about them.
     """
     if run is not None and adversarials is not None:
         raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
@@ -50,12 +51,14 @@ def verify_command(
                 defences=options["defence"],
                 arch=options["arch"],
                 data_dir=options["data_dir"],
+                draws=options["draws"],
+                seed=options["seed"],
             )
     else:
         from robustbench_coded.extras.verification.verify_file import verify_file
 
         assert adversarials is not None
-        config = config_from(**options)
+        config = config_from(**{name: value for name, value in options.items() if value is not None})
         with process.foreign_output():
             rows = verify_file(adversarials, config)
     if as_json:

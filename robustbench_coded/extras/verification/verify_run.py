@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.execution import run_unit, score, worker_conte
 from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.text.formatting import percent
+from robustbench_coded.reports.text.formatting import counted, percent
 from robustbench_coded.runs.adversarials import (
     EVERY,
     DamagedAdversarials,
@@ -53,6 +53,7 @@ class VerifiedRow:
         outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
         differing: answers that differ although the recorded margin was no tie.
         recorded, accuracy: accuracy as recorded, None of a file, and as measured now.
+        new_draws: on how many draws that no record is of; 0 where the recorded ones were drawn again.
         turned: answers that differ in float64, where the inputs and the draw are the same; None where code of
             others can't answer in float64, or draws numbers inside.
         problem: why it could not be verified, else empty.
@@ -72,6 +73,7 @@ class VerifiedRow:
     differing: int = 0
     recorded: float | None = None
     accuracy: float | None = None
+    new_draws: int = 0
     turned: int | None = None
     problem: str = ""
 
@@ -103,8 +105,10 @@ class VerifiedRow:
             recorded = "" if self.recorded is None else f"{percent(self.recorded)}% recorded, "
             turned = f"{self.turned} of {self.outcomes} answers turn in float64"
             turned = "not answered in float64" if self.turned is None else turned
-            measured += f"; accuracy {recorded}{percent(self.accuracy)}% now; {turned}"
-        return f"{row}: {'; '.join(faults) or 'holds'} ({measured})"
+            on = f" on {counted(self.new_draws, 'new draw')}" if self.new_draws else ""
+            measured += f"; accuracy {recorded}{percent(self.accuracy)}% now{on}; {turned}"
+        equal = self.outcomes and not self.new_draws and self.recorded == self.accuracy
+        return f"{row}: {'; '.join(faults) or ('equal' if equal else 'holds')} ({measured})"
 
 
 def scored_again(
@@ -112,6 +116,7 @@ def scored_again(
     case: PlannedCase,
     batches: Iterable[tuple[PerturbedBatch, Sequence[int], pd.DataFrame | None]],
     draws: int,
+    new: tuple[int, range] | None = None,
 ) -> VerifiedRow:
     """Scores the perturbed inputs of one case.
 
@@ -119,9 +124,11 @@ def scored_again(
         batches: each with the slots whose answers count, and what was recorded of them, by batch, slot and
             draw; None for inputs of another tool.
         draws: fresh draws that every batch is scored in; one in which the attacker knew the draw in that one.
+        new: a seed and draws of it, for batches whose answers are random and whose draw nobody knew. The data
+            and the batches are those of the seed of the run.
     """
     tally: dict[str, Any] = Counter(turned=0)
-    exact = _in_float64(context, case.subject)
+    exact, places_recorded = _in_float64(context, case.subject), 0
     for given, slots, recorded in batches:
         clean, y = context.group([context.batch(case.subject, given.batch)])
         x = clean.clone()
@@ -133,13 +140,15 @@ def scored_again(
         if case.subject.sequence and sees_queries(case.subject, case.made_by):
             continue  # its answers followed queries that are not stored
         indices = list(range(draws)) if given.known == EVERY else [given.known]
+        again = (context.setup.options.seed, indices)
+        seed, drawn = new if new and case.subject.randomised and given.known == EVERY else again
         answers = partial(
             score.predictions,
             y=y,
-            seed=context.setup.options.seed,
+            seed=seed,
             batches=[given.batch],
             purpose="scoring",
-            draws=indices,
+            draws=list(drawn),
             group_images=context.setup.group_images,
         )
         labels = y[0].cpu().numpy()[list(slots)]
@@ -156,15 +165,18 @@ def scored_again(
             continue
         places = [(given.batch, slot, draw) for draw in indices for slot in slots]
         before = recorded.reindex(pd.MultiIndex.from_tuples(places))
+        tally["recorded"] += int((before.prediction == before.label).sum())
+        places_recorded += len(places)
+        relabelled = before.label.to_numpy() != np.tile(labels, len(indices))
+        if drawn is not indices:
+            tally["new_draws"] = len(drawn)
+            tally["differing"] += int(relabelled.sum())
+            continue
         tie = before.margin.abs().to_numpy() < TIE
         same = before.prediction.to_numpy() == now.ravel()
-        tally["recorded"] += int((before.prediction == before.label).sum())
-        tally["differing"] += int(
-            (~same & ~tie | (before.label.to_numpy() != np.tile(labels, len(indices)))).sum()
-        )
-    total = max(tally["outcomes"], 1)
-    tally["accuracy"] /= total
-    tally["recorded"] = None if tally["recorded"] is None else tally["recorded"] / total
+        tally["differing"] += int((~same & ~tie | relabelled).sum())
+    tally["accuracy"] /= max(tally["outcomes"], 1)
+    tally["recorded"] = None if tally["recorded"] is None else tally["recorded"] / max(places_recorded, 1)
     tally["turned"] = None if exact is None else tally["turned"]
     return VerifiedRow(**_named(case.case), **tally)
 
@@ -203,6 +215,8 @@ def verify_run(
     arch: str | None = None,
     data_dir: str | None = None,
     device: str = "cpu",
+    draws: int | None = None,
+    seed: int | None = None,
 ) -> list[VerifiedRow]:
     """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``).
 
@@ -215,6 +229,8 @@ def verify_run(
         arch: architecture code that may be loaded.
         data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
+        draws, seed: new draws for random answers, and their seed; as many as recorded and the seed of the run
+            where one of both is None, the recorded draws where both are.
 
     Raises:
         InputError: not a run folder, nothing to verify, or data or weights are not those of the run.
@@ -223,23 +239,32 @@ def verify_run(
     if not stores_inputs(path):
         raise InputError(f"{path} stores no perturbed inputs; run it again with --save-adversarials")
     context = _context_of(manifest, checkpoints or {}, arch, data_dir, device)
+    anew = (
+        None if draws is None and seed is None else (manifest.identity.seed if seed is None else seed, draws)
+    )
     return [
-        _verified(context, path, record, defences)
+        _verified(context, path, record, defences, anew)
         for record in manifest.cases
         if record.case.attack not in CONTROLS
     ]
 
 
 def _verified(
-    context: worker_context.WorkerContext, path: Path, record: CaseRecord, defences: Sequence[str]
+    context: worker_context.WorkerContext,
+    path: Path,
+    record: CaseRecord,
+    defences: Sequence[str],
+    anew: tuple[int | None, int | None] | None,
 ) -> VerifiedRow:
     problem = ""
     if parse_defence(record.spec).kind == "plugin" and record.spec not in defences:
         problem = f"needs the code {record.spec}; allow it with --defence"
     else:
-        case = _planned(record)
+        case, new = _planned(record), None
+        if anew is not None:  # behind the recorded ones: of the same seed they are others, too
+            new = (anew[0] or 0, range(record.draws, record.draws + (anew[1] or record.draws)))
         try:
-            return scored_again(context, case, _stored(context, path, record, case), record.draws)
+            return scored_again(context, case, _stored(context, path, record, case), record.draws, new)
         except DamagedAdversarials as error:
             problem = str(error)
     return VerifiedRow(**_named(record.case), problem=problem)
