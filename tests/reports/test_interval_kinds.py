@@ -270,7 +270,7 @@ def test_the_figure_of_the_first_screen_and_its_table_agree_cell_by_cell(mixed):
         expected = {
             "circle": [float(said["Robust accuracy"].split()[0])],
             "base": [float(said["Base model"])],
-            "chance": [float(said["Chance level"])],
+            "chance": [float(said["Broken up to"])],
             "interval": [
                 float(end) for end in re.findall(r"[\d.]+", said["Robust accuracy"].partition("[")[2])
             ],

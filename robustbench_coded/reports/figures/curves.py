@@ -27,7 +27,7 @@ RIGHT = 40  # letters beside a row
 INK = "#24292f"
 ANSWER_TITLE = "Robust accuracy"
 ANSWER_CAPTION = (
-    "Robust accuracy with its 95% interval, that of the base model, and the chance level, up to which a "
+    "Robust accuracy with its 95% interval, that of the base model, and the accuracy up to which a "
     "defence is broken."
 )
 
@@ -48,7 +48,7 @@ def answer_size(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    """A dot with its interval for each row, the chance level as a tick and the base model as a diamond; the
+    """A dot with its interval for each row, the accuracy up to which it is broken as a tick and the base model as a diamond; the
     caller draws the legend.
     """
     table, _ = shown_rows(rows)
@@ -77,7 +77,7 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
             "|",
             color=style.COLOURS[1],
             markersize=11,
-            label=first * "chance level",
+            label=first * "broken up to",
         )
         verdict = table.rows[place][table.heads.index("Verdict")].partition(":")[0]
         text = f"{row.robust.text.partition(' (in')[0]}  {verdict}"

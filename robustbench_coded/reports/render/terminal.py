@@ -33,7 +33,7 @@ def answer(run: Run) -> Group:
     opening = opening_of(run)
     first = " ".join(filter(None, (opening.question, *map(str, opening.answers))))
     table, same = shown_rows(opening.rows)
-    table = table.with_columns([head not in (*WIDE, "Chance level", "Claim") for head in table.heads])
+    table = table.with_columns([head not in (*WIDE, "Broken up to", "Claim") for head in table.heads])
     about = [f"All rows: {same}."] if same else []
     sentences = [*about, *opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
     return Group(

@@ -144,7 +144,7 @@ _NAMED: Columns[Row] = {
 }
 NAMES = (*_NAMED, "Images")  # said once where all rows have the same
 WIDE = ("Strongest attack", "Gain (points)")  # columns that no terminal has room for
-ROBUST, BARE, CHANCE = "Robust accuracy", "Base model", "Chance level"
+ROBUST, BARE, CHANCE = "Robust accuracy", "Base model", "Broken up to"
 
 
 def row_text_table(rows: Sequence[Row]) -> TextTable:
