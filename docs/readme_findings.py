@@ -191,8 +191,8 @@ def truth() -> str:
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases broken in prior "
         f"work, csrobust breaks {broken}, leaves {unsettled} open and gives {stands or 'none'} a positive "
         f"verdict. "
-        f"Of {sum(counts['robust'])} reported robust, mostly single images, it breaks {wrong}, leaves {unclear} "
-        f"open and gives {upheld or 'none'} a positive verdict.\n"
+        f"Of {sum(counts['robust'])} reported robust, mostly single images, it breaks {wrong}, leaves "
+        f"{unclear} open and gives {upheld or 'none'} a positive verdict.\n"
         f"- [Generated defences](reports/soundness/report.md), whose accuracy is proved: {_generated()}"
     )
 
@@ -209,7 +209,7 @@ def _generated() -> str:
     ]
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
-    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. Its verdict is wrong on {named}."
+    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. csrobust's verdict is wrong on {named}."
 
 
 def _far(row: dict[str, str]) -> bool:

@@ -48,8 +48,8 @@ def answer_size(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    """A dot with its interval for each row, the accuracy up to which it is broken as a tick and the base model as a diamond; the
-    caller draws the legend.
+    """A dot with its interval for each row, a tick at the accuracy up to which it is broken, and the base
+    model as a diamond; the caller draws the legend.
     """
     table, _ = shown_rows(rows)
     names = [place for place, head in enumerate(table.heads) if head in NAMES and head != "Images"]
