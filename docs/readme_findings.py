@@ -209,7 +209,8 @@ def _generated() -> str:
     ]
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
-    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. csrobust's verdict is wrong on {named}."
+    wrong = f"csrobust's verdict is wrong on {named}."
+    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. {wrong}"
 
 
 def _far(row: dict[str, str]) -> bool:
