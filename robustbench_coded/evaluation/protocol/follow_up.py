@@ -82,14 +82,15 @@ def _costliest(case: PlannedCase) -> bool:
 
 
 def _nearly_positive(plan: EvaluationPlan, results: Results, verdict: Verdict, case: PlannedCase) -> bool:
-    """True if nothing else is open, or the costliest have begun there. A base model that serves as a
-    comparison is not recombined.
+    """True if no other check asks for attacks, or the costliest have begun there. A base model that serves as
+    a comparison is not recombined.
     """
     defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
     begun = any(_costliest(other) and other.case.setting == case.case.setting for other in results.sizes)
-    return begun or BEFORE_POSITIVE.issuperset(verdict.open_checks)
+    asking = (check.name for check in verdict.checks if not check.passed and check.run_next)
+    return begun or BEFORE_POSITIVE.issuperset(asking)
 
 
 def _most(plan: EvaluationPlan, results: Results, case: PlannedCase) -> float:

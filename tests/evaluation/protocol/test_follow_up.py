@@ -81,7 +81,7 @@ def test_attacks_by_labels_may_cost_3000_answers_an_example(randomised, batch_de
 
 @pytest.mark.parametrize(
     ("others", "defence", "expected"),
-    [((), False, ["crossover-160"]), (("twice the steps",), False, []), ((), True, [])],
+    [((), False, ["crossover-160"]), (("twice the steps",), False, ["pgd-40"]), ((), True, [])],
     ids=["alone", "beside another check", "for a base model"],
 )
 def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others, defence, expected):
@@ -89,13 +89,7 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
     like = planned_case(subject, UNKNOWN, "pgd-10", PERTURBATION, 0.02)
     beside = (case_of("pgd-10", **ALONE),) if defence else ()
     check = not_run(CheckName.ATTACKS_AGREE, "", "crossover-160")
-    more = [
-        not_run(
-            name,
-            "",
-        )
-        for name in others
-    ]
+    more = [not_run(name, "", "pgd-40") for name in others]
     assert wanted(like, check, *more, images=lambda case, size: 10**9, beside=beside)[0] == expected
 
 
@@ -108,26 +102,20 @@ def test_what_gains_nothing_is_asked_nothing_unless_gradients_misled(outcome, ex
 
 
 @pytest.mark.parametrize(
-    ("others", "ran", "expected"),
+    ("other", "asks", "ran", "expected"),
     [
-        ((), (), ["mosaic-8"]),
-        ((CheckName.ATTACKS_AGREE,), (), ["mosaic-8"]),
-        ((CheckName.TWICE_THE_STEPS,), (), []),  # nothing is paid where something else is open
-        ((CheckName.TWICE_THE_STEPS,), ("mosaic-8",), ["mosaic-16"]),  # what has begun goes on
+        (CheckName.ATTACKS_AGREE, (), (), ["mosaic-8"]),
+        (CheckName.TWICE_THE_STEPS, ("pgd-40",), (), ["pgd-40"]),  # what is cheaper comes first
+        (CheckName.TWICE_THE_STEPS, (), (), ["mosaic-8"]),  # too few images: no attack would pass it
+        (CheckName.TWICE_THE_STEPS, ("pgd-40",), ("mosaic-8",), ["mosaic-16", "pgd-40"]),  # it has begun
     ],
-    ids=["alone", "beside its like", "beside another check", "begun"],
+    ids=["beside its like", "beside another check", "beside one that asks nothing", "begun"],
 )
-def test_restarts_run_only_before_a_positive_verdict(others, ran, expected):
+def test_restarts_run_where_no_other_check_asks_for_attacks(other, asks, ran, expected):
     like = case_of("pgd-10", **ALONE)
-    check = not_run(CheckName.TWICE_THE_RESTARTS, "", *(expected or ["mosaic-8"]))
+    check = not_run(CheckName.TWICE_THE_RESTARTS, "", "mosaic-16" if ran else "mosaic-8")
     beside = [case_of(attack, **ALONE) for attack in ran]
-    more = [
-        not_run(
-            name,
-            "",
-        )
-        for name in others
-    ]
+    more = [not_run(other, "", *asks)]
 
     def images(case, size):
         return 30 if case.attack.startswith("mosaic") else 70
