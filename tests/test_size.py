@@ -39,13 +39,13 @@ CEILINGS = {
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (359, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29753, 309),
+    "tests": (29741, 309),
     "benchmarks": (6655, 55),
     "zoo": (2030, 16),
 }
 SHIPPED = (30339, 46339)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 8
-WORDS = 16_988  # of README.md and docs/
+WORDS = 16_987  # of README.md and docs/
 REPORTS = (118, 9.9)  # committed files in reports/, and their MiB
 
 

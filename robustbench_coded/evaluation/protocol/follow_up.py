@@ -89,8 +89,7 @@ def _nearly_positive(plan: EvaluationPlan, results: Results, verdict: Verdict, c
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
     begun = any(_costliest(other) and other.case.setting == case.case.setting for other in results.sizes)
-    asking = (check.name for check in verdict.checks if not check.passed and check.run_next)
-    return begun or BEFORE_POSITIVE.issuperset(asking)
+    return begun or BEFORE_POSITIVE.issuperset(check.name for check in verdict.checks if check.run_next)
 
 
 def _most(plan: EvaluationPlan, results: Results, case: PlannedCase) -> float:
