@@ -213,21 +213,20 @@ RULES = (
     Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base, lambda v: OF_ITS_BASE,
         when=(
             "The upper confidence limit of the gain is below 0, and either the base model was attacked at "
-            "least as strongly as the defence, or the defence retains less than the margin."
+            "least as strongly as the defence, or the defence retains less than the minimum gain."
         ),
     ),
     Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain, _of_its_base,
         when=(
-            "The upper confidence limit of the gain is below the margin, and the base model was attacked at "
-            "least as strongly as the defence. Or the upper confidence limit of the accuracy itself is below "
-            "the margin."
+            "The upper confidence limit of the gain is below the minimum gain, and the base model was "
+            "attacked at least as strongly as the defence. Or that of the accuracy itself is."
         ),
     ),
     Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor, _if_compared,
         when=(
-            "The upper confidence limit of the accuracy is at most the floor plus 5% of the clean accuracy, "
-            "and this threshold is below the lower confidence limit of the clean accuracy. The latter never "
-            "holds for images of a single class."
+            "The upper confidence limit of the accuracy is at most chance level plus 5% of the clean "
+            "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The latter "
+            "never holds for images of a single class."
         ),
     ),
     Rule("constant predictions", VerdictName.BROKEN, _constant, _if_compared,
@@ -246,15 +245,15 @@ RULES = (
     ),
     Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less, lambda v: ATTACKS,
         when=(
-            "The upper confidence limit of the gain is below the margin, but an attack that ran on the "
+            "The upper confidence limit of the gain is below the minimum gain, but an attack that ran on the "
             "defence did not run on the base model."
         ),
         brief="fewer attacks ran on its base model",
     ),
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
-            "The lower confidence limit of the gain is not above the margin, or that of the accuracy is not "
-            "above the threshold for `broken`, or the figure has no interval, or inputs made together do "
+            "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
+            "is not above the threshold for `broken`, or the figure has no interval, or inputs made together do "
             "over 3 points more in their own batches. Or the threshold is at least the clean accuracy."
         ),
         brief="too few images to tell",

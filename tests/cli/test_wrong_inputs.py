@@ -31,7 +31,7 @@ TABLE = [
     ([*E, "--rci", "n=190"], "did you mean N?"),
     ([*E, "--defence", "rci"], "write --rci N=190"),
     ([*E, "--defence", "nosuchdefence"], "csrobust list defences"),
-    ([*E, "--defence", "noise:sigma=-1"], "sigma=-1: expected a number > 0"),
+    ([*E, "--defence", "noise:sigma=-1"], "noise: sigma -1 is too small; give more than 0"),
     ([*E, "--defence", "noise:sigm=0.1"], "did you mean sigma?"),
     ([*E, "--draws", "1.5"], "'1.5' is not a whole number"),
     ([*E, "--limit", "0"], "give 1 or more"),

@@ -191,13 +191,14 @@ def test_every_format_prints_the_same_interval_of_the_same_kind(name, mixed, exp
 
 def test_the_page_of_a_board_s_entry_prints_them_too(mixed, expected, tmp_path):
     assert main(["board", str(mixed), "--out", str(tmp_path)]) == 0
-    found = {}
+    found, page = {}, (tmp_path / "index.html").read_text()
     for entry in msgspec.json.decode((tmp_path / "board.json").read_bytes(), type=Board).entries:
-        inference, page = f"RCI (N = {entry.n})", (tmp_path / "entries" / f"{entry.id}.html").read_text()
-        cells = re.findall(r"(?s)<tr><td.*?</tr>", page)
-        for threat, attack, *texts in (re.findall(r">([^<]+)</td>", cell) for cell in cells):
-            if texts and (cell := CELL.search(" ".join(texts))):
-                found[inference, attack, threat] = cell.groups()
+        inference = f"RCI (N = {entry.n})"
+        section = page.partition(f'<details id="{entry.id}">')[2].partition("</details>")[0]
+        for threat, rows in re.findall(r"(?s)<h4>(\S+/\S+)</h4>\s*<dl>(.*?)</dl>", section):
+            for attack, text in re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", rows):
+                if cell := CELL.search(text):
+                    found[inference, attack, threat] = cell.groups()
         shown = expected.get((inference, "ensemble", entry.threat), ("", "", ""))
         assert shown[2] == MARKS[entry.ensemble.kind]
     assert len(found) >= 9 and found.items() <= expected.items()
