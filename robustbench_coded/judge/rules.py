@@ -225,8 +225,8 @@ RULES = (
     Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor, _if_compared,
         when=(
             "The upper confidence limit of the accuracy is at most chance level plus 5% of the clean "
-            "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The latter "
-            "never holds for images of a single class."
+            "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The "
+            "latter never holds for images of a single class."
         ),
     ),
     Rule("constant predictions", VerdictName.BROKEN, _constant, _if_compared,
@@ -253,8 +253,8 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
-            "is not above the threshold for `broken`, or the figure has no interval, or inputs made together do "
-            "over 3 points more in their own batches. Or the threshold is at least the clean accuracy."
+            "is not above the threshold for `broken`, or the figure has no interval, or inputs made together "
+            "do over 3 points more in their own batches. Or the threshold is at least the clean accuracy."
         ),
         brief="too few images to tell",
     ),
