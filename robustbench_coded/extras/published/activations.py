@@ -1,4 +1,4 @@
-"""Published defences inside the network: activations that survive or are noisy, filters drawn anew."""
+"""Published defences inside the network: activations that survive or are noisy, random filters."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork, normal
 from robustbench_coded.errors import InputError
@@ -90,6 +92,73 @@ class StochasticActivationPruning(ChangedLayers, Seeded):
     """
 
     change = staticmethod(prune)
+
+
+ACTIVATIONS = {
+    torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, functional.relu, functional.leaky_relu,
+    functional.elu, functional.silu, functional.gelu, torch.tanh, torch.Tensor.tanh,
+}  # fmt: skip
+
+
+class BeforeActivations(TorchFunctionMode):
+    """Gives every activation function ``change(input, number)`` in place of its input [k, channels, ...].
+
+    Attributes:
+        number: how many activation functions were called so far; also what ``change`` gets, from 0 on.
+    """
+
+    def __init__(self, change: Callable[[Tensor, int], Tensor]):
+        super().__init__()
+        self.change, self.number = change, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in ACTIVATIONS:
+            args = (self.change(args[0], self.number), *args[1:])
+            self.number += 1
+        return func(*args, **(kwargs or {}))
+
+
+NEAR = 0.25  # deviations from a channel's mean
+
+
+class MeanSparse(WrappedNetwork, Deterministic):
+    """What is given to activation functions becomes its channel's mean where it is near it.
+
+    The slope is 0 there, and 1 elsewhere.
+    """
+
+    def __init__(self, model: nn.Module, pool: Tensor):
+        """Raises InputError where the network calls no activation function that is known."""
+        super().__init__(model)
+        self.channels: list[tuple[Tensor, Tensor]] = []  # mean and deviation before each activation function
+        with torch.no_grad(), BeforeActivations(lambda a, number: a) as counted:
+            model(pool[:1])
+        if not counted.number:
+            raise InputError("the network calls no activation function; give a checkpoint of one that does")
+        seen: list[list[Tensor]] = [[] for _ in range(counted.number)]
+
+        def keep(a: Tensor, number: int) -> Tensor:
+            seen[number % len(seen)].append(a.detach())  # a network may answer the pool in pieces
+            return a
+
+        with torch.no_grad(), BeforeActivations(keep):
+            model(pool)
+        for values in seen:
+            channels = torch.cat(values).transpose(0, 1).flatten(1)
+            self.channels.append((channels.mean(1), channels.std(1, correction=0)))
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        with BeforeActivations(self._sparse):
+            return self.model(x)
+
+    def _sparse(self, a: Tensor, number: int) -> Tensor:
+        mean, deviation = (
+            value.to(a).view(-1, *[1] * (a.ndim - 2)) for value in self.channels[number % len(self.channels)]
+        )
+        return torch.where((a - mean).abs() < NEAR * deviation, mean, a)
 
 
 RANDOM_FILTERS = 1 / 4

@@ -72,9 +72,9 @@ class PaperRecord:
         return f"arXiv {self.arxiv}" if self.arxiv[:1].isdigit() else self.arxiv
 
     @property
-    def is_training(self) -> bool:
-        """True if it is a property of the checkpoint, so that nothing can be built around another one."""
-        return bool(self.recipe or self.arch)
+    def is_record(self) -> bool:
+        """True if nothing is built around a checkpoint: it is a property of one, or needs other networks."""
+        return not (self.file or self.spec)
 
     @property
     def description(self) -> str:
@@ -91,12 +91,12 @@ class PaperRecord:
         """The inference of csrobust that it is, ``rci:N=1.5K``; '' where it is built here.
 
         Raises:
-            InputError: it is a way of training.
+            InputError: it is a record alone.
         """
-        if self.is_training:
+        if self.is_record:
             raise InputError(
-                f"{PREFIX}{self.name} is a property of the checkpoint; name one that has it with --ckpt, "
-                "without --defence"
+                f"{PREFIX}{self.name} is a property of the checkpoint, or needs networks that do not "
+                "come with csrobust; name a checkpoint that has it with --ckpt, without --defence"
             )
         return self.spec
 

@@ -21,7 +21,7 @@ from robustbench_coded.extras.published import (
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED
 
 K, CLASSES = 6, 10
-BUILT = sorted(name for name, found in PUBLISHED.items() if not found.is_training)
+BUILT = sorted(name for name, found in PUBLISHED.items() if not found.is_record)
 # Rounding, thresholds and hard choices leave no slope; the others claim a gradient.
 WITHOUT_SLOPE = {"bit-depth", "jpeg", "thermometer"}
 
@@ -56,7 +56,7 @@ def test_there_are_enough_and_records_say_where_they_come_from():
         assert found.section and found.claim and found.setting and 2017 <= found.year <= 2026, name
         assert found.arxiv in found.description and found.description.endswith(")."), name
         assert found.label != found.description and len(found.label) < 40, name
-        assert not (found.spec and found.is_training), name
+        assert not (found.spec and found.is_record), name
 
 
 def test_answers_have_a_shape_and_follow_the_draw_alone(defence):
@@ -280,7 +280,8 @@ def test_disputes_name_both_sides_and_stand_in_the_list_and_their_defences_on_th
     page = (Path(__file__).parents[3] / "docs" / "board.md").read_text()
     disputed = {name: found.disputes for name, found in PUBLISHED.items() if found.disputes}
     assert {source for of in disputed.values() for source, _, _ in of} == {
-        "fra31/auto-attack#58", "UniSerj/Random-Projection-Filters#1", "1907.00895",
+        "fra31/auto-attack#58", "UniSerj/Random-Projection-Filters#1", "1907.00895", "2404.19640",
+        "GaozhengPei/FreqPure#2",
     }  # fmt: skip
     assert f"disputed ({', '.join(f'`{name}`' for name in sorted(disputed))})" in page
     for name, of in disputed.items():
