@@ -206,7 +206,7 @@ def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch
     assert "fgsm" in set(run.summary.attack)
     assert "fgsm | eps" in " ".join(capsys.readouterr().err.split())
     axes = run.plot()
-    assert [text.get_text() for text in axes.get_yticklabels()][-1].startswith("model, Standard")
+    assert [text.get_text() for text in axes.get_yticklabels()][-1] == "Standard inference"
     assert run.plot(axes) is axes
 
 
