@@ -110,7 +110,7 @@ def test_devices_that_are_mixed_on_purpose_are_noticed(device, tmp_path, monkeyp
 
     match where:
         case "encoder":
-            here = lambda self, perm=None, **given: encoder(self, perm, **{**given, "device": "cpu"})  # noqa: E731
+            here = lambda self, **given: encoder(self, **{**given, "device": "cpu"})  # noqa: E731
             monkeypatch.setattr(Codec, "encoder", here)
         case "labels":
             monkeypatch.setattr(WorkerContext, "group", labels_left_behind)

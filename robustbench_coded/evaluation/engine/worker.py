@@ -20,6 +20,7 @@ from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult, execute
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.guard import torch_defaults
+from robustbench_coded.evaluation.options.device import images_that_fit
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.threads import flush_subnormals
 
@@ -32,9 +33,10 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     """Runs a unit; any error in it becomes a failure.
 
     Units are deterministic, so an error recurs unless its cause is outside: a stalled file system (one retry)
-    or lack of memory. Then the unit is tried again with half as many images in a forward, until one holds one
-    batch. Smaller forwards can round differently, so the result's metadata then state their number of images
-    as ``group_images``. Later units on the same checkpoint begin with what fitted.
+    or lack of memory. Then one batch alone tells how many images a forward can hold, and the unit is tried
+    again with these, and with half as many until a forward holds one batch. Smaller forwards can round
+    differently, so the result's metadata then state their number of images as ``group_images``. Later units
+    on the same checkpoint begin with what fitted.
     """
     planned, checkpoint = context.setup.group_images, unit.case.subject.checkpoint
     images = min(planned, context.setup.fitting.get(checkpoint, planned))
@@ -55,11 +57,25 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
         if no_memory:
             gc.collect()
             release_memory()
-        batch = unit.case.subject.images
-        if no_memory and images > batch:
-            images = max(batch, images // 2)
-        elif no_memory or not stalled:
+        retry = _fewer(context, unit, images) if no_memory else images if stalled else None
+        if retry is None:
             return failure
+        images = retry
+
+
+def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:
+    """How many images a forward of the next try may hold, after ``images`` did not fit; None if none do."""
+    batch = unit.case.subject.images
+    if images <= batch:
+        return None
+    first = replace(unit, groups=_cut(unit, batch).groups[:1])
+    try:
+        fitting = images_that_fit(
+            context.device, lambda: _executed(context, first, batch), batch, images // 2
+        )
+    except (Exception, SystemExit):  # what the unit itself raised is reported
+        return None
+    return max(batch, fitting)
 
 
 def _cut(unit: Unit, images: int) -> Unit:
