@@ -407,9 +407,9 @@ def _in_order_of(root: Path, file: Path) -> list[PurePosixPath]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{file}: the list of images cannot be read ({reason})") from None
-    paths = [PurePosixPath(line.split()[0]) for line in lines if line.strip()]
+    paths, known = [PurePosixPath(line.split()[0]) for line in lines if line.strip()], set(wnids())
     for path in paths:
-        if str(path.parent) not in wnids() or not (root / path).is_file():
+        if str(path.parent) not in known or not (root / path).is_file():
             raise InputError(
                 f"{file}: {str(path)[:60]} is no image in {root}; expected lines WNID/IMAGE, as "
                 "n01440764/a.JPEG, and the folder that the list was made for"

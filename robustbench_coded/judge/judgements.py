@@ -12,9 +12,7 @@ from msgspec import Struct, ValidationError, convert
 
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
-from robustbench_coded.judge.checks import (
-    Check,
-)
+from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
@@ -49,6 +47,15 @@ def _tests(data: dict[str, Any]) -> tuple[SelfTestResult, ...]:
         return ()
 
 
+def _failed(test: SelfTestResult) -> Check:
+    """What a failed one asks for: only those of the gradient can be answered by attacks."""
+    name = f"{words.CheckName.SELF_TESTS}: {test.name}"
+    if test.name in words.GRADIENT_SELF_TESTS:
+        return Check(name, words.CheckOutcome.FAILED, test.finding, run_next=_RUN_NEXT)
+    finding = f"{test.finding} No attack answers for it: see the defence."
+    return Check(name, words.CheckOutcome.FAILED, finding)
+
+
 def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
     """The self-tests of one subject as checks: those that failed, else one."""
     if not tests:
@@ -60,17 +67,8 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
         return (missing,)
     outcomes = ("passed", "failed", "not applicable")
     by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in outcomes}
-    failed = tuple(
-        Check(
-            f"{words.CheckName.SELF_TESTS}: {test.name}",
-            words.CheckOutcome.FAILED,
-            test.finding if of_gradient else f"{test.finding} No attack answers for it: see the defence.",
-            run_next=_RUN_NEXT if of_gradient else (),
-        )
-        for test in by_outcome["failed"]
-        for of_gradient in [test.name in words.GRADIENT_SELF_TESTS]
-        if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
-    )
+    # The relaxed one says what may answer for the others.
+    failed = tuple(_failed(test) for test in by_outcome["failed"] if test.name != words.RELAXED_SELF_TEST)
     if failed:
         relaxed = (test for test in by_outcome["passed"] if test.name == words.RELAXED_SELF_TEST)
         return (
