@@ -19,6 +19,7 @@ ASKED = (
 )
 ANY = {"Exception", "BaseException"}
 LETS_THROUGH = {"raise_machine_fault", "is_machine_fault", "is_out_of_memory", "makes_process_unusable"}
+MACHINE_FAULTS = MemoryError(), torch.OutOfMemoryError("full"), RuntimeError("CUDA error: an illegal access")
 
 # Places that catch anything and ask nobody, and what becomes of it there.
 REPORTED = {
@@ -29,6 +30,7 @@ REPORTED = {
     ("robustbench_coded/defences/probe.py", "answers"): "the same: it is a function of the next one",
     ("robustbench_coded/defences/probe.py", "_smaller_batches"): "advice: whether fewer inputs are answered",
     ("robustbench_coded/evaluation/engine/worker.py", "work"): "sent to the main process as it is",
+    ("robustbench_coded/evaluation/engine/worker.py", "_fewer"): "the first try's failure is reported",
 }
 
 
@@ -73,9 +75,7 @@ def test_the_places_that_ask_nobody_are_these():
     assert {(file, function) for file, function, through in places if not through} == set(REPORTED)
 
 
-@pytest.mark.parametrize(
-    "fault", [MemoryError(), torch.OutOfMemoryError("full"), RuntimeError("CUDA error: an illegal access")]
-)
+@pytest.mark.parametrize("fault", MACHINE_FAULTS)
 def test_a_fault_of_the_machine_relaxes_nothing(fault):
     relaxation = Relaxation()
 
