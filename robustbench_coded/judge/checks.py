@@ -157,12 +157,7 @@ def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tu
     def fresh(check: Check) -> tuple[str, ...]:
         attacks = {name: suited(read_attack(name), norm) for name in check.run_next if name not in CONTROLS}
         known = (str(attacks.get(name, name)) for name in check.run_next)
-        return tuple(
-            name
-            for name in dict.fromkeys(known)
-            # What broke the base model is asked of attacks on that.
-            if check.name == CheckName.WHAT_BROKE_THE_BASE or not {name, f"relaxed-{name}"} & {*ran}
-        )
+        return tuple(name for name in dict.fromkeys(known) if not {name, f"relaxed-{name}"} & {*ran})
 
     return tuple(replace(check, run_next=fresh(check)) for check in checks)
 

@@ -6,9 +6,6 @@ attacks ran on the base model only, the gain is overstated; if on the defence on
 missing outcomes do not count.
 
 * A gain is believed where it holds over what the base model retains under the attacks that ran on both.
-* It has to hold against each informative attack (gradients of the base model, ten steps or more) alone.
-  Where the defence gains nothing over what one of them leaves the base model, more attacks on the base model
-  must not turn that into ``no failure found``.
 * The lack of a gain is believed when the base model met an attack on another loss than cross-entropy (a
   margin, targets), and whatever else ran on the defence: any of it might have left less of the base model,
   and so a larger gain. Attacks on the cross-entropy are excepted, because one on another loss ran. Nothing is
@@ -25,7 +22,7 @@ from attacks import presets
 from attacks.attack import AnyAttack, Submitted
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
-from robustbench_coded.judge.case_results import CLOSE, CaseResult
+from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.outcomes import broken_below, uninformative
@@ -33,60 +30,34 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import ENSEMBLE, MARGIN, STANDARD, CheckName, CheckOutcome, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, MARGIN, STANDARD, CheckName, VerdictName
 
 
-def what_broke_the_base(
-    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float, misleads: bool
-) -> checks.Check:
-    """True if the gain over the base model holds under the attacks that ran on both, and under each
-    informative one alone.
-
-    An attack along a gradient that a self-test failed, or that leaves 3 points more than one along relaxed
-    gradients, says nothing of what the base model keeps.
+def attacks_on_base_alone(
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
+) -> tuple[tuple[str, ...], str]:
+    """The attacks to which the base model fell and that a defence with a gain must meet, too, and why, as a
+    clause; none where the gain holds over what the attacks that ran on both leave of the base model.
 
     Args:
         results: all results of the run.
         ensemble, base: their `ensemble` results.
         margin: the gain that counts, a fraction.
-        misleads: whether a self-test of the base model's gradient failed.
     """
-    name, on_base = CheckName.WHAT_BROKE_THE_BASE, _attacks_on(results, base)
     ran = [result.made_by for result in checks.usable_by(results, ensemble) if result.complete]
-    on_defence = [name for name in ran if name.knows not in ("transfer", "submitted")]
-    lacking = [
-        result.case.attack
-        for result in on_base
-        if not any(_at_least(name, result.made_by) for name in on_defence)
-    ]
-    common = [result for result in on_base if result.case.attack not in lacking]
-    if not common:
-        wanted = lacking or [presets.ANOTHER_LOSS]
-        return checks.not_run(name, "No attack on the base model ran on the defence, too.", *wanted)
-    together = _under_all(base, common)
-    for result in (together, *on_base):
-        if result is not together and not _informative(result, on_base, misleads=misleads):
-            continue
-        gain = checks.difference_of(ensemble, result)
-        if gain is not None and (gain.low <= margin if result is together else gain.high < margin):
-            attack = "the attacks that ran on both" if result is together else result.case.attack
-            finding = (
-                f"Over the {gain.second:.1%} of the base model under {attack}, the gain is {gain}: a larger "
-                "one rests on attacks to which the base model alone fell."
-            )
-            return checks.Check(name, CheckOutcome.FAILED, finding, tuple(lacking), tuple(lacking))
-    return checks.passed(name, "The gain holds over the attacks that ran on both, together and each alone.")
-
-
-def _informative(result: CaseResult, on_base: Sequence[CaseResult], *, misleads: bool) -> bool:
-    """True if an attack's figure says what the base model keeps."""
-    if not checks.informative(result.made_by) or result.made_by.relaxed:
-        return checks.informative(result.made_by)
-    relaxed = [other for other in on_base if other.made_by.relaxed and checks.is_adaptive(other.made_by)]
-    further = (
-        bool(relaxed) and checks.accuracy_of(result) > checks.accuracy_of(checks.lowest(relaxed)) + CLOSE
+    on_defence = [attack for attack in ran if attack.knows not in ("transfer", "submitted")]
+    on_both, alone = list[CaseResult](), list[CaseResult]()
+    for result in _attacks_on(results, base):
+        met = any(_at_least(attack, result.made_by) for attack in on_defence)
+        (on_both if met else alone).append(result)
+    gain = checks.difference_of(ensemble, _under_all(base, on_both))
+    if gain is None or gain.low > margin:
+        return (), ""
+    names = tuple(result.case.attack for result in alone)
+    return names, (
+        f"over the {gain.second:.1%} of the base model under the attacks that ran on both, the gain is "
+        f"{gain}: {' and '.join(names)} ran on the base model alone"
     )
-    return not (misleads or further)
 
 
 def unmatched_attacks(
@@ -152,7 +123,6 @@ def judge(
     margin: float = MARGIN,
     claim: Claim | None = None,
     stopped: bool = False,
-    base_misleads: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -165,7 +135,6 @@ def judge(
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
         stopped: True if the run was stopped before every rung of the protocol had run.
-        base_misleads: whether a self-test of the base model's gradient failed.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -188,10 +157,7 @@ def judge(
         return decide(figures)
     figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
-        all_checks = [another_loss(results, whole), *checks]
-        if whole_base is not None:
-            all_checks.append(what_broke_the_base(results, whole, whole_base, margin, base_misleads))
-        figures = replace(figures, checks=advised(all_checks, norm, ran))
+        figures = replace(figures, checks=advised([another_loss(results, whole), *checks], norm, ran))
     return decide(figures)
 
 
@@ -211,14 +177,20 @@ def _measured(
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     weaker = _of_unknown_draw(results, whole)
     if base is not None:
-        missing_on_base, unmatched = unmatched_attacks(results, whole, base)
+        gain = _bounded(lambda row: difference_of(row, base), whole, weaker)
+        missing_here, missing_on_base, unmatched = tuple[str, ...](), tuple[str, ...](), ""
+        if gain is not None and gain.low > figures.bar:
+            missing_here, unmatched = attacks_on_base_alone(results, whole, base, figures.bar)
+        else:
+            missing_on_base, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
             base=base.interval(),
-            gain=_bounded(lambda row: difference_of(row, base), whole, weaker),
+            gain=gain,
             clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched,
             missing_on_base=missing_on_base,
+            missing_here=missing_here,
         )
     claimed = None
     if claim is not None and not figures.missing:

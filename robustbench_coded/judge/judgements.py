@@ -157,11 +157,7 @@ def judgements_of(
         checks = _checks(results, result, manifest, selftests)
         margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
-        of_base = selftests.get(Subject(result.case.subject.checkpoint, words.STANDARD, None, None), ())
-        misleads = any(check.failed and check.name in gradients.OF_THE_GRADIENT for check in of_base)
-        verdict = judge(
-            results, result, checks, margin=margin, claim=claim, stopped=stopped, base_misleads=misleads
-        )
+        verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         strongest = result.combination.strongest_attack
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(

@@ -3,7 +3,7 @@
 The floor is what a defence can keep without looking at its inputs. Clean inputs that are exchanged at random
 among the examples leave chance: about 10% of ten even classes, 1% of a hundred, half of two. Where classes
 have unequal shares, the most frequent class in place of every answer may keep more. The larger of the two is
-the floor. An answer that rejects everything keeps nothing. An attacked accuracy near the floor is worth no
+the floor. An answer that rejects everything keeps nothing. An attacked accuracy at chance level is worth no
 more than an answer that needs no computation, however many classes there are.
 
 Where the clean answers themselves are no better than the best constant one (guesses, rejections, a single

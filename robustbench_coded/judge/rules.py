@@ -2,8 +2,8 @@
 
 Everything that can change a verdict is in this table. An upper confidence limit below a threshold gives a
 negative verdict, whatever the checks say. A lower limit below a threshold leaves the verdict open. Anything
-above is positive unless a check objects. The thresholds are the margin, for the gain over the base model
-(paired), and for the accuracy the floor plus 5% of the clean accuracy (`broken_below`).
+above is positive unless a check objects. The thresholds are the minimum gain, for the gain over the base
+model (paired), and for the accuracy chance level plus 5% of the clean accuracy (`broken_below`).
 
 The error of an interval is not a rule. Each verdict has its own, valid at every interim analysis at which a
 run may stop (`CaseResult.looks`), not corrected for multiple verdicts.
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from robustbench_coded.judge.verdict import (
-    BASE_ATTACKED_LESS,
     CONTAINS_THRESHOLD,
     NOTHING,
+    OTHER_ATTACKS,
     Needs,
     Verdict,
     accuracy_text,
@@ -83,19 +83,19 @@ def _below_base(v: Verdict) -> str:
 
 
 def _no_gain(v: Verdict) -> str:
-    margin = f"the margin of {100 * v.bar:g} points"
+    least = f"the minimum gain of {100 * v.bar:g} points"
     if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
-        return f"{_gain(v)}, below {margin}"
+        return f"{_gain(v)}, below {least}"
     if v.keeps_less_than_margin:
-        return f"{_gain(v)}; that is less than {margin}, whatever its base model keeps"
+        return f"{_gain(v)}; that is less than {least}, whatever its base model keeps"
     return ""
 
 
-def _near_floor(v: Verdict) -> str:
+def _at_chance_level(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     gained = v.gain is not None and v.gain.low > v.bar
-    beside = f"; the gain is above the margin of {100 * v.bar:g} points" if gained else ""
+    beside = f"; the gain is above the minimum gain of {100 * v.bar:g} points" if gained else ""
     return f"{_gain(v)}{beside}; this is {v.meaning}"
 
 
@@ -119,9 +119,9 @@ def _incomplete(v: Verdict) -> str:
     return ""
 
 
-def _base_attacked_less(v: Verdict) -> str:
-    less = v.gain and v.gain.high < v.bar and v.unmatched_attacks
-    return f"{_gain(v)}, but {v.unmatched_attacks}" if less else ""
+def _other_attacks(v: Verdict) -> str:
+    told = v.gain and (v.gain.high < v.bar or v.gain.low > v.bar) and v.unmatched_attacks
+    return f"{_gain(v)}, but {v.unmatched_attacks}" if told else ""
 
 
 def _contains_threshold(v: Verdict) -> str:
@@ -137,7 +137,7 @@ def _contains_threshold(v: Verdict) -> str:
     if images is not None:
         more = f"{v.examples:,} images were evaluated, and about {rounded(images)} are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
-        return f"{_gain(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
+        return f"{_gain(v)}; this interval contains the minimum gain of {100 * v.bar:g} points; {more}"
     if v.clean and v.accuracy and v.accuracy.high <= v.broken_at:
         clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the threshold for broken"
         return f"{_gain(v)}; {clause}, {v.broken_at:.1%}; {more}"
@@ -185,8 +185,8 @@ def _if_compared(v: Verdict) -> Needs:
 
 
 def _of_its_base(v: Verdict) -> Needs:
-    """What keeps less than the margin gains nothing, whatever its base model keeps in the end, unless that is
-    so much that the defence may be certain to lose.
+    """What keeps less than the minimum gain does not gain as much, whatever its base model keeps in the end,
+    unless that is so much that the defence may be certain to lose.
     """
     return OF_ITS_BASE if not v.keeps_less_than_margin or v.could_lose else NOTHING
 
@@ -216,13 +216,13 @@ RULES = (
             "least as strongly as the defence, or the defence retains less than the minimum gain."
         ),
     ),
-    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain, _of_its_base,
+    Rule("gain below the minimum", VerdictName.NO_GAIN, _no_gain, _of_its_base,
         when=(
             "The upper confidence limit of the gain is below the minimum gain, and the base model was "
             "attacked at least as strongly as the defence. Or that of the accuracy itself is."
         ),
     ),
-    Rule("accuracy near the floor", VerdictName.BROKEN, _near_floor, _if_compared,
+    Rule("accuracy at chance level", VerdictName.BROKEN, _at_chance_level, _if_compared,
         when=(
             "The upper confidence limit of the accuracy is at most chance level plus 5% of the clean "
             "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The "
@@ -243,12 +243,13 @@ RULES = (
             "stopped, or the base model that the defence names was not attacked."
         ),
     ),
-    Rule(BASE_ATTACKED_LESS, VerdictName.NOT_SETTLED, _base_attacked_less, lambda v: ATTACKS,
+    Rule(OTHER_ATTACKS, VerdictName.NOT_SETTLED, _other_attacks, lambda v: ATTACKS,
         when=(
             "The upper confidence limit of the gain is below the minimum gain, but an attack that ran on the "
-            "defence did not run on the base model."
+            "defence did not run on the base model. Or the gain exceeds the minimum gain, but not when "
+            "computed from the attacks that ran on both."
         ),
-        brief="fewer attacks ran on its base model",
+        brief="other attacks ran on its base model",
     ),
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(

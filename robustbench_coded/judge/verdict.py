@@ -12,7 +12,7 @@ from robustbench_coded.schema.words import Rung, VerdictName
 
 # Names of rules.
 CONTAINS_THRESHOLD = "interval contains the threshold"
-BASE_ATTACKED_LESS = "base model attacked less"
+OTHER_ATTACKS = "other attacks on the base model"
 
 
 class Needs(NamedTuple):
@@ -60,8 +60,8 @@ class Verdict:
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
         stopped: True if the run was stopped before every rung of the protocol had run.
         faulty: invalid results of attacks on either.
-        unmatched_attacks: the attacks that ran only on the defence, as a clause; '' without any that matter.
-        missing_on_base: the attacks that the base model still needs.
+        unmatched_attacks: the attacks that ran only on one side, as a clause; '' without any that matter.
+        missing_on_base, missing_here: the attacks that the base model and the defence still need.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -89,6 +89,7 @@ class Verdict:
     faulty: int = 0
     unmatched_attacks: str = ""
     missing_on_base: tuple[str, ...] = ()
+    missing_here: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
     unknown_draw: str = ""
 
@@ -145,7 +146,7 @@ class Verdict:
 
     @property
     def keeps_less_than_margin(self) -> bool:
-        """True if so little is left that the gain is below the margin, whatever the base model keeps."""
+        """True if so little is left that the gain is below the minimum, whatever the base model keeps."""
         return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
 
     @property

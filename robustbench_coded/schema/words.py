@@ -41,7 +41,6 @@ class CheckName(StrEnum):
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"
     TWICE_THE_RESTARTS = "twice the restarts"
-    WHAT_BROKE_THE_BASE = "what broke the base"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
 

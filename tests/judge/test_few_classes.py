@@ -121,7 +121,7 @@ def test_images_of_one_class_name_the_remedy(evaluation):
     ("clean", "attacked", "rule"),
     [
         (np.zeros(400), np.zeros(400), "constant predictions"),
-        (EVEN, np.zeros(400), "accuracy near the floor"),
+        (EVEN, np.zeros(400), "accuracy at chance level"),
         (EVEN, wrong(EVEN, 0.1), "nothing found"),
     ],
 )

@@ -52,11 +52,11 @@ ALONE = {"compared": False, "gain": None, "bar": 0.15}
 DECIDES = {
     "below the claim": {"claim": CLAIM, "claimed": accuracy(0.58, 0.62)},
     "below its base": {"gain": gain(-0.3, -0.1)},
-    "gain below the margin": {"gain": gain(-0.01, 0.02)},
-    "accuracy near the floor": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
+    "gain below the minimum": {"gain": gain(-0.01, 0.02)},
+    "accuracy at chance level": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
     "constant predictions": {"constant": True},
     "incomplete": {"missing": True},
-    "base model attacked less": {
+    "other attacks on the base model": {
         "gain": gain(-0.01, 0.02),
         "unmatched_attacks": "the base model was not attacked with square-1000",
     },
@@ -86,10 +86,14 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
     ("earlier", "later"),
     [
         # What is found is its own proof: no check, no break, nothing missing softens it.
-        *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
-        ("accuracy near the floor", "incomplete"),
+        *[
+            ("gain below the minimum", name)
+            for name in DECIDES
+            if DECIDES[name].keys() & {"checks", "breaks"}
+        ],
+        ("accuracy at chance level", "incomplete"),
         ("incomplete", "interval contains the threshold"),
-        ("below the claim", "gain below the margin"),
+        ("below the claim", "gain below the minimum"),
         ("below its base", "constant predictions"),
         ("incomplete", "open check"),
         ("interval contains the threshold", "open check"),
@@ -138,7 +142,7 @@ def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, wor
     made = decide(replace(GOOD, accuracy=accuracy(*kept), gain=gain(*over_base)))
     assert made.name == word
     above = word == "broken" and over_base[0] > 0.03
-    assert ("the gain is above the margin of 3 points" in made.reason) == above
+    assert ("the gain is above the minimum gain of 3 points" in made.reason) == above
     assert (f"at chance level: at most {GOOD.broken_at:.1%}" in made.reason) == (word == "broken")
 
 
@@ -169,7 +173,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
 def test_nothing_holds_back_the_word_where_less_than_the_margin_is_left(withheld):
     left = {"accuracy": accuracy(0.0, 0.029), "gain": gain(-0.01, 0.02)}
     made = decide(replace(GOOD, **{**left, **withheld}))
-    assert (made.name, made.rule) == ("no gain", "gain below the margin")
+    assert (made.name, made.rule) == ("no gain", "gain below the minimum")
     assert decide(replace(GOOD, **{**left, **withheld, **ALONE})).name == "broken"
 
 
@@ -268,10 +272,10 @@ def test_the_page_explains_every_check():
         ({"accuracy": accuracy(0.0, 0.02)}, "", False),  # whatever the base model keeps
         ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.0, 0.01)}, "", False),
         ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.2, 0.3)}, "adaptive", True),
-        (DECIDES["accuracy near the floor"], "adaptive", False),  # it may turn out to gain nothing
+        (DECIDES["accuracy at chance level"], "adaptive", False),  # it may turn out to gain nothing
         (ALONE | {"accuracy": accuracy(0.0, 0.04)}, "", False),
         (DECIDES["incomplete"], "before a positive verdict", False),
-        (DECIDES["base model attacked less"], "adaptive", False),
+        (DECIDES["other attacks on the base model"], "adaptive", False),
         (DECIDES["interval contains the threshold"], "more examples", False),
         (DECIDES["open check"], "before a positive verdict", False),
         (DECIDES["published break"], "", False),

@@ -124,15 +124,15 @@ def follow_ups_of(check: Check, like: PlannedCase, cases: list[PlannedCase]) -> 
     return list(attacks.values())
 
 
-def unmatched_on_base(plan: EvaluationPlan, results: Results, base: Comparison) -> list[PlannedCase]:
-    """Attacks that ran on a defence and should run on its base model, too."""
+def unmatched(plan: EvaluationPlan, results: Results, comparison: Comparison) -> list[PlannedCase]:
+    """Attacks that ran on a defence and should run on its base model, too, or the other way round."""
     known = {case.case for case in results.sizes}
-    defences = [c for c in plan.about if c != base and plan.base(c) == base]
-    verdicts = [v for c in defences for v in results.of(plan, c) if v is not None]
-    names = dict.fromkeys(name for verdict in verdicts for name in verdict.missing_on_base)
+    defences = [c for c in plan.about if c != comparison and plan.base(c) == comparison]
+    names = [name for c in defences for v in results.of(plan, c) if v for name in v.missing_on_base]
+    names += [name for v in results.of(plan, comparison) if v for name in v.missing_here]
     cases = []
-    for like in [case for case in plan.attacks[base] if case in results.sizes][:1]:
-        for attack in map(read_attack, names):
+    for like in [case for case in plan.attacks[comparison] if case in results.sizes][:1]:
+        for attack in map(read_attack, dict.fromkeys(names)):
             if isinstance(attack, Attack) and not attack.uses_base and like.subject.has_gradient_for(attack):
                 cases.append(_like(like, attack))
     return [case for case in cases if case.case not in known]

@@ -44,7 +44,7 @@ def proof_of(
     plan: EvaluationPlan, results: Results, comparison: Comparison, *, last: bool = False
 ) -> Proof | None:
     """Random batches of the strongest attack, if as many would show that what it leaves is below a bar: the
-    claim, the margin, the base model's accuracy plus the margin, and what broken means.
+    claim, the minimum gain, the base model's accuracy plus that, and what broken means.
 
     The first of them are always paid; where they show too little, twice as many are scored once.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from attacks import presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import SLOW, Comparison, random_batch_images
-from robustbench_coded.evaluation.protocol.follow_up import follow_up, unmatched_on_base
+from robustbench_coded.evaluation.protocol.follow_up import follow_up, unmatched
 from robustbench_coded.evaluation.protocol.plan import (
     Ceilings,
     EvaluationPlan,
@@ -161,7 +161,7 @@ def _adapt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) 
         if results.by_base(plan, comparison) or proof_of(plan, results, comparison):
             continue
         planned = _in_order(comparison, waiting(plan, results, comparison))
-        for case in planned or unmatched_on_base(plan, results, comparison):
+        for case in planned or unmatched(plan, results, comparison):
             need = priced(plan, results, Need(Rung.ADAPTIVE, "", (case,), plan.size))
             named = case in plan.cases or extras_fit(plan, results, need.gradients)
             if named and verdict_fits(plan, results, comparison, need.gradients):

@@ -261,7 +261,7 @@ def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
 
 def test_a_base_model_meets_what_ran_on_its_defence_alone():
     less = judged(0.4, 0.6, (-0.1, 0.01), base=0.5, unmatched_attacks="less", missing_on_base=("apgd-mt-20",))
-    assert less.rule == "base model attacked less"
+    assert less.rule == "other attacks on the base model"
     results = simulate(plan_of(), 0.5, lambda steps: {DEFENDED: less})
     assert ("standard", "apgd-mt-20") in [pair for step in results.steps for pair in ran(step)]
 
@@ -357,7 +357,7 @@ def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_b
     first = next(step for step in results.steps if step.rung == MORE and step.batches)
     assert {case.attack for case in first.cases} == {"pgd-10", "pgd-100"}
     tail = plan_of().tail / 4  # of two attacks, and half of the error of each
-    # 80% against 60% and the margin of 3 points
+    # 80% against 60% and the minimum gain of 3 points
     assert first.batches == 2 * values_needed(0.2, 0.37, tail) > 20
     # Not where checks hold it back, nor where what is left is below the bar, nor in a sequence.
     assert scored(simulate(plan_of(), share, lambda steps: {DEFENDED: HELD, BASE: CHECKED})) == []
