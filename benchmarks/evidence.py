@@ -21,7 +21,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks.smoke import smoke
@@ -48,9 +47,8 @@ def main(command: str = "list", *names: str) -> None:
     else:
         done, known = finished(REPORTS, RUNS), known_minutes(REPORTS)
         for name in by_cost(REPORTS):
-            print(
-                f"{known.get(name, math.nan):7.1f} minutes  {name}  {'done' if RUNS / name in done else ''}"
-            )
+            state = "done" if RUNS / name in done else ""
+            print(f"{known.get(name, math.nan):7.1f} minutes  {name}  {state}")
 
 
 def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
@@ -59,12 +57,8 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
     Raises:
         SystemExit: the tree has uncommitted changes, or a name is no run of ``reports``.
     """
-    changes = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    if changes:
-        raise SystemExit(f"commit or stash these first, since runs name their commit:\n{changes.rstrip()}")
+    if changes := subprocess.getoutput(f"git -C '{ROOT}' status --porcelain --untracked-files=no"):
+        raise SystemExit(f"commit or stash these first, since runs name their commit:\n{changes}")
     for name in names:
         options_of(reports, name)
     done = finished(reports, runs)
@@ -76,14 +70,22 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
 
 def report(reports: Path, name: str, out: str) -> int:
     """Evaluates a run into ``out``, its commands one after the other. Returns the exit code of the last."""
-    for options in options_of(reports, name):
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(options)
-            file.flush()
-            program = [str(Path(sys.executable).with_name("csrobust")), "eval", file.name, "--out", out]
-            if code := subprocess.run(program, cwd=ROOT).returncode:
-                return code
+    files = own_files(reports / name)
+    for place, options in enumerate([] if files else options_of(reports, name)):
+        files.append(ROOT / f"{out}-{place}.toml")
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        files[-1].write_text(options)
+    csrobust = str(Path(sys.executable).with_name("csrobust"))
+    for path in files:  # run.json keeps the command
+        command = [csrobust, "eval", os.path.relpath(path, ROOT), "--out", out]
+        if code := subprocess.run(command, cwd=ROOT).returncode:
+            return code
     return 0
+
+
+def own_files(folder: Path) -> list[Path]:
+    """The options of each command of a run with a folder of its own, the last one last."""
+    return sorted([*folder.glob("run-*.toml"), *folder.glob("run.toml")])
 
 
 def options_of(reports: Path, name: str) -> list[str]:
@@ -92,8 +94,7 @@ def options_of(reports: Path, name: str) -> list[str]:
     Raises:
         SystemExit: it is no run of ``reports``.
     """
-    folder = reports / name
-    if own := sorted([*folder.glob("run-*.toml"), *folder.glob("run.toml")]):
+    if own := own_files(reports / name):
         return [path.read_text() for path in own]
     options = [text for path in together(reports) for run, text in sections(path) if run == name]
     if not options:
@@ -121,8 +122,8 @@ def shared_folder(reports: Path, name: str) -> Path | None:
 def rows_of(name: str, table: str = "verdicts", reports: Path = REPORTS) -> list[dict[str, str]]:
     """The rows of a table (``summary`` or ``verdicts``) of a committed run, with its name as ``run``."""
     shared = shared_folder(reports, name)
-    with ((shared or reports / name) / f"{table}.csv").open(newline="") as file:
-        return [row for row in ({"run": name, **row} for row in csv.DictReader(file)) if row["run"] == name]
+    rows = read((shared or reports / name) / f"{table}.csv")
+    return [row for row in ({"run": name, **row} for row in rows) if row["run"] == name]
 
 
 def page_of(name: str, reports: Path = REPORTS) -> str:
@@ -221,6 +222,8 @@ def put_together(new: Path, name: str, shared: Path) -> None:
     start, *parts = page.read_text().split("\n## ")
     reports = {part.partition("\n")[0]: part for part in parts}
     title, _, text = (new / "report.md").read_text().partition("\n")
+    command = f"## Reproduce\n\n```\nmake report NAME={name}\n```"
+    text = re.sub(r"^## Reproduce\n\n```\n.*?\n```", command, text, flags=re.MULTILINE | re.DOTALL)
     deeper = re.sub(r"^(?=##)", "#", text, flags=re.MULTILINE)
     reports[own] = f"{own}\n\n**{title.removeprefix('# ')}**\n{deeper}"
     known = [reports[run] for run in (Path(name).name for name in order) if run in reports]
@@ -238,10 +241,10 @@ def verdicts(rows: list[dict[str, str]]) -> dict[tuple[str, ...], str]:
 
 def write_row(row: tuple[str, ...], table: Path) -> None:
     """Writes ``row`` in the place of an older one of the same run."""
-    rows = list(csv.reader(table.open())) if table.exists() else [list(COLUMNS)]
-    kept = [line for line in rows[1:] if line[0] != row[0]]
+    heads, *rows = csv.reader(table.open()) if table.exists() else [COLUMNS]
+    rows = [line for line in rows if line[0] != row[0]]
     with table.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([rows[0], *sorted([*kept, list(row)])])
+        csv.writer(file, lineterminator="\n").writerows([heads, *sorted([*rows, list(row)])])
 
 
 if __name__ == "__main__":
