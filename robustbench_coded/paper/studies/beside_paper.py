@@ -175,7 +175,7 @@ def paper_lines(run: Run) -> list[PaperLine]:
 
 
 def _figures_of(subject: Subject, training: str) -> tuple[int, dict[str | None, float]]:
-    """The number of the paper's table that has this subject, and its row in percent; an empty one for none."""
+    """The number of the paper's table that has this subject, and its row in percent, empty for none."""
     third, tenth = paper_tables()["table3"], paper_tables()["table10"]
     coded = {(k, n): figures for k, n, *figures in tenth["rows"]} if training == tenth["training"] else {}
     rows: dict[str, list[float]] = {}

@@ -173,7 +173,7 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         return None
     rungs = {subject: _rungs(rows, subject, perturbation) for subject in tables.subjects_of(rows)}
     names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
-    checkpoints = tables.checkpoints_of(rows)
+    checkpoints = list(dict.fromkeys(subject.checkpoint for subject in rungs))
     shown = checkpoints[: style.MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)

@@ -52,29 +52,9 @@ def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
     ]
 
 
-def find(
-    rows: Iterable[SummaryRow],
-    subject: Subject,
-    attack: str,
-    threat: ThreatModel,
-    perturbation: Perturbation | None,
-) -> SummaryRow | None:
-    """One line with an accuracy; clean inputs under any perturbation."""
-    for row in rows:
-        same = (row.subject, row.attack) == (subject, attack) and row.accuracy is not None
-        if same and (attack == "clean" or (row.threat == threat and row.perturbation == perturbation)):
-            return row
-    return None
-
-
 def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
     """Subjects in the order of the run."""
     return list(dict.fromkeys(row.subject for row in rows))
-
-
-def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
-    """Checkpoints in the order of the run."""
-    return list(dict.fromkeys(row.subject.checkpoint for row in rows))
 
 
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
@@ -194,7 +174,7 @@ def tables_of(run: Run) -> list[Table]:
         for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
     }
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
-    build = TableBuilder(run, rows)
+    build = TableBuilder(rows)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
     tables = [build.table(f"Accuracy under attack: {perturbation_text(b)}", b, main) for b in perturbations]
     for (checkpoint, _), group in swept.items():
@@ -216,7 +196,7 @@ def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list
 class TableBuilder:
     """Picks the lines of one run for cells."""
 
-    def __init__(self, run: Run, rows: Sequence[SummaryRow]):
+    def __init__(self, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
 

@@ -125,11 +125,6 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
     return f"gradients vanish in {operator['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
 
 
-def threat_text(threat: ThreatModel) -> str:
-    """Description of a threat model: who moves, and what is known of the draw."""
-    return f"the attacker {_INPUTS[threat.inputs]}; {_RANDOMNESS[threat.randomness]}"
-
-
 def threats_text(threats: Collection[ThreatModel]) -> str:
     """The parts of the names of threat models, a sentence each."""
     inputs, randomness = {t.inputs for t in threats}, {t.randomness for t in threats}
