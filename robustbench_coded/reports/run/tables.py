@@ -225,7 +225,10 @@ class TableBuilder:
         if column.attack == words.CLEAN:
             row = self._clean.get(subject)
         elif column.attack == SUBMITTED:
-            row = self._lowest_submitted(subject, perturbation, column.threat)
+            # The worst of the perturbed inputs that were made elsewhere: tables have one column for them.
+            under = (subject, perturbation, column.threat)
+            made = [r for key, r in self._lines.items() if key[:3] == under and is_submitted(r.attack)]
+            row = min(made, key=lambda r: 1.0 if r.accuracy is None else r.accuracy, default=None)
         else:
             row = self._lines.get((subject, perturbation, column.threat, column.attack))
         if row is None:
@@ -235,17 +238,6 @@ class TableBuilder:
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
         return TableCell(row, strongest)
-
-    def _lowest_submitted(
-        self, subject: Subject, perturbation: Perturbation, threat: ThreatModel
-    ) -> SummaryRow | None:
-        """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
-        candidates = [
-            row
-            for key, row in self._lines.items()
-            if key[:3] == (subject, perturbation, threat) and is_submitted(row.attack)
-        ]
-        return min(candidates, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
 
 
 def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
