@@ -124,11 +124,6 @@ class ShiftRun:
     missing: tuple[Subject, ...]
 
     @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
-
-    @property
     def collections(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(facts.collection for facts in self.facts.sets))
 

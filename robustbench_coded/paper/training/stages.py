@@ -133,6 +133,8 @@ class Defended(TrainingStages):
                     f"defence {self.name}: it answers {list(logits.shape)} for 4 images, {classes} classes; "
                     "a defence with further classes cannot be trained through"
                 )
+            if not logits.isfinite().all():
+                raise InputError(f"defence {self.name}: it answers NaN or infinity for plain images")
             reached = (
                 torch.autograd.grad(logits.square().sum(), weights, allow_unused=True)
                 if logits.requires_grad
