@@ -27,23 +27,23 @@ CEILINGS = {
     "attacks": (4520, 36),
     "robustbench_coded/cli": (1070, 12),
     "robustbench_coded/coding": (188, 4),
-    "robustbench_coded/data": (894, 7),
+    "robustbench_coded/data": (884, 7),
     "robustbench_coded/defences": (1272, 11),
-    "robustbench_coded/evaluation": (6359, 49),
+    "robustbench_coded/evaluation": (6357, 49),
     "robustbench_coded/extras": (2598, 28),
     "robustbench_coded/judge": (2228, 18),
-    "robustbench_coded/models": (2566, 23),
+    "robustbench_coded/models": (2546, 23),
     "robustbench_coded/options": (275, 5),
-    "robustbench_coded/paper": (3971, 29),
-    "robustbench_coded/reports": (2851, 30),
+    "robustbench_coded/paper": (4002, 29),
+    "robustbench_coded/reports": (2699, 29),
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29825, 311),
+    "tests": (29793, 311),
     "benchmarks": (6707, 56),
     "zoo": (2030, 16),
 }
-SHIPPED = (30391, 46434)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30238, 46226)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
 WORDS = 16_572  # of README.md and docs/
 REPORTS = (118, 9.9)  # committed files in reports/, and their MiB

@@ -166,18 +166,6 @@ def read_metadata(archive: Archive) -> dict[str, Any]:
     return metadata
 
 
-def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
-    """Single values stored beside the weights by others, such as ``best_prec1``; long texts are left out."""
-    beside = archive.metadata if archive.metadata else archive.contents
-    entries: dict[str, str | int | float | bool] = {}
-    for name, value in beside.items() if isinstance(beside, dict) else ():
-        if not isinstance(name, str) or name == KEY:
-            continue
-        if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
-            entries[name] = value
-    return entries
-
-
 def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisation | None:
     """The normalisation that checked metadata name, for that many channels.
 

@@ -12,7 +12,6 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
 from robustbench_coded.models.archive import (
-    plain_entries,
     read_archive,
     read_metadata,
     stored_normalisation,
@@ -45,7 +44,6 @@ class Checkpoint:
         normalisation: given or stored; None when it has to be guessed from labelled images.
         normalisation_source: ``given``, ``stored`` or ``guessed``.
         notes: what was recognised and why, a sentence each.
-        entries: single values beside the weights.
         layout: how the weights lay in the file, without them.
         activation: the only class of activations that its pickle names, as ``ELU``; else empty.
     """
@@ -65,7 +63,6 @@ class Checkpoint:
     normalisation: Normalisation | None
     normalisation_source: Literal["given", "stored", "guessed"]
     notes: tuple[str, ...]
-    entries: dict[str, str | int | float | bool]
     layout: StateDict
     activation: str
 
@@ -221,7 +218,6 @@ def load_checkpoint(
         normalisation=normalisation,
         normalisation_source=source,
         notes=(*recognised.notes, *weights.notes, *notes),
-        entries=plain_entries(archive),
         layout=replace(weights, tensors={}, original={}),
         activation=archive.activation,
     )

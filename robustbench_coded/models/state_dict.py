@@ -1,6 +1,5 @@
 """The state dict in a file, whatever nests it: prefixes, several entries, normalisation buffers, wrappers."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,7 +45,6 @@ class StateDict:
         nesting: the entries that they lay under, from the outside.
         prefixes: what was taken off every name, from the outside.
         dropped: weights of the file that no network uses.
-        dtypes: number of tensors by type, as stored.
         normalisation: that of the buffers in the file; None where it has none.
         notes: what was chosen among several in the file, or left out, a sentence each.
     """
@@ -56,7 +54,6 @@ class StateDict:
     nesting: tuple[str, ...]
     prefixes: tuple[str, ...]
     dropped: tuple[str, ...]
-    dtypes: dict[str, int]
     normalisation: Normalisation | None
     notes: tuple[str, ...] = ()
 
@@ -77,11 +74,8 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
     longest = max((0, *(side for tensor in stored.values() for side in tensor.shape)))
     if longest > available or sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file: damaged; copy or download it again")
-    dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
     original = {name: as_float32(name, tensor) for name, tensor in stored.items()}
-    return replace(
-        stripped(original), nesting=nesting, dtypes=dict(sorted(dtypes.items())), notes=tuple(notes)
-    )
+    return replace(stripped(original), nesting=nesting, notes=tuple(notes))
 
 
 def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
@@ -206,7 +200,7 @@ def stripped(original: dict[str, Tensor]) -> StateDict:
             normalisation = _normalisation(*pair, tensors)
             tensors = {name: tensor for name, tensor in tensors.items() if name not in pair}
         else:
-            return StateDict(tensors, original, (), tuple(prefixes), tuple(dropped), {}, normalisation)
+            return StateDict(tensors, original, (), tuple(prefixes), tuple(dropped), normalisation)
 
 
 def _normalisation(mean_name: str, std_name: str, tensors: Mapping[str, Tensor]) -> Normalisation:

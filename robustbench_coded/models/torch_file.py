@@ -193,9 +193,6 @@ def _called(function: _StandIn, arguments: tuple[Any, ...]) -> Any:
     if module == "torch._utils":
         storage, offset, size, stride = arguments[:4]
         return storage.as_strided(size, stride, offset)  # refuses what lies outside
-    if module.endswith(".multiarray") and name == "scalar":  # NumPy's numbers, as accuracies are
-        kind, text = (stand_in.made_of[0] for stand_in in arguments)
-        return np.frombuffer(text[:32].encode("latin1"), kind)[0].item()
     stand_in = _StandIn(arguments)
     if function.made_of == "collections OrderedDict" and arguments:  # of Python 2, with its items
         stand_in.update((key, value) for key, value in arguments[0] if isinstance(key, str))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.axes import Axes
 
 from robustbench_coded.errors import InputError
@@ -13,7 +12,7 @@ from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
-from robustbench_coded.reports.text.escape import csv_document, csv_row
+from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.runs.atomic import write_text
 
 
@@ -43,13 +42,6 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
     report = report_of(run, opening_of(run), figures_of(run), title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)
-
-
-def csv_table(table: pd.DataFrame) -> str:
-    """A frame as CSV: nulls empty, numbers read back unchanged, texts that no spreadsheet runs."""
-    rows = table.itertuples(index=False)
-    known = ([None if pd.isna(field) else field for field in row] for row in rows)
-    return csv_document(table.columns, map(csv_row, known))
 
 
 def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:

@@ -503,7 +503,7 @@ def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path, legacy):
-    """Settings, sizes and numpy's numbers make nothing happen; a numpy accuracy is a witness."""
+    """Settings, sizes and numpy's numbers make nothing happen; they are passed over."""
     state = {
         "net": WEIGHTS,
         "args": argparse.Namespace(lr=0.1, device=torch.device("cuda:0"), dtype=torch.float16),
@@ -515,8 +515,7 @@ def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path
     }
     torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
     loaded = load_checkpoint(tmp_path / "model.pt")
-    assert loaded.entries == {"acc": 91.5, "epoch": 3, "best": True}
-    assert {type(value) for value in loaded.entries.values()} == {float, int, bool}
+    assert loaded.arch == "digits-cnn"
 
 
 class Settings(dict):

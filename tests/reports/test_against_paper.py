@@ -11,9 +11,10 @@ from robustbench_coded.paper.studies.beside_paper import (
     PaperLine,
     beside_paper,
     paper_lines,
+    paper_tables,
     paper_text_table,
+    trainings,
 )
-from robustbench_coded.reports.run.paper import paper_tables, trainings
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

@@ -195,8 +195,8 @@ def test_the_command_to_run_it_again_is_one_line_that_a_shell_reads_back(hostile
     command = read_manifest(hostile_run)["invocations"][0]["command"]
     text = (hostile_run / "report.md").read_text()
     block = re.findall(r"^(`{3,})\n(csrobust .*)\n\1$", text, re.MULTILINE)
-    assert len(block) == 1
-    line = block[0][1].replace("csrobust", "printf '%s\\0'", 1)
+    assert len(block) == 2  # the next step, and how it was made
+    line = block[1][1].replace("csrobust", "printf '%s\\0'", 1)
     out = subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout
     assert out.split(b"\0")[:-1] == [os.fsencode(argument) for argument in command[1:]]
 

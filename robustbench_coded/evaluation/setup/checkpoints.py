@@ -197,7 +197,6 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "channels": checkpoint.channels,
         "image_size": checkpoint.image_size,
         "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
-        "dtypes": layout.dtypes,
         "nesting": list(layout.nesting),
         "prefixes_stripped": list(layout.prefixes),
         "unused_weights": list(layout.dropped),
@@ -206,7 +205,6 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         else {"name": taken.name, "mean": list(taken.mean), "std": list(taken.std)},
         "normalisation_source": source,
         "metadata": checkpoint.metadata,
-        "other_entries": checkpoint.entries,
         "notes": notes,
     }
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}

@@ -18,18 +18,18 @@ from robustbench_coded.paper.ablations.studies import (
     StudyPoint,
     figures,
 )
+from robustbench_coded.paper.studies.beside_paper import printed
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.training.config import CodedRecipe
 from robustbench_coded.reports.figures.style import WIDTH, Drawing, drawing, label, style_of, styled
 from robustbench_coded.reports.render.markdown import markdown_text_table
-from robustbench_coded.reports.run.paper import papers_set, printed
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
 
 
 def paper_tables() -> dict[str, Any]:
     """Tables 1, 6, 7, 8 and 9 as printed."""
-    return printed("paper.ablations")
+    return printed("ablations")
 
 
 def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, figure: str) -> float | None:
@@ -44,13 +44,13 @@ def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, f
 
 def papers_network(study: Study, settings: AblationSettings) -> str:
     """The architecture that the paper's numbers of this study are for."""
-    if study.name == "recipe" and (data := papers_set(settings.base.data)):
+    if study.name == "recipe" and (data := formatting.papers_set(settings.base.data)):
         return str(paper_tables()["table1"][data]["network"])
     return str(paper_tables()["network"])
 
 
 def _table(study: Study, settings: AblationSettings) -> dict[str, Any]:
-    data = papers_set(settings.base.data)
+    data = formatting.papers_set(settings.base.data)
     if study.table is None or data is None:
         return {}
     table = paper_tables()[study.table.lower().replace(" ", "")]

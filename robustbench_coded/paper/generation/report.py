@@ -26,6 +26,13 @@ from robustbench_coded.reports.text.formatting import TextTable, counted
 
 FACTS = "gan.json"
 DISTANCE, SCORE = operator.attrgetter("distance"), operator.attrgetter("score")  # of a Point
+
+
+def _share(point: GeneratorPoint) -> float:
+    """A generator step in units of the training's own critic steps."""
+    return point.generator_seconds / point.critic_seconds
+
+
 FAR = 5  # times the distance of test images: a generator that has not learnt the data
 
 
@@ -132,7 +139,7 @@ def _cost(ends: dict[str, dict[int, GeneratorPoint]]) -> TextTable:
     for variant, of_seed in ends.items():
         steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
         whole = spread([1000 * (p.generator_seconds + p.critic_seconds) for p in of_seed.values()])
-        shares = (_generator_share, _iteration_share)
+        shares = (_share, lambda point: 1 + _share(point))
         spreads = [beside_plain(ends, variant, of, operator.truediv) for of in shares]
         ratios = ["" if cell is None else cell.text() for cell in spreads]
         lines.append((variant, steps.text(1), ratios[0], whole.text(1), ratios[1]))
@@ -240,12 +247,3 @@ def _facts(facts: dict[str, Any]) -> list[str]:
         "one place and N = 96 in another, so both are here.",
         "Plain and coded generators of one seed begin alike and see the same images and latents.",
     ]
-
-
-def _generator_share(point: GeneratorPoint) -> float:
-    """A generator step in units of the training's own critic steps."""
-    return point.generator_seconds / point.critic_seconds
-
-
-def _iteration_share(point: GeneratorPoint) -> float:
-    return 1 + _generator_share(point)

@@ -24,7 +24,7 @@ from scipy.special import stdtrit
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge import intervals, outcomes
 from robustbench_coded.paper.shift.corruptions import EXTRA, MAIN, SEVERITIES
-from robustbench_coded.reports.run.paper import printed, trainings
+from robustbench_coded.paper.studies.beside_paper import printed, trainings
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
@@ -122,11 +122,6 @@ class ShiftRun:
     manifest: RunManifest
     answers: tuple[Answers, ...]
     missing: tuple[Subject, ...]
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.path.resolve().name
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -311,7 +306,7 @@ _PAPERS = {
 
 def table5() -> dict[str, Any]:
     """Table 5 as printed, in percent."""
-    return printed("paper.shift")
+    return printed("shift")
 
 
 def papers_mean(collection: str, over: str, training: str | None) -> float | None:

@@ -39,7 +39,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import estimates, report
 from robustbench_coded.paper.shift.corruptions import CONSTANTS, SEVERITIES, corrupt, corruptions_for
 from robustbench_coded.paper.shift.estimates import CLEAN, SetFacts
-from robustbench_coded.reports.run.paper import papers_set
+from robustbench_coded.reports.text.formatting import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words

@@ -2,23 +2,77 @@
 what may explain differences, and where the paper contradicts itself.
 """
 
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
-from robustbench_coded.reports.run.paper import paper_tables, papers_accuracy, papers_data, trainings
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     inference_text,
     kinds_text,
+    papers_attack,
+    papers_set,
     percent,
     pixels,
     with_interval,
 )
-from robustbench_coded.schema.case import Perturbation
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
+from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.words import CLEAN, STANDARD
+
+# The paper's N = 1.5 K at K = 128 is printed as 190; rounded it is 192.
+SAME_N = {192: 190}
+
+
+@cache
+def printed(package: str) -> dict[str, Any]:
+    """The paper's tables that a package of the ring has in its paper.toml, as printed."""
+    return tomllib.loads(files(f"robustbench_coded.paper.{package}").joinpath("paper.toml").read_text())
+
+
+def paper_tables() -> dict[str, Any]:
+    """Tables 3 and 10 as printed; accuracies in percent."""
+    return printed("studies")
+
+
+def papers_data(manifest: RunManifest) -> bool:
+    """True if the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
+    images' shape."""
+    name, papers = str(manifest.identity.data), paper_tables()["data"]
+    like = manifest.data.classes == 10 and manifest.data.image_shape == (3, 32, 32)
+    return name == papers or (like and papers_set(name) == papers)
+
+
+def trainings(manifest: RunManifest) -> dict[str, str]:
+    """The paper's name for how each checkpoint was trained: by the file's metadata, else by the
+    checkpoint's name. None of the paper's networks was trained behind a defence."""
+    names = {}
+    for checkpoint in manifest.checkpoints:
+        if checkpoint.metadata.get("defence"):
+            continue
+        recipe = checkpoint.metadata.get("recipe")
+        recipe = recipe.get("name") if isinstance(recipe, dict) else recipe
+        training = _training(recipe if isinstance(recipe, str) else checkpoint.name)
+        if training is not None:
+            names[checkpoint.name] = training
+    return names
+
+
+def _training(text: str) -> str | None:
+    parts = set(re.split("[^a-z0-9]+", text.lower()))
+    if {"manifold", "mixup"} <= parts:
+        return "manifold-mixup"
+    named = parts & {"erm", "mixup", "coded"}
+    return named.pop() if len(named) == 1 else None
+
 
 TITLE = "{} and arXiv 2510.00253"
 
@@ -100,18 +154,38 @@ class PaperLine:
 
 
 def paper_lines(run: Run) -> list[PaperLine]:
-    """The rows of a run that the paper has a number for, whatever network they were measured on."""
+    """The rows of a run that the paper has a number for, whatever network they were measured on.
+
+    The same training method, inference, K, N, eps and attack make the same setting; the network may differ,
+    which the reports say.
+    """
     if not papers_data(run.manifest):
         return []
-    known = trainings(run.manifest)
-    lines = []
+    tables, known, lines = paper_tables(), trainings(run.manifest), []
     for row in run.rows:
-        training = known.get(row.subject.checkpoint)
-        paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
-        if paper is not None and training is not None and row.interval is not None:
-            table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            lines.append(PaperLine(table, training, row, paper))
+        training, attack = known.get(row.subject.checkpoint), papers_attack(row.attack)
+        b = row.perturbation
+        same_eps = b.norm == "linf" and abs(b.eps - tables["eps"]) < 1e-6
+        if training is None or row.threat != WHOLE_BATCH or not (same_eps or attack == CLEAN):
+            continue
+        number, figures = _figures_of(row.subject, training)
+        if attack in figures and row.interval is not None:
+            lines.append(PaperLine(number, training, row, round(figures[attack] / 100, 6)))
     return lines
+
+
+def _figures_of(subject: Subject, training: str) -> tuple[int, dict[str | None, float]]:
+    """The number of the paper's table that has this subject, and its row in percent, empty for none."""
+    third, tenth = paper_tables()["table3"], paper_tables()["table10"]
+    coded = {(k, n): figures for k, n, *figures in tenth["rows"]} if training == tenth["training"] else {}
+    rows: dict[str, list[float]] = {}
+    if subject.defence == STANDARD:
+        rows = third["standard"]
+    elif subject.defence == "rci" and subject.k == third["k"] and subject.n is not None:
+        rows = third["rci"].get(str(SAME_N.get(subject.n, subject.n)), {})
+    elif subject.defence == "rci" and (subject.k, subject.n) in coded:
+        return 10, dict(zip(tenth["columns"], coded[subject.k, subject.n], strict=True))
+    return 3, dict(zip(third["columns"], rows[training], strict=True)) if training in rows else {}
 
 
 def paper_text_table(run: Run) -> TextTable:

@@ -114,11 +114,11 @@ class SeedSpread(NamedTuple):
         return f"{self.mean:{sign}.{digits}f}{ends}"
 
 
-def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL) -> SeedSpread:
-    """Of one value for each seed; ``tail``: what the interval leaves out on either side."""
+def spread(values: Sequence[float] | NDArray[np.float64]) -> SeedSpread:
+    """Of one value for each seed, with a 95% interval."""
     array = np.asarray(values, np.float64)
     mean, seeds = float(array.mean()), len(array)
     if seeds < 2:
         return SeedSpread(mean, None, None, seeds)
-    reach = float(stdtrit(seeds - 1, 1 - tail) * array.std(ddof=1) * np.sqrt(1 / seeds))
+    reach = float(stdtrit(seeds - 1, 1 - TAIL) * array.std(ddof=1) * np.sqrt(1 / seeds))
     return SeedSpread(mean, mean - reach, mean + reach, seeds)

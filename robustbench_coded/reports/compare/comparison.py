@@ -22,7 +22,7 @@ from robustbench_coded.reports.run.tables import (
     columns_of,
     subjects_of,
 )
-from robustbench_coded.reports.text.escape import csv_document, csv_row
+from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
     TextTable,
     inference_text,
@@ -211,7 +211,7 @@ def _table(
     under = [line for group in lines.values() for line in group if line.perturbation == perturbation]
     columns = columns_of(under)
     with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
-    build = {name: TableBuilder(run, lines[name]) for name, run in runs.items()}
+    build = {name: TableBuilder(rows) for name, rows in lines.items()}
     rows = []
     for contender in contenders:
         name, subject = contender
@@ -237,6 +237,4 @@ def _table(
 
 def comparison_csv(comparison: RunComparison) -> str:
     """Table that ``--json`` prints of the accuracies, a line for each; empty fields for what there is not."""
-    frame = pd.json_normalize(comparison.as_data()["accuracies"])
-    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
-    return csv_document(frame.columns, map(csv_row, rows))
+    return csv_table(pd.json_normalize(comparison.as_data()["accuracies"]))

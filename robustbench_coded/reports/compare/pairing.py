@@ -16,7 +16,7 @@ from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
+from robustbench_coded.schema.words import CONTROLS, ENSEMBLE, STANDARD
 
 
 class Contender(NamedTuple):
@@ -45,20 +45,45 @@ def baseline_of(
     if name is None:
         if len(runs) > 1:
             name = next(iter(runs))
-        elif any(c.subject.defence == "standard" for c in contenders):
-            name = "standard"
+        elif any(c.subject.defence == STANDARD for c in contenders):
+            name = STANDARD
         else:
             return lambda contender: None, "none: the one run has no standard inference"
     by_path = {path: key for key, path in runs.items()}
     name = by_path.get(name.rstrip("/"), name)
-    if name in runs:
-        return _in_run(name, contenders), f"run {name}"
-    if any(c.subject.checkpoint == name for c in contenders):
-        return lambda c: next(
-            (o for o in contenders if o == c._replace(subject=c.subject.of_checkpoint(name))), None
-        ), f"checkpoint {name}"
-    if any(c.subject.defence == name for c in contenders):
-        return _of_defence(name, contenders), f"defence {name}"
+    by = name  # a text from here on
+
+    def alike(*ways: Callable[[Contender, Contender], bool]) -> Counterpart:
+        """The one that is alike in the first of these ways in which any is; None where several are."""
+
+        def counterpart(mine: Contender) -> Contender | None:
+            found = next(filter(None, ([o for o in contenders if way(o, mine)] for way in ways)), [])
+            return found[0] if len(found) == 1 else None
+
+        return counterpart
+
+    if by in runs:
+        return alike(
+            lambda o, c: o == c._replace(run=by),
+            lambda o, c: o.run == by and o.subject.inference == c.subject.inference,
+            lambda o, c: (
+                (o.run, o.subject.checkpoint) == (by, c.subject.checkpoint)
+                and o.subject.defence != STANDARD != c.subject.defence
+            ),
+        ), f"run {by}"
+    if any(c.subject.checkpoint == by for c in contenders):
+        return alike(lambda o, c: o == c._replace(subject=c.subject.of_checkpoint(by))), f"checkpoint {by}"
+    if any(c.subject.defence == by for c in contenders):
+
+        def beside(o: Contender, c: Contender) -> bool:
+            there = (o.run, o.subject.checkpoint, o.subject.defence)
+            return there == (c.run, c.subject.checkpoint, by)
+
+        return alike(
+            lambda o, c: beside(o, c) and (o.subject.k, o.subject.n) == (c.subject.k, c.subject.n),
+            lambda o, c: beside(o, c) and o.subject.k == c.subject.k,
+            beside,
+        ), f"defence {by}"
     known_names = [
         *runs,
         *{c.subject.checkpoint: None for c in contenders},
@@ -68,43 +93,6 @@ def baseline_of(
         f"--baseline {name!r} is no run, checkpoint or defence here; choose from "
         + ", ".join(dict.fromkeys(known_names))
     )
-
-
-def _in_run(name: str, contenders: Sequence[Contender]) -> Counterpart:
-    """The same subject in the baseline run; else its only one of the same inference, or checkpoint."""
-    there = [c for c in contenders if c.run == name]
-    return lambda contender: _alone(
-        there,
-        lambda s: s == contender.subject,
-        lambda s: s.inference == contender.subject.inference,
-        lambda s: (
-            s.checkpoint == contender.subject.checkpoint
-            and s.defence != "standard" != contender.subject.defence
-        ),
-    )
-
-
-def _of_defence(name: str, contenders: Sequence[Contender]) -> Counterpart:
-    """The baseline defence on the same checkpoint and run: of the same K and N, else K, else the only one."""
-
-    def counterpart(contender: Contender) -> Contender | None:
-        mine = contender.subject
-        same = (contender.run, mine.checkpoint, name)
-        there = [c for c in contenders if (c.run, c.subject.checkpoint, c.subject.defence) == same]
-        return _alone(
-            there, lambda s: (s.k, s.n) == (mine.k, mine.n), lambda s: s.k == mine.k, lambda s: True
-        )
-
-    return counterpart
-
-
-def _alone(there: Sequence[Contender], *ways: Callable[[Subject], bool]) -> Contender | None:
-    """The one that is alike in the first of these ways in which any is; None where several are."""
-    for alike in ways:
-        matches = [c for c in there if alike(c.subject)]
-        if matches:
-            return matches[0] if len(matches) == 1 else None
-    return None
 
 
 class Pairing:

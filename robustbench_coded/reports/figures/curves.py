@@ -3,6 +3,7 @@ attacker leaves, from one who knows nothing to one who knows the draw.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +26,7 @@ ROW_HEIGHT = 0.3  # inches
 LETTERS = 9  # points
 RIGHT = 40  # letters beside a row
 INK = "#24292f"
+HOLLOW: dict[str, Any] = {"fillstyle": "none", "clip_on": False}
 ANSWER_TITLE = "Robust accuracy"
 ANSWER_CAPTION = (
     "Robust accuracy with its 95% interval, that of the base model, and the accuracy up to which a "
@@ -59,26 +61,17 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
         first = place == 0  # whose marks the legend names
         if row.robust is None:
             continue
-        middle = 100 * row.robust.estimate
         if row.robust.low is not None and row.robust.high is not None:
             ends = [100 * row.robust.low, 100 * row.robust.high]
             axes.plot(ends, [place, place], "-", color=style.COLOURS[0], linewidth=2, clip_on=False)
-        axes.plot(
-            [middle], [place], "o", color=style.COLOURS[0], clip_on=False, label=first * "robust accuracy"
-        )
-        if row.bare is not None:
-            bare = [100 * row.bare.estimate]
-            axes.plot(
-                bare, [place], "D", color=INK, fillstyle="none", clip_on=False, label=first * "base model"
-            )
-        axes.plot(
-            [100 * row.chance],
-            [place],
-            "|",
-            color=style.COLOURS[1],
-            markersize=11,
-            label=first * "broken up to",
-        )
+        marks = [
+            (row.robust.estimate, "o", "robust accuracy", {"color": style.COLOURS[0], "clip_on": False}),
+            (row.bare and row.bare.estimate, "D", "base model", {"color": INK, **HOLLOW}),
+            (row.chance, "|", "broken up to", {"color": style.COLOURS[1], "markersize": 11}),
+        ]
+        for share, marker, meaning, look in marks:
+            if share is not None:
+                axes.plot([100 * share], [place], marker, label=first * meaning, **look)
         verdict = table.rows[place][table.heads.index("Verdict")].partition(":")[0]
         text = f"{row.robust.text.partition(' (in')[0]}  {verdict}"
         axes.text(102, place, style.label(text, RIGHT), va="center", fontsize=LETTERS)
@@ -173,7 +166,7 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         return None
     rungs = {subject: _rungs(rows, subject, perturbation) for subject in tables.subjects_of(rows)}
     names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
-    checkpoints = tables.checkpoints_of(rows)
+    checkpoints = list(dict.fromkeys(subject.checkpoint for subject in rungs))
     shown = checkpoints[: style.MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
@@ -216,13 +209,9 @@ def _rungs(rows: Sequence[SummaryRow], subject: Subject, perturbation: Perturbat
     """The lowest row of each rung."""
     points: dict[str, SummaryRow] = {}
     for row in rows:
-        name = _rung(row)
-        if name is None or row.subject != subject or row.accuracy is None:
-            continue
-        if row.attack != CLEAN and row.perturbation != perturbation:
-            continue
-        if name not in points or row.accuracy < (points[name].accuracy or 0.0):
-            points[name] = row
+        under = row.attack == CLEAN or row.perturbation == perturbation
+        if row.subject == subject and under and row.accuracy is not None and (name := _rung(row)):
+            points[name] = min(points.get(name, row), row, key=lambda r: r.accuracy or 0.0)
     return points
 
 

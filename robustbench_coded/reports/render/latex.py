@@ -11,7 +11,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.tables import Column, Table, TableCell, TableRow, narrowed
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.escape import latex, shortened
-from robustbench_coded.reports.text.formatting import threat_text
+from robustbench_coded.reports.text.formatting import threats_text
+from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.words import CONTROLS
 
 COLUMNS = 4  # of a tabular, beside that of the labels
@@ -61,7 +62,7 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     return "\n".join(environments)
 
 
-def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str], place: int) -> str:
+def _environment(table: Table, threats: Sequence[ThreatModel], tabulars: Sequence[str], place: int) -> str:
     """One table environment, which fits a page; all but the first continue it."""
     caption = f"{table.title} (continued)." if place else _caption(table, threats)
     name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-") + (f"-{place + 1}" if place else "")
@@ -86,17 +87,14 @@ def _chosen(table: Table, attacks: Sequence[str]) -> Table:
     return table.of_columns([i for attack in attacks for i, both in enumerate(names) if attack in both])
 
 
-def _caption(table: Table, threats: Sequence[object]) -> str:
+def _caption(table: Table, threats: Sequence[ThreatModel]) -> str:
     sizes = {row.subject.k for row in table.rows if row.subject.k is not None}
     batches = f" in batches of {min(sizes)}" if len(sizes) == 1 and "K" not in table.heads else ""
-    attackers = [f"{threat}: {threat_text(threat)}" for threat in threats]  # type: ignore[arg-type]
-    if len(attackers) == 1:
-        attackers = [f"Threat model {attackers[0]}"]
     cells = [cell for row in table.rows for cell in row.cells if cell is not None]
     sentences = [
         f"{table.title}. Percent of {table.examples:,} test images{batches}, with 95% intervals",
-        *attackers,
-        "Bold: the strongest single attack" + (" of its threat model" if len(attackers) > 1 else ""),
+        threats_text(threats).rstrip("."),
+        "Bold: the strongest single attack" + (" of its threat model" if len(threats) > 1 else ""),
     ]
     if any(column.attack == "ensemble" for column in table.columns):
         sentences.append("Ensemble: for each image the strongest attack on other draws")

@@ -1,8 +1,8 @@
 """Plain tables that fit a terminal, a pipe or a file of any width: no figure is cut or broken."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import Box
@@ -16,21 +16,12 @@ from robustbench_coded.reports.text.formatting import TextTable
 
 NAME_WIDTH = 60
 HEAD_WORD = 20  # a longer word of a title may be broken
-NARROWEST = 8  # of a column of names
 APART = 2  # characters between columns
 RULED = Box("    \n    \n ─  \n    \n    \n    \n    \n    \n")  # a line under each title and nothing else
 
 
-def _by_figure(text: str) -> str:
-    return re.sub(r" (in \d|batches \d|\(\d)", r"\n\1", re.sub(r"(\]†?) ", r"\1\n", text))
-
-
-# How a cell of several figures is set, the widest first: on a line, a line each, intervals on their own.
-_WAYS: tuple[Callable[[str], str], ...] = (
-    lambda text: text,
-    _by_figure,
-    lambda text: _by_figure(text).replace(" [", "\n["),
-)
+# Where a cell of several figures is broken, the least first: nowhere, between figures, at each interval too.
+_BREAKS = ("(?!)", r"(?<=[]†]) | (?=in \d|batches \d|\(\d)", r"(?<=[]†]) | (?=in \d|batches \d|\(\d|\[)")
 
 
 @dataclass(frozen=True)
@@ -67,8 +58,10 @@ class PlainTable:
             title = "(more columns of this table)" if place else self._title
             look: dict[str, Any] = {"box": RULED, "padding": (0, 0, 0, 1), "pad_edge": False}
             grid = Grid(title=Text(one_line(title)), title_justify="left", **look)
-            for column, width in zip(columns, _widths(columns, options.max_width), strict=True):
+            wide = sum(column.natural + APART for column in columns) <= options.max_width
+            for column in columns:  # names get what figures leave
                 side: JustifyMethod = "right" if column.number else "left"
+                width = column.least if column.number and not wide else None
                 grid.add_column(Text(column.head), overflow="fold", justify=side, width=width)
             for row in zip(*(column.texts for column in columns), strict=True):
                 grid.add_row(*map(Text, row))
@@ -77,60 +70,29 @@ class PlainTable:
 
 def _parts(table: TextTable, width: int) -> Iterator[list[_Column]]:
     """The whole table where it fits, else tables of as many columns of figures as fit."""
-    figures = [place for place, head in enumerate(table.heads) if head in table.numbers]
-    columns = _first_that_fits(table, _WAYS, width)
-    if columns is not None or len(figures) < 2:
-        yield columns or _columns(table, _WAYS[-1])
-        return
-    names = set(range(len(table.heads))).difference(figures)
-    while figures:
-        for count in range(len(figures), 0, -1):
-            part = table.with_columns([i in names or i in figures[:count] for i in range(len(table.heads))])
-            part = replace(part, rows=tuple(row for row in part.rows if _says(part, row)))
-            columns = _first_that_fits(part, _WAYS[:1] if count > 1 else _WAYS, width)
-            if columns is not None or count == 1:
-                yield columns or _columns(part, _WAYS[-1])
-                figures = figures[count:]
-                break
+    places = range(len(table.heads))
+    figures = [place for place in places if table.heads[place] in table.numbers]
+    for count in range(max(len(figures), 1), 0, -1):
+        part = table.with_columns([place not in figures[count:] for place in places])
+        several = 1 < count < len(figures)  # in fewer columns, intervals stay beside their figures
+        for breaks in _BREAKS[:1] if several else _BREAKS:
+            columns = _columns(part, breaks)
+            last = count == 1 and breaks == _BREAKS[-1]
+            if last or sum(column.least + APART for column in columns) <= width:
+                yield columns
+                if rest := figures[count:]:
+                    left = table.with_columns([place not in figures or place in rest for place in places])
+                    yield from _parts(left, width)
+                return
 
 
-def _says(table: TextTable, row: Sequence[str]) -> bool:
-    return any(text for head, text in zip(table.heads, row, strict=True) if head in table.numbers)
-
-
-def _first_that_fits(
-    table: TextTable, ways: Sequence[Callable[[str], str]], width: int
-) -> list[_Column] | None:
-    for way in ways:
-        columns = _columns(table, way)
-        if sum(column.least for column in columns) <= _room(columns, width):
-            return columns
-    return None
-
-
-def _columns(table: TextTable, way: Callable[[str], str]) -> list[_Column]:
+def _columns(table: TextTable, breaks: str) -> list[_Column]:
+    """Columns as they are shown; rows without any figure are left out where others have one."""
     columns = []
+    said = [i for i, head in enumerate(table.heads) if head in table.numbers]
+    rows = [row for row in table.rows if not said or any(row[i] for i in said)]
     for place, head in enumerate(table.heads):
-        texts, number = [shortened(row[place], NAME_WIDTH) for row in table.rows], head in table.numbers
-        columns.append(_Column(shortened(head, NAME_WIDTH), [*map(way, texts)] if number else texts, number))
+        texts, number = [shortened(row[place], NAME_WIDTH) for row in rows], head in table.numbers
+        shown = [re.sub(breaks, "\n", text) for text in texts] if number else texts
+        columns.append(_Column(shortened(head, NAME_WIDTH), shown, number))
     return columns
-
-
-def _room(columns: Sequence[_Column], width: int) -> int:
-    """Characters of the columns alone."""
-    return width - APART * len(columns)
-
-
-def _widths(columns: Sequence[_Column], width: int) -> list[int]:
-    """A width for each column: at least what it needs, the rest to the narrowest that want more."""
-    room, widths = _room(columns, width), [column.least for column in columns]
-    while sum(widths) > room and max(widths) > 1:
-        places = range(len(widths))
-        names = [i for i in places if not columns[i].number and widths[i] > NARROWEST]
-        widths[max(names or places, key=widths.__getitem__)] -= 1
-    while sum(widths) < room:
-        wanting = [i for i, column in enumerate(columns) if widths[i] < column.natural]
-        if not wanting:
-            break
-        widths[min(wanting, key=widths.__getitem__)] += 1
-    return widths

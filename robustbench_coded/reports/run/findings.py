@@ -129,12 +129,8 @@ def _guesses(manifest: RunManifest) -> list[str]:
 
 def _mismatches(manifest: RunManifest) -> list[str]:
     """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
-    sentences = []
-    for checkpoint in manifest.checkpoints:
-        clauses = checkpoint.recognition.get("contradictions")
-        if isinstance(clauses, list) and clauses:
-            sentences.append(
-                f"{checkpoint.name} is evaluated as {checkpoint.arch}, and may be another network: "
-                f"{'; '.join(str(clause) for clause in clauses)}."
-            )
-    return sentences
+    return [
+        f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(map(str, clauses))}."
+        for c in manifest.checkpoints
+        if isinstance(clauses := c.recognition.get("contradictions"), list) and clauses
+    ]

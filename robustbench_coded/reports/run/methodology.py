@@ -114,11 +114,6 @@ def methods_of(run: Run) -> list[Fact]:
     return [Fact(about, text) for about, text in facts.items() if text]
 
 
-def attacks_of(run: Run) -> list[Fact]:
-    """Each attack with its settings."""
-    return [Fact(*text.split(": ", 1)) for text in _attacks(run.rows)]
-
-
 _INTERVALS = (
     "95%, in brackets; the unit is the random batch where answers depend on the batch, else the image. "
     f"{kinds_text(tuple(IntervalKind))} A figure from disjoint batches alone, or of an attack that knows the "
@@ -231,24 +226,30 @@ def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
 
 
 _SUBMITTED = {
-    "": "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
-    "another one), submitted as they are: forward passes alone. +bits=8: pixels rounded to multiples of "
-    "1/255 within eps. ensemble: of several attacks the worst by the attacker's own draws.",
-    f"+{LEVELS}=": "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.",
+    "": Fact(
+        "from:SUBJECT/ATTACK",
+        "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), "
+        "submitted as they are: forward passes alone. +bits=8: pixels rounded to multiples of 1/255 within "
+        "eps. ensemble: of several attacks the worst by the attacker's own draws.",
+    ),
+    f"+{LEVELS}=": Fact("+levels=L", "pixels rounded to multiples of 1/L within eps, as in the data."),
 }
 
 
-def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
+def attacks_of(run: Run) -> Iterator[Fact]:
+    """Each attack with its settings."""
     groups: dict[str, list[SummaryRow]] = defaultdict(list)
-    for row in rows:
+    for row in run.rows:
         groups[row.attack].append(row)
     submitted = [attack for attack in groups if is_submitted(attack)]
     for attack, group in sorted(groups.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or attack in submitted:
             continue
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
-        yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
-    yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
+        yield Fact(attack, f"{attack_text(attack, steps, group[0].perturbation.norm)}.")
+    for mark, fact in _SUBMITTED.items():
+        if any(mark in attack for attack in submitted):
+            yield fact
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:

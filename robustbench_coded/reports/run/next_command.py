@@ -13,11 +13,10 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
 from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
+from robustbench_coded.runs.folder import RUN_FILE
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
-MOST_PARTS = 6  # of a command that stands at the head of a report
-RUN_FILE = "run.toml"
 NOTHING = "No further run on these images is expected to change this."
 
 
@@ -84,17 +83,12 @@ def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
-    """The last command of the run with more options, as short as the run allows; of a run that was called
-    from Python the expression.
+    """The last command of the run with more options, by its run.toml; of a run that was called from Python
+    the expression.
     """
     if not run.manifest.last.command:
         return _expression(options)
-    if (run.path / RUN_FILE).is_file():
-        return escape.shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
-    known = [part for part in run.manifest.last.command if part != "--overwrite"]
-    if known and len(known) <= MOST_PARTS:
-        return escape.shell([*known, *options])
-    return f"the same command with {escape.shell(list(options))}" if options else "the same command"
+    return escape.shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
 
 
 def _expression(options: Sequence[str]) -> str:
@@ -109,15 +103,8 @@ def _expression(options: Sequence[str]) -> str:
 
 
 def _folder(run: Run) -> str:
-    """Where the last command wrote the run, as that command says."""
-    command = run.manifest.last.command
-    for part, following in pairwise([*command, ""]):
-        if part == "--out" and following:
-            return following
-        if part.startswith("--out="):
-            return part.removeprefix("--out=")
-    files = [part for part in command if part.endswith(f"/{RUN_FILE}")]
-    return files[0].removesuffix(f"/{RUN_FILE}") if files else f"reports/{run.name}"
+    """Where the last command wrote the run."""
+    return str(run.manifest.last.options.get("out") or f"reports/{run.name}")
 
 
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:

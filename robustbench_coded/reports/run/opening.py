@@ -14,7 +14,6 @@ from typing import NamedTuple
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.paper import papers_set
 from robustbench_coded.reports.run.verdict_tables import Row, rows_of
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
@@ -24,6 +23,7 @@ from robustbench_coded.reports.text.formatting import (
     counted,
     inference_text,
     kinds_text,
+    papers_set,
     percent,
     perturbation_text,
     pixels,

@@ -52,29 +52,9 @@ def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
     ]
 
 
-def find(
-    rows: Iterable[SummaryRow],
-    subject: Subject,
-    attack: str,
-    threat: ThreatModel,
-    perturbation: Perturbation | None,
-) -> SummaryRow | None:
-    """One line with an accuracy; clean inputs under any perturbation."""
-    for row in rows:
-        same = (row.subject, row.attack) == (subject, attack) and row.accuracy is not None
-        if same and (attack == "clean" or (row.threat == threat and row.perturbation == perturbation)):
-            return row
-    return None
-
-
 def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
     """Subjects in the order of the run."""
     return list(dict.fromkeys(row.subject for row in rows))
-
-
-def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
-    """Checkpoints in the order of the run."""
-    return list(dict.fromkeys(row.subject.checkpoint for row in rows))
 
 
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
@@ -194,7 +174,7 @@ def tables_of(run: Run) -> list[Table]:
         for pair in dict.fromkeys((s.checkpoint, s.defence) for s in subjects)
     }
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
-    build = TableBuilder(run, rows)
+    build = TableBuilder(rows)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
     tables = [build.table(f"Accuracy under attack: {perturbation_text(b)}", b, main) for b in perturbations]
     for (checkpoint, _), group in swept.items():
@@ -216,7 +196,7 @@ def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list
 class TableBuilder:
     """Picks the lines of one run for cells."""
 
-    def __init__(self, run: Run, rows: Sequence[SummaryRow]):
+    def __init__(self, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
 
@@ -245,7 +225,10 @@ class TableBuilder:
         if column.attack == words.CLEAN:
             row = self._clean.get(subject)
         elif column.attack == SUBMITTED:
-            row = self._lowest_submitted(subject, perturbation, column.threat)
+            # The worst of the perturbed inputs that were made elsewhere: tables have one column for them.
+            under = (subject, perturbation, column.threat)
+            made = [r for key, r in self._lines.items() if key[:3] == under and is_submitted(r.attack)]
+            row = min(made, key=lambda r: 1.0 if r.accuracy is None else r.accuracy, default=None)
         else:
             row = self._lines.get((subject, perturbation, column.threat, column.attack))
         if row is None:
@@ -255,17 +238,6 @@ class TableBuilder:
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
         return TableCell(row, strongest)
-
-    def _lowest_submitted(
-        self, subject: Subject, perturbation: Perturbation, threat: ThreatModel
-    ) -> SummaryRow | None:
-        """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
-        candidates = [
-            row
-            for key, row in self._lines.items()
-            if key[:3] == (subject, perturbation, threat) and is_submitted(row.attack)
-        ]
-        return min(candidates, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
 
 
 def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:

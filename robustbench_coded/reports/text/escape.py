@@ -10,6 +10,7 @@ import io
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 _MARKDOWN = {
     "\\": "&#92;",
@@ -93,9 +94,12 @@ def csv_text(text: object) -> str:
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
-def csv_row(fields: Iterable[object]) -> list[object]:
-    """The fields of a row, texts as `csv_text` has them."""
-    return [csv_text(field) if isinstance(field, str) else field for field in fields]
+def csv_table(table: Any) -> str:
+    """A frame as CSV: nulls empty, numbers read back unchanged, texts that no spreadsheet runs."""
+    known = table.astype(object).where(table.notna(), None).itertuples(index=False)
+    return csv_document(
+        table.columns, ([csv_text(f) if isinstance(f, str) else f for f in row] for row in known)
+    )
 
 
 def csv_document(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

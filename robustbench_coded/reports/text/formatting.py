@@ -2,6 +2,7 @@
 plain table of texts, for every format.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -122,11 +123,6 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
     scale, calls = operator.get("scale"), operator.get("calls", 0)
     at = "" if scale is None else f" at scale {scale:.3g}"
     return f"gradients vanish in {operator['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
-
-
-def threat_text(threat: ThreatModel) -> str:
-    """Description of a threat model: who moves, and what is known of the draw."""
-    return f"the attacker {_INPUTS[threat.inputs]}; {_RANDOMNESS[threat.randomness]}"
 
 
 def threats_text(threats: Collection[ThreatModel]) -> str:
@@ -323,6 +319,14 @@ def papers_attack(attack: str) -> str | None:
         return None
     plain = str(structs.replace(named, step_size=None, eot=None, relaxed=False))
     return plain if plain in PRESETS["paper"] else None
+
+
+def papers_set(data: str) -> str | None:
+    """``cifar10`` or ``cifar100`` for data of that name, or in a file of that name; None for any other."""
+    if data.startswith("npz:"):
+        stem = re.split(r"[/\\]", data)[-1].lower().replace("-", "")
+        return next((name for name in ("cifar100", "cifar10") if name in stem), None)
+    return data if data in ("cifar10", "cifar100") else None
 
 
 def is_submitted(attack: str) -> bool:
