@@ -113,6 +113,7 @@ def test_a_changed_tree_and_an_unknown_name_are_refused(monkeypatch, tmp_path, c
 
 
 def test_a_network_that_is_not_here_is_named_with_where_it_comes_from_and_goes_to(monkeypatch, tmp_path):
+    (tmp_path / "clone").mkdir()  # what lies beside a folder is found through it
     monkeypatch.setattr(evidence, "ROOT", tmp_path / "clone")
     (options,) = evidence.options_of(evidence.REPORTS, "lwta")
     published = "model-cifar-wideResNet/ckpt.pt of https://github.com/konpanousis/Adversarial-LWTA-AutoAttack"
@@ -124,7 +125,6 @@ def test_a_network_that_is_not_here_is_named_with_where_it_comes_from_and_goes_t
     file.write_bytes(b"another")
     assert evidence.lacking(options) == line
     monkeypatch.setattr(evidence, "is_file", lambda path, sha256: path.exists())
-    (tmp_path / "clone").mkdir()  # what lies beside a folder is found through it
     assert not evidence.lacking(options)
 
 
