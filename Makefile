@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report evidence study study-table paper rewrite board test check coverage mutate long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
+.PHONY: install eval report evidence reproduce study study-table paper rewrite board test check coverage mutate long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
@@ -36,12 +36,17 @@ report: $(INSTALLED)
 	@test -n "$(NAME)" || { echo "give NAME=RUN, a row of reports/evidence.csv" >&2; exit 2; }
 	$(BIN)/python benchmarks/evidence.py report $(NAME) $(OUT)
 
-# Every committed run again, the cheapest first, in runs/evidence: about seven hours of one core; goes on where it stopped.
+# Every committed run again, the cheapest first, in runs/evidence; lists the minutes first, goes on where it stopped.
 evidence: $(INSTALLED) data/cifar10_test.npz
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python benchmarks/evidence.py run
 
-# The runs behind docs/finding.md, in runs/rci: about six hours of one core; the same command goes on where it stopped.
+# README's first table from nothing, beside the committed one; rows whose network is not here are left out by name.
+reproduce: $(INSTALLED)
+	$(BIN)/python benchmarks/reproduce.py
+	$(BIN)/python benchmarks/reproduce.py run
+
+# The runs behind docs/finding.md, in runs/rci; the same command goes on where it stopped.
 study: $(INSTALLED) data/cifar10_test.npz
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/finding_study.py
 
@@ -73,10 +78,11 @@ BOARD := $(shell sed -n 's,^\[\["\(board-.*\)"\]\],runs/evidence/\1,p' reports/b
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(BOARD) --out reports/board
 
-# Test images of CIFAR-10 as arrays, for the reports that need them.
+# Test images of CIFAR-10 as arrays, in the order of the committed runs: from torchvision's files, found or downloaded
+# as by csrobust ($CSROBUST_DATA), or from $(SHARED).
 data/cifar10_test.npz: $(INSTALLED)
-	@test -e $(SHARED)/data/unpack.py || { echo "$(SHARED)/data/unpack.py is not there: give its folder, SHARED=DIR" >&2; exit 1; }
-	$(BIN)/python $(SHARED)/data/unpack.py data
+	@if test -e $(SHARED)/data/unpack.py; then $(BIN)/python $(SHARED)/data/unpack.py data; \
+	else $(BIN)/python benchmarks/reproduce.py images; fi
 
 CHECKS := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 check: $(DEVELOPED)

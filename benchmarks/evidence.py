@@ -34,6 +34,8 @@ COLUMNS = ["run", "commit", "protocol", "minutes", "verdicts", "changed", "summa
 TABLES = ("summary.csv", "verdicts.csv")
 TOGETHER = "runs.toml"  # the options of several runs, beside their tables and reports in one
 SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "norm", "eps")
+SHARED = "../shared/checkpoints"  # where the options look for networks that are not in this repository
+OTHERS = ROOT / "benchmarks" / "networks" / "others.csv"  # their files: published as, licence, sha256
 
 
 def main(command: str = "list", *names: str) -> None:
@@ -63,9 +65,27 @@ def run(reports: Path, runs: Path, names: tuple[str, ...]) -> None:
         options_of(reports, name)
     done = finished(reports, runs)
     for name in names or by_cost(reports):
+        if runs / name in done:
+            continue
+        if absent := lacking(*options_of(reports, name)):
+            print(f"{name} is left out: {absent}", flush=True)
         # run.json keeps the command, so the folder is named from the root.
-        if runs / name not in done and (code := report(reports, name, os.path.relpath(runs / name, ROOT))):
+        elif code := report(reports, name, os.path.relpath(runs / name, ROOT)):
             print(f"{name}: csrobust ended with {code}", flush=True)
+
+
+def lacking(*options: str) -> str:
+    """Which networks of others to put where, in a line; '' where all that the options name are there."""
+    return "; ".join(
+        f"put {network['published as']} (sha256 {network['sha256']}) at {SHARED}/{network['file']}"
+        for network in read(OTHERS)
+        if f"{SHARED}/{network['file']}" in " ".join(options)
+        and not is_file(ROOT / SHARED / network["file"], network["sha256"])
+    )
+
+
+def is_file(path: Path, sha256: str) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
 def report(reports: Path, name: str, out: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
-from benchmarks.evidence import page_of, rows_of
+from benchmarks.evidence import SHARED, lacking, page_of, rows_of
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
@@ -61,6 +61,9 @@ def main() -> None:
     train = ["csrobust", "train", "--recipe", recipe, "--data-dir", "data", "--out", PREACT_WEIGHTS]
     subprocess.run(train, check=True, cwd=ROOT)
     for name, options in settings():
+        if absent := lacking(*options):
+            print(f"{name} is left out: {absent}", flush=True)
+            continue
         subprocess.run(["csrobust", "plan", *options], check=True, cwd=ROOT)
         subprocess.run(["csrobust", "eval", *options, "--out", f"runs/rci/{name}"], check=True, cwd=ROOT)
 
@@ -78,7 +81,7 @@ def settings() -> Iterator[tuple[str, list[str]]]:
     for eps in FURTHER_AT:
         attacks = (*ATTACKS, *FURTHER)
         yield further_name(eps), cell_options(own("erm"), eps, "pixel", 256, RCI, attacks, settled=False)
-    others = [f"{name}=../shared/checkpoints/{file}" for name, file in OTHERS.items()]
+    others = [f"{name}={SHARED}/{file}" for name, file in OTHERS.items()]
     yield OTHERS_RUN, cell_options(others, OTHERS_AT, "pixel", 640, RCI)
     for eps in PREACT_AT:
         # In bfloat16, as it computes thirteen times as much as a ResNet-20.

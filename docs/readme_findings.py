@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
-from benchmarks.evidence import options_of, page_of, rows_of
+from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, read, rows_of
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
 from robustbench_coded.schema.words import IntervalKind
@@ -28,18 +28,20 @@ NETWORKS = {
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
+Claim = tuple[str, str, str, str, str | None]
 # What README opens with: how a defence and its setting are called, run, checkpoint, defence, and the figure
-# beside ours: an attack, or None for the claim that the run tested.
-CLAIMS = (
-    ("Stochastic local winner-takes-all (arXiv 2112.02671), authors' weights; CIFAR-10, linf 8/255",
-     "lwta", "lwta-wrn34-1", "standard", None),
-    ("Randomised coded inference (arXiv 2510.00253); CIFAR-10, linf 8/255",
-     "cifar10-resnet20", "resnet20", "rci", "pgd-10"),
+# beside ours: an attack, or None for the claim that the run tested. Those of committed checkpoints first.
+CLAIM_COLUMNS = ("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")
+CLAIMS: tuple[Claim, ...] = (
     ("JPEG compression; digits, linf 0.2", "board-digits", "erm", "published:jpeg", "pgd-10"),
     ("Batch-norm adaptation (arXiv 2006.10963); digits, linf 0.2",
      "board-digits-coupled", "erm", "published:batch-norm-adaptation", "pgd-10"),
     ("Adversarial training (arXiv 1706.06083); CIFAR-10, linf 8/255",
      "cifar10-adversarial", "pgd-at", "standard", "pgd-10"),
+    ("Stochastic local winner-takes-all (arXiv 2112.02671), authors' weights; CIFAR-10, linf 8/255",
+     "lwta", "lwta-wrn34-1", "standard", None),
+    ("Randomised coded inference (arXiv 2510.00253); CIFAR-10, linf 8/255",
+     "cifar10-resnet20", "resnet20", "rci", "pgd-10"),
 )  # fmt: skip
 # Rows of reports/outside that are verdicts.
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
@@ -63,6 +65,7 @@ def with_blocks(text: str) -> str:
         "zoo": zoo,
         "bias": bias,
         "provenance": provenance,
+        "others": others,
     }
     for name, make in blocks.items():
         if f"<!-- {name}: begin -->" in text:
@@ -72,20 +75,25 @@ def with_blocks(text: str) -> str:
 
 def claims() -> str:
     """What a standard attack leaves of a defence, or its authors reported, and what csrobust leaves."""
-    rows: list[Sequence[str]] = [("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")]
-    for title, run, checkpoint, defence, attack in CLAIMS:
-        subject = {"checkpoint": checkpoint, "defence": defence, "threat": MAIN}
-        verdict = _matching(rows_of(run), subject)[0]
-        budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
-        lines = _matching(rows_of(run, "summary"), subject | budget)
-        ours = _accuracy(_matching(lines, {"attack": "ensemble"})[0]).partition(" (in")[0]
-        if attack is None:
-            claim = tomllib.loads(options_of(REPORTS, run)[-1])["claim"]
-            beside = f"{100 * float(claim):.1f} (reported)"
-        else:
-            beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
-        rows.append((title, beside, ours, f"[{verdict['verdict']}](reports/{page_of(run)})"))
-    return pipes(rows)
+    return pipes([CLAIM_COLUMNS, *(claim_row(claim)[0] for claim in CLAIMS)])
+
+
+def claim_row(claim: Claim, reports: Path = REPORTS) -> tuple[tuple[str, ...], int]:
+    """Its cells by the run in ``reports``, and the number of images behind them."""
+    title, run, checkpoint, defence, attack = claim
+    subject = {"checkpoint": checkpoint, "defence": defence, "threat": MAIN}
+    verdict = _matching(rows_of(run, "verdicts", reports), subject)[0]
+    budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
+    lines = _matching(rows_of(run, "summary", reports), subject | budget)
+    ensemble = _matching(lines, {"attack": "ensemble"})[0]
+    if attack is None:
+        reported = tomllib.loads(options_of(REPORTS, run)[-1])["claim"]
+        beside = f"{100 * float(reported):.1f} (reported)"
+    else:
+        beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
+    ours = _accuracy(ensemble).partition(" (in")[0]
+    cells = (title, beside, ours, f"[{verdict['verdict']}](reports/{page_of(run)})")
+    return cells, int(ensemble["examples"])
 
 
 def findings() -> str:
@@ -232,8 +240,23 @@ def provenance() -> str:
     linked = ", ".join(f"[{run}]({page_of(run)})" for run in others) or "none"
     return (
         f"Of {len(rows)} runs, {len(rows) - len(others)} come from one commit each, under the protocol. "
-        f"Several commits, or an earlier order of attacks: {linked}."
+        f"Several commits, or an earlier order of attacks: {linked}. The attacks of all took "
+        f"{sum(float(row['minutes']) for row in rows) / 60:.1f} hours of one core, those of the study "
+        f"{sum(float(row['minutes']) for row in rows if row['run'].startswith('rci/')) / 60:.1f}."
     )
+
+
+def others() -> str:
+    """Where the networks of others are published, and the runs that read them."""
+    networks = read(OTHERS)
+    rows: list[Sequence[str]] = [(*networks[0], "runs")]
+    for network in networks:
+        named = network["file"]
+        runs = [
+            run for run in sorted(by_cost(REPORTS)) if any(named in text for text in options_of(REPORTS, run))
+        ]
+        rows.append((*network.values(), ", ".join(f"[{run}]({page_of(run)})" for run in runs)))
+    return pipes(rows)
 
 
 def one_commit(row: dict[str, str]) -> bool:

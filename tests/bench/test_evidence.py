@@ -4,11 +4,16 @@ import csv
 import hashlib
 import io
 import json
+import re
+import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
-from benchmarks import evidence
+from benchmarks import evidence, reproduce
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
 from robustbench_coded.runs.log import Done, append
 
 HEADER = [*evidence.SUBJECT, "verdict"]
@@ -105,3 +110,93 @@ def test_a_changed_tree_and_an_unknown_name_are_refused(monkeypatch, tmp_path, c
     )
     with pytest.raises(SystemExit, match=message):
         evidence.run(tmp_path, tmp_path / "runs", names)
+
+
+def test_a_network_that_is_not_here_is_named_with_where_it_comes_from_and_goes_to(monkeypatch, tmp_path):
+    (tmp_path / "clone").mkdir()  # what lies beside a folder is found through it
+    monkeypatch.setattr(evidence, "ROOT", tmp_path / "clone")
+    (options,) = evidence.options_of(evidence.REPORTS, "lwta")
+    published = "model-cifar-wideResNet/ckpt.pt of https://github.com/konpanousis/Adversarial-LWTA-AutoAttack"
+    line = evidence.lacking(options)
+    assert line.startswith(f"put {published} (sha256 19a0bbda65b1")
+    assert line.endswith(" at ../shared/checkpoints/lwta-wrn34-1.pt") and "; put" not in line
+    file = tmp_path / evidence.SHARED.removeprefix("../") / "lwta-wrn34-1.pt"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"another")
+    assert evidence.lacking(options) == line
+    monkeypatch.setattr(evidence, "is_file", lambda path, sha256: path.exists())
+    assert not evidence.lacking(options)
+
+
+def test_every_network_that_the_options_take_from_elsewhere_is_listed():
+    listed = {row["file"] for row in evidence.read(evidence.OTHERS)}
+    for name in evidence.by_cost(evidence.REPORTS):
+        options = " ".join(evidence.options_of(evidence.REPORTS, name))
+        assert set(re.findall(rf"{evidence.SHARED}/([^\"]+)", options)) <= listed
+
+
+CLAIM = ("Noise", "small", "erm", "noise[sigma=0.1]", "fgsm")
+SMALL = """
+ckpt = ["erm=checkpoints/digits-erm.safetensors"]
+defence = ["noise:sigma=0.1"]
+attacks = ["fgsm"]
+data = "digits"
+limit = 16
+threads = 1
+until = "settled"
+"""
+
+
+@pytest.mark.long
+def test_a_row_is_made_again_and_compared_cell_by_cell(tmp_path, capfd):
+    reports, runs = tmp_path / "reports", tmp_path / "runs"
+    _run(reports / "small", [])
+    (reports / "small" / "run.toml").write_text(SMALL)
+    evidence.report(reports, "small", str(tmp_path / "first"))
+    for table in evidence.TABLES:
+        shutil.copy(tmp_path / "first" / table, reports / "small")
+    assert reproduce.run([CLAIM], reports, runs) == 0
+    assert "3 of 3 cells in 1 of 1 rows are equal" in capfd.readouterr().out
+    table = reports / "small" / "verdicts.csv"
+    (verdict,) = {row["verdict"] for row in evidence.read(table)}
+    table.write_text(table.read_text().replace(f",{verdict},", ",no failure found,"))
+    assert reproduce.run([CLAIM], reports, runs) == 1  # goes on from the finished run
+    said = capfd.readouterr().out
+    assert "more than an image: small, verdict: [no failure found]" in said and "2 of 3 cells" in said
+
+
+def test_a_row_without_its_network_is_left_out_and_named(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(reproduce, "lacking", lambda *options: "put it there")
+    monkeypatch.setattr(reproduce, "options_of", lambda reports, name: [SMALL])
+    assert reproduce.run([CLAIM], tmp_path, tmp_path) == 0
+    assert "left out: small: put it there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_far"),
+    [
+        ("30.0", "30.2", False),  # an image of 640 is 0.16 points
+        ("30.0", "30.4", True),
+        ("0.4 [0.1, 1.2]", "0.5 [0.1, 1.6]", False),
+        ("0.4 [0.1, 1.2]", "0.5 [0.1, 1.7]", True),
+        ("0.4 [0.1, 1.2]", "0.4 [0.1, 1.2]†", True),
+        ("[no gain](reports/a.md)", "[broken](reports/a.md)", True),
+    ],
+)
+def test_cells_are_apart_by_images(old, new, is_far):
+    assert reproduce.further_than_an_image(old, new, 640) is is_far
+
+
+def test_images_in_any_order_are_written_as_the_committed_runs_read_them(monkeypatch, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    ours = Dataset("toy", pixels, 255.0, np.arange(6), 6, (), "toy")
+    places = np.argsort(np.array(sorted(range(6), key=lambda row: pixels[row].tobytes())))
+    np.save(tmp_path / "order.npy", places.astype(np.uint16))
+    monkeypatch.setattr(reproduce, "ORDER", tmp_path / "order.npy")
+    monkeypatch.setattr(reproduce, "SHA256", ours.sha256)
+    reproduce.write_images(ours.subset(np.array([3, 0, 5, 1, 4, 2])), tmp_path / "data" / "toy.npz")
+    with np.load(tmp_path / "data" / "toy.npz") as stored:
+        assert (stored["x"] == pixels).all() and (stored["y"] == np.arange(6)).all()
+    for rows in ([0, 1, 2, 3, 4, 4], [0, 1, 2]):
+        with pytest.raises(InputError, match="toy: not the 10,000 test images of CIFAR-10"):
+            reproduce.write_images(ours.subset(np.array(rows)), tmp_path / "toy.npz")

@@ -56,8 +56,8 @@ def report_command(
     formats: Annotated[
         str,
         Option(
-            "md and html (the report in the run folder), or other formats, written to --out: latex (tables, "
-            "and figures as PDF), parquet, robustbench and every-eval-ever (JSON). Comma-separated.",
+            "md and html (the report in the run folder); to --out: latex (tables, and figures as PDF), "
+            "parquet, robustbench and every-eval-ever (JSON), checklist (artefact evaluation).",
             word="format",
         ),
     ] = "md,html",
