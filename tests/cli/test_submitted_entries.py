@@ -42,7 +42,9 @@ def copied(tmp_path):
     return folder
 
 
-def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust, copied, monkeypatch):
+def test_better_outcomes_are_found_out_although_their_hashes_are_right(
+    csrobust, copied, monkeypatch, tmp_path
+):
     run, forged = copied / "run", 0
     log = read_log(run)
     units = {name: unit.rows for name, unit in units_in(run / TOGETHER).items()}
@@ -63,6 +65,11 @@ def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust,
     lying = [row for row in rows if not row["holds"]]
     assert {(row["defence"], row["attack"]) for row in lying} == {("jitter", "pgd-100")}
     assert sum(row["differing"] for row in lying) > 400
+    monkeypatch.syspath_prepend(copied / "code")
+    words = ("--record", run, "--defence", "jitter:build", "--out", tmp_path / "site")
+    answer = csrobust("board", ROOT / "board-entries" / "jitter", *words)
+    assert answer.code == 2 and "is not what scoring it again finds" in answer.err
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_changed_file_is_named_before_anything_is_loaded(csrobust, copied, monkeypatch):

@@ -9,10 +9,7 @@ from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
-@examples(
-    "csrobust board reports/mine reports/other --out board",
-    "csrobust board reports/mine --record reports/attacked --out board",
-)
+@examples("csrobust board reports/mine --out board", "csrobust board reports/mine --record reports/try")
 @takes("checkpoints", "defence", "data_dir", "arch")
 def board_command(
     folders: Annotated[

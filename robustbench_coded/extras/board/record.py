@@ -31,7 +31,7 @@ from robustbench_coded.extras.verification.verify_run import verify_run
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.compare.pairing import same_data
 from robustbench_coded.runs import log
 from robustbench_coded.runs.folder import RunFolder
@@ -74,10 +74,11 @@ def try_record(folders: Sequence[Path], path: Path, out: Path, **places: Any) ->
         board, runs = board_of(folders, tries)
         named = {each.name: each for each in runs}
         cases = {result.case for result in run.results}
-        about = [entry for entry in board.entries if entry.setting.of_attack(ENSEMBLE) in cases]
+        tested = [entry for entry in board.entries if entry.ensemble and entry.ensemble.kind]
+        about = [entry for entry in tested if entry.setting.of_attack(ENSEMBLE) in cases]
         if not about:
-            there = "; ".join(entry.key for entry in board.entries)
-            raise InputError(f"{path} attacks no entry of the board at its eps: {there}")
+            there = "; ".join(entry.key for entry in tested)
+            raise InputError(f"{path} attacks no entry that has an interval; on the board: {there}")
         made = [_tried(entry, named[entry.run], run, out, tries) for entry in about]
         if wrong := next((row for row in verify_run(path, **places) if not row.holds), None):
             raise InputError(f"{path} is not what scoring it again finds: {wrong}")
@@ -95,7 +96,7 @@ def _folder(out: Path, record: Record) -> Path:
 def _tried(entry: BoardEntry, own: Run, run: Run, out: Path, tries: Sequence[Record]) -> Record:
     assert entry.record is not None
     stored, case = _folder(out, entry.record), entry.setting.of_attack(ENSEMBLE)
-    holder = load_run(stored) if stored.exists() else own
+    holder = finished_run(stored) if stored.exists() else own
     if run_hash(holder) != entry.record.sha256:
         raise InputError(f"{holder.path} is not the run that set the record of {entry.key}; restore it")
     earlier = [each for each in tries if each.entry == entry.key]
