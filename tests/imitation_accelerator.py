@@ -309,9 +309,7 @@ def register():
     everything.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
     # Inside of torch.tensor torch does not find an operator's fallback.
     one.impl(
-        "_copy_from",
-        lambda x, y, non_blocking=False: run(aten._copy_from.default, (x, y), {}),
-        "PrivateUse1",
+        "_copy_from", lambda x, y, non_blocking=False: run(aten._copy_from.default, (x, y), {}), "PrivateUse1"
     )
     for op in RESIZED:
         one.impl(op, partial(run_named, op), "PrivateUse1")

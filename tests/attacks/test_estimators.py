@@ -67,10 +67,7 @@ def test_a_target_without_randomness_is_asked_once(linear, build):
     torch.testing.assert_close(found.grad, one_by_one(problem, [0], margin_loss)[1])
 
 
-@pytest.mark.parametrize(
-    "build",
-    [lambda o: FreshDraws(o, draws=3), lambda o: KnownDraw(o, o.draws(5))],
-)
+@pytest.mark.parametrize("build", [lambda o: FreshDraws(o, draws=3), lambda o: KnownDraw(o, o.draws(5))])
 def test_points_are_compared_under_the_same_draws(linear, build):
     problem = linear(batches=2, noise=0.5, classes=4)
     estimator, alone = build(problem.oracle), build(problem.oracle)

@@ -9,10 +9,7 @@ from attacks.sparse import SigmaZero
 
 pytestmark = pytest.mark.long
 
-ATTACKS = [
-    *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1)),
-    *((Fab(30), "l2", 2), (Fab(30), "linf", 1)),
-]
+ATTACKS = [*((Fmn(300), "l2", 2), (Fmn(300), "linf", 1)), *((Fab(30), "l2", 2), (Fab(30), "linf", 1))]
 ALL = pytest.mark.parametrize("attack", [Fmn(20), Fab(20)])
 
 

@@ -52,10 +52,7 @@ def refused(answer, *words):
         (["--claim", "72% eps=wide"], ["--claim eps 'wide'", "write 8/255"]),
         (["--state", "persistent:1"], ["'persistent:1'", "persistent:8"]),
         (["--claim", "0.5 votes=11"], ["--claim votes=11", "--draws 11"]),
-        (
-            ["--claim", "0.5 votes=3 batch/known"],
-            ["batch/known", "no majority"],
-        ),
+        (["--claim", "0.5 votes=3 batch/known"], ["batch/known", "no majority"]),
         (["--claim", "0.5 batch"], ["--claim: batch is", "batch/unknown"]),
         (["--claim", "0.5 collateral-4/unknown"], ["collateral-4", "batch/unknown"]),
         (["--inputs", "collateral"], ["--inputs 'collateral' is not known", "batch, victim, co-batch"]),

@@ -49,8 +49,7 @@ def test_a_plan_lists_rungs_and_what_verdicts_cost(csrobust, digits_erm):
 
 
 @pytest.mark.parametrize(
-    ("options", "without"),
-    [((), ()), (("--time", "2h"), ()), (("--until", "settled"), ("named rows",))],
+    ("options", "without"), [((), ()), (("--time", "2h"), ()), (("--until", "settled"), ("named rows",))]
 )
 def test_time_changes_no_step_and_until_leaves_out_rows(csrobust, digits_erm, options, without):
     command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12")

@@ -75,11 +75,7 @@ TABLE = [
 ]
 
 
-TEXTS = {
-    "text": "hello",
-    "not.toml": "a = [",
-    "unknown.toml": 'ckpt = "digits-erm"\nepsilons = 3\n',
-}
+TEXTS = {"text": "hello", "not.toml": "a = [", "unknown.toml": 'ckpt = "digits-erm"\nepsilons = 3\n'}
 
 
 def write_files(folder):

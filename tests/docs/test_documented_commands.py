@@ -35,10 +35,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
 FEW = ("--limit", str(EXAMPLES), "--first", "--threads", "1")
 CHEAP = (*FEW, "--draws", "2", "--quiet")
-ADDED = {
-    "eval": (*CHEAP, "--batch-size", str(K)),
-    "sweep": (*CHEAP, "--batch-size", "4,8"),
-}
+ADDED = {"eval": (*CHEAP, "--batch-size", str(K)), "sweep": (*CHEAP, "--batch-size", "4,8")}
 RUN = ("eval", "sweep", "inspect", "list", "show", "report", "compare", "verify")
 PROBED = ("--defence", "--rci", "--coded")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others

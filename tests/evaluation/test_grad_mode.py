@@ -70,11 +70,7 @@ CALLS = {
     ),
     "evaluate": lambda model, x, y, out: evaluate(model, (x, y), out=out, **QUICK),
     "evaluate a defence": lambda model, x, y, out: evaluate(
-        BASE,
-        (x, y),
-        defences={"theirs": lambda base: model},
-        out=out,
-        **QUICK,
+        BASE, (x, y), defences={"theirs": lambda base: model}, out=out, **QUICK
     ),
     "assert": lambda model, x, y, out: api.assert_accuracy_under_attack(
         model, (x, y), at_least=0.0, limit=32, **{**QUICK, "eps": 0.5}, out=out

@@ -51,11 +51,7 @@ def moody(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("mood", "message"),
-    [
-        ("raise", "KeyError: 'no\\nreason'"),
-        ("hang", "took longer than 21600 s"),
-    ],
+    ("mood", "message"), [("raise", "KeyError: 'no\\nreason'"), ("hang", "took longer than 21600 s")]
 )
 def test_failures_are_recorded_and_tried_again_by_the_same_command(
     evaluation, moody, tmp_path, capsys, mood, message

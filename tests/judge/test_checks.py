@@ -26,13 +26,7 @@ def share(part, draws=4):
 def checked(evaluation):
     """Runs the checks on RCI with clean accuracy 0.9 and attacks given as name=(share left, options)."""
 
-    def checks(
-        attacks,
-        *,
-        threat="batch/unknown",
-        signs=0.85,
-        **defence,
-    ):
+    def checks(attacks, *, threat="batch/unknown", signs=0.85, **defence):
         run = evaluation()
         for name, part in (("clean", 0.9), ("random-sign", signs)):
             run.add(name, share(part), share(part), **defence)
@@ -45,10 +39,7 @@ def checked(evaluation):
             for r in rows
             if r.case.attack == "ensemble" and str(r.case.threat) == threat and r.case.perturbation.eps == eps
         ]
-        found = [
-            *other_attacks(rows, made[0]),
-            *converged(rows, made[0]),
-        ]
+        found = [*other_attacks(rows, made[0]), *converged(rows, made[0])]
         return {check.name: check for check in found}
 
     return checks

@@ -108,10 +108,7 @@ def test_a_transfer_may_be_what_finds_most(outcome):
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("self-tests: answers when scored", "self-tests: attack", CheckName.TWICE_THE_STEPS),
-    ],
+    "name", [*("self-tests: answers when scored", "self-tests: attack", CheckName.TWICE_THE_STEPS)]
 )
 def test_what_is_not_about_the_gradient_stands(outcome, name):
     assert outcome(AGREE, failed(name)).outcome == CheckOutcome.FAILED

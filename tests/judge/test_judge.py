@@ -83,8 +83,7 @@ def test_the_margin_is_the_smallest_gain_that_counts(evaluation):
 
 
 @pytest.mark.parametrize(
-    ("kept", "word"),
-    [(0.0, "broken"), (0.12, "broken"), (0.15, "not settled"), (0.20, "no failure found")],
+    ("kept", "word"), [(0.0, "broken"), (0.12, "broken"), (0.15, "not settled"), (0.20, "no failure found")]
 )
 def test_without_a_base_model_the_floor_and_the_clean_accuracy_are_the_bar(evaluation, kept, word):
     made = alone(evaluation, kept, 12_800)

@@ -7,12 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.augment import KINDS
-from robustbench_coded.models.recognition import (
-    BatchNormEvidence,
-    closest,
-    divergences,
-    trained_batch_norms,
-)
+from robustbench_coded.models.recognition import BatchNormEvidence, closest, divergences, trained_batch_norms
 
 
 def of_kind(kind, x):

@@ -20,10 +20,7 @@ def test_every_architecture_is_recognised_with_its_classes_and_channels(arch, cl
 
 
 def changed(**changes):
-    shapes = {
-        **shapes_of("resnet20", 10, 3),
-        **{name.replace("__", "."): s for name, s in changes.items()},
-    }
+    shapes = {**shapes_of("resnet20", 10, 3), **{name.replace("__", "."): s for name, s in changes.items()}}
     return {name: shape for name, shape in shapes.items() if shape is not None}
 
 

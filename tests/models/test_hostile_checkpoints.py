@@ -252,10 +252,7 @@ HOSTILE = {
     ),
     "protocol 4": (torch_zip({}, protocol=4), "pickle protocol 4; save it with torch.save's own"),
     # sizes
-    "shape beyond its storage": (
-        torch_zip({"w": tensor((10**12,), (1,))}),
-        "damaged .*out of bounds",
-    ),
+    "shape beyond its storage": (torch_zip({"w": tensor((10**12,), (1,))}), "damaged .*out of bounds"),
     "shape beyond its storage, before 1.6": (
         legacy({"w": torch.zeros(4)}).replace(b"K\x04\x85", b"J\xff\xff\xff\x7f\x85", 1),
         "damaged",
@@ -279,10 +276,7 @@ HOSTILE = {
         torch_zip([tensor((4,), (1,)), tensor((4,), (1,), numel=5)]),
         "two sizes of storage 0",
     ),
-    "storage outside any archive": (
-        torch_zip([tensor((4,), (1,), key="../../x")]),
-        "not a storage",
-    ),
+    "storage outside any archive": (torch_zip([tensor((4,), (1,), key="../../x")]), "not a storage"),
     "many views of one storage": (many_views(), "its weights are larger than the file"),
     "numbers in the other order of bytes": (
         torch_zip(tensor((4,), (1,)), [("data/0", bytes(16)), ("byteorder", b"big")]),
@@ -299,26 +293,17 @@ HOSTILE = {
     "two archives in one": (two_roots(), "torch.save did not write"),
     "many files": (many_files(), "more than 20000 files"),
     "tuple of tuples as key": (big_tuple_key(), "no weights in it"),
-    "pickle of many megabytes": (
-        torch_zip(["x" * 3 * 2**20]),
-        "a pickle of more than 2097152 bytes",
-    ),
+    "pickle of many megabytes": (torch_zip(["x" * 3 * 2**20]), "a pickle of more than 2097152 bytes"),
     "safetensors header of exabytes": (
         safe({}, length=2**62),
         "header of 4611686018427387904 bytes; 2097152 is",
     ),
-    "safetensors header beyond the file": (
-        safe({}, length=100),
-        "damaged safetensors file .*header length",
-    ),
+    "safetensors header beyond the file": (safe({}, length=100), "damaged safetensors file .*header length"),
     "safetensors header of nested lists": (
         safe(b'{"a":' + b"[" * 10**6 + b"]" * 10**6 + b"}"),
         "damaged safetensors file .*JSON",
     ),
-    "safetensors shape too large": (
-        safe(entry((2**40,)), bytes(16)),
-        "damaged safetensors file .*shape",
-    ),
+    "safetensors shape too large": (safe(entry((2**40,)), bytes(16)), "damaged safetensors file .*shape"),
     "safetensors place too small": (safe(entry(place=(0, 8)), bytes(16)), "damaged safetensors file"),
     # damage
     "a server's answer": (b'\n {"message": "Not Found"}', "text in JSON.*download the checkpoint"),

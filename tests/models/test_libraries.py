@@ -159,8 +159,7 @@ def answers(weights, x, scale, mean=0.5, std=0.25):
 
 
 @pytest.mark.parametrize(
-    ("name", "classes", "scale"),
-    [("cifar10/Linf/One", 10, 2), ("cifar10/L2/One", 10, 3), ("One", 100, 5)],
+    ("name", "classes", "scale"), [("cifar10/Linf/One", 10, 2), ("cifar10/L2/One", 10, 3), ("One", 100, 5)]
 )
 @pytest.mark.parametrize("buffers", [{}, {"mu": torch.zeros(1, 3, 1, 1), "sigma": torch.ones(1, 3, 1, 1)}])
 def test_a_definition_of_robustbench_keeps_its_normalisation(

@@ -6,12 +6,7 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.normalisation import (
-    KNOWN,
-    Normalisation,
-    named,
-    parse_normalisation,
-)
+from robustbench_coded.models.normalisation import KNOWN, Normalisation, named, parse_normalisation
 from robustbench_coded.models.recognition import Candidate
 
 

@@ -63,11 +63,7 @@ MEASURED = {
         [-1.82449, -16.4712, 4.27959, 16.1383],
         [-1.89238, -16.3742],
     ),
-    "preact raw": (
-        lambda: PreActResNet18(raw=True),
-        [38.9921, 178.352, 305.855, 412.979],
-        [43.058, 183.485],
-    ),
+    "preact raw": (lambda: PreActResNet18(raw=True), [38.9921, 178.352, 305.855, 412.979], [43.058, 183.485]),
     "preact bn active": (
         lambda: PreActResNet18(final_bn=True),
         [121974.0, 107067.0, 85048.6, 57381.3],

@@ -58,11 +58,7 @@ WRAPPED = {
     ),
     "compiled and parallel": (lambda w: prefixed("_orig_mod.module.", w), None, None),
     "parallel and compiled": (lambda w: prefixed("module._orig_mod.", w), None, None),
-    "averaged": (
-        lambda w: {"ema": {**prefixed("module.", w), "n_averaged": torch.tensor(7)}},
-        "ema",
-        None,
-    ),
+    "averaged": (lambda w: {"ema": {**prefixed("module.", w), "n_averaged": torch.tensor(7)}}, "ema", None),
     "lightning": (lambda w: {"state_dict": prefixed("model.", w), "global_step": 7}, "state_dict", None),
     "backbone": (lambda w: prefixed("backbone.", w), None, None),
     "encoder": (lambda w: {"state_dict": prefixed("module.encoder.", w)}, "state_dict", None),
@@ -114,10 +110,7 @@ def test_a_normalisation_beside_the_copy_of_an_attacker_is_the_networks(tmp_path
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (
-            lambda w: {"student": w, "teacher": w},
-            "weights under student, teacher; name one, as FILE#student",
-        ),
+        (lambda w: {"student": w, "teacher": w}, "weights under student, teacher; name one, as FILE#student"),
         (
             lambda w: {"optimizer": ADAM, "epoch": 3},
             "no weights in it; expected a state dict, alone or under",

@@ -259,12 +259,12 @@ def test_no_entry_is_made_of_a_run_whose_ensemble_is_not_complete(make_run, tmp_
 def attacked(make_run, subject, monkeypatch):
     """``attacked("name", "fgsm", 0.5)``: a network that is an entry, under one attack."""
     facts = {"name": "a", "sha256": "0" * 64, "metadata": {"recipe": "pgd-at"}, "arch": "resnet20"}
-    monkeypatch.setattr("robustbench_coded.extras.board.record.verify_run", lambda path, **places: [])
+    monkeypatch.setattr("robustbench_coded.extras.verification.verify_run.verify_run", lambda *_, **__: [])
 
     def make(name, attack, accuracy, **changes):
         command = {"time": "2026-01-02T00:00:00+00:00", "options": {"attacks": [attack]}}
-        said = {"checkpoints": [facts], "invocations": [command]}
         found = {(n, "batch/unknown"): (share, None) for n, share in (("clean", 1.0), (attack, accuracy))}
+        said = {"checkpoints": [facts], "invocations": [command]}
         return make_run(name, subjects=[subject("a")], accuracies=found, changes=said, **changes)
 
     return make

@@ -27,14 +27,7 @@ BASE = Subject("erm", "standard", None, None)
 
 
 def judgement(
-    verdict,
-    left,
-    *,
-    subject=RCI,
-    threat=WHOLE_BATCH,
-    kind=IntervalKind.POPULATION,
-    attack="pgd-20",
-    **more,
+    verdict, left, *, subject=RCI, threat=WHOLE_BATCH, kind=IntervalKind.POPULATION, attack="pgd-20", **more
 ):
     accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), kind, 640)
     made = Verdict(
@@ -228,10 +221,7 @@ def test_trainings_of_a_recipe_share_a_row_with_their_mean_and_range():
 
 def test_a_run_from_python_is_told_an_expression(make_run):
     invocation = json.loads((make_run("p") / "run.json").read_text())["invocations"][0] | {"command": []}
-    for option, said in (
-        ("--all", "all=True"),
-        ("--until settled", "until='settled'"),
-    ):
+    for option, said in (("--all", "all=True"), ("--until settled", "until='settled'")):
         settle = SETTLE | {"option": option}
         run, _ = outlook(make_run, "p", invocations=[invocation], outlook=[settle])
         assert opening_of(run).next.command == f"run.again({said})"

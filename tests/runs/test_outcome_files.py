@@ -66,16 +66,7 @@ def test_a_unit_without_rows_is_in_no_file_and_no_file_has_no_units(tmp_path):
 def test_margins_are_rounded_to_the_nearest_of_16_bits():
     # 1 + 2^-7 is the next after 1; what lies half-way goes to the even one, what is not finite stays.
     step = 2.0**-7
-    given = [
-        1 + 0.49 * step,
-        1 + 0.5 * step,
-        1 + 0.51 * step,
-        1 + 1.5 * step,
-        -3.0,
-        np.inf,
-        -np.inf,
-        np.nan,
-    ]
+    given = [1 + 0.49 * step, 1 + 0.5 * step, 1 + 0.51 * step, 1 + 1.5 * step, -3.0, np.inf, -np.inf, np.nan]
     stored = [1, 1, 1 + step, 1 + 2 * step, -3.0, np.inf, -np.inf, np.nan]
     table = unit_table().slice(0, len(given))
     table = table.set_column(table.column_names.index("margin"), "margin", pa.array(given, pa.float32()))

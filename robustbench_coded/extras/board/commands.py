@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from robustbench_coded.cli import process
 from robustbench_coded.cli.parser import examples, takes
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
@@ -33,9 +32,7 @@ def board_command(
     if record is not None:
         from robustbench_coded.extras.board.record import try_record
 
-        with process.foreign_output():
-            options["checkpoints"], options["defences"] = dict(options["checkpoints"]), options.pop("defence")
-            tries = try_record(folders, record, out, **options)
+        tries = try_record(folders, record, out, **options)
     board = write_board(folders, out)
     if as_json:
         print(encoded(board).decode(), end="")

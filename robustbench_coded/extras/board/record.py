@@ -12,9 +12,12 @@ low. Times the number of tries at the entry so far it has to be below `CHANCE`.
   `judge.anytime`, on differences in the same random batches. Without such batches there is no test.
 """
 
+import io
+import json
 import shutil
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,10 @@ import pandas as pd
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.cases import code_names
+from robustbench_coded.extensions import load
 from robustbench_coded.extras.board.entries import board_of, finished_run, next_try, run_hash
 from robustbench_coded.extras.board.entry import BoardEntry, Record
 from robustbench_coded.extras.board.submit import LEFT_OUT
-from robustbench_coded.extras.verification.verify_run import verify_run
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
@@ -56,14 +59,14 @@ def read_tries(board: Path) -> list[Record]:
         raise InputError(f"{file} can't be read as a log of tries ({error}); restore it") from error
 
 
-def try_record(folders: Sequence[Path], path: Path, out: Path, **places: Any) -> list[Record]:
+def try_record(folders: Sequence[Path], path: Path, out: Path, **options: Any) -> list[Record]:
     """Tries whether a run sets a new record of the entries that it is about, and logs each try.
 
     Args:
         folders: of the board: runs, and what `csrobust submit` wrote.
         path: the run, with its perturbed inputs.
         out: the folder of the board, which has the log and the runs of records.
-        places: of `verify_run`, which scores the perturbed inputs again.
+        options: of `csrobust verify`, which scores the perturbed inputs again.
 
     Raises:
         InputError: the run is about no entry, not finished, no try, or not what scoring it again finds.
@@ -80,8 +83,12 @@ def try_record(folders: Sequence[Path], path: Path, out: Path, **places: Any) ->
             there = "; ".join(entry.key for entry in tested)
             raise InputError(f"{path} attacks no entry that has an interval; on the board: {there}")
         made = [_tried(entry, named[entry.run], run, out, tries) for entry in about]
-        if wrong := next((row for row in verify_run(path, **places) if not row.holds), None):
-            raise InputError(f"{path} is not what scoring it again finds: {wrong}")
+        with redirect_stdout(io.StringIO()) as said:
+            load("commands", "verify")(path, as_json=True, draws=None, seed=None, **options)
+        if wrong := [row for row in json.loads(said.getvalue()) if not row["holds"]]:
+            fault = "{attack}: {differing} of {outcomes} answers differ, {outside} inputs outside eps or box"
+            fault = wrong[0]["problem"] or fault.format_map(wrong[0])
+            raise InputError(f"{path} is not what scoring it again finds: {fault}")
         if any(each.holds for each in made):
             left_out = shutil.ignore_patterns(*LEFT_OUT)
             shutil.copytree(path, _folder(out, made[0]), ignore=left_out, dirs_exist_ok=True)
