@@ -133,7 +133,7 @@ def read_log(path: Path) -> Log:
     return log
 
 
-def append(path: Path, events: Iterable[Event]) -> None:
+def append(path: Path, events: Iterable[Struct]) -> None:
     """Adds lines to the log of a run folder, synced to the disk.
 
     Raises:

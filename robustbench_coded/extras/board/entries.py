@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from msgspec import structs
@@ -14,19 +14,22 @@ from msgspec import structs
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure
-from robustbench_coded.extras.board.submit import Source, SubmittedEntry
+from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure, Record
+from robustbench_coded.extras.board.submit import Source, SubmittedEntry, source_at
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.reports.text import formatting
+from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import papers_attack
-from robustbench_coded.runs.folder import MANIFEST, stores_inputs
+from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, stores_inputs
+from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
+from robustbench_coded.version import __version__
 
 _INFERENCES = {parse_defence(record.spec).kind: record for record in PUBLISHED.values() if record.spec}
 
@@ -48,21 +51,50 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
     return None
 
 
-def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
-    """The entries of all sources, and the runs they came from in the same order as ``sources``.
+def finished_run(path: Path) -> Run:
+    """A run folder, read.
 
     Raises:
-        InputError: a run that can't be read or is not finished, or no entry at all.
+        InputError: it can't be read, or outcomes are missing.
     """
-    runs = [load_run(source.path) for source in sources]
-    for run in runs:
-        if run.missing:
-            raise InputError(f"{run.path} is not complete: {run.missing}; {GO_ON}")
+    run = load_run(path)
+    if run.missing:
+        raise InputError(f"{path} is not complete: {run.missing}; {GO_ON}")
+    return run
+
+
+def run_hash(run: Run) -> str:
+    """Hash of the outcomes of a finished run, whenever and wherever it was computed."""
+    done = read_log(run.path).done
+    return hashlib.sha256("".join(done[unit].content for unit in run.manifest.unit_ids).encode()).hexdigest()
+
+
+def next_try(folder: str, run: Run, batch_dependent: bool) -> str:
+    """The command of a run that can be compared with a record's: its options, and its seed."""
+    words = ["csrobust", "eval", f"{folder}/{RUN_FILE}", "--seed", str(run.manifest.identity.seed or 0)]
+    words += ["--until", "settled"] * batch_dependent  # scores random batches
+    return shell([*words, "--attacks", "ATTACK", "--save-adversarials", "--out", "TRY"])
+
+
+def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, list[Run]]:
+    """The entries of all folders, and the runs they came from in the same order as ``folders``.
+
+    Args:
+        folders: each a run folder, or what `csrobust submit` wrote.
+        tries: the log, of which the last record of each entry counts.
+
+    Raises:
+        InputError: a folder that is neither, is not finished, or whose files were changed; or no entry.
+    """
+    sources = [source_at(folder) for folder in folders]
+    records = {each.entry: each for each in tries if each.holds}
+    runs = [finished_run(source.path) for source in sources]
     entries = [entry for source, run in zip(sources, runs, strict=True) for entry in entries_of(run, source)]
     if not entries:
         raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
+    entries = [structs.replace(entry, record=records.get(entry.key, entry.record)) for entry in entries]
     entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
-    return Board(csrobust=version, entries=tuple(entries)), runs
+    return Board(csrobust=__version__, entries=tuple(entries)), runs
 
 
 def entries_of(run: Run, source: Source) -> Iterator[BoardEntry]:
@@ -138,6 +170,16 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=stores_inputs(run.path),
+        record=None
+        if whole.accuracy is None
+        else Record(
+            accuracy=whole.accuracy,
+            attack=whole.strongest_attack,
+            run=run.name,
+            sha256=run_hash(run),
+            date=run.manifest.last.time[:10],
+            next_try=next_try(run.name, run, planned.batch_dependent),
+        ),
     )
 
 

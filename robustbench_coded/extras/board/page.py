@@ -9,7 +9,7 @@ from typing import Any
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entries import board_of, entry_id
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
-from robustbench_coded.extras.board.submit import source_at
+from robustbench_coded.extras.board.record import read_tries
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.run.findings import commands_of
@@ -20,9 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     short_perturbation_text,
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
-from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import IntervalKind, VerdictName
-from robustbench_coded.version import __version__
 
 STYLE = """
 a { color: var(--mark); }
@@ -82,7 +80,7 @@ def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
         entries: those of this defence, of one id.
     """
     first = entries[0]
-    subject = Subject(first.checkpoint, first.defence, first.k, first.n)
+    subject = first.setting.subject
     checkpoint = run.manifest.checkpoint(first.checkpoint)
     rows = [row for row in run.rows if row.subject == subject]
     return {
@@ -116,7 +114,7 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    board, runs = board_of([source_at(folder) for folder in folders], __version__)
+    board, runs = board_of(folders, read_tries(out))
     run_named = {run.name: run for run in runs}
     names = dict.fromkeys(entry.id for entry in board.entries)
     groups = [[entry for entry in board.entries if entry.id == name] for name in names]
