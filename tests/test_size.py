@@ -39,11 +39,11 @@ CEILINGS = {
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30006, 311),
+    "tests": (30007, 311),
     "benchmarks": (6808, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (30489, 46600)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30489, 46603)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
 WORDS = 16_563  # of README.md and docs/
 REPORTS = (118, 9.9)  # committed files in reports/, and their MiB

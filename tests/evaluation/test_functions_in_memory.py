@@ -213,7 +213,8 @@ def test_what_is_in_memory_runs_in_this_process_whatever_workers_are_asked_for(t
     given = {"workers": 2, "engine": "ray", "out": tmp_path / "run"}
     run = evaluate({"f": lambda x: x.mean(-1).flatten(1)}, labelled(), **given, **SMALL)
     assert (
-        "what is in memory runs in this process alone: workers and engine are left out" in run.manifest.notes
+        "a network in memory or behind a pipe has one worker here: workers and engine are left out"
+        in run.manifest.notes
     )
 
 

@@ -196,12 +196,14 @@ class Results:
         }
         return {case: batches for case, batches in scored.items() if case in self.sizes}
 
+    def ran(self, comparison: Comparison) -> dict[PlannedCase, int]:
+        """The attacks of a comparison that have begun, each with its sample size."""
+        attacks = (case for case in self.sizes if case.attack not in CONTROLS)
+        return {case: self.sizes[case] for case in attacks if comparison_of(case) == comparison}
+
     def size_of(self, plan: EvaluationPlan, comparison: Comparison) -> int:
         """The sample size that a verdict rests on."""
-        own = [
-            n for c, n in self.sizes.items() if c.attack not in CONTROLS and comparison_of(c) == comparison
-        ]
-        return max(own, default=plan.start)
+        return max(self.ran(comparison).values(), default=plan.start)
 
     def near(self, plan: EvaluationPlan, comparison: Comparison) -> list[PlannedCase]:
         """The attacks within 3 points of the strongest."""

@@ -95,7 +95,7 @@ class _Climb:
         recorder, results = self._recorder, self.results
         plan, prepared = recorder.evaluation.plan, recorder.evaluation.prepared
         size = results.size_of(plan, comparison)
-        ran = [case for case in plan.attacks[comparison] if results.sizes.get(case, 0) >= size]
+        ran = [case for case, reached in results.ran(comparison).items() if reached >= size]
         shares = {case: share for case in ran if (share := results.share(case)) is not None}
         worst = min(shares, key=lambda case: shares[case]).attack if shares else ""
         examples = [prepared.examples_planned(case, results.sizes[case]) for case in ran]

@@ -261,7 +261,7 @@ def prepare(
     here = []
     if alone and (config.workers is not None or config.engine != "local"):
         config = replace(config, workers=None, engine="local")
-        here = ["what is in memory runs in this process alone: workers and engine are left out"]
+        here = ["a network in memory or behind a pipe has one worker here: workers and engine are left out"]
     checkpoints, images = _read(config, in_memory, say)
     loaded, notes = _recognised(checkpoints, config, images.whole, device, say)
     notes += [*images.notes, *here]

@@ -126,7 +126,8 @@ def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Cl
     """The question: whether a defence protects, a network withstands, or a claim holds."""
     named = _named(subjects)
     verb = "Do " if re.match(r"\d+ ", named) else "Does "
-    bare = subjects[0].defence == STANDARD
+    # A program without a checkpoint is called like its defence.
+    bare = subjects[0].defence == STANDARD or _networks(subjects) == named
     if claim is not None:
         under = "" if claim.attack is None else f" under {claim.attack}"
         eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
