@@ -67,8 +67,13 @@ def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, An
         network: as built by ``fresh.build``; saved from whatever device it is on.
         metadata: plain data; ``arch``, ``classes``, ``image_shape`` ([channels, height, width]) and
             ``normalisation`` (``{"mean": [...], "std": [...]}`` or a known name) are what loading reads.
+    Raises:
+        ValueError: weights or metadata that are NaN or infinite.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"expected finite weights, got NaN or infinite ones in {name}")
     text = json.dumps(metadata, sort_keys=True, allow_nan=False)
     write_bytes(Path(path), safetensors.torch.save(tensors, {KEY: text}))
 
