@@ -35,7 +35,8 @@ def run(finished, tmp_path):
 
 
 def contents(run, names=TABLES):
-    return {name: (run / name).read_bytes() for name in names}
+    """By name, as in a folder that is called RUN: the next command says where a run lies."""
+    return {name: (run / name).read_bytes().replace(str(run).encode(), b"RUN") for name in names}
 
 
 def units_of(run):
