@@ -342,7 +342,7 @@ def change_between(before: dict[str, Any], now: dict[str, Any]) -> log.Changed:
     fields = {name: value for name, value in now.items() if name != "cases" and before.get(name) != value}
     gone = tuple(record["case"] for key, record in old.items() if key not in new)
     change = log.Changed(tuple(pair for key, pair in new.items() if old.get(key) != pair[1]), gone, fields)
-    moved = changed(before, change)["cases"] != now["cases"]  # among each other, which is rare
+    moved = changed(before, change)["cases"] != [*now["cases"]]  # among each other, which is rare
     return log.Changed(tuple(new.values()), gone, fields) if moved else change
 
 
