@@ -167,24 +167,40 @@ def _dataset(name: str, images: np.ndarray, labels: np.ndarray, source: str) -> 
     return Dataset(name, images, 255.0, labels, len(names), names, f"{PUBLISHED[name].title} {source}")
 
 
+MAX_IMAGES = 200_000
+# Of each kind of file: how it begins, the bytes of its header, and those of one image or label.
+FORMATS = {_IDX[0]: (b"\x00\x00\x08\x03", 16, 28 * 28), _IDX[1]: (b"\x00\x00\x08\x01", 8, 1)}
+
+
 def _mnist_in(name: str, split: str, place: Path) -> Dataset | None:
     for folder in PUBLISHED[name].folders:  # the two data sets' files have the same names
         stems = (place / folder / f"{_STEMS[split]}-{kind}-ubyte" for kind in _IDX)
         files = [stem if stem.is_file() else stem.with_suffix(".gz") for stem in stems]
-        if not all(file.is_file() for file in files):
-            continue
-        try:
-            contents = [
-                gzip.decompress(f.read_bytes()) if f.suffix == ".gz" else f.read_bytes() for f in files
-            ]
-            images, labels = (np.frombuffer(content, np.uint8) for content in contents)
-            images, labels = images[16:].reshape(-1, 28, 28, 1), labels[8:]  # behind their headers
-            if len(images) != len(labels) or labels.max() > 9:
-                raise ValueError(f"{len(labels)} labels for {len(images)} images, or one beyond 9")
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise InputError(f"{files[0]}: damaged ({error}); put the published files there") from error
-        return _dataset(name, images, labels.astype(np.int64), f"{split} images, the published files")
-    return None
+        if all(file.is_file() for file in files):
+            break
+    else:
+        return None
+    images, labels = (_bytes(file, kind) for file, kind in zip(files, _IDX, strict=True))
+    images = images.reshape(-1, 28, 28, 1)
+    if len(images) != len(labels) or not len(images):
+        raise InputError(f"{files[1]}: {len(labels)} labels for the {len(images)} images of {files[0].name}")
+    if labels.max() > 9:
+        raise InputError(f"{files[1]}: label {labels.max()} is out of range; labels are 0 to 9")
+    return _dataset(name, images, labels.astype(np.int64), f"{split} images, the published files")
+
+
+def _bytes(file: Path, kind: str) -> np.ndarray:
+    """All that follows the header, [n]; what is not whole images or labels is refused."""
+    begins, header, size = FORMATS[kind]
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+            data = stream.read(header + MAX_IMAGES * size)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: cannot be read ({error}); put the published file there") from None
+    count = int.from_bytes(data[4:8], "big")
+    if not data.startswith(begins) or len(data) != header + count * size:
+        raise InputError(f"{file}: damaged, or not the published {kind}; put the published file there")
+    return np.frombuffer(data, np.uint8, offset=header)
 
 
 TRAIN_SIZE = 1157  # the other 640 are five test batches of 128
