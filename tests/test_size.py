@@ -34,16 +34,16 @@ CEILINGS = {
     "robustbench_coded/judge": (2228, 18),
     "robustbench_coded/models": (2546, 23),
     "robustbench_coded/options": (275, 5),
-    "robustbench_coded/paper": (4005, 29),
+    "robustbench_coded/paper": (4011, 29),
     "robustbench_coded/reports": (2699, 29),
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30009, 311),
+    "tests": (30013, 311),
     "benchmarks": (6808, 57),
     "zoo": (2030, 16),
 }
-SHIPPED = (30502, 46625)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30508, 46634)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
 WORDS = 16_563  # of README.md and docs/
 REPORTS = (118, 9.9)  # committed files in reports/, and their MiB

@@ -542,7 +542,16 @@ def corrupt(
         numbers: [n], the images' places in their data set: they and ``seed`` name the random numbers, so that
             a part of a set is corrupted as it is within the whole.
         name: of `CONSTANTS`. severity: 1 to 5.
+
+    Raises:
+        ValueError: another name or severity, or images of another type.
     """
+    if name not in CONSTANTS or severity not in SEVERITIES:
+        raise ValueError(
+            f"expected a corruption out of {', '.join(CONSTANTS)} at 1 to 5, got {name} {severity}"
+        )
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(numbers):
+        raise ValueError(f"expected uint8 [n, H, W, C] and n numbers, got {images.dtype} {images.shape}")
     constants = CONSTANTS[name][severity - 1]
     # Seeding a generator again takes a tenth of the time of making another.
     generators = [RandomState(0) for _ in range(min(CHUNK, len(images)))]

@@ -138,6 +138,12 @@ def test_equalising_spreads_levels_evenly():
     assert sorted(set(equalised(image).ravel().tolist())) == [0, 85, 170, 255]
 
 
+def test_another_name_severity_or_type_is_refused():
+    for images, name, severity in ((COLOURS, "rain", 1), (COLOURS, "fog", 6), (COLOURS / 255, "fog", 1)):
+        with pytest.raises(ValueError, match="expected"):
+            corrupt(images, range(6), name, severity, 0)
+
+
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 def test_a_lens_zooms_by_the_published_factors(severity):
     """What the published program computes: float steps of 0.01, of which rounding adds a last one twice."""
