@@ -9,12 +9,17 @@ from hypothesis import HealthCheck, settings
 from robustbench_coded.reports import write
 
 # No test asserts a time: on a busy machine an example may take longer than hypothesis allows by default.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="Run the long form of the tests that have one.")
+
+
+def pytest_configure(config):
+    """The long form looks at new examples each time; otherwise a run repeats the same ones."""
+    settings.register_profile("chosen", derandomize=not config.getoption("--soak"), **UNTIMED)
+    settings.load_profile("chosen")
 
 
 @pytest.fixture(scope="session")

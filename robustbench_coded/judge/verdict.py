@@ -154,7 +154,10 @@ class Verdict:
         """True if the figures leave room for a positive verdict, so that it depends on checks alone."""
         if self.accuracy is None or self.accuracy.own is not None or self.accuracy.low <= self.broken_at:
             return False
-        return not self.compared or (self.gain is not None and self.gain.low > self.bar)
+        # Nothing gains more than it keeps, whatever the two intervals say.
+        return not self.compared or (
+            self.gain is not None and min(self.gain.low, self.accuracy.high) > self.bar
+        )
 
     @property
     def could_lose(self) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.judge import rules as module
@@ -194,6 +194,10 @@ def measured(draw):
     over = sorted(draw(st.lists(fractions(), min_size=2, max_size=2)))
     compared = draw(st.booleans())
     names = st.sampled_from([*CheckName, "self-tests: finite differences"])
+    # At most two of them at once, so that many figures have nothing open.
+    wrong = draw(
+        st.sets(st.sampled_from(["constant", "missing", "faulty", "unmatched", "checks"]), max_size=2)
+    )
     return replace(
         GOOD,
         compared=compared,
@@ -201,11 +205,11 @@ def measured(draw):
         gain=gain(over[0] - 0.5, over[1] - 0.5) if compared and draw(st.booleans()) else None,
         broken_at=draw(fractions()),
         clean=draw(st.none() | st.just(accuracy(0.5, 0.7))),
-        constant=draw(st.booleans()),
-        missing=draw(st.booleans()),
-        faulty=draw(st.integers(0, 1)),
-        unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
-        checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
+        constant="constant" in wrong,
+        missing="missing" in wrong,
+        faulty=int("faulty" in wrong),
+        unmatched_attacks="the base model was spared pgd-20" if "unmatched" in wrong else "",
+        checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))) if "checks" in wrong else (),
     )
 
 
@@ -234,9 +238,11 @@ def test_more_attacks_on_the_defence_never_turn_a_negative_verdict_positive(befo
 
 @settings(deadline=None, max_examples=300)
 @given(measured())
+@example(replace(GOOD, accuracy=accuracy(0.01, 0.01), gain=gain(0.04, 0.04), broken_at=0.0, checks=()))
 def test_a_positive_verdict_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
-    nothing_open = not figures.checks and not (figures.missing or figures.faulty or figures.constant)
+    unmatched = figures.gain is not None and figures.unmatched_attacks
+    nothing_open = not (figures.checks or figures.missing or figures.faulty or figures.constant or unmatched)
     assert (made.name == POSITIVE) == (figures.above_the_bar and nothing_open)
     if made.name in CONDEMNED:
         upper = figures.accuracy.high <= figures.broken_at or figures.constant
