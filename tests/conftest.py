@@ -8,17 +8,17 @@ from hypothesis import HealthCheck, settings
 
 from robustbench_coded.reports import write
 
-# No test asserts a time: on a busy machine an example may take longer than hypothesis allows by default.
-UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="Run the long form of the tests that have one.")
 
 
 def pytest_configure(config):
-    """The long form looks at new examples each time; otherwise a run repeats the same ones."""
-    settings.register_profile("chosen", derandomize=not config.getoption("--soak"), **UNTIMED)
+    """The long form looks at new examples each time; otherwise a run repeats the same ones. No test asserts a
+    time: on a busy machine an example may take longer than hypothesis allows by default.
+    """
+    repeated, untimed = not config.getoption("--soak"), [HealthCheck.too_slow]
+    settings.register_profile("chosen", deadline=None, suppress_health_check=untimed, derandomize=repeated)
     settings.load_profile("chosen")
 
 

@@ -133,24 +133,15 @@ def _at_its_end(
     return passed(name, finding, fewer.case.attack, more.case.attack)
 
 
-def other_attacks(
-    results: Sequence[CaseResult], ensemble: CaseResult, *, restarts: bool = True
-) -> list[Check]:
+def other_attacks(results: Sequence[CaseResult], ensemble: CaseResult) -> list[Check]:
     """The checks of one threat model that compare kinds of attacks.
 
     Args:
         results: all results of the run, from `case_results`.
         ensemble: the `ensemble` result of the threat model.
-        restarts: False for a run that no protocol decided, before there were mixed starts.
     """
     mixed = twice_the_restarts(results, ensemble)
-    if not (restarts or mixed.passed or mixed.attacks):
-        mixed = passed(mixed.name, "The run is older than this check.")
-    return [
-        transfer_or_black_box(results, ensemble),
-        attacks_agree(results, ensemble, mixed),
-        mixed,
-    ]
+    return [transfer_or_black_box(results, ensemble), attacks_agree(results, ensemble, mixed), mixed]
 
 
 def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:

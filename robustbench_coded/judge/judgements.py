@@ -154,7 +154,7 @@ def judgements_of(
         # A claim is about the defences given; without one it is about the model itself.
         about = result.case.subject.defence != words.STANDARD or of_standard
         claim = claim_of(manifest) if about else None
-        checks = _checks(results, result, manifest, selftests)
+        checks = _checks(results, result, selftests)
         margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
@@ -171,12 +171,11 @@ def judgements_of(
 def _checks(
     results: Sequence[case_results.CaseResult],
     result: case_results.CaseResult,
-    manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]],
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     checks = [
-        *attack_checks.other_attacks(results, result, restarts=manifest.protocol is not None),
+        *attack_checks.other_attacks(results, result),
         *attack_checks.converged(results, result),
         *selftests.get(result.case.subject, ()),
     ]
