@@ -8,7 +8,6 @@ from robustbench_coded.cli.help import command_help, first_line, group_help
 from robustbench_coded.cli.parser import HELP, Command, Group, command_of, usual, values_of
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.extensions import REINSTALL, all_of, load, points_of
-from robustbench_coded.options.deleted import answer_to
 
 # As `--help` lists them, with those that are plugged in; what other packages plug in comes behind.
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -94,8 +93,6 @@ def _entry(node: Group, word: str, name: str) -> Any:
             return load("commands", word)
         if word in ORDER:
             raise InputError(f"the command {word} is not installed; {REINSTALL}")
-        if (line := answer_to(word)) is not None:
-            raise InputError(line)
         known = commands()
     raise InputError(
         f"no such command {word!r}; {did_you_mean(repr(word), map(repr, known))}`{name} --help` lists them"

@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeVar
 
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import EvalConfig, options, without_checkpoint
-from robustbench_coded.options.deleted import answer_to
 from robustbench_coded.options.option import REQUIRED, Option, check_values, options_of
 
 F = TypeVar("F", bound=Callable[..., int])
@@ -166,8 +165,6 @@ def _typed(command: Command, words: list[str]) -> dict[str, list[str] | bool]:
 
 
 def _unknown(command: Command, flag: str, flags: Mapping[str, str]) -> str:
-    if (answer := answer_to(flag)) is not None:
-        return answer
     word = usual(flag.lstrip("-"))
     if "--option" in flags:
         return f"no such option {flag}; write -o {word.replace('-', '_')}=VALUE (`{command.name} --help`)"
@@ -208,8 +205,6 @@ def _from_file(path: Path, command: Command) -> dict[str, list[str] | bool]:
     for key, value in _read(path).items():
         word = key.replace("_", "-")
         if word not in by_word:
-            if (answer := answer_to(f"--{word}")) is not None:
-                raise InputError(f"{path}: {answer}")
             near = did_you_mean(key, [each.replace("-", "_") for each in by_word])
             raise InputError(f"{path}: there is no option {key!r}; {near}`csrobust eval --help` lists them")
         name = by_word[word]

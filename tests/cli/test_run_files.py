@@ -97,14 +97,6 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
     ("text", "said"),
     [
         ("lmit = 3\n", "there is no option 'lmit'; did you mean limit? `csrobust eval --help` lists them"),
-        (
-            "certify = true\n",
-            "--certify was deleted: csrobust no longer has it; leave it out",
-        ),
-        (
-            "victim_attacks = [1]\n",
-            "--victim-attacks was deleted: csrobust no longer has it; leave it out",
-        ),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),
         ("limit =\n", "not a TOML file (Invalid value"),

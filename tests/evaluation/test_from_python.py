@@ -157,10 +157,6 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"rci": "N=190"}, "there is no option 'rci'; write defences='rci:N=190'"),
         ({"defence": "resize-pad"}, "there is no option 'defence'; write defences='resize-pad'"),
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
-        (
-            {"certify": True},
-            "^certify was deleted: csrobust no longer has it; leave it out$",
-        ),
         ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
         ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),
         ({"models": lambda x: RowMean()(x[:16].reshape(16, 1, 8, 8))}, r"fails on images \[2, 1, 8, 8\]: "),

@@ -25,7 +25,6 @@ from robustbench_coded.evaluation.session.listener import Listener, ProgressList
 from robustbench_coded.evaluation.setup.checkpoints import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
-from robustbench_coded.options.deleted import answer_to
 from robustbench_coded.options.option import Option, plain
 from robustbench_coded.options.values import words
 
@@ -214,8 +213,6 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
             if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
                 spec = value if name == "defence" else f"{name}:{value}"
                 raise InputError(f"there is no option {name!r}; write defences={spec!r}")
-            if (answer := answer_to(f"--{name}")) is not None:
-                raise InputError(in_python(answer))
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")

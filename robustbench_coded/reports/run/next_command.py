@@ -35,10 +35,13 @@ class NextCommand(NamedTuple):
     about: str = ""
 
     def __str__(self) -> str:
-        """``Next step: mosaic-16 (25,600 gradients):``, behind which the command stands."""
+        """``Next step: mosaic-16 (25,600 gradients):``, behind which the command stands. A command that runs until
+        everything is settled costs at least as much as its first step.
+        """
         if self.purpose in ("", NOTHING):
             return self.purpose
-        cost = "" if self.images is None else f" ({self.images:,} gradients)"
+        least = "at least " if "until" in self.command else ""
+        cost = "" if self.images is None else f" ({least}{self.images:,} gradients)"
         of = f" for {self.about}" if self.about else ""
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
