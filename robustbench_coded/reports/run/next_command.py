@@ -120,8 +120,7 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         if wanted is None or judgement.case.threat.one_victim:
             continue
         if wanted > most:
-            needed = f"about {rounded(wanted)} images, but this data set has only {most:,}"
-            beyond = beyond or needed
+            beyond = beyond or f"about {rounded(wanted)} images, but this data set has only {most:,}"
             continue
         options = ["--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} images", _command(run, options))
