@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.published.detection import with_reject
+from robustbench_coded.extras.published.answers import with_reject
 
 STD = (0.247, 0.243, 0.261)  # of channels: queries are compared after normalisation
 WINDOW, BINS = 256, 200  # similarities in a histogram, and its bins from -1 to 1; 1 itself is one more

@@ -169,6 +169,21 @@ def test_a_submitted_entry_says_what_its_author_says_and_what_was_measured(accep
     assert entry.ensemble.estimate == pytest.approx(0.1, abs=0.01)
 
 
+def test_every_submission_keeps_its_own_figures_and_name(accepted, tmp_path, capsys):
+    """Each holds its run in a folder of one name."""
+    for name in ("one", "other"):
+        assert submitted(accepted, tmp_path, ENTRY.replace("My coded", f"{name} coded")) == 0
+    folders = [tmp_path / "in" / f"{name}-coded-inference" for name in ("one", "other")]
+    assert main(["board", *map(str, folders), "--out", str(tmp_path / "site")]) == 0
+    entries = board_in(tmp_path / "site").entries
+    assert len({entry.id for entry in entries}) == len(entries) == 2
+    assert {entry.run for entry in entries} == {folder.name for folder in folders}
+    assert "one-coded-inference/run/run.toml" in entries[0].record.next_try
+    copy = shutil.copytree(folders[0], tmp_path / "copies" / folders[0].name)
+    assert main(["board", str(folders[0]), str(copy), "--out", str(tmp_path / "b")]) == 2
+    assert "two folders are named one-coded-inference" in capsys.readouterr().err
+
+
 def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
     assert submitted(accepted, tmp_path) == 0
     folder = tmp_path / "in" / "my-coded-inference"

@@ -4,6 +4,7 @@ source.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -15,7 +16,7 @@ from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure, Record
-from robustbench_coded.extras.board.submit import Source, SubmittedEntry, source_at
+from robustbench_coded.extras.board.submit import RUN, Source, SubmittedEntry, source_at
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
@@ -76,20 +77,23 @@ def next_try(folder: str, run: Run, batch_dependent: bool) -> str:
     return shell([*words, "--attacks", "ATTACK", "--save-adversarials", "--out", "TRY"])
 
 
-def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, list[Run]]:
-    """The entries of all folders, and the runs they came from in the same order as ``folders``.
+def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, dict[str, Run]]:
+    """The entries of all folders, and by its name the run that each came from, in the order of ``folders``.
 
     Args:
         folders: each a run folder, or what `csrobust submit` wrote.
         tries: the log, of which the last record of each entry counts.
 
     Raises:
-        InputError: a folder that is neither, is not finished, or whose files were changed; or no entry.
+        InputError: a folder that is neither, is not finished, or whose files were changed; two of one name;
+            or no entry.
     """
     sources = [source_at(folder) for folder in folders]
+    if twice := [name for name, count in Counter(source.name for source in sources).items() if count > 1]:
+        raise InputError(f"two folders are named {twice[0]}, which names a run on the board; rename one")
     records = {each.entry: each for each in tries if each.holds}
-    runs = [finished_run(source.path) for source in sources]
-    entries = [entry for source, run in zip(sources, runs, strict=True) for entry in entries_of(run, source)]
+    runs = {source.name: finished_run(source.path) for source in sources}
+    entries = [entry for source in sources for entry in entries_of(runs[source.name], source)]
     if not entries:
         raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
     entries = [structs.replace(entry, record=records.get(entry.key, entry.record)) for entry in entries]
@@ -112,22 +116,19 @@ def entries_of(run: Run, source: Source) -> Iterator[BoardEntry]:
         yield _entry(run, judgement, known, source, digest)
 
 
-def entry_id(run: Run, subject: Subject) -> str:
+def entry_id(run: str, subject: Subject) -> str:
     """A name for files, of letters, digits and hyphens."""
-    parts = (run.name, subject.checkpoint, subject.defence, subject.k and f"k{subject.k}")
+    parts = (run, subject.checkpoint, subject.defence, subject.k and f"k{subject.k}")
     text = "-".join(str(part) for part in (*parts, subject.n and f"n{subject.n}") if part)
     short = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
     return f"{short[:80]}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
 
 
 def _entry(
-    run: Run,
-    judgement: Judgement,
-    known: PaperRecord | None,
-    source: Source,
-    digest: str,
+    run: Run, judgement: Judgement, known: PaperRecord | None, source: Source, digest: str
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
+    folder = f"{source.name}/{RUN}" if source.entry else source.name
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     rows = [row for row in run.rows if row.case.setting == judgement.case.setting]
     planned = next(case for case in run.manifest.cases if case.case.subject == subject)
@@ -144,7 +145,7 @@ def _entry(
     # A break by others outweighs that these attacks found no failure.
     verdict = decide(replace(verdict, breaks=tuple(entry.source for entry in columns["breaks"])))
     return BoardEntry(
-        id=entry_id(run, subject),
+        id=entry_id(source.name, subject),
         **columns,
         dataset=_data_name(run),
         architecture=None if checkpoint is None else checkpoint.arch,
@@ -167,7 +168,7 @@ def _entry(
         open_checks=verdict.open_checks,
         forwards=whole.forwards,
         backwards=whole.backwards,
-        run=run.name,
+        run=source.name,
         run_sha256=digest,
         stored=stores_inputs(run.path),
         record=None
@@ -175,10 +176,10 @@ def _entry(
         else Record(
             accuracy=whole.accuracy,
             attack=whole.strongest_attack,
-            run=run.name,
+            run=source.name,
             sha256=run_hash(run),
             date=run.manifest.last.time[:10],
-            next_try=next_try(run.name, run, planned.batch_dependent),
+            next_try=next_try(folder, run, planned.batch_dependent),
         ),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.board.entries import board_of, entry_id
+from robustbench_coded.extras.board.entries import board_of
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.extras.board.record import read_tries
 from robustbench_coded.judge.run import Run
@@ -87,7 +87,7 @@ def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
         "subtitle": f"{inference_text(subject, with_k=True)}, {first.dataset}",
         "entries": entries,
         "first": first,
-        "judgements": [j for j in run.judgements if entry_id(run, j.subject) == first.id],
+        "judgements": [j for j in run.judgements if j.subject == subject],
         "probed": next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
         "cases": [(threat, list(cases)) for threat, cases in groupby(rows, lambda row: str(row.threat))],
         "kinds": kinds_text([row.interval_kind for row in rows]),
@@ -115,10 +115,9 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     board, runs = board_of(folders, read_tries(out))
-    run_named = {run.name: run for run in runs}
     names = dict.fromkeys(entry.id for entry in board.entries)
     groups = [[entry for entry in board.entries if entry.id == name] for name in names]
-    details = [details_of(run_named[group[0].run], group) for group in groups]
+    details = [details_of(runs[group[0].run], group) for group in groups]
     write_text(out / "index.html", index_page(board, details))
     write_bytes(out / "board.json", encoded(board))
     write_bytes(out / "board.schema.json", schema())

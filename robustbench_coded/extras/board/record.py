@@ -75,14 +75,13 @@ def try_record(folders: Sequence[Path], path: Path, out: Path, **options: Any) -
     with RunFolder(out, "board.json"):
         tries = read_tries(out)
         board, runs = board_of(folders, tries)
-        named = {each.name: each for each in runs}
         cases = {result.case for result in run.results}
         tested = [entry for entry in board.entries if entry.ensemble and entry.ensemble.kind]
         about = [entry for entry in tested if entry.setting.of_attack(ENSEMBLE) in cases]
         if not about:
             there = "; ".join(entry.key for entry in tested)
             raise InputError(f"{path} attacks no entry that has an interval; on the board: {there}")
-        made = [_tried(entry, named[entry.run], run, out, tries) for entry in about]
+        made = [_tried(entry, runs[entry.run], run, out, tries) for entry in about]
         with redirect_stdout(io.StringIO()) as said:
             load("commands", "verify")(path, as_json=True, draws=None, seed=None, **options)
         if wrong := [row for row in json.loads(said.getvalue()) if not row["holds"]]:

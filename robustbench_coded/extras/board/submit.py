@@ -61,8 +61,11 @@ class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 @dataclass(frozen=True)
 class Source:
-    """A run folder, and the entry of its submitter; None for a run of this project."""
+    """A run folder by the name of what the board was given, and its submitter's entry; None for a run of this
+    project.
+    """
 
+    name: str
     path: Path
     entry: SubmittedEntry | None
 
@@ -73,11 +76,12 @@ def source_at(path: Path) -> Source:
     Raises:
         InputError: neither a run nor a submitted entry, or an entry whose files are not those of its hashes.
     """
+    name = path.resolve().name
     if (path / ENTRY).is_file():
         check_hashes(path)
-        return Source(path / RUN, read_entry(path / ENTRY))
+        return Source(name, path / RUN, read_entry(path / ENTRY))
     if holds_run(path):
-        return Source(path, None)
+        return Source(name, path, None)
     raise InputError(f"{path} holds neither a run ({MANIFEST}) nor a submitted entry ({ENTRY})")
 
 

@@ -35,7 +35,7 @@ class NextCommand(NamedTuple):
     about: str = ""
 
     def __str__(self) -> str:
-        """``Next step: mosaic-16 (25,600 gradients):``, behind which the command stands. A command that runs until
+        """``Next step: mosaic-16 (25,600 gradients):``, behind which the command stands. One that runs until
         everything is settled costs at least as much as its first step.
         """
         if self.purpose in ("", NOTHING):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.published import activations, optimisation
+from robustbench_coded.extras.published import activations, answers
 
 
 def images(count=4, seed=0):
@@ -55,19 +55,19 @@ def test_every_activation_function_has_its_own_channels_also_in_pieces(network):
 def test_margins_are_mirrored_in_their_intervals():
     margins = torch.tensor([0.5, 5.5, 6.5, 11.0, 13.0])
     # Intervals of 6: 6 - m up to 6, 18 - m up to 12, 30 - m up to 18.
-    assert optimisation.mirrored(margins).tolist() == [5.5, 0.5, 11.5, 7.0, 17.0]
+    assert answers.mirrored(margins).tolist() == [5.5, 0.5, 11.5, 7.0, 17.0]
 
 
 def test_the_class_stays_and_its_margin_falls_as_the_networks_rises_for_every_input_by_itself():
     margins = torch.linspace(2, 5, 7)  # below, the confidence holds the margin back
     own = torch.zeros(7, 5)
     own[:, 2] = margins
-    found = optimisation.misleading(own)
+    found = answers.misleading(own)
     assert (found.argmax(1) == 2).all()
     after = found.topk(2).values.diff().abs().flatten()
     assert (after.diff() < 0).all()
     torch.testing.assert_close(after, 6 - margins, atol=0.15, rtol=0)
-    torch.testing.assert_close(optimisation.misleading(own[3:4]), found[3:4])
+    torch.testing.assert_close(answers.misleading(own[3:4]), found[3:4])
     x = torch.rand(3, 4, requires_grad=True)
-    answer = optimisation.Aaa(nn.Tanh()).logits(x, None)
+    answer = answers.Aaa(nn.Tanh()).logits(x, None)
     torch.testing.assert_close(torch.autograd.grad(answer.sum(), x)[0], 1 - x.tanh() ** 2)
