@@ -222,8 +222,7 @@ def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
 
 def reference() -> dict[str, str]:
     """Algorithms, what goes around them, and presets, by an example of the name of each."""
-    algorithms = {
-        name: "; ".join([f"{each.sentence}. {each.about}", *each.facts]) for name, each in examples().items()
-    }
+    usual_first = sorted(examples().items(), key=lambda item: item[1].module != "attacks.pgd")
+    algorithms = {name: "; ".join([f"{e.sentence}. {e.about}", *e.facts]) for name, e in usual_first}
     presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
     return {**algorithms, **GRAMMAR, **presets}
