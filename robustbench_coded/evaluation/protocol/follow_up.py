@@ -28,6 +28,9 @@ DEAREST = 4
 MOST_DECISIONS = 3000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
+# Mixed starts are doubled while they find more; all together they may cost so many times what everything else
+# does. Once, eight starts alone were affordable on a sine network that sixteen break.
+MIXED = 2
 # With a batch for each victim, attacks cost many times more: some checks ask them of whole batches alone.
 _FOR_VICTIMS = (
     CheckName.TRANSFER_OR_BLACK_BOX,
@@ -96,9 +99,9 @@ def _most(plan: EvaluationPlan, results: Results, case: PlannedCase) -> float:
     """The gradient evaluations that a follow-up may cost, beside what was planned there."""
     if case.attack == RECOMBINED or not plan.ceilings.checks:  # what the verdict may cost bounds it
         return math.inf
-    if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
+    if mixes_starts(case):
         ran = [other for other in results.sizes if comparison_of(other) == comparison_of(case)]
-        return sum(plan.images(other, plan.size) * (-1 if mixes_starts(other) else 1) for other in ran)
+        return sum(plan.images(other, plan.size) * (-1 if mixes_starts(other) else MIXED) for other in ran)
     own = (other for other in plan.cases if other.subject == case.subject and other in results.sizes)
     planned = [plan.images(other, plan.size) for other in own]
     most = DEAREST * max(planned)
