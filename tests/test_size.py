@@ -24,29 +24,29 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4520, 36),
+    "attacks": (4519, 36),
     "robustbench_coded/cli": (1062, 12),
     "robustbench_coded/coding": (188, 4),
     "robustbench_coded/data": (894, 7),
     "robustbench_coded/defences": (1272, 11),
-    "robustbench_coded/evaluation": (6354, 49),
+    "robustbench_coded/evaluation": (6356, 49),
     "robustbench_coded/extras": (2846, 29),
     "robustbench_coded/judge": (2221, 18),
     "robustbench_coded/models": (2546, 23),
     "robustbench_coded/options": (248, 4),
     "robustbench_coded/paper": (4011, 29),
-    "robustbench_coded/reports": (2699, 29),
+    "robustbench_coded/reports": (2698, 29),
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (29994, 311),
-    "benchmarks": (6808, 57),
+    "benchmarks": (6755, 56),
     "zoo": (2030, 16),
 }
-SHIPPED = (30460, 46584)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30460, 46587)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
-WORDS = 16_560  # of README.md and docs/
-REPORTS = (118, 9.9)  # committed files in reports/, and their MiB
+WORDS = 16_573  # of README.md and docs/
+REPORTS = (118, 10.0)  # committed files in reports/, and their MiB
 
 
 def code_lines(source: str) -> int:

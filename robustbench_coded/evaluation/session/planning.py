@@ -283,11 +283,13 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     verdict what it needs next.
     """
     plan, config = evaluation.plan, evaluation.prepared.config
-    every = [case for case in plan.cases if in_table(config, case, every=True)]
+    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
     ran = {case: plan.images(case, size) for case, size in results.sizes.items()}
+    # An open verdict meets on all images what it met on fewer.
+    met = [case for case in ran if case.case.setting in open_settings]
+    every = {*met, *(case for case in plan.cases if in_table(config, case, every=True))}
     rest = sum(plan.images(case, plan.sizes[-1]) - ran.get(case, 0) for case in every)
     outlooks = [Outlook(purpose="all", option="--all", images=rest)] if rest and not plan.everything else []
-    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
     for comparison, settings in plan.judged.items():
         open_ = [setting for setting in settings if setting in open_settings]
         found = needed(plan, results, comparison) if open_ else None
