@@ -13,7 +13,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.latex import PACKAGES, SCALED, latex_table
 from robustbench_coded.reports.run.tables import tables_of
-from robustbench_coded.reports.text.attack_names import paper_name
+from robustbench_coded.reports.text.attack_names import attack_in_words, paper_name
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -94,6 +94,10 @@ def test_attacks_have_the_names_that_authors_write():
         "torchattacks:PGD+steps=10": "torchattacks:PGD+steps=10",
     }
     assert {name: paper_name(name) for name in names} == names
+    assert attack_in_words("transfer-pgd-20") == "transfer PGD-20"
+    rounded = attack_in_words("from:standard/ensemble+bits=8")
+    assert rounded == "the worst of all attacks in 8 bits, made against standard inference"
+    assert attack_in_words("from:rci:N=128/pgd-100") == "PGD-100, made against RCI (N = 128)"
 
 
 @cache

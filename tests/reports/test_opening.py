@@ -82,6 +82,11 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
     )
 
 
+def test_what_answers_image_by_image_has_no_batch_size():
+    (answer,) = opened(judgement(VerdictName.NO_FAILURE_FOUND, 0.3, subject=BASE)).answers
+    assert answer.verdict == "No failure found (not a proof of robustness)"
+
+
 def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
     run = load_run(make_run(accuracies=BROKEN_BASE))
     (open_,) = [j for j in run.judgements if j.subject.defence == "rci"]

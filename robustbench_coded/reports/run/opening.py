@@ -188,8 +188,8 @@ def _answer(judged: Sequence[Judgement], group: Sequence[Judgement], *, within: 
     """
     verdict, first = group[0].verdict, group[0]
     # A positive verdict is for the batches that were sent.
-    sizes = series([f"{k}" for k in sorted({j.subject.k for j in group if j.subject.k})])
-    at_size = f" at batch size K = {sizes}" if sizes else ""
+    sizes = sorted({j.subject.k for j in group if j.subject.k})
+    at_size = f" at batch size K = {series([str(k) for k in sizes])}" if sizes else ""
     chance = percent(max(j.verdict.broken_at for j in group))
     why = {
         VerdictName.BROKEN: f" (at chance level: at most {chance}%)",

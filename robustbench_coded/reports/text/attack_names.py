@@ -34,15 +34,17 @@ def paper_name(attack: str) -> str:
 
 
 def attack_in_words(attack: str) -> str:
-    """``PGD-100 (margin loss), made against RCI (N = 128)`` for perturbed inputs made elsewhere; else as
-    `paper_name`.
+    """``PGD-100 (margin loss) in 8 bits, made against RCI (N = 128)`` for perturbed inputs that are submitted;
+    else as `paper_name`.
     """
-    source, slash, name = attack.partition("/")
-    if not (attack.startswith("from:") and slash):
+    named = parsed_attack(attack)
+    if not isinstance(named, Submitted):
         text = paper_name(attack)
         return text[:1].lower() + text[1:] if text.startswith(_WORDS) else text
-    defence, _, size = source.removeprefix("from:").partition(":N=")
+    defence, _, size = named.subject.partition(":N=")
     sized = f" (N = {size})" if size else ""
     kind = INFERENCE.get(defence, defence)
     kind = kind[:1].lower() + kind[1:] if defence == STANDARD else kind
-    return f"{paper_name(name)}, transferred from {kind}{sized}"
+    made = "the worst of all attacks" if named.attack is None else paper_name(str(named.attack))
+    changed = "".join(f" in {value} {option}" for option, value in named.options)
+    return f"{made}{changed}, made against {kind}{sized}"
