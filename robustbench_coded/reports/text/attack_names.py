@@ -43,8 +43,7 @@ def attack_in_words(attack: str) -> str:
         return text[:1].lower() + text[1:] if text.startswith(_WORDS) else text
     defence, _, size = named.subject.partition(":N=")
     sized = f" (N = {size})" if size else ""
-    kind = INFERENCE.get(defence, defence)
-    kind = kind[:1].lower() + kind[1:] if defence == STANDARD else kind
+    kind = "standard inference" if defence == STANDARD else INFERENCE.get(defence, defence)
     made = "the worst of all attacks" if named.attack is None else paper_name(str(named.attack))
     changed = "".join(f" in {value} {option}" for option, value in named.options)
     return f"{made}{changed}, made against {kind}{sized}"
