@@ -39,8 +39,8 @@ CEILINGS = {
     "robustbench_coded/runs": (704, 6),
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (30001, 311),
-    "benchmarks": (6755, 56),
+    "tests": (30002, 311),
+    "benchmarks": (6717, 56),
     "zoo": (2030, 16),
 }
 SHIPPED = (30461, 46588)  # lines of code and lines of attacks and robustbench_coded together

@@ -1,6 +1,6 @@
 """The oracle of changes that should change no outcome: evaluates, judges, compares.
 
-    run FOLDER [SUITE ...]   evaluates the defences of known truth and keeps their runs
+    run FOLDER [SUITE ...]   evaluates the defences of known truth and keeps their runs; pairs@SEED are new ones
     judge FOLDER TABLE       verdicts of the kept and of the committed runs, by the code of today
     compare TABLE OTHER      verdicts that differ, the wrong ones first
     count FOLDER TABLE       verdicts that one attack, transform, check, self-test or rule decides (count.py)
@@ -42,7 +42,7 @@ def run_all(folder: Path, *names: str) -> None:
     """Two defences side by side; a stopped command goes on."""
     for wanted in names or suites.SUITES:
         suite, _, one = wanted.partition("/")
-        chosen = (one,) if one else suites.SUITES[suite]
+        chosen = (one,) if one else suites.SUITES[suite.partition("@")[0]]
         evaluate = partial(suites.run, suite, folder=folder)
         with multiprocessing.get_context("spawn").Pool(min(2, len(chosen))) as pool:
             for name, seconds in zip(chosen, pool.imap(evaluate, chosen, chunksize=1), strict=True):
@@ -52,13 +52,12 @@ def run_all(folder: Path, *names: str) -> None:
 def judge_all(folder: Path, table: Path) -> None:
     """A line for every verdict."""
     lines: list[tuple[object, ...]] = []
-    for suite in suites.SUITES:
-        for file in sorted((folder / suite).glob("*.json")):
-            for one in suites.findings(file):
-                truth = f"{one.truth.low:.4f} to {one.truth.high:.4f}"
-                place = (suite, file.stem, one.threat, one.broken, truth)
-                left = accuracy(one.estimate, one.low, one.high)
-                lines.append((*place, left, one.verdict, one.fair, ";".join(one.open_checks), one.reason))
+    for file in sorted(folder.glob("*/*.json")):
+        for one in suites.findings(file):
+            truth = f"{one.truth.low:.4f} to {one.truth.high:.4f}"
+            place = (file.parent.name, file.stem, one.threat, one.broken, truth)
+            left = accuracy(one.estimate, one.low, one.high)
+            lines.append((*place, left, one.verdict, one.fair, ";".join(one.open_checks), one.reason))
     for run, path in committed().items():
         for judgement in load_run(path).judgements:
             name, verdict = f"{run}: {judgement.name}", judgement.verdict

@@ -22,7 +22,8 @@ from robustbench_coded.runs.atomic import write_text
 from zoo.known import Known, Truth
 from zoo.registry import ZOO, ZooEntry
 
-# Seeds that were drawn after attacks and verdicts were frozen, each for a committed table.
+# Seeds that were drawn after attacks and verdicts were frozen, each for a committed table. ``pairs@5`` and
+# ``soundness@5`` have another.
 PAIRS_SEED, SOUNDNESS_SEED, RUGGED_SEED = 7589, 63020, 6789
 TWIN = "-twin"
 
@@ -36,13 +37,16 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 def loaded(suite: str, name: str) -> tuple[ZooEntry, Known, dict[str, Any]]:
     """A defence with its data and truth, and the options that its evaluation needs."""
+    suite, _, seed = suite.partition("@")
     if suite == "zoo":
         return ZOO[name], ZOO[name].load(), {}
     if suite == "soundness":
-        instance = instances.make(name, SOUNDNESS_SEED)
+        instance = instances.make(name, int(seed or SOUNDNESS_SEED))
         return instance.entry, instance.known, {"batch_size": (instances.BATCH,)}
     if suite == "pairs":
-        entry, known = twins.make(name.removesuffix(TWIN), PAIRS_SEED, fragile=name.endswith(TWIN))
+        entry, known = twins.make(
+            name.removesuffix(TWIN), int(seed or PAIRS_SEED), fragile=name.endswith(TWIN)
+        )
         return entry, known, {}
     family, _, wrapper = name.partition(".")
     entry, known = rugged.make(family, wrapper, f"{RUGGED_SEED}0")
