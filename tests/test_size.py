@@ -40,7 +40,7 @@ CEILINGS = {
     "robustbench_coded/schema": (358, 4),
     "robustbench_coded/*.py": (537, 11),
     "tests": (30002, 311),
-    "benchmarks": (6717, 56),
+    "benchmarks": (6718, 56),
     "zoo": (2030, 16),
 }
 SHIPPED = (30461, 46588)  # lines of code and lines of attacks and robustbench_coded together

@@ -1,7 +1,7 @@
 """The page on honest defences and their broken twins.
 
-python -m benchmarks.oracle run FOLDER pairs pairs@SEED    evaluates both of each pair by the plain command
-python benchmarks/errors/twins_run.py FOLDER               writes reports/pairs from the runs in FOLDER
+python -m benchmarks.oracle run FOLDER pairs pairs@SEED   evaluates both of each pair
+python benchmarks/errors/twins_run.py FOLDER              writes reports/pairs from the runs in FOLDER
 """
 
 import csv
@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bench.table import pipes
 from benchmarks.oracle import suites
@@ -34,7 +35,7 @@ accepted defence whose accuracy lies above that by more than 3 points.
 """
 
 
-def rows_in(folder: Path) -> list[list[object]]:
+def rows_in(folder: Path) -> list[list[Any]]:
     """A row for each verdict of the kept pairs, by name."""
     rows = []
     for file in folder.glob("pairs*/*.json"):

@@ -1,6 +1,6 @@
 """The oracle of changes that should change no outcome: evaluates, judges, compares.
 
-    run FOLDER [SUITE ...]   evaluates the defences of known truth and keeps their runs; pairs@SEED are new ones
+    run FOLDER [SUITE ...]   evaluates the defences of known truth and keeps their runs (pairs@SEED: new ones)
     judge FOLDER TABLE       verdicts of the kept and of the committed runs, by the code of today
     compare TABLE OTHER      verdicts that differ, the wrong ones first
     count FOLDER TABLE       verdicts that one attack, transform, check, self-test or rule decides (count.py)
