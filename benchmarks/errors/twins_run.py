@@ -1,7 +1,9 @@
 """The page on honest defences and their broken twins.
 
-python -m benchmarks.oracle run FOLDER pairs pairs@SEED   evaluates both of each pair
-python benchmarks/errors/twins_run.py FOLDER              writes reports/pairs from the runs in FOLDER
+    python -m benchmarks.oracle run FOLDER pairs pairs@SEED   evaluates both of each pair
+    python benchmarks/errors/twins_run.py FOLDER              writes reports/pairs from the runs in FOLDER
+
+A pair has one seed, which stands in its name.
 """
 
 import csv
