@@ -105,7 +105,7 @@ long: $(DEVELOPED)
 # The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
 soak: $(DEVELOPED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --soak --durations=20 tests/faults \
-		tests/evaluation/engine/test_cut_plans.py tests/evaluation/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
+		tests/evaluation/engine/test_summaries.py tests/models/test_hostile_checkpoints.py $$(grep -rl '^@given' tests)
 
 # What the tests execute, by package; printed, not judged.
 coverage: $(DEVELOPED)

@@ -222,7 +222,7 @@ def possible(names: Iterable[str], *, has_base: bool) -> tuple[str, ...]:
 
 def reference() -> dict[str, str]:
     """Algorithms, what goes around them, and presets, by an example of the name of each."""
-    usual_first = sorted(examples().items(), key=lambda item: item[1].module != "attacks.pgd")
+    usual_first = sorted(examples().items(), key=lambda item: item[1].name not in ("fgsm", "pgd"))
     algorithms = {name: "; ".join([f"{e.sentence}. {e.about}", *e.facts]) for name, e in usual_first}
     presets = {name: "preset: " + ", ".join(members) for name, members in PRESETS.items()}
     return {**algorithms, **GRAMMAR, **presets}

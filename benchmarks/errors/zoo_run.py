@@ -1,8 +1,8 @@
 """Verdicts on every defence of known truth, beside what other toolkits say of it.
 
-    python -m benchmarks.oracle run FOLDER zoo     evaluates them with default settings (25 minutes)
-    python benchmarks/errors/zoo_run.py [FOLDER]   writes reports/zoo from the runs in FOLDER; what it
-                                                   lacks is as zoo.csv has it
+    python -m benchmarks.oracle run FOLDER zoo   evaluates them with default settings (25 minutes)
+    python benchmarks/errors/zoo_run.py FOLDER   writes reports/zoo from the runs in FOLDER; what it
+                                                 lacks is as zoo.csv has it
 
 The figures of AutoAttack and torchattacks are those in zoo.csv. They ran as they come and at their default
 length, with batches of their own making, and what is printed is their own account. The option of csrobust for
@@ -48,9 +48,11 @@ def measured(file: Path, accounts: dict[str, float]) -> Measured:
     return Measured(judged, accounts, json.loads(file.read_text())["seconds"])
 
 
-def main(*folder: str) -> None:
-    found = measured_before((OUT / "zoo.csv").read_text())
-    for file in (file for name in folder for file in Path(name, "zoo").glob("*.json")):
+def main(folder: Path) -> None:
+    found, files = measured_before((OUT / "zoo.csv").read_text()), [*folder.glob("zoo/*.json")]
+    if not files:
+        sys.exit(f"{folder} holds no runs; python -m benchmarks.oracle run {folder} zoo makes them")
+    for file in files:
         found[file.stem] = measured(file, found[file.stem].accounts if file.stem in found else {})
     ordered = [found[name] for name in ZOO if name in found]
     write_text(OUT / "report.md", report(ordered))
@@ -60,5 +62,5 @@ def main(*folder: str) -> None:
 
 
 if __name__ == "__main__":
-    smoke()
-    main(*sys.argv[1:])
+    smoke(needs="FOLDER, which the oracle fills")
+    main(Path(sys.argv[1]))

@@ -38,6 +38,8 @@ SUITES: dict[str, tuple[str, ...]] = {
 def loaded(suite: str, name: str) -> tuple[ZooEntry, Known, dict[str, Any]]:
     """A defence with its data and truth, and the options that its evaluation needs."""
     suite, _, seed = suite.partition("@")
+    if seed and suite not in ("pairs", "soundness"):
+        raise SystemExit(f"{suite} takes no seed; pairs and soundness do")
     if suite == "zoo":
         return ZOO[name], ZOO[name].load(), {}
     if suite == "soundness":

@@ -155,9 +155,8 @@ class Verdict:
         if self.accuracy is None or self.accuracy.own is not None or self.accuracy.low <= self.broken_at:
             return False
         # Nothing gains more than it keeps, whatever the two intervals say.
-        return not self.compared or (
-            self.gain is not None and min(self.gain.low, self.accuracy.high) > self.bar
-        )
+        gains = self.gain is not None and self.gain.low > self.bar and not self.keeps_less_than_margin
+        return not self.compared or gains
 
     @property
     def could_lose(self) -> bool:

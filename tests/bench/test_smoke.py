@@ -20,7 +20,7 @@ ALONE = {"benchmarks/oracle/__main__.py", "benchmarks/speed/gpu_check.py"}
 ALONE |= {name for name in PROGRAMS if any(pool in (ROOT / name).read_text() for pool in POOLS)}
 # Files of other people, or a package that has an environment of its own: they say so in a line.
 NEEDY = {
-    "benchmarks/errors/twins_run.py",
+    *(f"benchmarks/errors/{name}_run.py" for name in ("twins", "zoo")),
     *(f"benchmarks/networks/{name}.py" for name in ("robustbench_zoo", "strangers")),
     *(
         f"benchmarks/peers/{name}.py"

@@ -257,7 +257,7 @@ def test_what_comes_next_is_a_command_with_its_price(make_run):
     run, _ = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
     assert found == NextCommand("A longer run", "csrobust eval reports/a/run.toml --until settled", 25_600)
-    assert str(found) == "Next step: A longer run (at least 25,600 gradients):"
+    assert str(found) == "Next step: A longer run (about 25,600 gradients):"
 
 
 def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make_run):

@@ -237,7 +237,7 @@ RUNGS: tuple[RungRow, ...] = (
     RungRow(Rung.ADAPTIVE, _adapt, "In order.",
             presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
     RungRow(Rung.SELF_TESTS, _self_test, "Short tests of gradients and answers."),
-    RungRow(Rung.CROSS_EXAMINATION, _submit, "Others' perturbed inputs; its own, in 8 bits."),
+    RungRow(Rung.CROSS_EXAMINATION, _submit, "Others' perturbed inputs; its own, rounded."),
     RungRow(Rung.BEFORE_POSITIVE, _doubt, "These; what open checks ask for.",
             presets.DEFERRED, presets.DEFERRED),
     RungRow(Rung.MORE_EXAMPLES, _hold, "Random batches of the strongest attacks; twice the images."),

@@ -279,7 +279,7 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
 
 
 def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
-    """Further commands and their costs: all rows on all images, and of each open
+    """Further commands and their costs: all rows on all images, with what open verdicts met, and of each open
     verdict what it needs next.
     """
     plan, config = evaluation.plan, evaluation.prepared.config

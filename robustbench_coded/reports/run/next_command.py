@@ -25,7 +25,7 @@ class NextCommand(NamedTuple):
 
     Attributes:
         purpose: empty where nothing would change the answer.
-        images: gradient evaluations that it costs at least; None where run.json does not say.
+        images: gradient evaluations that it costs, about; None where run.json does not say.
         about: whom it is about, where the report opens with another attacker; empty otherwise.
     """
 
@@ -35,12 +35,12 @@ class NextCommand(NamedTuple):
     about: str = ""
 
     def __str__(self) -> str:
-        """``Next step: mosaic-16 (at least 25,600 gradients):``, behind which the command stands. What is
-        still open then asks for more.
+        """``Next step: mosaic-16 (about 25,600 gradients):``, behind which the command stands. What is still
+        open then asks for more.
         """
         if self.purpose in ("", NOTHING):
             return self.purpose
-        cost = "" if self.images is None else f" (at least {self.images:,} gradients)"
+        cost = "" if self.images is None else f" (about {self.images:,} gradients)"
         of = f" for {self.about}" if self.about else ""
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 

@@ -1,6 +1,6 @@
 """Attacks as authors write them, for tables of papers and sentences."""
 
-from attacks.attack import Package, Submitted
+from attacks.attack import BITS, LEVELS, Package, Submitted
 from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack
 from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
 
@@ -34,8 +34,8 @@ def paper_name(attack: str) -> str:
 
 
 def attack_in_words(attack: str) -> str:
-    """``PGD-100 (margin loss) in 8 bits, made against RCI (N = 128)`` for perturbed inputs that are submitted;
-    else as `paper_name`.
+    """``PGD-100 in 8 bits, made against RCI (N = 128)`` for perturbed inputs that are submitted; else as
+    `paper_name`.
     """
     named = parsed_attack(attack)
     if not isinstance(named, Submitted):
@@ -44,6 +44,6 @@ def attack_in_words(attack: str) -> str:
     defence, _, size = named.subject.partition(":N=")
     sized = f" (N = {size})" if size else ""
     kind = "standard inference" if defence == STANDARD else INFERENCE.get(defence, defence)
-    made = "the worst of all attacks" if named.attack is None else paper_name(str(named.attack))
-    changed = "".join(f" in {value} {option}" for option, value in named.options)
+    made = "the worst of several attacks" if named.attack is None else attack_in_words(str(named.attack))
+    changed = "".join(f" in {value} {option}" for option, value in named.options if option in (BITS, LEVELS))
     return f"{made}{changed}, made against {kind}{sized}"

@@ -1,6 +1,7 @@
 """What checks may ask for: nothing that the subject has no gradient for."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,6 +9,7 @@ from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_c
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.protocol.follow_up import follow_up, follow_ups_of
 from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
+from robustbench_coded.evaluation.session import planning
 from robustbench_coded.judge.checks import not_run
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
@@ -135,3 +137,14 @@ def test_all_restarts_together_cost_at_most_twice_everything_else(price, fits):
         beside=[case_of("mosaic-8", **ALONE)],
     )
     assert found == (["mosaic-16"] * fits, 0 if fits else 1)
+
+
+@pytest.mark.parametrize(("verdict", "prices"), [("not settled", [30]), ("broken", [])])
+def test_on_all_images_an_open_verdict_meets_what_it_met_on_fewer(monkeypatch, verdict, prices):
+    case = case_of("rays-400", **ALONE)  # no row
+    monkeypatch.setattr(planning, "in_table", lambda *arguments, every: False)
+    fields = {"cases": (case,), "judged": {}, "sizes": (10, 40), "everything": False}
+    plan = SimpleNamespace(images=lambda case, size: size, **fields)
+    evaluation = SimpleNamespace(plan=plan, prepared=SimpleNamespace(config=None))
+    results = SimpleNamespace(sizes={case: 10}, verdicts={case.case.setting: SimpleNamespace(name=verdict)})
+    assert [each.images for each in planning.outlook_of(evaluation, results)] == prices
