@@ -15,9 +15,8 @@ PROGRAMS = sorted(
     if '__name__ == "__main__"' in path.read_text()
 )
 # They start other processes, which import the program that started them: a test is none.
-POOLS = ("multiprocessing",)
 ALONE = {"benchmarks/oracle/__main__.py", "benchmarks/speed/gpu_check.py"}
-ALONE |= {name for name in PROGRAMS if any(pool in (ROOT / name).read_text() for pool in POOLS)}
+ALONE |= {name for name in PROGRAMS if "multiprocessing" in (ROOT / name).read_text()}
 # Files of other people, or a package that has an environment of its own: they say so in a line.
 NEEDY = {
     *(f"benchmarks/errors/{name}_run.py" for name in ("twins", "zoo")),

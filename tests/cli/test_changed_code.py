@@ -104,28 +104,18 @@ def of_attack(value):
 
 
 CASES = [
-    pytest.param(
-        of_file, "defence d.py:build on digits-erm (changed: d.py)", id="a file", marks=pytest.mark.long
-    ),
-    pytest.param(
-        of_import,
-        "defence d.py:build on digits-erm (changed: parts/scale.py)",
-        id="what it imports",
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        of_module,
-        "defence own_defence_of_a_test:build on digits-erm (changed: own_defence_of_a_test.py)",
-        id="a module",
-        marks=pytest.mark.long,
-    ),
-    pytest.param(
-        of_weights,
-        "defence d.py:build on digits-erm (changed: its tensors)",
-        id="weights that it loads",
-        marks=pytest.mark.long,
-    ),
-    pytest.param(of_attack, "attack m.py:moved (changed: m.py)", id="an attack", marks=pytest.mark.long),
+    pytest.param(make, said, id=name, marks=pytest.mark.long)
+    for make, said, name in (
+        (of_file, "defence d.py:build on digits-erm (changed: d.py)", "a file"),
+        (of_import, "defence d.py:build on digits-erm (changed: parts/scale.py)", "what it imports"),
+        (
+            of_module,
+            "defence own_defence_of_a_test:build on digits-erm (changed: own_defence_of_a_test.py)",
+            "a module",
+        ),
+        (of_weights, "defence d.py:build on digits-erm (changed: its tensors)", "weights that it loads"),
+        (of_attack, "attack m.py:moved (changed: m.py)", "an attack"),
+    )
 ]
 
 

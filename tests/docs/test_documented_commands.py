@@ -142,7 +142,7 @@ def test_commands_that_reproduce_reports_parse_and_their_files_exist():
                 checkpoints = re.findall(r"checkpoints/\S+?\.safetensors", " ".join(words))
                 assert all((ROOT / name).is_file() for name in checkpoints), words
             case _:
-                named = " ".join(words).removeprefix("-m ").split()[0] if program == "python" else program
+                named = words[words[0] == "-m"] if program == "python" else program
                 assert (ROOT / named).is_file() or (ROOT / named.replace(".", "/")).is_dir(), program
 
 

@@ -29,7 +29,7 @@ MOST_DECISIONS = 3000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
 # Mixed starts are doubled while they find more; all together they may cost so many times what everything else
-# does. Once, eight starts alone were affordable on a sine network that sixteen break.
+# does. At its cost alone, eight starts were affordable on a sine network that sixteen break.
 MIXED = 2
 # With a batch for each victim, attacks cost many times more: some checks ask them of whole batches alone.
 _FOR_VICTIMS = (
