@@ -66,7 +66,7 @@ def left_out(run: Run) -> list[str]:
     return [
         f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
         f"{perturbation_text(entry.case.perturbation)}: {need_text(entry)} did not run; "
-        f"{entry.images:,} gradients; {entry.option} runs it"
+        f"about {entry.images:,} gradients; {entry.option} runs it"
         for entry in run.manifest.outlook
         if isinstance(entry.case, Case)
     ]
