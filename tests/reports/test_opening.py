@@ -256,8 +256,8 @@ ALL = {"purpose": "all", "option": "--all", "images": 2_000_000}
 def test_what_comes_next_is_a_command_with_its_price(make_run):
     run, _ = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
-    assert found == NextCommand("A longer run", "csrobust eval reports/a/run.toml --until settled", 25_600)
-    assert str(found) == "Next step: A longer run (about 25,600 gradients):"
+    assert found == NextCommand("a longer run", "csrobust eval reports/a/run.toml --until settled", 25_600)
+    assert str(found) == "Next step: a longer run (about 25,600 gradients):"
 
 
 def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make_run):
@@ -293,7 +293,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
     attacks = SETTLE | {"case": case, "rung": "before a positive verdict", "attacks": ["mosaic-16"]}
     batches = attacks | {"rung": "more examples", "attacks": ["pgd-10"], "batches": 40}
     wider = attacks | {"rung": "more examples", "attacks": ["pgd-10", "fgsm"], "examples": 512}
-    told = "Mosaic-16", "40 random batches of pgd-10", "Every attack on 512 images"
+    told = "mosaic-16", "40 random batches of pgd-10", "every attack on 512 images"
     for need, purpose in zip((attacks, batches, wider), told, strict=True):
         run, _ = outlook(make_run, "n", outlook=[need])
         assert next_command(run, [victims]).purpose == purpose
@@ -303,7 +303,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
 
 def test_an_unfinished_run_is_finished_first(make_run):
     run, _ = outlook(make_run, "d", outlook=[SETTLE], finished=False)
-    assert opening_of(run).next == NextCommand("What is missing", "csrobust eval reports/d/run.toml")
+    assert opening_of(run).next == NextCommand("what is missing", "csrobust eval reports/d/run.toml")
 
 
 def test_the_run_file_is_where_the_last_command_wrote_it(make_run):

@@ -53,10 +53,10 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     """
     manifest = run.manifest
     if not manifest.finished or run.failures:
-        return NextCommand("What is missing", _command(run, ()))
+        return NextCommand("what is missing", _command(run, ()))
     everything = None
     if whole := next((entry for entry in manifest.outlook if entry.purpose == "all"), None):
-        everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
+        everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
         return _settling(run, unsettled, everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
@@ -73,9 +73,9 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
         if entry.case in settings or not entry.attacks:
             purpose = need_text(entry) if entry.attacks else "a longer run"
-            return _as_planned(purpose[:1].upper() + purpose[1:], run, entry)
+            return _as_planned(purpose, run, entry)
     if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
-        return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
+        return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     return everything or _more(run, unsettled)
 
 
