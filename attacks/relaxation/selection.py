@@ -76,7 +76,7 @@ def sort(mode: Relaxing, call: Call) -> Any:
     if not isinstance(index, Tensor) or index.is_floating_point():
         return answer
     keepdim = index.ndim == z.ndim
-    at = index if keepdim else index.unsqueeze(dim)
+    at = index.clone() if keepdim else index.clone().unsqueeze(dim)  # its graph must not keep the index alive
     scale = spread_along(z, dim % z.ndim)
     op = mode.record.note(call.name, 1.0, scale)
     choice = likely_places(z, at, dim, scale)

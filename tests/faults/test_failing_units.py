@@ -13,18 +13,13 @@ MOODY = '''
 import signal
 from pathlib import Path
 
+from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 
-class Moody:
+
+class Moody(WrappedNetwork, Deterministic):
     """Standard inference, unless the file `mood` says otherwise while a run is computing."""
 
     name = "moody"
-    randomised = batch_dependent = False
-
-    def __init__(self, model):
-        self.base = model
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         # Probes, which come before the header, are answered well.

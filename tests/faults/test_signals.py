@@ -13,18 +13,13 @@ STUCK = '''
 import ctypes
 from pathlib import Path
 
+from robustbench_coded.defences.protocol import Deterministic, WrappedNetwork
 
-class Stuck:
+
+class Stuck(WrappedNetwork, Deterministic):
     """Standard inference, which waits for itself in native code while there is a file `stuck`."""
 
     name = "stuck"
-    randomised = batch_dependent = False
-
-    def __init__(self, model):
-        self.base = model
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         if Path("stuck").exists() and Path("run/header.json").exists():  # probes come before it

@@ -1,5 +1,7 @@
 """What a defence does not survive is left to it, step by step; what is patched is put back."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -117,6 +119,14 @@ def test_random_numbers_are_drawn_as_without_it():
 
     with torch.random.fork_rng():
         run(noisy)  # compares the answers
+
+
+def test_the_graph_behind_a_chosen_place_does_not_keep_it_alive():
+    with Relaxation().forward():
+        index = (2 * torch.rand(3, 4, requires_grad=True)).topk(2).indices
+    alive = weakref.ref(index)
+    del index
+    assert alive() is None
 
 
 def test_a_gradient_that_is_not_defined_has_not_flowed():
