@@ -214,7 +214,7 @@ def install(new: Path, name: str, reports: Path) -> tuple[str, ...]:
         replace(new, reports / name)
     else:
         put_together(new, name, shared)
-    write_row(row, reports / TABLE, by_cost(reports))
+    write_row(row, reports / TABLE)
     return row
 
 
@@ -229,13 +229,11 @@ def replace(new: Path, old: Path) -> None:
 
 
 def put_together(new: Path, name: str, shared: Path) -> None:
-    """Puts the rows and the report of a run among those of the others in ``shared``, in their order. What its
-    options no longer name goes.
-    """
+    """Puts the rows and the report of a run among those of the others in ``shared``, in their order."""
     order = list(dict.fromkeys(run for run, _ in sections(shared / TOGETHER)))
     for table in TABLES:
         before = read(shared / table) if (shared / table).exists() else []
-        rows = [row for row in before if row["run"] in order and row["run"] != name]
+        rows = [row for row in before if row["run"] != name]
         rows += [{"run": name, **row} for row in read(new / table)]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         with (shared / table).open("w", newline="") as file:
@@ -263,10 +261,10 @@ def verdicts(rows: list[dict[str, str]]) -> dict[tuple[str, ...], str]:
     return {tuple(row[name] for name in SUBJECT): row["verdict"] for row in rows}
 
 
-def write_row(row: tuple[str, ...], table: Path, names: list[str]) -> None:
-    """Writes ``row`` in the place of an older one of the same run, without those of runs that are gone."""
+def write_row(row: tuple[str, ...], table: Path) -> None:
+    """Writes ``row`` in the place of an older one of the same run."""
     heads, *rows = csv.reader(table.open()) if table.exists() else [COLUMNS]
-    rows = [line for line in rows if line[0] in names and line[0] != row[0]]
+    rows = [line for line in rows if line[0] != row[0]]
     with table.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([heads, *sorted([*rows, list(row)])])
 
