@@ -101,7 +101,7 @@ def accuracy_by_attack() -> Drawing:
 def beside_controls() -> Drawing:
     """Accuracy of RCI, of noise and of the code in a fixed order, with that of each one's base model."""
     figure, panels = _figure(len(CONTROLLED))
-    for axes, (network, eps, _) in zip(panels, CONTROLLED, strict=True):
+    for axes, (network, eps) in zip(panels, CONTROLLED, strict=True):
         rows = controlled(network, eps)
         for place, (name, row) in enumerate(rows.items()):
             _points(axes, [place], [row], "accuracy", ("ci_low", "ci_high"), place, name)

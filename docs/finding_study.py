@@ -28,17 +28,19 @@ BUDGETS = (
 )
 NETWORKS = ("erm", "coded", "mixup")
 LARGER = {("erm", "normalized"): 2560}  # not settled with 1,280 images
-# In place of the named rows. The last one begins where the strongest cheap attack ends.
-ATTACKS = ("pgd-10", "transfer-pgd-20", "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1")
-# Beside RCI: its code in a fixed order, and noise that costs as much clean accuracy, by budget of pixels.
+# In place of the named rows, the first two on base models, too. The last one begins where the third ends.
+STEPS = "pgd-100+loss=margin+momentum=1"
+FURTHER = "pgd-100+init=transfer-pgd-20+loss=margin+momentum=1"
+ATTACKS = ("pgd-10", STEPS, "transfer-pgd-20", FURTHER)
+# Beside RCI, on the same images: its code in a fixed order, and noise that costs as much clean accuracy.
 RCI = ("rci:N=190",)
 CONTROLS = ("coded:N=190", "noise:sigma=0.02")
-CONTROLLED = (("erm", "2/255", 640), ("coded", "2/255", 640), ("erm", "1/255", 256))
+CONTROLLED = (("erm", "2/255"), ("coded", "2/255"), ("erm", "1/255"))
 # Known draws, N = K and single victims, by the default protocol.
 ATTACKERS = "erm-attackers-2-255"
-# Where the gain is largest: the last attack on the mean of eight draws, and with known draws.
-FURTHER_AT = ("1/255", "0.5/255")
-FURTHER = (f"eot8-{ATTACKS[-1]}", "aware-pgd-10", f"aware-{ATTACKS[-1]}")
+# Known draws where the gain is largest.
+KNOWN = ("aware-pgd-10", f"aware-{FURTHER}")
+KNOWN_AT = (("erm", "1/255"), ("erm", "0.5/255"))
 # Networks that others trained, and the architecture of the paper (training it takes two hours of one core).
 OTHERS = {
     "erm-12fca82f": "resnet20-12fca82f.th",
@@ -73,14 +75,14 @@ def settings() -> Iterator[tuple[str, list[str]]]:
     for network in NETWORKS:
         for eps, space, images in BUDGETS:
             most = LARGER.get((network, space), images)
-            yield cell_name(network, space, eps), cell_options(own(network), eps, space, most, RCI)
-    for network, eps, images in CONTROLLED:
-        yield cell_name(network, "controls", eps), cell_options(own(network), eps, "pixel", images, CONTROLS)
+            defences = RCI + (CONTROLS if (network, eps) in CONTROLLED else ())
+            attacks = ATTACKS + (KNOWN if (network, eps) in KNOWN_AT else ())
+            yield (
+                cell_name(network, space, eps),
+                cell_options(own(network), eps, space, most, defences, attacks),
+            )
     sizes = [option for n in ("128", "190") for option in ("--rci", f"N={n}")]
     yield ATTACKERS, [*subject(own("erm"), 256), *sizes, "--eps", "2/255", "--threads", "1"]
-    for eps in FURTHER_AT:
-        attacks = (*ATTACKS, *FURTHER)
-        yield further_name(eps), cell_options(own("erm"), eps, "pixel", 256, RCI, attacks, settled=False)
     others = [f"{name}={SHARED}/{file}" for name, file in OTHERS.items()]
     yield OTHERS_RUN, cell_options(others, OTHERS_AT, "pixel", 640, RCI)
     for eps in PREACT_AT:
@@ -91,10 +93,6 @@ def settings() -> Iterator[tuple[str, list[str]]]:
 
 def cell_name(network: str, kind: str, eps: str) -> str:
     return f"{network}-{kind}-{eps.replace('/', '-')}"
-
-
-def further_name(eps: str) -> str:
-    return cell_name("erm", "further", eps)
 
 
 def own(network: str) -> list[str]:
@@ -108,14 +106,12 @@ def cell_options(
     images: int,
     defences: Sequence[str],
     attacks: Sequence[str] = ATTACKS,
-    settled: bool = True,
 ) -> list[str]:
     return [
         *subject(checkpoints, images),
         *(option for defence in defences for option in ("--defence", defence)),
         *("--eps", eps, "--eps-space", space, "--attacks", ",".join(attacks)),
-        *(("--until", "settled") if settled else ()),
-        *("--threads", "1"),
+        *("--until", "settled", "--threads", "1"),
     ]
 
 
@@ -151,7 +147,7 @@ def gains_table() -> list[Sequence[str]]:
 def controls_table() -> list[Sequence[str]]:
     """RCI and its controls, by network and budget."""
     lines: list[Sequence[str]] = [("network", "eps", *NAMES.values())]
-    for network, eps, _ in CONTROLLED:
+    for network, eps in CONTROLLED:
         found = controlled(network, eps)
         lines.append((network, eps, *(figures(found[name]) for name in NAMES.values())))
     return lines
@@ -161,15 +157,14 @@ def controlled(network: str, eps: str) -> dict[str, dict[str, str]]:
     """The verdicts on RCI and its controls under attacks on whole batches, by the name of the defence."""
     return {
         NAMES[row["defence"]]: row
-        for kind in ("pixel", "controls")
-        for row in rows_of(f"rci/{cell_name(network, kind, eps)}")
+        for row in rows_of(f"rci/{cell_name(network, 'pixel', eps)}")
         if row["defence"] in NAMES and row["threat"] == "batch/unknown"
     }
 
 
 def attackers_table() -> list[Sequence[str]]:
     """RCI under every attacker of the default protocol, and under further attacks at smaller budgets."""
-    runs = [ATTACKERS, *map(further_name, FURTHER_AT)]
+    runs = [ATTACKERS, *(cell_name(network, "pixel", eps) for network, eps in KNOWN_AT)]
     rows = [row for run in runs for row in rows_of(f"rci/{run}") if row["defence"] == "rci"]
     lines: list[Sequence[str]] = [("eps", "N", *THREATS.values())]
     for eps, n in dict.fromkeys((budget(row), row["n"]) for row in rows):

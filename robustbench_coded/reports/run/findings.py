@@ -66,10 +66,16 @@ def left_out(run: Run) -> list[str]:
     return [
         f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
         f"{perturbation_text(entry.case.perturbation)}: {need_text(entry)} did not run; "
-        f"about {entry.images:,} gradients; {entry.option} runs it"
+        f"{price_text(entry)}; {entry.option} runs it"
         for entry in run.manifest.outlook
         if isinstance(entry.case, Case)
     ]
+
+
+def price_text(need: Outlook) -> str:
+    """What a step costs, in gradients; `--until settled` goes on with what the verdict needs behind it."""
+    more = " or more" if need.option.startswith("--until") else ""
+    return f"about {need.images:,} gradients{more}"
 
 
 def need_text(need: Outlook) -> str:

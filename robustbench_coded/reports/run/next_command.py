@@ -11,7 +11,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
-from robustbench_coded.reports.run.findings import need_text
+from robustbench_coded.reports.run.findings import need_text, price_text
 from robustbench_coded.reports.text import escape
 from robustbench_coded.runs.folder import RUN_FILE
 from robustbench_coded.schema.manifest import Outlook
@@ -25,13 +25,13 @@ class NextCommand(NamedTuple):
 
     Attributes:
         purpose: empty where nothing would change the answer.
-        images: gradient evaluations that it costs, about; None where run.json does not say.
+        price: in gradients; empty where run.json does not say.
         about: whom it is about, where the report opens with another attacker; empty otherwise.
     """
 
     purpose: str
     command: str = ""
-    images: int | None = None
+    price: str = ""
     about: str = ""
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class NextCommand(NamedTuple):
         """
         if self.purpose in ("", NOTHING):
             return self.purpose
-        cost = "" if self.images is None else f" (about {self.images:,} gradients)"
+        cost = f" ({self.price})" if self.price else ""
         of = f" for {self.about}" if self.about else ""
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
@@ -81,7 +81,8 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
 
 def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
-    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.images or None)
+    price = price_text(outlook) if outlook.images else ""
+    return NextCommand(purpose, _command(run, outlook.option.split()), price)
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
