@@ -214,7 +214,7 @@ def install(new: Path, name: str, reports: Path) -> tuple[str, ...]:
         replace(new, reports / name)
     else:
         put_together(new, name, shared)
-    write_row(row, reports / TABLE)
+    write_row(row, reports)
     return row
 
 
@@ -233,7 +233,7 @@ def put_together(new: Path, name: str, shared: Path) -> None:
     order = list(dict.fromkeys(run for run, _ in sections(shared / TOGETHER)))
     for table in TABLES:
         before = read(shared / table) if (shared / table).exists() else []
-        rows = [row for row in before if row["run"] != name]
+        rows = [row for row in before if row["run"] in order and row["run"] != name]
         rows += [{"run": name, **row} for row in read(new / table)]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         with (shared / table).open("w", newline="") as file:
@@ -261,10 +261,11 @@ def verdicts(rows: list[dict[str, str]]) -> dict[tuple[str, ...], str]:
     return {tuple(row[name] for name in SUBJECT): row["verdict"] for row in rows}
 
 
-def write_row(row: tuple[str, ...], table: Path) -> None:
-    """Writes ``row`` in the place of an older one of the same run."""
+def write_row(row: tuple[str, ...], reports: Path) -> None:
+    """Writes ``row`` in the place of an older one of the same run. Rows of runs that are gone go, too."""
+    table, names = reports / TABLE, by_cost(reports)
     heads, *rows = csv.reader(table.open()) if table.exists() else [COLUMNS]
-    rows = [line for line in rows if line[0] != row[0]]
+    rows = [line for line in rows if line[0] in names and line[0] != row[0]]
     with table.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([heads, *sorted([*rows, list(row)])])
 

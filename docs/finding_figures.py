@@ -35,6 +35,7 @@ MARGIN = 3  # points; smaller gains do not count
 # The attacks on RCI with ERM, from weak to strong, and how the legend names them.
 ATTACK_NAMES = (
     "PGD-10, cross-entropy",
+    "100 steps on the margin",
     "transfer PGD-20 from the base model",
     "then 100 steps on the margin",
 )

@@ -64,7 +64,7 @@ def page() -> str:
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| option | default | |", "| --- | --- | --- |"]
         for option in options_of(group).values():
-            empty = option.default in ((), None, False)
+            empty = option.default is False or option.default in ((), None)
             shown = option.shown or ("" if empty else written(option, option.default))
             default = f"`{shown}`" if shown else ""
             lines.append(f"| `{option.flag}` | {default} | {option.help} |")

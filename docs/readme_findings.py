@@ -218,7 +218,7 @@ def _generated() -> str:
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
     wrong = f"csrobust's verdict is wrong on {named}."
-    return f"off by more than {100 * FAR:g} points are {', '.join(off)}. {wrong}"
+    return f"{', '.join(off).replace(' on', f' is off by more than {100 * FAR:g} points on', 1)}. {wrong}"
 
 
 def _far(row: dict[str, str]) -> bool:
@@ -316,9 +316,9 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust gives {missed or 'none'} of the {len(broken)} broken defences a positive verdict, calls "
-        f"{len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and leaves "
-        f"{open_words} open."
+        f"Of all {len(words)}, csrobust gives {missed or 'none'} of the {len(broken)} broken ones a positive "
+        f"verdict, calls {len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and "
+        f"leaves {open_words} open."
     )
     if constant:
         these = " and ".join(constant)

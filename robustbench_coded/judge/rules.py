@@ -254,8 +254,8 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
-            "is not above the threshold for `broken`, or the figure has no interval, or inputs made together "
-            "do over 3 points more in their own batches. Or the threshold is at least the clean accuracy."
+            "is not above the threshold for `broken`, or the figure has no interval, or accuracy is over 3 "
+            "points lower in the inputs' own batches. Or the threshold is at least the clean accuracy."
         ),
         brief="too few images to tell",
     ),

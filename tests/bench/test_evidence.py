@@ -43,7 +43,9 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
     )
     new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "notes.txt"))
     assert evidence.finished(reports, runs) == [new]
+    (reports / evidence.TABLE).write_text("run,minutes\ngone,1.5\n")
     row = evidence.install(new, "digits", reports)
+    assert [row["run"] for row in evidence.read(reports / evidence.TABLE)] == ["digits"]
     hashes = [hashlib.sha256((new / table).read_bytes()).hexdigest() for table in evidence.TABLES]
     change = "erm b batch/unknown linf 0.1: not settled -> no gain"
     assert row == ("digits", "new", "1", "2.0", "2", change, *hashes)
@@ -59,7 +61,9 @@ def test_a_run_that_stands_with_others_keeps_its_place_and_its_options(tmp_path)
     (reports / "study" / "runs.toml").write_text(
         '# Options.\n\n[["study/b-0.5"]]\nlimit = 1\n\n[["study/a"]]\nlimit = 2\n\n[["study/a"]]\nlimit = 3\n'
     )
-    (reports / "study" / "report.md").write_text("# Study\n\nIts runs.\n\n")
+    (reports / "study" / "report.md").write_text("# Study\n\nIts runs.\n\n## gone\n\n**broken**\n")
+    for table in evidence.TABLES:
+        (reports / "study" / table).write_text("run,verdict\nstudy/gone,broken\n")
     for name, verdict in (("study/a", "broken"), ("study/b-0.5", "no gain"), ("study/a", "not settled")):
         new = _run(runs / verdict / name, [("x", verdict)], verdict)
         evidence.put_together(new, name, reports / "study")

@@ -95,7 +95,7 @@ def needed(
     Args:
         checks: False for what checks ask for beyond what `--until settled` runs.
     """
-    free = replace(plan, ceilings=Ceilings(checks=checks), rows=frozenset(), about=(comparison,))
+    free = replace(plan, ceilings=Ceilings(checks=checks), checks=True, rows=frozenset(), about=(comparison,))
     free = free.at(results.size_of(plan, comparison), [comparison])
     free = replace(free, about=tuple(free.with_base(comparison)))
     need = next_step(free, results)
@@ -237,8 +237,8 @@ RUNGS: tuple[RungRow, ...] = (
     RungRow(Rung.ADAPTIVE, _adapt, "In order.",
             presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
     RungRow(Rung.SELF_TESTS, _self_test, "Short tests of gradients and answers."),
-    RungRow(Rung.CROSS_EXAMINATION, _submit, "Others' perturbed inputs; its own, rounded."),
-    RungRow(Rung.BEFORE_POSITIVE, _doubt, "These; what open checks ask for.",
+    RungRow(Rung.CROSS_EXAMINATION, _submit, "Perturbed inputs made elsewhere, or rounded."),
+    RungRow(Rung.BEFORE_POSITIVE, _doubt, "These, then those that open checks request.",
             presets.DEFERRED, presets.DEFERRED),
     RungRow(Rung.MORE_EXAMPLES, _hold, "Random batches of the strongest attacks; twice the images."),
 )  # fmt: skip

@@ -74,8 +74,7 @@ def left_out(run: Run) -> list[str]:
 
 def price_text(need: Outlook) -> str:
     """What a step costs, in gradients; `--until settled` goes on with what the verdict needs behind it."""
-    more = " or more" if need.option.startswith("--until") else ""
-    return f"about {need.images:,} gradients{more}"
+    return f"about {need.images:,} gradients" + " or more" * need.option.startswith("--until")
 
 
 def need_text(need: Outlook) -> str:

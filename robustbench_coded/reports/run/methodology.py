@@ -122,7 +122,7 @@ _INTERVALS = (
 _SCORED_AGAIN = (
     "Where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
     "of these images, in one draw each; accuracy, interval and number of images come from these batches. "
-    "Where inputs made together do over 3 points more in their own batches, that accuracy stands beside it."
+    "Where accuracy is over 3 points lower in the inputs' own batches, that accuracy stands beside it."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "

@@ -1,7 +1,5 @@
 """What would change the answer: the need of an open verdict, as the command that runs it, or in Python as one
 expression.
-
-next_command(run, unsettled) -> NextCommand
 """
 
 from collections.abc import Sequence
@@ -35,9 +33,7 @@ class NextCommand(NamedTuple):
     about: str = ""
 
     def __str__(self) -> str:
-        """``Next step: mosaic-16 (about 25,600 gradients):``, behind which the command stands. What is still
-        open then asks for more.
-        """
+        """``Next step: mosaic-16 (about 25,600 gradients):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
         cost = f" ({self.price})" if self.price else ""
@@ -54,9 +50,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("what is missing", _command(run, ()))
-    everything = None
-    if whole := next((entry for entry in manifest.outlook if entry.purpose == "all"), None):
-        everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
+    whole = next((entry for entry in manifest.outlook if entry.purpose == "all"), None)
+    purpose = f"all attacks on {manifest.data.examples or 0:,} images"
+    everything = _as_planned(purpose, run, whole) if whole else None
     if unsettled:
         return _settling(run, unsettled, everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
@@ -81,8 +77,7 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
 
 def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
-    price = price_text(outlook) if outlook.images else ""
-    return NextCommand(purpose, _command(run, outlook.option.split()), price)
+    return NextCommand(purpose, _command(run, outlook.option.split()), price_text(outlook))
 
 
 def _command(run: Run, options: Sequence[str]) -> str:

@@ -149,6 +149,14 @@ def test_no_next_step_leaves_anything_out(tmp_path):
     follow_steps(partial(command, tmp_path / "run", near=0.3, examples=64))
 
 
+def test_attacks_named_alone_are_followed_by_those_that_open_checks_need(tmp_path):
+    """Not by --all, which is refused beside --until."""
+    run = command(tmp_path / "run", near=0.3, examples=64, until="settled")
+    assert run.judgements[0].verdict.rule == "open check"
+    attacks = next_options(run)["attacks"].split(",")
+    assert attacks[0] == "pgd-10" and len(attacks) > 1
+
+
 # Of reports/zoo, what is open on so few images that all of them take minutes.
 OPEN = (
     *("one-hot-0.1", "pinned-0.1", "lifted-0.1", "sines-scaled", "sines-again-scaled"),
