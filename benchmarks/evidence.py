@@ -155,7 +155,7 @@ def page_of(name: str, reports: Path = REPORTS) -> str:
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
     names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("*/run.toml")]
-    names += dict.fromkeys(name for path in together(reports) for name, _ in sections(path))
+    names += {name: "" for path in together(reports) for name, _ in sections(path)}
     known = known_minutes(reports)
     return sorted(names, key=lambda name: (known.get(name, math.inf), name))
 
@@ -244,6 +244,7 @@ def put_together(new: Path, name: str, shared: Path) -> None:
     start, *parts = page.read_text().split("\n## ")
     reports = {part.partition("\n")[0]: part for part in parts}
     title, _, text = (new / "report.md").read_text().partition("\n")
+    text = text.replace(f"runs/evidence/{name}", f"runs/reports/{name}")  # where make report leaves it
     command = f"## Reproduce\n\n```\nmake report NAME={name}\n```"
     text = re.sub(r"^## Reproduce\n\n```\n.*?\n```", command, text, flags=re.MULTILINE | re.DOTALL)
     deeper = re.sub(r"^(?=##)", "#", text, flags=re.MULTILINE)

@@ -14,7 +14,7 @@ from robustbench_coded.extras.board.entry import Board, schema
 from robustbench_coded.extras.board.submit import check_hashes, hashes_of
 from robustbench_coded.extras.published.registry import PUBLISHED
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.runs.folder import content_of
+from robustbench_coded.runs.folder import content_of, sealed
 from robustbench_coded.runs.log import append, read_log
 from robustbench_coded.runs.outcomes import TOGETHER, units_in, write_units
 
@@ -143,15 +143,29 @@ def test_hostile_names_stay_text(make_run, subject, tmp_path):
         assert "<script>alert" not in page.read_text() and "<img src=x" not in page.read_text()
 
 
-@pytest.fixture
-def accepted(make_run):
-    """A run that keeps the rules."""
-    attacks = ("fgsm", "pgd-10", "pgd-100", "eot10-pgd-20", "transfer-pgd-20")
+def kept_rules(make_run, *averages):
+    attacks = ("fgsm", "pgd-10", "pgd-100", *averages, "transfer-pgd-20")
     accuracies = {(name, "batch/unknown"): (0.0, 0.1) for name in attacks}
     accuracies |= {("clean", "batch/unknown"): (0.9, 0.9), ("random-sign", "batch/unknown"): (0.8, 0.8)}
     run = make_run("accepted", accuracies=accuracies)
     (run / "adversarials").mkdir()
     return run
+
+
+@pytest.fixture
+def accepted(make_run):
+    """A run that keeps the rules."""
+    return kept_rules(make_run, "eot10-pgd-20")
+
+
+@pytest.mark.parametrize("randomised", [True, False])
+def test_averages_over_draws_are_required_of_random_defences_alone(make_run, tmp_path, randomised):
+    run = kept_rules(make_run) / "run.json"
+    manifest = json.loads(run.read_text())
+    for case in manifest["cases"]:
+        case["randomised"] = randomised
+    run.write_text(sealed(manifest))
+    assert submitted(run.parent, tmp_path) == (2 if randomised else 0)
 
 
 def submitted(run, tmp_path, text=ENTRY):

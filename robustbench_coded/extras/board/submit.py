@@ -134,7 +134,7 @@ def check_hashes(folder: Path) -> None:
 
 FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points
 FEWEST_DRAWS = 4
-# Of the default presets, what runs on every defence that has a base model and gradients.
+# Of the default presets, what runs on every random defence that has a base model and gradients.
 REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, TRANSFER)
 
 
@@ -178,8 +178,9 @@ def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
 def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
     transfer = case.has_base and case.case.subject.defence != "standard"
     required = [name for name in REQUIRED if transfer or not name.startswith("transfer-")]
-    # Where operators hide the gradient, the default may stop after the relaxed attack.
-    return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]
+    # Where nothing is random, or operators hide the gradient, the default may stop before it.
+    averages = case.randomised and RELAXED[0] not in ran
+    return [name for name in required if name != FOLLOWS_SHOWN or averages]
 
 
 @contextmanager
