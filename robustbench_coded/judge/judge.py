@@ -25,12 +25,12 @@ from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.intervals import Interval
-from robustbench_coded.judge.outcomes import broken_below, uninformative
+from robustbench_coded.judge.outcomes import Cell, broken_below, uninformative
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.verdict import Verdict, accuracy_text
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import ENSEMBLE, MARGIN, STANDARD, CheckName, VerdictName
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, MARGIN, STANDARD, CheckName, VerdictName
 
 
 def attacks_on_base_alone(
@@ -174,7 +174,8 @@ def _measured(
     figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
-    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
+    claim, clean, answers = figures.claim, whole.unattacked.interval(), _clean_answers(results, whole)
+    broken_at = broken_below(answers)
     weaker = _of_unknown_draw(results, whole)
     if base is not None:
         gain = _bounded(lambda row: difference_of(row, base), whole, weaker)
@@ -206,8 +207,15 @@ def _measured(
         clean=clean,
         refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
-        constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
+        constant=answers is not None and clean is not None and uninformative(answers, clean.high),
     )
+
+
+def _clean_answers(results: Sequence[CaseResult], whole: CaseResult) -> Cell | None:
+    """The clean answers that shares of classes come from: of all images where few of them are victims."""
+    rows = (row for row in results if row.case.attack == CLEAN and row.case.subject == whole.case.subject)
+    alone = whole.case.threat.one_victim
+    return next((row.cell for row in rows if alone and not row.case.threat.one_victim), whole.clean)
 
 
 def _of_unknown_draw(results: Sequence[CaseResult], whole: CaseResult) -> CaseResult | None:

@@ -267,6 +267,14 @@ def test_victims_are_compared_with_the_base_on_the_same_examples(evaluation):
     assert (found.gain.examples, found.gain.estimate) == (100, 0)
 
 
+def test_a_few_victims_do_not_say_which_class_is_common(evaluation):
+    run = evaluation().add("clean", share(0.4, 1600))
+    run.add("transfer-pgd-20", *np.ones((2, 4, 1)), examples=[0, 10, 20, 3], threat="victim/unknown")
+    rows = case_results(*run.parts())
+    found = judge(rows, ensemble_of(rows, threat="victim/unknown"), PASSED)
+    assert found.broken_at < 0.13 and not found.constant
+
+
 def in_random_batches(outcomes, attack, images, k, batches=200):
     """``outcomes`` with those of an attack's inputs in random batches, none of them right."""
     rng = np.random.default_rng(0)

@@ -179,8 +179,7 @@ def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
     transfer = case.has_base and case.case.subject.defence != "standard"
     required = [name for name in REQUIRED if transfer or not name.startswith("transfer-")]
     # Where nothing is random, or operators hide the gradient, the default may stop before it.
-    averages = case.randomised and RELAXED[0] not in ran
-    return [name for name in required if name != FOLLOWS_SHOWN or averages]
+    return [name for name in required if name != FOLLOWS_SHOWN or (case.randomised and RELAXED[0] not in ran)]
 
 
 @contextmanager

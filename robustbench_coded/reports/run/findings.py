@@ -66,15 +66,10 @@ def left_out(run: Run) -> list[str]:
     return [
         f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
         f"{perturbation_text(entry.case.perturbation)}: {need_text(entry)} did not run; "
-        f"{price_text(entry)}; {entry.option} runs it"
+        f"about {entry.images:,} gradients; {entry.option} runs it"
         for entry in run.manifest.outlook
         if isinstance(entry.case, Case)
     ]
-
-
-def price_text(need: Outlook) -> str:
-    """What a step costs, in gradients; `--until settled` goes on with what the verdict needs behind it."""
-    return f"about {need.images:,} gradients" + " or more" * need.option.startswith("--until")
 
 
 def need_text(need: Outlook) -> str:

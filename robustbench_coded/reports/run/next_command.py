@@ -1,5 +1,7 @@
 """What would change the answer: the need of an open verdict, as the command that runs it, or in Python as one
 expression.
+
+next_command(run, unsettled) -> NextCommand
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
-from robustbench_coded.reports.run.findings import need_text, price_text
+from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
 from robustbench_coded.runs.folder import RUN_FILE
 from robustbench_coded.schema.manifest import Outlook
@@ -23,20 +25,21 @@ class NextCommand(NamedTuple):
 
     Attributes:
         purpose: empty where nothing would change the answer.
-        price: in gradients; empty where run.json does not say.
+        images: gradient evaluations that it costs, about; None where run.json does not say.
         about: whom it is about, where the report opens with another attacker; empty otherwise.
     """
 
     purpose: str
     command: str = ""
-    price: str = ""
+    images: int | None = None
     about: str = ""
 
     def __str__(self) -> str:
         """``Next step: mosaic-16 (about 25,600 gradients):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
-        cost = f" ({self.price})" if self.price else ""
+        more = " or more" * ("until" in self.command)  # behind this step
+        cost = "" if self.images is None else f" (about {self.images:,} gradients{more})"
         of = f" for {self.about}" if self.about else ""
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
@@ -50,9 +53,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("what is missing", _command(run, ()))
-    whole = next((entry for entry in manifest.outlook if entry.purpose == "all"), None)
     purpose = f"all attacks on {manifest.data.examples or 0:,} images"
-    everything = _as_planned(purpose, run, whole) if whole else None
+    all_ = (_as_planned(purpose, run, entry) for entry in manifest.outlook if entry.purpose == "all")
+    everything = next(all_, None)
     if unsettled:
         return _settling(run, unsettled, everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
@@ -77,7 +80,7 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
 
 def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
-    return NextCommand(purpose, _command(run, outlook.option.split()), price_text(outlook))
+    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.images or None)
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
