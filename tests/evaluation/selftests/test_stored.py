@@ -35,6 +35,13 @@ def run(tmp_path_factory):
     return evaluate(config(tmp_path_factory.mktemp("run") / "run", defence=("rci:N=1.5K",)))
 
 
+def test_in_l1_an_honest_gradient_passes_too(tmp_path):
+    """A radius of 12 in every pixel would leave the box."""
+    run = evaluate(config(tmp_path / "run", defence=("rci:N=1.5K",), norm="l1", eps=(12.0,)))
+    (stored,) = selftests(run).values()
+    assert ("finite differences", "passed") in [(test["name"], test["outcome"]) for test in stored["tests"]]
+
+
 def defended(run):
     return [judgement for judgement in load_run(run).judgements if judgement.subject.defence == "rci"]
 
