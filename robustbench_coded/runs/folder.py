@@ -108,11 +108,14 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         Args:
             units: whose rows the file of outcomes has, in this order.
         """
-        reader, rows = _Reader(self.path), {}
-        for unit in filter(_UNIT.fullmatch, units):
+        reader, rows, together = _Reader(self.path), {}, self.path / TOGETHER
+        wanted = list(filter(_UNIT.fullmatch, units))
+        for unit in wanted:
             with suppress(outcomes.DamagedFile):
                 rows[unit] = reader.read(unit)[0]
-        outcomes.write_units(self.path / TOGETHER, rows, outcomes.LEVEL_TOGETHER)
+        if (reader.log.done.keys() & wanted) - rows.keys() and together.exists():  # it may be whole
+            together.replace(together.with_name(f"{TOGETHER}.damaged"))
+        outcomes.write_units(together, rows, outcomes.LEVEL_TOGETHER)
         self.write_manifest(manifest)
         (self.path / HEADER).unlink(missing_ok=True)
         for unit in rows:
@@ -127,7 +130,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             units = [
                 unit for record in manifest["cases"] for unit in (*record["units"], *record["random_batches"])
             ]
-            self.end(manifest, [*dict.fromkeys(units)])
+            self.end(manifest, [*dict.fromkeys([*units, *manifest.get("superseded", ())])])
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.

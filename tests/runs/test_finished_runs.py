@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.runs.folder import read_run
+from robustbench_coded.runs.folder import RunFolder, read_manifest, read_run
 from robustbench_coded.runs.log import NAME, read_log
 from robustbench_coded.runs.outcomes import TOGETHER, units_in, write_units
 
@@ -60,6 +60,14 @@ def test_the_same_command_changes_nothing_and_a_longer_one_extends_it(finished, 
     assert after.keys() > set(before)
     old = units_in(finished / TOGETHER)
     assert all(after[unit].digest == old[unit].digest for unit in old)
+
+
+def test_outcomes_that_cannot_be_read_at_the_end_are_set_aside(run):
+    (run / TOGETHER).write_bytes(b"not now")
+    with RunFolder(run) as folder:
+        folder.end(read_manifest(run), units_of(run))
+    assert (run / f"{TOGETHER}.damaged").read_bytes() == b"not now"
+    assert units_in(run / TOGETHER) == {}
 
 
 def test_a_unit_that_was_altered_is_computed_again_and_no_other(finished, run, capsys):

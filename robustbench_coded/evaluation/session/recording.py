@@ -81,8 +81,9 @@ class Recorder:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
-        self.folder.end(msgspec.to_builtins(self.manifest), self.manifest.unit_ids)
-        put_together(self.folder.path, self.manifest.unit_ids)
+        kept = [*self.manifest.unit_ids, *self.manifest.superseded]
+        self.folder.end(msgspec.to_builtins(self.manifest), kept)
+        put_together(self.folder.path, kept)
         run = load_run(self.folder.path)
         from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib

@@ -102,14 +102,9 @@ def test_a_folder_keeps_its_checks(tmp_path):
     assert not planned_evaluation(prepared, None, path).plan.checks
 
 
-def test_a_later_command_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
-    command(tmp_path / "run", near=0.3, checks=True)
-    shutil.copytree(tmp_path / "run", tmp_path / "whole")
-    second = {"attacks": "fgsm,square-50", "near": 0.3}
-    whole = command(tmp_path / "whole", **second)
-    assert len(units(whole)) > len(units(load_run(tmp_path / "run"))) + 2
-    commit, left_to_do = run_plan.Work.commit, [2]
+def stopped(out, after, **more):
+    """A command that is stopped after so many units, if it has more to run."""
+    commit, left_to_do = run_plan.Work.commit, [after]
 
     def until_stopped(self, outcome):
         if not left_to_do[0]:
@@ -117,10 +112,27 @@ def test_a_later_command_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path,
         left_to_do[0] -= 1
         commit(self, outcome)
 
-    monkeypatch.setattr(run_plan.Work, "commit", until_stopped)
-    with pytest.raises(KeyboardInterrupt):
-        command(tmp_path / "run", **second)
-    monkeypatch.setattr(run_plan.Work, "commit", commit)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run_plan.Work, "commit", until_stopped)
+        command(out, **more)
+
+
+def test_a_changed_command_that_is_stopped_keeps_what_it_would_replace(tmp_path):
+    first = command(tmp_path / "run", near=0.3, defence=("noise:sigma=0.1",))
+    stopped(tmp_path / "run", 3, near=0.3, defence=("noise:sigma=0.1",), draws=3)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):  # nothing is left to run
+        stopped(tmp_path / "run", 0, near=0.3, defence=("noise:sigma=0.1",))
+    assert units(load_run(tmp_path / "run")) == units(first)
+
+
+def test_a_later_command_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
+    command(tmp_path / "run", near=0.3, checks=True)
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
+    second = {"attacks": "fgsm,square-50", "near": 0.3}
+    whole = command(tmp_path / "whole", **second)
+    assert len(units(whole)) > len(units(load_run(tmp_path / "run"))) + 2
+    stopped(tmp_path / "run", 2, **second)
     again = command(tmp_path / "run", **second)
     assert again.manifest.cases == whole.manifest.cases
     assert steps(tmp_path / "run") == steps(tmp_path / "whole")
