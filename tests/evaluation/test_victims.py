@@ -59,6 +59,18 @@ def run(tmp_path, monkeypatch):
     return evaluated
 
 
+def test_a_transfer_that_starts_from_an_attack_on_the_defence_asks_it_whole_batches(run, monkeypatch):
+    sizes, answer = [], Centred.logits
+
+    def logits(self, x, draw):
+        sizes.append(len(x))
+        return answer(self, x, draw)
+
+    monkeypatch.setattr(Centred, "logits", logits)
+    run(("transfer-pgd-2+init=pgd-2",))
+    assert K in sizes and 1 not in sizes
+
+
 def of_victims(run, attack):
     rows = run.outcomes
     rows = rows[(rows.threat == "victim/unknown") & (rows.attack == attack) & (rows.purpose == "scoring")]

@@ -464,8 +464,8 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     # Under known randomness scoring draws are attacked one by one.
     known = range(options.known_draws) if case.threat.draw_known else [None]
     groups = list(groups_of(run))
-    # Victims attacked through the base model need no batch for that.
-    through_base = case.made_by is not None and case.made_by.knows == "transfer"
+    # Victims attacked through the base model, from the first step on, need no batch for that.
+    through_base = case.made_by is not None and case.made_by.knows == "transfer" and not case.made_by.init
     alone = sources is None and case.threat.one_victim and through_base
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
