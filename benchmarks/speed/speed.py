@@ -47,7 +47,7 @@ def main() -> None:
     for options in (ten, hundred):
         if given.steps not in (None, options.steps):
             continue
-        report = bench(options, _tell, third_party)
+        report = bench(options, lambda text: print(f"... {text}", file=sys.stderr), third_party)
         device = str(report.machine["device"]).partition(":")[0]
         out = given.out or HERE / f"speed-{device}.md"
         # Each part is written at once: the first figures are there while the long part runs.
@@ -66,10 +66,6 @@ def markdown(report: BenchReport) -> str:
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
     return "\n\n".join(parts) + "\n"
-
-
-def _tell(text: str) -> None:
-    print(f"... {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -200,10 +200,8 @@ def measured_results(
     looks: dict[Subject, int] = {}
     for record in records:
         looks[record.case.subject] = max(looks.get(record.case.subject, 0), record.looks)
-    results = []
-    for record in records:
-        cell = outcomes.of(record.case)
-        result = CaseResult(
+    return [
+        CaseResult(
             case=record.case,
             cell=cell,
             clean=outcomes.clean_like(cell, record.case),
@@ -219,8 +217,8 @@ def measured_results(
             clean_random_batches=outcomes.clean_in_random(record.case),
             faulty=faulty.get(record.case, 0),
         )
-        results.append(result)
-    return results
+        for record, cell in ((record, outcomes.of(record.case)) for record in records)
+    ]
 
 
 def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:

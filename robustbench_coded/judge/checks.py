@@ -19,15 +19,10 @@ from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDAR
 FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
 
 
-def attacks_under(results: Sequence[CaseResult], model: Case) -> list[CaseResult]:
-    """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [result for result in results if result.case.setting == model and _is_attack(result)]
-
-
 def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
     """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
-    weaker = [result for result in inherited(ensemble.case, results) if _is_attack(result)]
-    return attacks_under(results, ensemble.case.setting) + weaker
+    own = [result for result in results if result.case.setting == ensemble.case.setting]
+    return [result for result in (*own, *inherited(ensemble.case, results)) if _is_attack(result)]
 
 
 def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:

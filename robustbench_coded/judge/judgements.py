@@ -153,7 +153,8 @@ def judgements_of(
             continue
         # A claim is about the defences given; without one it is about the model itself.
         about = result.case.subject.defence != words.STANDARD or of_standard
-        claim = claim_of(manifest) if about else None
+        claims = [call.claim for call in manifest.invocations if call.claim is not None and about]
+        claim = claims[-1] if claims else None
         checks = _checks(results, result, selftests)
         margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped

@@ -79,10 +79,8 @@ def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     ``base_accuracy`` is that of the base model's ensemble on all images that it was attacked on, and
     ``gain_examples`` says how many of them ``gain`` compares.
     """
-    lines = [_line(judgement) for judgement in judgements]
-    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(
-        dict.fromkeys(("k", "n", "gain_examples"), "Int64")
-    )
+    frame = pd.DataFrame(map(_line, judgements), columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(("k", "n", "gain_examples"), "Int64"))
 
 
 def _line(judgement: Judgement) -> dict[str, object]:

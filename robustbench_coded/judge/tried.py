@@ -47,13 +47,15 @@ def _reasons(run: Run, subject: Subject) -> Iterator[str]:
     attacks = [result for result in own if result.case.attack not in (*CONTROLS, *COMBINED)]
     left_out = [entry for entry in run.manifest.not_run if entry.subject == subject.defence]
     named, faults = _named(run), list[str]()
+    whole = [result.cell for result in own if result.case.attack == ENSEMBLE]
+    nothing_left = bool(whole) and all(cell is not None and not cell.correct.any() for cell in whole)
     for name in named:
         rows = [result for result in attacks if result.case.attack == name]
         absent = [entry for entry in left_out if entry.attack == name]
         others = {str(r.case.threat) for r in attacks if _valid(r) and r.case.attack in {*named} - {name}}
         faults += [_fault(result) for result in rows if not _valid(result)]
         faults += [_why(e) for e in absent if not others or (e.threat and e.threat not in others)]
-        if not rows and not absent and not (others and _nothing_left(own)):
+        if not rows and not absent and not (others and nothing_left):
             faults.append(f"{name} did not run")
     tried = {result.case.setting for result in attacks if _valid(result)}
     faults += [_fault(result) for result in attacks if result.case.setting not in tried]
@@ -81,9 +83,3 @@ def _fault(result: CaseResult) -> str:
 
 def _why(entry: NotRun) -> str:
     return f"{entry.attack} did not run: {entry.why}"
-
-
-def _nothing_left(own: Sequence[CaseResult]) -> bool:
-    """True if no right answer is left that a further attack could take."""
-    whole = [result.cell for result in own if result.case.attack == ENSEMBLE]
-    return bool(whole) and all(cell is not None and not cell.correct.any() for cell in whole)

@@ -109,11 +109,10 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             units: whose rows the file of outcomes has, in this order.
         """
         reader, rows, together = _Reader(self.path), {}, self.path / TOGETHER
-        wanted = list(filter(_UNIT.fullmatch, units))
-        for unit in wanted:
+        for unit in filter(_UNIT.fullmatch, units):
             with suppress(outcomes.DamagedFile):
                 rows[unit] = reader.read(unit)[0]
-        if (reader.log.done.keys() & wanted) - rows.keys() and together.exists():  # it may be whole
+        if together.exists() and (reader.log.done.keys() & units) - rows.keys():  # it may be whole
             together.replace(together.with_name(f"{TOGETHER}.damaged"))
         outcomes.write_units(together, rows, outcomes.LEVEL_TOGETHER)
         self.write_manifest(manifest)
@@ -130,7 +129,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             units = [
                 unit for record in manifest["cases"] for unit in (*record["units"], *record["random_batches"])
             ]
-            self.end(manifest, [*dict.fromkeys([*units, *manifest.get("superseded", ())])])
+            self.end(manifest, [*units, *manifest.get("superseded", ())])
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
@@ -301,7 +300,8 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
         version = int(manifest["format_version"])
         own_hash = manifest.pop(HASH, None)
         if version == FORMAT_VERSION and file.name == HEADER:
-            manifest = _with_changes(manifest, path)
+            for change in read_log(path).changes.get(manifest.pop(COMMAND), ()):
+                manifest = changed(manifest, change)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file} can't be read; {mend}") from error
     if version != FORMAT_VERSION:
@@ -320,13 +320,6 @@ def sealed(manifest: dict[str, Any]) -> str:
 
 def _hash_of(manifest: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _with_changes(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The header with what the log says since."""
-    for change in read_log(path).changes.get(header.pop(COMMAND), ()):
-        header = changed(header, change)
-    return header
 
 
 def changed(manifest: dict[str, Any], change: log.Changed) -> dict[str, Any]:

@@ -73,15 +73,10 @@ def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
     except (Exception, SystemExit) as error:
         gradients.raise_machine_fault(error)
         if len(x) == 1:
-            return _nothing(x, classes)
+            tie = (0 * x).flatten(-3).sum(-1, keepdim=True)  # so that NaN has a gradient, which is 0
+            return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
         middle = len(x) // 2
         return torch.cat([_halves(ask, x[:middle], classes), _halves(ask, x[middle:], classes)])
-
-
-def _nothing(x: Tensor, classes: int) -> Tensor:
-    """NaN for every input x [..., C, H, W], tied to ``x`` by a gradient of 0."""
-    tie = (0 * x).flatten(-3).sum(-1, keepdim=True)
-    return torch.full((*x.shape[:-3], classes), torch.nan, device=x.device, dtype=x.dtype) + tie
 
 
 def draws_of(

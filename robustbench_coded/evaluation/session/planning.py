@@ -63,7 +63,8 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     remarks: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        again = _same_command(old, prepared.config)
+        same = json.loads(json.dumps(prepared.config.as_data()))
+        again = all(old.last.options.get(name) == same[name] for name in same.keys() - NOT_ASKED)
         stopped = again and not (old.finished and not read_failures(path, old.unit_ids))
         code, remarks = code_going_on(old, prepared.code, path, stopped=stopped)
         old = old if again else with_all_kept(old, path)
@@ -100,12 +101,6 @@ def _slow(subjects: Sequence[ProbedSubject]) -> str:
     if most.copies < SLOW:
         return ""
     return f"{most.label} passes {most.copies} images through the network for each input"
-
-
-def _same_command(old: RunManifest, config: EvalConfig) -> bool:
-    """True if this is the last command of a run again."""
-    same = json.loads(json.dumps(config.as_data()))
-    return all(old.last.options.get(name) == same[name] for name in same.keys() - NOT_ASKED)
 
 
 def _plan(

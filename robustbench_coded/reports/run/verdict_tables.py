@@ -184,8 +184,7 @@ def other_text_table(rows: Sequence[Row]) -> TextTable:
         **_NAMED,
         **{str(threat): _under(threat) for threat in threats},
     }
-    table = TextTable.of([row for row in rows if row.others], columns)
-    return _named_once(table)[0]
+    return _named_once(TextTable.of([row for row in rows if row.others], columns))[0]
 
 
 def _under(threat: ThreatModel) -> Callable[[Row], str]:
