@@ -53,9 +53,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("what is missing", _command(run, ()))
-    purpose = f"all attacks on {manifest.data.examples or 0:,} images"
-    all_ = (_as_planned(purpose, run, entry) for entry in manifest.outlook if entry.purpose == "all")
-    everything = next(all_, None)
+    everything = None
+    if whole := next((entry for entry in manifest.outlook if entry.purpose == "all"), None):
+        everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
         return _settling(run, unsettled, everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
