@@ -179,7 +179,8 @@ def minutes(folder: Path) -> float:
 
 def finished(reports: Path, runs: Path) -> list[Path]:
     """Finished folders of ``runs`` that belong to a run of ``reports``."""
-    return [runs / name for name in by_cost(reports) if (runs / name / "run.json").exists()]
+    begun = [file for name in by_cost(reports) if (file := runs / name / "run.json").exists()]
+    return [file.parent for file in begun if json.loads(file.read_text())["finished"]]
 
 
 def install(new: Path, name: str, reports: Path) -> tuple[str, ...]:

@@ -131,10 +131,6 @@ def make(name: str, seed: int) -> Instance:
 Members = list[Any]
 
 
-def _bare(members: Members, scene: Scene) -> Defended:
-    return Defended("", lambda x, _: members[0](x))
-
-
 def _noise(members: Members, scene: Scene) -> Defended:
     def draws(g: torch.Generator, k: int) -> Tensor:
         return scene.shift * (2 * torch.rand(k, 1, 8, 8, generator=g) - 1)
@@ -185,7 +181,7 @@ def _coin(members: Members, scene: Scene) -> Defended:
 
 
 MECHANISMS: dict[str, Callable[[Members, Scene], Defended]] = {
-    "bare": _bare,
+    "bare": lambda members, scene: Defended("", lambda x, _: members[0](x)),
     "noise": _noise,
     "ensemble": _ensemble,
     "code": _code,

@@ -24,7 +24,7 @@ def _run(folder, verdicts, commit="c0ffee", extra=()):
     (folder / "outcomes.parquet").write_text(commit)
     append(folder, [Done("a", "", {}, {"seconds": 90}), Done("b", "", {}, {"seconds": 30})])
     git = {"commit": commit, "dirty": commit == "changed"}
-    told = {"invocations": [{"git": git}], "protocol": {"version": "1"}}
+    told = {"invocations": [{"git": git}], "protocol": {"version": "1"}, "finished": commit != "stopped"}
     (folder / "run.json").write_text(json.dumps(told))
     rows = [["erm", defence, "", "", "batch/unknown", "linf", "0.1", word] for defence, word in verdicts]
     for table in evidence.TABLES:
@@ -42,6 +42,9 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
         reports / "digits", [("a", "broken"), ("b", "not settled")], "old", ("run.toml", "run-1.toml", "gone")
     )
     new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "notes.txt"))
+    _run(runs / "stopped", [], "stopped")
+    (reports / "stopped").mkdir()
+    (reports / "stopped" / "run.toml").write_text("")
     assert evidence.finished(reports, runs) == [new]
     (reports / evidence.TABLE).write_text("run,minutes\ngone,1.5\n")
     row = evidence.install(new, "digits", reports)

@@ -142,8 +142,9 @@ def _scorable(plan: EvaluationPlan, results: Results, comparison: Comparison) ->
 
 
 def _strongest(plan: EvaluationPlan, results: Results, comparison: Comparison) -> PlannedCase | None:
-    """The attack that leaves least; where some below the highest bar make inputs that depend on no batch, of
-    those. Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
+    """The attack that leaves least; of those whose inputs depend on no batch, where one shows that less than
+    the highest bar is left. Of attacks on one victim those that also ran on whole batches, where every image
+    was perturbed.
     """
     if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
@@ -152,5 +153,5 @@ def _strongest(plan: EvaluationPlan, results: Results, comparison: Comparison) -
     if comparison.one_victim:  # the victims' inputs are those of whole batches
         cases = free = [case for case in free if on_whole_batches(case) in results.rows]
     bar = max((v.bars[-1] for v in results.of(plan, comparison) if v is not None), default=0.0)
-    low = [case for case in free if accuracy_of(results.rows[case]) < bar]
+    low = [case for case in free if _shows(results.rows[case], bar, plan.tail)]
     return min(low or cases, key=lambda case: accuracy_of(results.rows[case]), default=None)

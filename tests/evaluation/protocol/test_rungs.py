@@ -247,6 +247,21 @@ def test_no_random_batches_are_scored_for_what_so_few_images_cannot_show():
     assert proof_of(plan, alone, DEFENDED).certain
 
 
+def test_inputs_made_together_are_scored_in_random_batches_where_others_show_too_little():
+    plan = plan_of(*ON_RCI)
+    transfer, together = ON_RCI[-1], case("pgd-10", ON_RCI[-1].subject)
+    for right, proof in ((20, transfer), (34, together)):  # of 256; 15% is below the upper end of 34
+        answers = np.zeros((256, 1), bool)
+        answers[:right] = True
+        rows = {transfer: answers, together: answers[::-1] & False}
+        results = Results(
+            (Need(Rung.QUICK, "", tuple(rows), 256),),
+            {each: SimpleNamespace(cell=SimpleNamespace(correct=row)) for each, row in rows.items()},
+            verdicts={setting(DEFENDED, plan): WIDE},
+        )
+        assert proof_of(plan, results, DEFENDED, last=True).need.cases == (proof,)
+
+
 def test_the_first_attack_is_paid_whatever_it_costs_and_so_are_its_first_random_batches():
     plan = plan_of(ceilings=Ceilings(0))
     assert rungs(simulate(plan, 0.0)) == ["clean", "quick", "confirm", SELF_TESTS, MORE]
