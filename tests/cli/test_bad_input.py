@@ -222,6 +222,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["verify"], ["nothing to verify"]),
         (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
+        (["list", "birds"], ["birds", "attacks"]),
         (["list", "runs", "x" * 300], ["x" * 300, "name another path"]),
         (["paper", "gan", "--features", "CKPT", "-o", "seed=-1"], ["seed = -1", ">= 0"]),
         (["screen", "--ckpt", "CKPT", "--data", "digits", "--time", "-1s"], ["--time '-1s'"]),
@@ -309,7 +310,3 @@ class TestFolder:
         (tmp_path / "run" / "run.json").write_text(json.dumps({"format_version": version}))
         answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run")
         refused(answer, f"format {version}", mend)
-
-
-def test_a_list_of_something_else(csrobust):
-    refused(csrobust("list", "birds"), "birds", "attacks")

@@ -121,16 +121,28 @@ CASES = [
 
 @pytest.fixture
 def evaluated(csrobust, digits_erm):
-    def run(*more, model=("--ckpt", None), out="run"):
+    def run(*more, model=("--ckpt", None)):
         named = [part or digits_erm for part in model]
         attacks = () if "--attacks" in more else ("--attacks", "fgsm")
-        return csrobust("eval", *named, *OPTIONS, *attacks, *more, "--out", out)
+        return csrobust("eval", *named, *OPTIONS, *attacks, *more, "--out", "run")
 
     return run
 
 
-def figures(out="run"):
-    rows = pd.read_csv(f"{out}/summary.csv")
+def assert_refused(answer, words):
+    assert answer.code == 2 and answer.err.count("\n") == 1 and words in answer.err, answer.err
+
+
+def manifest_of_run():
+    return json.loads(Path("run/run.json").read_text())
+
+
+def units_of_defences():
+    return {unit for row in manifest_of_run()["cases"] if row["spec"] != "standard" for unit in row["units"]}
+
+
+def figures():
+    rows = pd.read_csv("run/summary.csv")
     return rows.set_index(["defence", "attack"]).accuracy.to_dict()
 
 
@@ -138,9 +150,8 @@ def figures(out="run"):
 def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, make, words):
     assert evaluated(*make(1.0)).code == 0
     first = figures()
-    refused = evaluated(*make(-0.5))
-    assert refused.code == 2 and refused.err.count("\n") == 1
-    assert f"run was made with a different version of {words}; give another --out" in refused.err
+    version = f"run was made with a different version of {words}; give another --out"
+    assert_refused(evaluated(*make(-0.5)), version)
     assert figures() == first
     assert evaluated(*make(-0.5), "--overwrite").code == 0
     assert figures() != first
@@ -148,8 +159,7 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
 
 def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     def stopped():
-        manifest = json.loads(Path("run/run.json").read_text())
-        Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
+        Path("run/run.json").write_text(sealed({**manifest_of_run(), "finished": False}))
         log = Path("run/log.jsonl")
         *kept, last = computed(Path("run"))
         log.write_text("".join(line for line in log.read_text().splitlines(True) if last not in line))
@@ -157,11 +167,8 @@ def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
 
     assert evaluated(*of_file(1.0)).code == 0
     whole, kept = Path("run/summary.csv").read_bytes(), stopped()
-    refused = evaluated(*of_file(-0.5))
-    assert (
-        refused.code == 2
-        and "a different version of defence d.py:build on digits-erm (changed: d.py)" in refused.err
-    )
+    version = "a different version of defence d.py:build on digits-erm (changed: d.py)"
+    assert_refused(evaluated(*of_file(-0.5)), version)
     answer = evaluated(*of_file(1.0))
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole
@@ -173,17 +180,17 @@ def test_a_folder_that_other_code_of_csrobust_made_is_refused_and_stays_readable
     evaluated, csrobust, monkeypatch, before
 ):
     assert evaluated().code == 0
-    manifest, first = json.loads(Path("run/run.json").read_text()), figures()
+    manifest, first = manifest_of_run(), figures()
     own = manifest["identity"]["csrobust"]
     manifest["identity"]["csrobust"] = before
     Path("run/run.json").write_text(sealed(manifest))
     refused = evaluated()
     words = f"by other code of csrobust ({before or 'not recorded'}, now {own}); give another --out"
-    assert (refused.code, refused.err.count("\n")) == (2, 1) and words in refused.err
+    assert_refused(refused, words)
     assert "--overwrite" in refused.err
     assert csrobust("report", "run").code == 0 and figures() == first
     assert evaluated("--overwrite").code == 0
-    assert json.loads(Path("run/run.json").read_text())["identity"]["csrobust"] == own
+    assert manifest_of_run()["identity"]["csrobust"] == own
 
 
 def test_other_code_of_csrobust_takes_another_folder(csrobust, digits_erm, monkeypatch):
@@ -204,11 +211,8 @@ def test_a_changed_architecture_is_refused_and_has_another_folder_of_its_own(eva
     write(arch=ARCH.format(value=1))
     assert evaluated(model=model).code == 0
     write(arch=ARCH.format(value=2))
-    refused = evaluated(model=model)
-    assert (
-        refused.code == 2
-        and "run was made with a different version of model m (changed: arch.py)" in refused.err
-    )
+    version = "run was made with a different version of model m (changed: arch.py)"
+    assert_refused(evaluated(model=model), version)
     folders = []
     for value in (1, 2):
         write(arch=ARCH.format(value=value))
@@ -230,8 +234,7 @@ def test_a_changed_script_of_a_process_is_refused_and_started_anew(evaluated, cs
     Path("serve.py").write_text(
         EXAMPLE.read_text().replace("import numpy as np\n", "import numpy as np  #\n")
     )
-    refused = evaluated(*command)
-    assert refused.code == 2 and "on digits-erm (changed: serve.py)" in refused.err
+    assert_refused(evaluated(*command), "on digits-erm (changed: serve.py)")
     assert evaluated(*command, "--overwrite").code == 0 and figures() == first
 
 
@@ -245,7 +248,7 @@ def test_more_attacks_and_defences_extend_a_folder_of_the_same_code(evaluated):
     extended = figures()
     assert ("other", "pgd-2") in extended
     assert all(extended[case] == first[case] for case in first if case[1] in ("clean", "fgsm"))
-    assert set(json.loads(Path("run/run.json").read_text())["code"]) == {
+    assert set(manifest_of_run()["code"]) == {
         "defence d.py:build on digits-erm",
         "defence e.py on digits-erm",
     }
@@ -271,18 +274,13 @@ def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_repo
         and "was not compared with that of the last command, and all was computed" in again.err
     )
     assert ("scaled", "pgd-2") not in figures() and ("standard", "pgd-2") in figures()
-    manifest = json.loads(Path("run/run.json").read_text())
+    manifest = manifest_of_run()
     assert any("may load modules by names that it computes" in note for note in manifest["notes"])
     assert "may load modules by names that it computes" in Path("run/report.md").read_text()
-    units = {unit for row in manifest["cases"] if row["spec"] != "standard" for unit in row["units"]}
+    units = units_of_defences()
     assert units and not units & before
     # The same command on a stopped run takes over what that has computed.
     Path("run/run.json").write_text(sealed({**manifest, "finished": False}))
     stopped = evaluated(*more)
     assert stopped.code == 0 and "and what that computed was taken over" in stopped.err
-    assert units == {
-        unit
-        for row in json.loads(Path("run/run.json").read_text())["cases"]
-        if row["spec"] != "standard"
-        for unit in row["units"]
-    }
+    assert units == units_of_defences()

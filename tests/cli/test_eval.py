@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from robustbench_coded.cli.main import main
 from tests.run_folders import computed, digests, outcomes
 
 SMALL = ("--data", "digits", "--limit", "40", "--first", "--batch-size", "16", "--threads", "1")
 SMALL += ("--draws", "4", "--quiet")
 ATTACKS = ("--attacks", "fgsm,pgd-3,eot2-pgd-2,fixed-pgd-2,aware-pgd-2,transfer-pgd-3")
+COMMAND = ("eval", *SMALL, *ATTACKS, "--rci", "N=1.5K")
 
 
 def files(run):
@@ -26,13 +28,8 @@ def files(run):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, digits_erm):
-    from robustbench_coded.cli.main import main
-
     out = tmp_path_factory.mktemp("eval") / "run"
-    code = main(
-        ["eval", "--ckpt", f"erm={digits_erm}", *SMALL, *ATTACKS, "--rci", "N=1.5K", "--out", str(out)]
-    )
-    assert code == 0
+    assert main([*COMMAND, "--ckpt", f"erm={digits_erm}", "--out", str(out)]) == 0
     return out
 
 
@@ -87,10 +84,7 @@ def test_the_same_command_gives_the_same_bytes_whatever_ran_before(run, csrobust
     torch.rand(1000)
     before = torch.get_rng_state()
     out = tmp_path / "run"
-    answer = csrobust(
-        "eval", "--ckpt", f"erm={digits_erm}", *SMALL, *ATTACKS, "--rci", "N=1.5K", "--out", out
-    )
-    assert answer.code == 0
+    assert csrobust(*COMMAND, "--ckpt", f"erm={digits_erm}", "--out", out).code == 0
     assert torch.equal(torch.get_rng_state(), before)
     mine, theirs = files(run), files(out)
     assert mine.keys() == theirs.keys()

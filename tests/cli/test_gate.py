@@ -62,11 +62,15 @@ def test_a_defence_counts_and_not_the_network_beside_it(tmp_path, capsys):
     assert "rci K=8 N=12" in case.get("name") and (code == 3) == (case.find("failure") is not None)
 
 
+def assert_accuracy(**options):
+    """That at least 40% of 64 images are right, unless the options say otherwise."""
+    assert_accuracy_under_attack("digits-erm", "digits", **{"at_least": 0.4, "limit": 64, **options})
+
+
 def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
-    options = {"limit": 64, "attacks": "pgd-5"}
     with pytest.raises(AssertionError, match=r"0\.0% \[0\.0%, .* expected at least 40\.0%"):
-        assert_accuracy_under_attack("digits-erm", "digits", eps=0.3, at_least=0.4, **options)
-    assert_accuracy_under_attack("digits-erm", "digits", eps=0.01, at_least=0.4, **options)
+        assert_accuracy(eps=0.3, attacks="pgd-5")
+    assert_accuracy(eps=0.01, attacks="pgd-5")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
 )
 def test_an_assertion_that_tells_nothing_is_refused(options, words):
     with pytest.raises(InputError, match=words):
-        assert_accuracy_under_attack("digits-erm", "digits", eps=0.1, attacks="pgd-5", **options)
+        assert_accuracy(eps=0.1, attacks="pgd-5", **options)
 
 
 def test_a_hostile_name_leaves_the_file_well_formed(invented_judgements, tmp_path):
@@ -110,39 +114,23 @@ UNTRIED = {
 def test_an_assertion_without_a_valid_attack_is_refused_and_names_it(kind):
     attacks, words = UNTRIED[kind]
     with pytest.raises(InputError, match=words):
-        assert_accuracy_under_attack(
-            "digits-erm", "digits", eps=0.01, at_least=0.4, limit=64, attacks=attacks
-        )
+        assert_accuracy(eps=0.01, attacks=attacks)
 
 
 def test_an_attack_that_does_not_apply_is_not_missed_beside_one_that_ran():
-    options = {"eps": 0.01, "at_least": 0.4, "limit": 64}
-    assert_accuracy_under_attack("digits-erm", "digits", attacks="pgd-5,transfer-pgd-5", **options)
+    assert_accuracy(eps=0.01, attacks="pgd-5,transfer-pgd-5")
 
 
 def test_a_certain_failure_needs_no_further_attack():
     with pytest.raises(AssertionError, match="expected at least 40"):
-        assert_accuracy_under_attack(
-            "digits-erm", "digits", eps=0.3, at_least=0.4, limit=64, attacks=["pgd-5", half_finite]
-        )
+        assert_accuracy(eps=0.3, attacks=["pgd-5", half_finite])
 
 
 @pytest.mark.parametrize("attacks", ["transfer-pgd-5", "spoilt_gate.py:spoilt", "aware-pgd-5"])
 def test_a_gate_without_a_valid_attack_ends_with_2_and_an_error(attacks, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "spoilt_gate.py").write_text("def spoilt(model, x, y, eps):\n    return x * float('nan')\n")
-    command = [
-        "eval",
-        "--ckpt",
-        "digits-erm",
-        "--limit",
-        "64",
-        "--eps",
-        "0.01",
-        "--attacks",
-        attacks,
-        "--quiet",
-    ]
+    command = [*SMALL[:5], "--quiet", "--eps", "0.01", "--attacks", attacks]
     verdicts = "broken" if "py" in attacks else "broken,not-settled"
     assert run([*command, "--out", "run", "--junit", "junit.xml", "--fail-on", verdicts]) == 2
     assert f"--fail-on: digits-erm, standard: {attacks} " in capsys.readouterr().err

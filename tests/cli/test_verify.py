@@ -85,39 +85,41 @@ def stored(run, threat):
     return record["units"][0]
 
 
-@pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
-def test_an_input_moved_beyond_eps_is_found(csrobust, run, threat):
+def rows_after(csrobust, run, threat, change):
+    """What is found, with exit code 1, after the inputs of a unit were changed."""
     unit = stored(run, threat)
     tensors = perturbed(run, unit)
-    tensors["x"][0] = (tensors["x"][0] + 0.3).clamp(max=1)
+    change(tensors)
     replace_perturbed(run, unit, tensors)
     code, rows = verified(csrobust, run)
     assert code == 1
-    assert sum(row["outside"] for row in rows) == 1
+    return rows
+
+
+@pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
+def test_an_input_moved_beyond_eps_is_found(csrobust, run, threat):
+    def move(tensors):
+        tensors["x"][0] = (tensors["x"][0] + 0.3).clamp(max=1)
+
+    assert sum(row["outside"] for row in rows_after(csrobust, run, threat, move)) == 1
 
 
 def test_a_second_moved_input_beside_a_victim_is_found(csrobust, run):
-    unit = stored(run, "victim/unknown")
-    tensors = perturbed(run, unit)
-    other = (tensors["slot"][:1] + 1) % 16
-    tensors["evaluation"] = torch.cat([tensors["evaluation"], tensors["evaluation"][:1]])
-    tensors["slot"] = torch.cat([tensors["slot"], other])
-    tensors["x"] = torch.cat([tensors["x"], torch.full_like(tensors["x"][:1], 0.5)])
-    replace_perturbed(run, unit, tensors)
-    code, rows = verified(csrobust, run)
-    assert code == 1
-    assert sum(row["outside"] for row in rows) == 1
+    def move_another(tensors):
+        other = (tensors["slot"][:1] + 1) % 16
+        tensors["evaluation"] = torch.cat([tensors["evaluation"], tensors["evaluation"][:1]])
+        tensors["slot"] = torch.cat([tensors["slot"], other])
+        tensors["x"] = torch.cat([tensors["x"], torch.full_like(tensors["x"][:1], 0.5)])
+
+    assert sum(row["outside"] for row in rows_after(csrobust, run, "victim/unknown", move_another)) == 1
 
 
 def test_inputs_that_do_not_do_what_was_recorded_are_found(csrobust, run):
-    unit = stored(run, "batch/unknown")
-    tensors = perturbed(run, unit)
-    data = load_data("digits")
-    clean, _ = data.batch(tensors["batch"][tensors["evaluation"]] * 16 + tensors["slot"])
-    replace_perturbed(run, unit, {"x": clean})
-    code, rows = verified(csrobust, run)
-    assert code == 1
-    assert any(row["differing"] for row in rows)
+    def clean(tensors):
+        rows = tensors["batch"][tensors["evaluation"]] * 16 + tensors["slot"]
+        tensors["x"], _ = load_data("digits").batch(rows)
+
+    assert any(row["differing"] for row in rows_after(csrobust, run, "batch/unknown", clean))
 
 
 def test_a_truncated_file_is_named(csrobust, run):

@@ -25,11 +25,9 @@ class Noisy(nn.Module):
         match source:
             case torch.Generator():
                 number = torch.rand((), generator=source)
-            case np.random.Generator():
-                number = source.random()
             case np.random.RandomState():
                 number = source.rand()
-            case _:
+            case _:  # numpy's newer generator, or Python's
                 number = source.random()
         return x.flatten(1) + number
 

@@ -80,7 +80,11 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def noisy(weights):
-    return build_defence(f"cmd: {sys.executable} {EXAMPLES}/serve_numpy.py {weights}", torch.nn.Identity(), K)
+    return built(f"cmd: {sys.executable} {EXAMPLES}/serve_numpy.py {weights}")
+
+
+def built(command):
+    return build_defence(command, torch.nn.Identity(), K)
 
 
 def in_torch(weights, x, seed):
@@ -111,9 +115,7 @@ def test_nothing_is_found_wrong_with_an_honest_process(noisy):
 
 
 def test_a_process_is_shared_and_started_anew_where_it_is_sent(noisy, weights):
-    again = build_defence(
-        f"cmd: {sys.executable} {EXAMPLES}/serve_numpy.py {weights}", torch.nn.Identity(), K
-    )
+    again = built(f"cmd: {sys.executable} {EXAMPLES}/serve_numpy.py {weights}")
     assert again.defence.process is noisy.defence.process
     assert copy.deepcopy(noisy.defence) is noisy.defence
     sent = pickle.loads(pickle.dumps(noisy.defence))
@@ -135,7 +137,7 @@ def test_the_example_in_torch_draws_by_the_seed(tmp_path):
 
 
 def test_a_process_ends_with_the_defence(faulty):
-    defence = build_defence(faulty("honest"), torch.nn.Identity(), K)
+    defence = built(faulty("honest"))
     popen = defence.defence.process._process
     del defence
     assert popen.poll() is not None
@@ -159,7 +161,7 @@ def test_a_process_that_dies_hangs_or_lies_is_refused_in_one_line(faulty, monkey
     if how == "hangs":  # no other process is short of time
         monkeypatch.setattr(piped, "ANSWER_SECONDS", 0.3)
         monkeypatch.setattr(piped, "GRACE_SECONDS", 0.1)
-    defence = build_defence(faulty(how), torch.nn.Identity(), K)
+    defence = built(faulty(how))
     try:
         said = "; ".join(probed(defence, X, 0, remembers=X, whole=X).contradictions)
     except InputError as error:
@@ -171,27 +173,27 @@ def test_a_process_that_dies_hangs_or_lies_is_refused_in_one_line(faulty, monkey
 
 def test_what_has_died_is_not_asked_again(faulty, monkeypatch):
     command = faulty("killed", after=1)
-    defence = build_defence(command, torch.nn.Identity(), K)
+    defence = built(command)
     torch.testing.assert_close(defence.logits(X, None), 10 * X.flatten(1)[:, :3])
     for _ in range(2):
         with pytest.raises(piped.ProcessFailed, match="killed by SIGKILL"):
             defence.logits(X, None)
     # A new evaluation in the same program begins with a new process.
-    assert build_defence(command, torch.nn.Identity(), K).logits(X, None).shape == (K, 3)
+    assert built(command).logits(X, None).shape == (K, 3)
 
 
 def test_a_gradient_of_another_shape_means_no_gradient(faulty):
     command = faulty("honest", declared="randomised=False, batch_dependent=False, gradients=True")
-    found = probed(build_defence(command, torch.nn.Identity(), K), X, 0, remembers=X, whole=X)
+    found = probed(built(command), X, 0, remembers=X, whole=X)
     assert "vjp of shape (8, 1, 3, 4), not (8, 1, 4, 4)" in found.figures["no_gradient"]
     assert found.contradictions == ()
 
 
 def test_more_inputs_than_it_takes_are_sent_in_parts_where_that_changes_nothing(faulty):
     plain = "batch_dependent=False, gradients=False, k=3"
-    defence = build_defence(faulty("honest", declared=f"randomised=False, {plain}"), torch.nn.Identity(), K)
+    defence = built(faulty("honest", declared=f"randomised=False, {plain}"))
     torch.testing.assert_close(defence.logits(X, None), 10 * X.flatten(1)[:, :3])
-    random = build_defence(faulty("honest2", declared=f"randomised=True, {plain}"), torch.nn.Identity(), K)
+    random = built(faulty("honest2", declared=f"randomised=True, {plain}"))
     with pytest.raises(piped.ProcessFailed, match="at most 3 inputs at once; give --batch-size 3"):
         random.logits(X, 0)
 
@@ -213,21 +215,16 @@ def test_more_inputs_than_it_takes_are_sent_in_parts_where_that_changes_nothing(
 )
 def test_what_cannot_be_started_is_refused_in_one_line(command, words):
     with pytest.raises(InputError, match=rf"^--defence cmd: .*{words}") as refused:
-        build_defence(f"cmd: {command}", torch.nn.Identity(), K)
+        built(f"cmd: {command}")
     assert "\n" not in str(refused.value)
 
 
 def test_what_it_declares_is_checked(faulty):
-    with pytest.raises(
-        InputError, match="its first message declares no randomised, k; it takes a text as name"
-    ):
-        build_defence(
-            faulty("honest", declared="randomised='no', batch_dependent=False, gradients=False, k=1.5"),
-            torch.nn.Identity(),
-            K,
-        )
-    with pytest.raises(InputError, match="cmd: needs a command"):
-        build_defence("cmd: ", torch.nn.Identity(), K)
+    command = faulty("honest", declared="randomised='no', batch_dependent=False, gradients=False, k=1.5")
+    said = "its first message declares no randomised, k; it takes a text as name"
+    for wrong, words in ((command, said), ("cmd: ", "cmd: needs a command")):
+        with pytest.raises(InputError, match=words):
+            built(wrong)
 
 
 def test_relaxed_attacks_leave_the_gradient_to_the_process():

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.runs.log import read_log
+from tests.evaluation.engine.conftest import digits_in
 from tests.run_folders import computed
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
@@ -105,12 +104,7 @@ def start(start_in, tmp_path):
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """Some digits in a file: a worker reads it faster than it imports scikit-learn."""
-    digits = load_digits("test")
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pixels = np.rint(digits.images[np.arange(32)] / digits.scale * 255).astype(np.uint8)
-    np.savez(path, x=pixels, y=digits.labels[:32])
-    return path
+    return digits_in(tmp_path_factory.mktemp("data"), 32)
 
 
 @pytest.fixture(scope="session")

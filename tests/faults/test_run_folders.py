@@ -73,11 +73,6 @@ def unfinished(finished, tmp_path):
     return shutil.copytree(finished.with_name("unfinished"), tmp_path / "run")
 
 
-@pytest.fixture
-def unfinished_beside(finished, tmp_path):
-    return shutil.copytree(finished.with_name("unfinished"), tmp_path / "killed")
-
-
 def same(one, other):
     """Whether two finished runs have the same outcomes and tables."""
     names = ("summary.csv", "verdicts.csv", TOGETHER)
@@ -145,14 +140,14 @@ def test_a_damaged_line_of_the_log_costs_its_unit_alone(csrobust, evaluation, fi
     assert len(done) == len(before)
 
 
-@pytest.mark.parametrize("name", ["run.json", "header.json"])
+@pytest.mark.parametrize(("name", "damaged"), [("run.json", "out"), ("header.json", "unfinished")])
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"format_version": 3}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
 )
 def test_a_damaged_manifest_is_refused_and_nothing_lost(
-    csrobust, evaluation, out, unfinished_beside, content, name
+    csrobust, evaluation, request, content, name, damaged
 ):
-    run = out if name == "run.json" else unfinished_beside
+    run = request.getfixturevalue(damaged)
     (run / name).write_bytes(content)
     before = digests(run)
     code, said = csrobust(*evaluation(run, attacks=1))

@@ -1,8 +1,26 @@
-"""Networks whose batch-norms have seen images, or whose weights are nobody's initial values."""
+"""Files of weights, and networks that have seen images or whose weights are nobody's initial values."""
 
 import pytest
 import torch
 from torch import nn
+
+from robustbench_coded.models.loading import load_checkpoint
+
+
+@pytest.fixture
+def reloaded(tmp_path):
+    """What is loaded from ``a.pt`` after these contents were saved as that."""
+
+    def load(contents, **options):
+        torch.save(contents, tmp_path / "a.pt")
+        return load_checkpoint(tmp_path / "a.pt", **options)
+
+    return load
+
+
+def prefixed(prefix, tensors):
+    """The tensors under names that begin with the prefix."""
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.detect import construct
-from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.registry import MODELS
 from robustbench_coded.paper.training.fresh import build
 
@@ -55,9 +54,8 @@ def test_dropout_is_refused_where_it_has_no_place():
         build("torchvision-resnet18", 10, 3, dropout=0.1)
 
 
-def test_a_convolution_with_a_bias_is_another_network(tmp_path):
+def test_a_convolution_with_a_bias_is_another_network(reloaded):
     network = build("resnet20", 10, 3)
     network.conv1.bias = nn.Parameter(torch.ones(16))
-    torch.save(network.state_dict(), tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"nearest is resnet20, where conv1.bias has no place"):
-        load_checkpoint(tmp_path / "a.pt")
+        reloaded(network.state_dict())

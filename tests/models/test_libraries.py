@@ -8,15 +8,10 @@ import torch
 import torchvision
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
-from tests.models.conftest import randomised
+from tests.models.conftest import prefixed, randomised
 
 IMAGENET = KNOWN[3]["imagenet"]
-
-
-def prefixed(prefix, tensors):
-    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 @pytest.fixture
@@ -30,9 +25,8 @@ def squeezenet():
 
 
 @pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"state_dict": prefixed("module.", w), "epoch": 3}])
-def test_a_network_of_torchvision_gets_the_weights_of_the_file(tmp_path, squeezenet, images, wrap):
-    torch.save(wrap(squeezenet.state_dict()), tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", arch="torchvision:squeezenet1_1")
+def test_a_network_of_torchvision_gets_the_weights_of_the_file(reloaded, squeezenet, images, wrap):
+    checkpoint = reloaded(wrap(squeezenet.state_dict()), arch="torchvision:squeezenet1_1")
     assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == ("torchvision:squeezenet1_1", 7, 3)
     assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
     assert torch.equal(checkpoint.network(images), squeezenet(images))
@@ -50,12 +44,11 @@ def test_a_network_of_torchvision_gets_the_weights_of_the_file(tmp_path, squeeze
         ("hf:", r"config.json cannot be read \(No such file or directory\); hf:FOLDER takes"),
     ],
 )
-def test_what_cannot_be_taken_is_one_line(tmp_path, squeezenet, monkeypatch, arch, message):
+def test_what_cannot_be_taken_is_one_line(reloaded, squeezenet, monkeypatch, arch, message):
     for absent in ("timm", "robustbench"):
         monkeypatch.setitem(sys.modules, absent, None)
-    torch.save(squeezenet.state_dict(), tmp_path / "a.pt")
     with pytest.raises(InputError, match=message) as error:
-        load_checkpoint(tmp_path / "a.pt", arch=arch)
+        reloaded(squeezenet.state_dict(), arch=arch)
     assert "\n" not in str(error.value)
 
 
@@ -145,17 +138,18 @@ def packages(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def linear(classes=10):
+def linear(classes=10, layer="top"):
     generator = torch.Generator().manual_seed(0)
     return {
-        "top.weight": torch.randn(classes, 3, generator=generator),
-        "top.bias": torch.randn(classes, generator=generator),
+        f"{layer}.weight": torch.randn(classes, 3, generator=generator),
+        f"{layer}.bias": torch.randn(classes, generator=generator),
     }
 
 
 def answers(weights, x, scale, mean=0.5, std=0.25):
     normalised = ((x - mean) / std).mean((2, 3))
-    return scale * (normalised @ weights["top.weight"].T + weights["top.bias"])
+    weight, bias = weights.values()
+    return scale * (normalised @ weight.T + bias)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +158,11 @@ def answers(weights, x, scale, mean=0.5, std=0.25):
 )
 @pytest.mark.parametrize("buffers", [{}, {"mu": torch.zeros(1, 3, 1, 1), "sigma": torch.ones(1, 3, 1, 1)}])
 def test_a_definition_of_robustbench_keeps_its_normalisation(
-    tmp_path, packages, images, name, classes, scale, buffers
+    reloaded, packages, images, name, classes, scale, buffers
 ):
     weights = linear(classes)
-    torch.save({"state_dict": prefixed("module.", {**weights, **buffers})}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", arch=f"robustbench:{name}")
+    contents = {"state_dict": prefixed("module.", {**weights, **buffers})}
+    checkpoint = reloaded(contents, arch=f"robustbench:{name}")
     assert checkpoint.normalisation == KNOWN[3]["none"]
     expected = answers(weights, images, scale, *((0.0, 1.0) if buffers else (0.5, 0.25)))
     torch.testing.assert_close(checkpoint.network(images), expected)
@@ -185,36 +179,34 @@ def test_a_definition_of_robustbench_keeps_its_normalisation(
         ("cifar100/Linf/One", r"where top.weight is \[10, 3\] instead of \[100, 3\]"),
     ],
 )
-def test_definitions_that_do_not_do(tmp_path, packages, name, message):
-    torch.save(linear(), tmp_path / "a.pt")
+def test_definitions_that_do_not_do(reloaded, packages, name, message):
     with pytest.raises(InputError, match=message) as error:
-        load_checkpoint(tmp_path / "a.pt", arch=f"robustbench:{name}")
+        reloaded(linear(), arch=f"robustbench:{name}")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("arch", ["robustbench:Registered-A", "robustbench:Pretrained", "timm:small"])
-def test_timm_is_never_asked_for_weights(tmp_path, packages, images, arch):
-    weights = linear()
-    torch.save({name.replace("top", "2"): tensor for name, tensor in weights.items()}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", arch=arch)
+def test_timm_is_never_asked_for_weights(reloaded, packages, images, arch):
+    weights = linear(layer="2")
+    checkpoint = reloaded(weights, arch=arch)
     torch.testing.assert_close(checkpoint.network(images), answers(weights, images, 1, 0.0, 1.0))
 
 
-def test_what_timm_states_of_its_own_weights_is_said_and_not_believed(tmp_path, packages):
-    torch.save({name.replace("top", "2"): tensor for name, tensor in linear().items()}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", arch="timm:small")
+def test_what_timm_states_of_its_own_weights_is_said_and_not_believed(reloaded, packages):
+    checkpoint = reloaded(linear(layer="2"), arch="timm:small")
     assert checkpoint.normalisation is None
     assert any("0.5,0.5,0.5/0.5,0.5,0.5" in note for note in checkpoint.notes)
 
 
-def test_a_configuration_beside_the_weights_names_network_and_normalisation(tmp_path, packages, images):
-    weights = linear(4)
-    torch.save({name.replace("top", "2"): tensor for name, tensor in weights.items()}, tmp_path / "a.pt")
+def test_a_configuration_beside_the_weights_names_network_and_normalisation(
+    tmp_path, reloaded, packages, images
+):
+    weights = linear(4, layer="2")
     config = {"architecture": "small", "num_classes": 4}
     config["pretrained_cfg"] = {"mean": IMAGENET.mean, "std": IMAGENET.std}
     (tmp_path / "config.json").write_text(json.dumps(config))
     for arch in ("hf:", f"hf:{tmp_path}", f"hf:{tmp_path / 'config.json'}"):
-        checkpoint = load_checkpoint(tmp_path / "a.pt", arch=arch)
+        checkpoint = reloaded(weights, arch=arch)
         assert (checkpoint.normalisation, checkpoint.normalisation_source) == (IMAGENET, "stored")
         torch.testing.assert_close(checkpoint.network(images), answers(weights, images, 1, 0.0, 1.0))
 
@@ -229,10 +221,9 @@ def test_a_configuration_beside_the_weights_names_network_and_normalisation(tmp_
         ("{}", "names neither"),
     ],
 )
-def test_configurations_that_do_not_do(tmp_path, packages, monkeypatch, text, message):
+def test_configurations_that_do_not_do(tmp_path, reloaded, packages, monkeypatch, text, message):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    torch.save(linear(), tmp_path / "a.pt")
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(InputError, match=message) as error:
-        load_checkpoint(tmp_path / "a.pt", arch="hf:")
+        reloaded(linear(), arch="hf:")
     assert "\n" not in str(error.value)

@@ -17,6 +17,7 @@ from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.paper.training.loop import save_checkpoint
+from tests.models.conftest import prefixed
 
 IMAGENET = KNOWN[3]["imagenet"]
 
@@ -35,19 +36,14 @@ def pixels(channels=3, size=8):
     return torch.rand(4, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def logits(checkpoint, x=None):
-    model = with_normalisation(checkpoint, pixels(), torch.zeros(4, dtype=torch.long))
-    return model(pixels() if x is None else x)
+def logits(checkpoint):
+    return with_normalisation(checkpoint, pixels(), torch.zeros(4, dtype=torch.long))(pixels())
 
 
 def normalised(network, normalisation=IMAGENET):
     shape = (1, -1, 1, 1)
     mean, std = (torch.tensor(values).view(shape) for values in (normalisation.mean, normalisation.std))
     return network((pixels() - mean) / std)
-
-
-def prefixed(prefix, weights):
-    return {prefix + name: tensor for name, tensor in weights.items()}
 
 
 def buffers(mean="mean", std="std", shape=(1, 3, 1, 1)):
@@ -74,10 +70,10 @@ def test_formats(tmp_path, weights, network, ending, legacy):
     assert not any(parameter.requires_grad for parameter in checkpoint.network.parameters())
 
 
-def test_of_several_sets_of_weights_the_documented_one_is_taken(tmp_path, weights, network):
+def test_of_several_sets_of_weights_the_documented_one_is_taken(reloaded, weights, network):
     zeros = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
-    torch.save({"ema": zeros, "net": zeros, "state_dict": weights, "model": zeros}, tmp_path / "a.pt")
-    assert torch.equal(logits(load_checkpoint(tmp_path / "a.pt", normalize="none")), network(pixels()))
+    several = {"ema": zeros, "net": zeros, "state_dict": weights, "model": zeros}
+    assert torch.equal(logits(reloaded(several, normalize="none")), network(pixels()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -105,9 +101,9 @@ def test_weights_saved_on_cuda_are_read_without_one(tmp_path, weights, network):
     assert torch.equal(logits(load_checkpoint(tmp_path / "cuda.pt", normalize="none")), network(pixels()))
 
 
-def test_weights_without_counters_of_batches_are_complete(tmp_path, weights, network):
-    torch.save({n: t for n, t in weights.items() if not n.endswith("num_batches_tracked")}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+def test_weights_without_counters_of_batches_are_complete(reloaded, weights, network):
+    uncounted = {name: tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
+    checkpoint = reloaded(uncounted, normalize="none")
     assert torch.equal(logits(checkpoint), network(pixels()))
     assert not any(tensor.is_meta for tensor in checkpoint.network.state_dict().values())
 
@@ -123,32 +119,28 @@ def test_weights_without_counters_of_batches_are_complete(tmp_path, weights, net
         lambda w: {**{name: 255 * tensor for name, tensor in buffers().items()}, **w},
     ],
 )
-def test_a_stored_normalisation_is_found_and_used(tmp_path, weights, network, wrap):
-    torch.save(wrap(weights), tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt")
+def test_a_stored_normalisation_is_found_and_used(reloaded, weights, network, wrap):
+    checkpoint = reloaded(wrap(weights))
     assert (checkpoint.normalisation_source, checkpoint.normalisation) == ("stored", IMAGENET)
     assert torch.equal(logits(checkpoint), normalised(network))
 
 
-def test_a_given_normalisation_comes_before_a_stored_one(tmp_path, weights, network):
-    torch.save({**buffers(), **weights}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="cifar10-2023")
-    model = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
+def test_a_given_normalisation_comes_before_a_stored_one(reloaded, weights, network):
+    checkpoint = reloaded({**buffers(), **weights}, normalize="cifar10-2023")
     assert checkpoint.normalisation_source == "given"
-    assert torch.equal(model(pixels()), normalised(network, KNOWN[3]["cifar10-2023"]))
+    assert torch.equal(logits(checkpoint), normalised(network, KNOWN[3]["cifar10-2023"]))
 
 
-def test_one_number_for_all_channels(tmp_path, weights):
-    torch.save({"mean": torch.tensor([0.5]), "std": torch.tensor([0.25]), **weights}, tmp_path / "a.pt")
-    assert load_checkpoint(tmp_path / "a.pt").normalisation.mean == (0.5, 0.5, 0.5)
+def test_one_number_for_all_channels(reloaded, weights):
+    checkpoint = reloaded({"mean": torch.tensor([0.5]), "std": torch.tensor([0.25]), **weights})
+    assert checkpoint.normalisation.mean == (0.5, 0.5, 0.5)
 
 
-def test_without_any_images_and_labels_have_to_decide(tmp_path, weights):
-    torch.save(weights, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt")
+def test_without_any_images_and_labels_have_to_decide(reloaded, weights):
+    checkpoint = reloaded(weights)
     assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
     with pytest.raises(InputError, match="answers as by chance"):
-        with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
+        logits(checkpoint)
 
 
 def test_saved_checkpoints_come_back_with_their_metadata(tmp_path, network):
@@ -250,13 +242,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, network, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_inspect_says_everything_in_plain_data(tmp_path, weights):
+def test_inspect_says_everything_in_plain_data(tmp_path, reloaded, weights):
     stored = {
         "state_dict": {**prefixed("module.", weights), "module.sub_block1.w": torch.zeros(2)},
         "best_acc": 91.5,
     }
-    torch.save(stored, tmp_path / "a.pt")
-    facts = describe(load_checkpoint(tmp_path / "a.pt"))
+    facts = describe(reloaded(stored))
     assert json.loads(json.dumps(facts)) == facts
     assert facts["architecture"] == "digits-cnn"
     assert facts["parameters"] == sum(tensor.numel() for name, tensor in weights.items() if name in LEARNED)
@@ -288,9 +279,8 @@ def test_data_of_other_sizes_are_refused(tmp_path, network, shape, classes, mess
         check_data(checkpoint, shape, classes, "cifar100")
 
 
-def test_convolutions_take_any_size(tmp_path, weights):
-    torch.save(weights, tmp_path / "a.pt")
-    check_data(load_checkpoint(tmp_path / "a.pt"), (3, 48, 64), 10, "npz")
+def test_convolutions_take_any_size(reloaded, weights):
+    check_data(reloaded(weights), (3, 48, 64), 10, "npz")
 
 
 @pytest.mark.parametrize(
@@ -300,11 +290,10 @@ def test_convolutions_take_any_size(tmp_path, weights):
         ("digit-cnn", r"unknown architecture 'digit-cnn'; closest: digits-cnn"),
     ],
 )
-def test_a_wrong_architecture_is_refused_with_what_differs(tmp_path, weights, arch, message):
-    torch.save(weights, tmp_path / "a.pt")
-    assert load_checkpoint(tmp_path / "a.pt", arch="digits-cnn").arch == "digits-cnn"
+def test_a_wrong_architecture_is_refused_with_what_differs(reloaded, weights, arch, message):
+    assert reloaded(weights, arch="digits-cnn").arch == "digits-cnn"
     with pytest.raises(InputError, match=message):
-        load_checkpoint(tmp_path / "a.pt", arch=arch)
+        reloaded(weights, arch=arch)
 
 
 def test_two_stored_normalisations_that_differ_need_the_users_word(tmp_path, weights):
@@ -374,11 +363,10 @@ def own_weights(classes):
 
 @pytest.mark.parametrize(("function", "classes"), [("plain", 4), ("sized", 7), ("keyword", 6)])
 @pytest.mark.parametrize("prefix", ["", "module.", "model."])
-def test_an_architecture_from_own_code(tmp_path, own_code, function, classes, prefix):
+def test_an_architecture_from_own_code(tmp_path, reloaded, own_code, function, classes, prefix):
     weights = own_weights(classes)
-    torch.save(prefixed(prefix, weights), tmp_path / "a.pt")
     state = torch.get_rng_state()
-    checkpoint = load_checkpoint("a.pt", arch=f"owncode:{function}", normalize="none")
+    checkpoint = reloaded(prefixed(prefix, weights), arch=f"owncode:{function}", normalize="none")
     assert torch.equal(torch.get_rng_state(), state)
     assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == (f"owncode:{function}", classes, 3)
     features = nn.functional.conv2d(pixels(), weights["features.weight"], weights["features.bias"])
@@ -387,18 +375,16 @@ def test_an_architecture_from_own_code(tmp_path, own_code, function, classes, pr
     assert str(tmp_path) not in sys.path
 
 
-def test_own_code_that_normalises_by_itself_keeps_its_buffers(tmp_path, own_code):
-    weights = own_weights(4)
-    torch.save({**weights, **buffers()}, tmp_path / "a.pt")
-    inside = load_checkpoint("a.pt", arch="owncode:inside")
-    outside = load_checkpoint("a.pt", arch="owncode:plain")
+def test_own_code_that_normalises_by_itself_keeps_its_buffers(reloaded, own_code):
+    weights = {**own_weights(4), **buffers()}
+    inside, outside = (reloaded(weights, arch=f"owncode:{name}") for name in ("inside", "plain"))
     assert (inside.normalisation.name, outside.normalisation.name) == ("none", "imagenet")
     torch.testing.assert_close(logits(inside), logits(outside))
 
 
-def test_own_code_may_use_a_prefix_that_others_wrap_with(tmp_path, own_code):
-    torch.save({**prefixed("module.model.", own_weights(4)), **buffers("module.mean", "module.std")}, "a.pt")
-    wrapped, bare = (load_checkpoint("a.pt", arch=f"owncode:{name}") for name in ("Wrapped", "plain"))
+def test_own_code_may_use_a_prefix_that_others_wrap_with(reloaded, own_code):
+    weights = {**prefixed("module.model.", own_weights(4)), **buffers("module.mean", "module.std")}
+    wrapped, bare = (reloaded(weights, arch=f"owncode:{name}") for name in ("Wrapped", "plain"))
     assert (wrapped.normalisation, bare.normalisation) == (IMAGENET, IMAGENET)
     assert torch.equal(logits(wrapped), logits(bare))
 
@@ -415,13 +401,12 @@ def test_own_code_may_use_a_prefix_that_others_wrap_with(tmp_path, own_code):
         ),
     ],
 )
-def test_own_code_that_does_not_do(tmp_path, own_code, arch, message):
+def test_own_code_that_does_not_do(reloaded, own_code, arch, message):
     weights = own_weights(4)
     if arch == "owncode:keyword":
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("features")}
-    torch.save(weights, tmp_path / "a.pt")
     with pytest.raises(InputError, match=message) as error:
-        load_checkpoint("a.pt", arch=arch)
+        reloaded(weights, arch=arch)
     assert "\n" not in str(error.value)
 
 
@@ -443,13 +428,11 @@ def test_files_of_old_versions_of_torch_are_read(tmp_path, network):
     )
 
 
-def test_a_state_dict_alone_in_a_list_is_read_and_several_are_a_cascade(tmp_path, network):
+def test_a_state_dict_alone_in_a_list_is_read_and_several_are_a_cascade(reloaded, network):
     weights = network.state_dict()
     entries = {"err": 0.2, "epoch": 3, "acc": torch.tensor(1), "sampler_indices": []}
-    torch.save({"state_dict": [weights], **entries}, tmp_path / "a.pt")
-    found = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    found = reloaded({"state_dict": [weights], **entries}, normalize="none")
     assert torch.equal(found.network(pixels()), network(pixels()))
     assert found.layout.nesting == ("state_dict",)
-    torch.save({"state_dict": [weights] * 3, **entries}, tmp_path / "b.pt")
-    with pytest.raises(InputError, match=r"b.pt: a list of 3 state dicts, a cascade whose networks"):
-        load_checkpoint(tmp_path / "b.pt")
+    with pytest.raises(InputError, match=r"a.pt: a list of 3 state dicts, a cascade whose networks"):
+        reloaded({"state_dict": [weights] * 3, **entries})

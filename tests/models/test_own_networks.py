@@ -152,8 +152,8 @@ def loaded(tmp_path, monkeypatch):
     scope = {}
     exec(NETWORKS, scope)
 
-    def load(name, image_shape=(1, 8, 8), **options):
-        torch.save(scope[name]().state_dict(), tmp_path / "own.pt")
+    def load(name, weights=None, image_shape=(1, 8, 8), **options):
+        torch.save(scope[name]().state_dict() if weights is None else weights, tmp_path / "own.pt")
         return load_checkpoint("own.pt", arch=f"own.py:{name}", image_shape=image_shape, **options)
 
     return load
@@ -208,40 +208,31 @@ def test_names_are_mapped_as_the_class_maps_them_when_it_loads(loaded, tmp_path)
     loaded("Mapped")
     stored = torch.load(tmp_path / "own.pt")
     mixed = {f"published.{name}" if "last" in name else name: tensor for name, tensor in stored.items()}
-    torch.save(mixed, tmp_path / "own.pt")
-    checkpoint = load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
-    assert torch.equal(checkpoint.network.last.weight, stored["last.weight"])
+    assert torch.equal(loaded("Mapped", mixed).network.last.weight, stored["last.weight"])
     mixed.pop("first.bias")  # which the class would draw at random
-    torch.save(mixed, tmp_path / "own.pt")
     with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Mapped"):
-        load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
+        loaded("Mapped", mixed)
 
 
 def test_computed_indices_may_be_absent_from_a_file_and_others_may_not(loaded, tmp_path):
     whole = loaded("Shifted")
     stored = torch.load(tmp_path / "own.pt")
     x = torch.rand(3, 1, 8, 8)
-    torch.save({k: v for k, v in stored.items() if "index" not in k}, tmp_path / "own.pt")
-    without = load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
+    without = loaded("Shifted", {k: v for k, v in stored.items() if "index" not in k})
     assert torch.equal(without.network(x), whole.network(x))
     stored["order"] = stored.pop("relative_position_index")
-    torch.save(stored, tmp_path / "own.pt")
     with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Shifted"):
-        load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
+        loaded("Shifted", stored)
 
 
 def test_a_single_number_may_have_a_dimension_in_the_file(loaded, tmp_path):
     whole = loaded("Scaled")
     stored = torch.load(tmp_path / "own.pt")
     x = torch.rand(3, 1, 8, 8)
-    for scale, fits in ((torch.tensor([3.0]), True), (torch.tensor([3.0, 3.0]), False)):
-        torch.save({**stored, "scale": scale}, tmp_path / "own.pt")
-        if not fits:
-            with pytest.raises(InputError, match=r"scale is \[2\] instead of \[\]"):
-                load_checkpoint("own.pt", arch="own.py:Scaled", image_shape=(1, 8, 8))
-            continue
-        network = load_checkpoint("own.pt", arch="own.py:Scaled", image_shape=(1, 8, 8)).network
-        torch.testing.assert_close(network(x), 3 * whole.network(x))
+    scaled = loaded("Scaled", {**stored, "scale": torch.tensor([3.0])})
+    torch.testing.assert_close(scaled.network(x), 3 * whole.network(x))
+    with pytest.raises(InputError, match=r"scale is \[2\] instead of \[\]"):
+        loaded("Scaled", {**stored, "scale": torch.tensor([3.0, 3.0])})
 
 
 def test_networks_beside_its_parts_are_in_evaluation_mode(loaded):

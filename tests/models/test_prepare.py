@@ -56,12 +56,19 @@ class Mean(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-class NamesItsBatchNorm(nn.Module):
-    """Answers otherwise once its batch-norm has become something else."""
+class Normed(nn.Module):
+    """A convolution and a batch-norm, which may be folded into it."""
 
     def __init__(self):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(3, 10, 3), nn.BatchNorm2d(10)
+
+
+class NamesItsBatchNorm(Normed):
+    """Answers otherwise once its batch-norm has become something else."""
+
+    def __init__(self):
+        super().__init__()
         with torch.no_grad():
             self.conv.weight.copy_(torch.arange(270).view(10, 3, 3, 3) % 5 - 2)
 
@@ -134,11 +141,7 @@ def test_a_network_that_cannot_be_copied_is_used_as_it_is():
     assert str(info) == "gradients of the original model; no copy in float32: it failed (holds a socket)"
 
 
-class ReadsItsInput(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
-
+class ReadsItsInput(Normed):
     def forward(self, x):
         return self.bn(self.conv(torch.from_numpy(x.detach().numpy()) + 0 * x)).mean((2, 3))
 
@@ -253,12 +256,8 @@ class Scaled(nn.Conv2d):
         return super().forward(x) ** 2
 
 
-class Reshaped(nn.Module):
+class Reshaped(Normed):
     """Something between the convolution and the batch-norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)
 
     def forward(self, x):
         return self.bn(self.conv(x).relu())

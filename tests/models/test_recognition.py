@@ -202,7 +202,7 @@ def test_a_stored_normalisation_that_is_wrong_is_contradicted(usual, test_images
     assert any("without normalisation, which is stated" in one for one in found.warnings)
 
 
-def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_path):
+def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(reloaded):
     """The last layer is fitted behind another normalisation than the batch-norms remember."""
     x, y = digits("train")
     network = trained("digits-cnn", "half")
@@ -214,28 +214,27 @@ def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_
         fitted = torch.linalg.lstsq(known, 4 * F.one_hot(y, 10).float()).solution
         network.linear.weight.copy_(fitted[:-1].T)
         network.linear.bias.copy_(fitted[-1])
-    torch.save(network.state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), *digits("test"))
+    found = recognise_network(reloaded(network.state_dict()), *digits("test"))
     assert found.candidate.normalisation.name == "half"  # asked about, where labels prefer another by far
     assert found.by[1] == "recognised" or "contradict digits-cnn with normalisation half" in found.refusal
 
 
-def test_a_stated_normalisation_far_from_all_batch_norms_is_asked_about(tmp_path, remembering):
+def test_a_stated_normalisation_far_from_all_batch_norms_is_asked_about(reloaded, remembering):
     """Another normalisation is clearly nearer than each network behind the stated one."""
     x = torch.rand(256, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     known = KNOWN[3]["imagenet"]
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (known.mean, known.std))
-    torch.save(remembering(build("wrn-10-1", 10), (x - mean) / std).state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt", normalize="bytes"), x, None)
+    network = remembering(build("wrn-10-1", 10), (x - mean) / std)
+    found = recognise_network(reloaded(network.state_dict(), normalize="bytes"), x, None)
     assert all(line.endswith(")") and "--normalize bytes" in line for line in found.question[:-1])
     assert found.warnings[0].endswith("try --arch 'wrn-10-1' --normalize imagenet")
 
 
-def test_per_image_normalisation_is_found(tmp_path, remembering):
+def test_per_image_normalisation_is_found(reloaded, remembering):
     torch.manual_seed(0)
     x = torch.rand(256, 3, 16, 16) * torch.rand(256, 1, 1, 1)
-    torch.save(remembering(build("wrn-10-1-per-image", 10), x).state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
+    network = remembering(build("wrn-10-1-per-image", 10), x)
+    found = recognise_network(reloaded(network.state_dict()), x, None)
     assert found.candidate.arch == "wrn-10-1-per-image"
 
 
@@ -247,17 +246,14 @@ def test_per_image_normalisation_is_found(tmp_path, remembering):
     ],
 )
 def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
-    tmp_path, remembering, scale, shift, known
+    reloaded, remembering, scale, shift, known
 ):
     generator = torch.Generator().manual_seed(0)
     grey, _ = digits("train")
     colours = torch.rand(len(grey), 3, 1, 1, generator=generator) * torch.tensor([1, 0.8, 0.5]).view(3, 1, 1)
     x = grey * colours
-    network = build("digits-cnn", 10, 3)
-    seen = (x - shift) / scale
-    network = remembering(network, seen)
-    torch.save(network.state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
+    weights = remembering(build("digits-cnn", 10, 3), (x - shift) / scale).state_dict()
+    found = recognise_network(reloaded(weights), x, None)
     if known:
         assert (found.candidate.arch, found.candidate.normalisation.name, found.warnings, found.refusal) == (
             "digits-cnn",
@@ -268,11 +264,11 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
         return
     assert "do not fit these images" in found.refusal
     numbers = "/".join(f"{one},{one},{one}" for one in (shift, scale))
-    stated = load_checkpoint(tmp_path / "a.pt", arch="digits-cnn", normalize=numbers)
+    stated = reloaded(weights, arch="digits-cnn", normalize=numbers)
     assert recognise_network(stated, x, None).warnings == ()
 
 
-def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images, remembering):
+def test_images_cut_out_in_training_are_asked_about(reloaded, test_images, remembering):
     """Grey squares move the statistics about as far as another normalisation does."""
     torch.manual_seed(0)
     x, _ = digits("train")
@@ -282,6 +278,5 @@ def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images, remem
     network = load_checkpoint(SHIPPED / "digits-erm.safetensors").network
     known = KNOWN[1]["fashion-mnist"]
     network = remembering(network, (x - known.mean[0]) / known.std[0])
-    torch.save(network.state_dict(), tmp_path / "a.pt")
-    found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test_images[0], None)
+    found = recognise_network(reloaded(network.state_dict()), test_images[0], None)
     assert "do not fit these images" in found.refusal

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.training.fresh import build
+from tests.models.conftest import prefixed
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +22,6 @@ def network():
 @pytest.fixture
 def weights(network):
     return dict(network.state_dict())
-
-
-def prefixed(prefix, tensors):
-    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def other():
@@ -82,10 +79,9 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("wrapped", WRAPPED)
-def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network, weights, wrapped):
+def test_the_network_inside_is_found_and_what_was_done_is_said(reloaded, network, weights, wrapped):
     wrap, nest, note = WRAPPED[wrapped]
-    torch.save(OrderedDict(wrap(weights)), tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    checkpoint = reloaded(OrderedDict(wrap(weights)), normalize="none")
     x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     assert torch.equal(checkpoint.network(x), network(x))
     assert checkpoint.arch == "digits-cnn"
@@ -97,7 +93,7 @@ def test_the_network_inside_is_found_and_what_was_done_is_said(tmp_path, network
         assert re.search(note, joined), joined
 
 
-def test_a_normalisation_beside_the_copy_of_an_attacker_is_the_networks(tmp_path, weights):
+def test_a_normalisation_beside_the_copy_of_an_attacker_is_the_networks(reloaded, weights):
     mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.4]).view(3, 1, 1)
     inside = {
         **prefixed("module.model.", weights),
@@ -105,8 +101,7 @@ def test_a_normalisation_beside_the_copy_of_an_attacker_is_the_networks(tmp_path
         **{f"module.{name}.new_mean": mean for name in ("normalizer", "attacker.normalize")},
         **{f"module.{name}.new_std": std for name in ("normalizer", "attacker.normalize")},
     }
-    torch.save(inside, tmp_path / "a.pt")
-    found = load_checkpoint(tmp_path / "a.pt")
+    found = reloaded(inside)
     assert found.normalisation_source == "stored"
     assert found.normalisation.mean == pytest.approx((0.5, 0.4, 0.3))
 
@@ -139,10 +134,9 @@ def test_a_normalisation_beside_the_copy_of_an_attacker_is_the_networks(tmp_path
     ],
     ids=["two entries", "no weights", "two networks", "incomplete", "incomplete behind any prefix"],
 )
-def test_what_is_not_settled_is_refused_in_one_line(tmp_path, weights, contents, message):
-    torch.save(contents(weights), tmp_path / "a.pt")
+def test_what_is_not_settled_is_refused_in_one_line(reloaded, weights, contents, message):
     with pytest.raises(InputError, match=message) as error:
-        load_checkpoint(tmp_path / "a.pt")
+        reloaded(contents(weights))
     assert "\n" not in str(error.value)
 
 
@@ -169,9 +163,8 @@ def test_an_entry_is_named_behind_the_file(tmp_path, network, weights, contents,
         load_checkpoint(f"{tmp_path / 'a.pt'}#nothing")
 
 
-def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path, weights):
-    torch.save({"model": other(), "ema": weights}, tmp_path / "a.pt")
-    both = load_checkpoint(tmp_path / "a.pt")
+def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path, reloaded, weights):
+    both = reloaded({"model": other(), "ema": weights})
     assert "the weights are those under model; FILE#ema evaluates another (ema)" in both.notes
     assert (
         len({both.sha256, *(load_checkpoint(f"{both.path}#{one}").sha256 for one in ("model", "ema"))}) == 3
@@ -180,25 +173,23 @@ def test_another_entry_is_another_identity_and_a_file_of_that_name_none(tmp_path
     assert load_checkpoint(tmp_path / "a.pt#ema").layout.nesting == ()
 
 
-def test_settings_are_no_further_network(tmp_path, weights):
-    torch.save({"model": weights, "params": {"lr": 0.1}}, tmp_path / "a.pt")
-    assert len(load_checkpoint(tmp_path / "a.pt").notes) == 1
+def test_settings_are_no_further_network(reloaded, weights):
+    assert len(reloaded({"model": weights, "params": {"lr": 0.1}}).notes) == 1
 
 
-def test_a_part_of_a_network_is_not_evaluated_as_the_whole(tmp_path):
+def test_a_part_of_a_network_is_not_evaluated_as_the_whole(tmp_path, reloaded):
     """A purifier in front of a classifier, say, whose names and shapes fit."""
     classifier, purifier = build("resnet20", 10, 3), nn.Conv2d(3, 3, 3, padding=1)
     whole = nn.ModuleDict({"purifier": purifier, "model": classifier})
-    torch.save({"net": nn.DataParallel(whole).state_dict()}, tmp_path / "a.pt")
     message = "a known network is one of several parts of the file; FILE#module.model evaluates"
     with pytest.raises(InputError, match=message):
-        load_checkpoint(tmp_path / "a.pt")
+        reloaded({"net": nn.DataParallel(whole).state_dict()})
     alone = load_checkpoint(f"{tmp_path / 'a.pt'}#module.model")
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(alone.network(x), classifier.eval()(x))
 
 
-def test_a_network_of_the_users_that_has_the_parts_itself_is_given_them(tmp_path, monkeypatch):
+def test_a_network_of_the_users_that_has_the_parts_itself_is_given_them(tmp_path, reloaded, monkeypatch):
     (tmp_path / "normed.py").write_text(
         "from torch import nn\n"
         "def net(classes=10):\n"
@@ -208,8 +199,7 @@ def test_a_network_of_the_users_that_has_the_parts_itself_is_given_them(tmp_path
     monkeypatch.chdir(tmp_path)
     layer = parametrizations.weight_norm(nn.Linear(192, 10))
     network = nn.Sequential(nn.Flatten(), layer)
-    torch.save(network.state_dict(), tmp_path / "m.pt")
-    found = load_checkpoint(tmp_path / "m.pt", arch="normed:net").network
+    found = reloaded(network.state_dict(), arch="normed:net").network
     assert torch.equal(found[1].parametrizations.weight.original1, layer.parametrizations.weight.original1)
 
 
@@ -222,9 +212,8 @@ def renamed(weights, **modules):
 
 
 @pytest.mark.parametrize("arch", [None, "resnet20"])
-def test_modules_under_other_names_are_not_guessed_by_their_shapes_and_order(tmp_path, arch):
+def test_modules_under_other_names_are_not_guessed_by_their_shapes_and_order(reloaded, arch):
     """Two modules of one shape may stand in another order in another definition."""
     weights = build("resnet20", 10, 3).state_dict()
-    torch.save(renamed(weights, conv1="conv", bn1="bn", linear="classifier"), tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"resnet20, where conv1\.weight is missing.*--arch file.py:build"):
-        load_checkpoint(tmp_path / "a.pt", arch=arch)
+        reloaded(renamed(weights, conv1="conv", bn1="bn", linear="classifier"), arch=arch)

@@ -11,6 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import recognise_network
+from tests.models.conftest import prefixed
 
 SHARED = Path(__file__).parents[3] / "shared"
 MNIST = SHARED / "data" / "mnist" / "t10k-images-idx3-ubyte.gz"
@@ -45,26 +46,24 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_definition_is_read_as_its_authors_wrote_it(tmp_path, name):
+def test_a_published_definition_is_read_as_its_authors_wrote_it(reloaded, name):
     channels, size, network = PUBLISHED[name]
-    torch.save({f"module.{key}": tensor for key, tensor in network.state_dict().items()}, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    weights = prefixed("module.", network.state_dict())
+    checkpoint = reloaded(weights, normalize="none")
     assert (checkpoint.arch, checkpoint.image_size, checkpoint.classes) == (name, size, 10)
     x = torch.rand(64, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(checkpoint.network(x), network(x), rtol=1e-4, atol=1e-5)
     found = recognise_network(checkpoint, x, None)
     assert (found.refusal, found.by[1]) == ("", "given")
-    bare = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
+    bare = recognise_network(reloaded(weights), x, None)
     assert bare.refusal.startswith("neither its weights nor its file say its normalisation")
 
 
-def test_one_whose_pickle_names_another_activation_is_asked_about(tmp_path):
+def test_one_whose_pickle_names_another_activation_is_asked_about(reloaded):
     layers = [nn.ELU() if isinstance(layer, nn.ReLU) else layer for layer in small(1, 32 * 49)]
-    torch.save(nn.Sequential(*layers), tmp_path / "a.pt")
-    found = recognise_network(
-        load_checkpoint(tmp_path / "a.pt", normalize="none"), torch.rand(64, 1, 28, 28), None
-    )
+    checkpoint = reloaded(nn.Sequential(*layers), normalize="none")
+    found = recognise_network(checkpoint, torch.rand(64, 1, 28, 28), None)
     assert "say its activations (its pickle holds torch.nn.ELU)" in found.refusal
 
 
@@ -78,10 +77,9 @@ def test_one_whose_pickle_names_another_activation_is_asked_about(tmp_path):
     ],
     ids=["stack", "matrix", "names", "convolutions"],
 )
-def test_another_stack_of_layers_is_refused_with_the_line_that_works(tmp_path, network):
-    torch.save(network.state_dict(), tmp_path / "a.pt")
+def test_another_stack_of_layers_is_refused_with_the_line_that_works(reloaded, network):
     with pytest.raises(InputError, match=r"no known architecture has these weights.*--arch file.py:build$"):
-        load_checkpoint(tmp_path / "a.pt", normalize="none")
+        reloaded(network.state_dict(), normalize="none")
 
 
 @pytest.mark.skipif(not MNIST.is_file(), reason="the shared MNIST images are not here")

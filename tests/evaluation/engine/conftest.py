@@ -74,14 +74,17 @@ def faulty(tmp_path, monkeypatch):
     sys.modules.pop("faulty", None)
 
 
+def digits_in(folder, count):
+    """A file of some digits: a worker reads it faster than it imports scikit-learn."""
+    data = load_digits("test")
+    pixels = np.rint(data.images[np.arange(count)] / data.scale * 255).astype(np.uint8)
+    np.savez(folder / "digits.npz", x=pixels, y=data.labels[:count])
+    return folder / "digits.npz"
+
+
 @pytest.fixture(scope="session")
 def digits_file(tmp_path_factory):
-    """Some digits in a file: a worker reads it faster than it imports scikit-learn."""
-    data = load_digits("test")
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pixels = np.rint(data.images[np.arange(64)] / data.scale * 255).astype(np.uint8)
-    np.savez(path, x=pixels, y=data.labels[:64])
-    return path
+    return digits_in(tmp_path_factory.mktemp("data"), 64)
 
 
 @pytest.fixture(scope="session")
