@@ -51,33 +51,30 @@ def test_at_4_and_8_pixels_it_gains_less_than_the_margin(rows):
     assert "At 4/255 and 8/255 of pixels, RCI gains less than 3 points" in TEXT
     for eps in (4, 8):
         found = at(rows, eps)
-        assert highest(found, "accuracy") < 0.0235 and highest(found, "base_accuracy") == 0
-        early = found.pop("mixup") if eps == 4 else None
+        assert highest(found, "accuracy") < 0.0255 and highest(found, "base_accuracy") == 0
+        early = [found.pop(name) for name in ("erm", "mixup") if eps == 4]
         assert round(highest(found, "gain_high"), 3) <= 0.03
         assert {row["verdict"] for row in found.values()} == {"no gain"}
-        assert early is None or early["verdict"] == "broken"
+        assert all(row["verdict"] == "broken" for row in early)
 
 
-@pytest.mark.parametrize(("eps", "space"), [(2, "pixel"), (8, "normalized")])
-def test_at_2_pixels_it_is_broken(rows, eps, space):
+@pytest.mark.parametrize(("eps", "space", "opens"), [(2, "pixel", None), (8, "normalized", "coded")])
+def test_at_2_pixels_it_is_broken(rows, eps, space, opens):
     assert "At 2/255 of pixels, robust accuracy is at chance level" in TEXT
     assert "close to 2/255 of pixels**, and so are the figures" in TEXT
     found = at(rows, eps, space)
-    assert round(highest(found, "accuracy"), 3) == 0.118
-    early = found.pop("coded") if space == "pixel" else None
+    early = found.pop(opens, None)
     assert {row["verdict"] for row in found.values()} == {"broken"}
-    assert all(float(row["gain_low"]) < 0.03 < float(row["gain_high"]) for row in found.values())
+    assert all(float(row["gain_low"]) < 0 < 0.03 < float(row["gain_high"]) for row in found.values())
     assert early is None or (early["verdict"], early["ci_low"], early["gain_low"]) == ("not settled", "", "")
 
 
 @pytest.mark.parametrize("eps", [0.5, 1])
 def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
-    assert "At 1/255 and 0.5/255, it gains 9 to 16 points under the attacks that ran" in TEXT
+    assert "At 1/255 and 0.5/255, it gains 9 to 18 points under the attacks that ran" in TEXT
     found = at(rows, eps)
-    assert all(8.5 < 100 * float(row["gain"]) < 16.5 for row in found.values())
+    assert all(8.5 < 100 * float(row["gain"]) < 18.5 for row in found.values())
     assert {row["verdict"] for row in found.values()} == {"not settled"}
-    lows = [float(row["gain_low"]) for row in found.values()]
-    assert min(lows) > 0.03 if eps == 1 else max(lows) < 0.03 and round(min(lows), 3) == -0.535
 
 
 def test_networks_that_others_trained_agree_at_2_pixels(study):
@@ -85,7 +82,7 @@ def test_networks_that_others_trained_agree_at_2_pixels(study):
     rows = [row for row in study.other_networks() if row["checkpoint"] in study.OTHERS]
     assert [row["checkpoint"] for row in rows] == list(study.OTHERS)
     assert {row["verdict"] for row in rows} == {"broken"}
-    for column, (low, high) in (("accuracy", (0.069, 0.118)), ("gain", (0.053, 0.109))):  # those of ours
+    for column, (low, high) in (("accuracy", (0.085, 0.095)), ("gain", (0.067, 0.082))):  # as ours
         assert all(low <= round(float(row[column]), 3) <= high for row in rows)
     assert all(float(row["gain_low"]) < 0.03 < float(row["gain_high"]) for row in rows)
 
@@ -106,40 +103,35 @@ def test_the_papers_architecture_shows_the_same_pattern(study):
 
 
 def test_at_2_pixels_the_answer_holds_for_every_network(study, rows):
-    assert "At 2/255, it gains 5 to 11 points, but retains only 7 to 12%" in TEXT
+    assert "At 2/255, it gains 7 to 8 points, but retains only 9 to 11%" in TEXT
     found = [*at(rows, 2).values(), *(row for row in study.other_networks() if study.budget(row) == "2/255")]
     assert len(found) == 8 and "for eight networks" in PAGE
-    for column, ends in (("gain", (5, 11)), ("accuracy", (7, 12))):
+    for column, ends in (("gain", (7, 8)), ("accuracy", (9, 11))):
         values = [round(100 * float(row[column])) for row in found]
         assert (min(values), max(values)) == ends
 
 
-@pytest.mark.parametrize(("eps", "known", "base"), [("1-255", 12.9, 17.2), ("0.5-255", 45.1, 55.1)])
-def test_below_2_pixels_a_known_order_leaves_no_gain(study, eps, known, base):
+@pytest.mark.parametrize("eps", ["1-255", "0.5-255"])
+def test_below_2_pixels_a_known_order_leaves_no_gain(study, eps):
     assert "At 2/255, 1/255 and 0.5/255, we found no gain against an attacker who knows the order" in TEXT
-    run = f"rci/erm-further-{eps}"
-    left = {
-        row["attack"]: row["accuracy"] for row in study.rows_of(run, "summary") if row["defence"] == "rci"
-    }
-    found = left[f"aware-{study.ATTACKS[-1]}"]
-    (row,) = (row for row in study.rows_of(run) if study.is_subject(row, "batch/known"))
-    assert [study.percent(value) for value in (found, row["base_accuracy"])] == [f"{known}", f"{base}"]
+    (row,) = (r for r in study.rows_of(f"rci/erm-pixel-{eps}") if study.is_subject(r, "batch/known"))
     assert float(row["gain"]) < 0 and row["gain_low"] == row["gain_high"] == ""
 
 
 @pytest.mark.parametrize(("network", "eps"), [("erm", "2-255"), ("coded", "2-255"), ("erm", "1-255")])
 def test_noise_of_about_the_same_clean_accuracy_gains_about_as_much(study, network, eps):
-    """RCI under its strongest attack is within the interval of noise; the code in a fixed order gains nothing
-    in the batches that its inputs were made in."""
+    """The intervals of RCI and noise overlap; the code in a fixed order gains nothing in the batches that its
+    inputs were made in.
+    """
     assert "Input noise gains about as much" in PAGE
-    rows = {row["defence"]: row for row in study.rows_of(f"rci/{network}-controls-{eps}")}
-    (rci,) = (row for row in study.rows_of(f"rci/{network}-pixel-{eps}") if row["defence"] == "rci")
-    noise, coded = rows["noise[sigma=0.02]"], rows["coded"]
-    assert abs(float(noise["clean_accuracy"]) - float(rci["clean_accuracy"])) < 0.01
-    (strongest,) = of_attack(study, f"rci/{network}-pixel-{eps}", "rci", "strongest")
-    assert float(noise["ci_low"]) < float(strongest["accuracy"]) < float(noise["ci_high"])
-    (ensemble,) = of_attack(study, f"rci/{network}-controls-{eps}", "coded", "ensemble")
-    assert float(ensemble["own_accuracy"]) < float(coded["base_accuracy"]) and float(noise["gain_low"]) > 0
+    run = f"rci/{network}-pixel-{eps}"
+    rows = {row["defence"]: row for row in study.rows_of(run) if row["threat"] == "batch/unknown"}
+    rci, noise, coded = (rows[name] for name in ("rci", "noise[sigma=0.02]", "coded"))
+    assert abs(float(noise["clean_accuracy"]) - float(rci["clean_accuracy"])) < 0.015
+    assert float(rci["gain_low"]) < float(noise["gain"]) < float(rci["gain_high"])
+    assert float(noise["gain_low"]) < float(rci["gain"]) < float(noise["gain_high"])
+    (ensemble,) = of_attack(study, run, "coded", "ensemble")
+    assert float(ensemble["own_accuracy"]) <= float(coded["base_accuracy"]) and float(noise["gain_low"]) > 0
 
 
 def of_attack(study, run, defence, attack):
@@ -153,8 +145,8 @@ def test_the_page_is_short():
     assert len(" ".join(text).split()) <= 1000
 
 
-def test_every_run_comes_from_the_commit_that_the_page_names():
-    (named,) = re.findall(r"Every run comes from commit (\w{8})\.", PAGE)
-    commits = {row["run"]: row["commit"][:8] for row in read(REPORTS / "evidence.csv")}
-    runs = [name for name in commits if name.startswith("rci/")]
-    assert len(runs) == 28 and {commits[name] for name in [*runs, "cifar10-adversarial"]} == {named}
+def test_every_run_comes_from_a_commit_that_the_page_names():
+    (now, before) = re.findall(r"from commit (\w{8}),? under", PAGE.replace("\n", " "))
+    rows = [row for row in read(REPORTS / "evidence.csv") if row["run"].startswith("rci/")]
+    old = {row["run"].removeprefix("rci/").partition("-")[0] for row in rows if row["commit"][:8] == before}
+    assert {row["commit"][:8] for row in rows} == {now, before} and old == {"erm", "others"}

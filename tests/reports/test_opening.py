@@ -278,6 +278,10 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     assert next_command(run, [victims]).purpose == NOTHING  # their number is fixed
+    whole, _ = outlook(make_run, "w", outlook=[ALL])
+    assert next_command(whole, [victims]).command.endswith("--all")
+    whole.manifest.last.options["until"] = "settled"  # which --all is refused beside
+    assert next_command(whole, [victims]).purpose == NOTHING
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
     assert str(next_command(run, images)) == "Next step: 754 images:"

@@ -284,8 +284,7 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     met = [case for case in ran if case.case.setting in open_settings]
     every = {*met, *(case for case in plan.cases if in_table(config, case, every=True))}
     rest = sum(plan.images(case, plan.sizes[-1]) - ran.get(case, 0) for case in every)
-    whole = plan.everything or config.until is not None or not rest  # --all beside --until is refused
-    outlooks = [] if whole else [Outlook(purpose="all", option="--all", images=rest)]
+    outlooks = [Outlook(purpose="all", option="--all", images=rest)] if rest and not plan.everything else []
     for comparison, settings in plan.judged.items():
         open_ = [setting for setting in settings if setting in open_settings]
         found = needed(plan, results, comparison) if open_ else None

@@ -54,7 +54,8 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if not manifest.finished or run.failures:
         return NextCommand("what is missing", _command(run, ()))
     everything = None
-    if whole := next((entry for entry in manifest.outlook if entry.purpose == "all"), None):
+    whole = next((entry for entry in manifest.outlook if entry.purpose == "all"), None)
+    if whole and not manifest.last.options.get("until"):  # --all beside it is refused
         everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
         return _settling(run, unsettled, everything)
@@ -71,8 +72,7 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     settings = [judgement.case.setting for judgement in unsettled]
     for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
         if entry.case in settings or not entry.attacks:
-            purpose = need_text(entry) if entry.attacks else "a longer run"
-            return _as_planned(purpose, run, entry)
+            return _as_planned(need_text(entry) if entry.attacks else "a longer run", run, entry)
     if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
         return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     return everything or _more(run, unsettled)

@@ -145,6 +145,6 @@ def test_on_all_images_an_open_verdict_meets_what_it_met_on_fewer(monkeypatch, v
     monkeypatch.setattr(planning, "in_table", lambda *arguments, every: False)
     fields = {"cases": (case,), "judged": {}, "sizes": (10, 40), "everything": False}
     plan = SimpleNamespace(images=lambda case, size: size, **fields)
-    evaluation = SimpleNamespace(plan=plan, prepared=SimpleNamespace(config=SimpleNamespace(until=None)))
+    evaluation = SimpleNamespace(plan=plan, prepared=SimpleNamespace(config=None))
     results = SimpleNamespace(sizes={case: 10}, verdicts={case.case.setting: SimpleNamespace(name=verdict)})
     assert [each.images for each in planning.outlook_of(evaluation, results)] == prices
