@@ -71,10 +71,10 @@ def test_at_2_pixels_it_is_broken(rows, eps, space, opens):
 
 @pytest.mark.parametrize("eps", [0.5, 1])
 def test_at_1_pixel_and_below_a_gain_is_open(rows, eps):
-    assert "At 1/255 and 0.5/255, it gains 9 to 18 points under the attacks that ran" in TEXT
+    assert "At 1/255 and 0.5/255, it gains 10 to 18 points under the attacks that ran" in TEXT
     found = at(rows, eps)
-    assert all(8.5 < 100 * float(row["gain"]) < 18.5 for row in found.values())
-    assert {row["verdict"] for row in found.values()} == {"not settled"}
+    assert all(9.5 < 100 * float(row["gain"]) < 18.5 for row in found.values())
+    assert all(float(row["gain_low"]) > 0.03 and row["verdict"] == "not settled" for row in found.values())
 
 
 def test_networks_that_others_trained_agree_at_2_pixels(study):
