@@ -190,9 +190,3 @@ def is_about_standard(manifest: RunManifest, subjects: Iterable[Subject]) -> boo
     alone = all(subject.defence == words.STANDARD for subject in subjects)
     named = (invocation.options.get("defence") for invocation in manifest.invocations)
     return alone or any(words.STANDARD in each for each in named if isinstance(each, list | tuple))
-
-
-def claim_of(manifest: RunManifest) -> Claim | None:
-    """The claim of the last invocation with one."""
-    claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
-    return claims[0] if claims else None
