@@ -16,7 +16,7 @@ from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
