@@ -154,7 +154,7 @@ def page_of(name: str, reports: Path = REPORTS) -> str:
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
     names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("*/run.toml")]
-    names += {name: "" for path in together(reports) for name, _ in sections(path)}
+    names += dict.fromkeys(name for path in together(reports) for name, _ in sections(path))
     known = known_minutes(reports)
     return sorted(names, key=lambda name: (known.get(name, math.inf), name))
 

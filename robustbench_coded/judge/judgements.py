@@ -147,14 +147,14 @@ def judgements_of(
         selftests: the checks of each subject that came of its self-tests.
     """
     judged = manifest.judged_perturbations
+    claims = [call.claim for call in manifest.invocations if call.claim is not None]
     of_standard = is_about_standard(manifest, (result.case.subject for result in results))
     for result in results:
         if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         # A claim is about the defences given; without one it is about the model itself.
         about = result.case.subject.defence != words.STANDARD or of_standard
-        claims = [call.claim for call in manifest.invocations if call.claim is not None and about]
-        claim = claims[-1] if claims else None
+        claim = claims[-1] if claims and about else None
         checks = _checks(results, result, selftests)
         margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped

@@ -43,8 +43,7 @@ def test_a_finished_run_replaces_the_committed_kinds_of_files_and_keeps_its_opti
     )
     new = _run(runs / "digits", [("a", "broken"), ("b", "no gain")], "new", ("run.toml", "notes.txt"))
     _run(runs / "stopped", [], "stopped")
-    (reports / "stopped").mkdir()
-    (reports / "stopped" / "run.toml").write_text("")
+    _run(reports / "stopped", [], extra=("run.toml",))
     assert evidence.finished(reports, runs) == [new]
     (reports / evidence.TABLE).write_text("run,minutes\ngone,1.5\n")
     row = evidence.install(new, "digits", reports)

@@ -58,13 +58,14 @@ def test_at_4_and_8_pixels_it_gains_less_than_the_margin(rows):
         assert all(row["verdict"] == "broken" for row in early)
 
 
-@pytest.mark.parametrize(("eps", "space", "opens"), [(2, "pixel", None), (8, "normalized", "coded")])
-def test_at_2_pixels_it_is_broken(rows, eps, space, opens):
+@pytest.mark.parametrize(("at_", "opens", "most"), [((2,), None, 0.087), ((8, "normalized"), "coded", 0.118)])
+def test_at_2_pixels_it_is_broken(rows, at_, opens, most):
     assert "At 2/255 of pixels, robust accuracy is at chance level" in TEXT
     assert "close to 2/255 of pixels**, and so are the figures" in TEXT
-    found = at(rows, eps, space)
+    found = at(rows, *at_)
     early = found.pop(opens, None)
     assert {row["verdict"] for row in found.values()} == {"broken"}
+    assert round(highest(found, "accuracy"), 3) == most
     assert all(float(row["gain_low"]) < 0 < 0.03 < float(row["gain_high"]) for row in found.values())
     assert early is None or (early["verdict"], early["ci_low"], early["gain_low"]) == ("not settled", "", "")
 
@@ -127,7 +128,7 @@ def test_noise_of_about_the_same_clean_accuracy_gains_about_as_much(study, netwo
     run = f"rci/{network}-pixel-{eps}"
     rows = {row["defence"]: row for row in study.rows_of(run) if row["threat"] == "batch/unknown"}
     rci, noise, coded = (rows[name] for name in ("rci", "noise[sigma=0.02]", "coded"))
-    assert abs(float(noise["clean_accuracy"]) - float(rci["clean_accuracy"])) < 0.015
+    assert abs(float(noise["clean_accuracy"]) - float(rci["clean_accuracy"])) < 0.01
     assert float(rci["gain_low"]) < float(noise["gain"]) < float(rci["gain_high"])
     assert float(noise["gain_low"]) < float(rci["gain"]) < float(noise["gain_high"])
     (ensemble,) = of_attack(study, run, "coded", "ensemble")

@@ -38,7 +38,7 @@ class NextCommand(NamedTuple):
         """``Next step: mosaic-16 (about 25,600 gradients):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
-        more = " or more" * ("until" in self.command)  # behind this step
+        more = " or more" * self.command.endswith(("--until settled", "until='settled')"))  # behind this step
         cost = "" if self.images is None else f" (about {self.images:,} gradients{more})"
         of = f" for {self.about}" if self.about else ""
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
