@@ -1,4 +1,4 @@
-"""Published defences inside the network: activations that survive or are noisy, random filters."""
+"""Published defences inside the network: activations that survive or are noisy, random filters and weights."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -186,11 +186,33 @@ def projected(filters: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([drawn.view_as(filters[:count]), filters[count:]])
 
 
+DEVIATION = 2 / 3
+
+
+class RandomWeights(WrappedNetwork, Seeded):
+    """The normalised image times Gaussian weights of mean 1: one for each pixel and channel, the same for a
+    whole batch.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__(model)
+        _, self.first = _first_convolution(model)
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+
+        def weighed(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            return inputs[0] * (1 + DEVIATION * normal(draw, inputs[0][:1]))
+
+        with self.first.register_forward_pre_hook(weighed):
+            return self.model(x)
+
+
 def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d) and name:
             return name, layer
-    raise InputError("the network has no convolution whose filters could be random; give one that has")
+    raise InputError("the network has no convolution, before or in which to be random; give one that has")
 
 
 def convolved(model: nn.Module, x: Tensor) -> list[Tensor]:
