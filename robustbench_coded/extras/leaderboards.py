@@ -96,6 +96,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
     for checkpoint, judgements in _by_checkpoint(run).items():
         facts = run.manifest.checkpoint(checkpoint)
         created = run.manifest.last.time
+        version = str(run.manifest.last.versions.get("csrobust", "unknown"))  # that evaluated, not this one
         record = {
             "schema_version": SCHEMA,
             "evaluation_id": f"csrobust/{checkpoint}/{created}",
@@ -106,7 +107,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
                 "source_organization_name": "unknown",
                 "evaluator_relationship": "other",
             },
-            "eval_library": {"name": "csrobust", "version": _version(run)},
+            "eval_library": {"name": "csrobust", "version": version},
             "model_info": {
                 "name": checkpoint,
                 "id": checkpoint,
@@ -171,11 +172,6 @@ def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:
 def _require_complete(run: Run) -> None:
     if run.missing:
         raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
-
-
-def _version(run: Run) -> str:
-    """The version that evaluated, not the one that exports."""
-    return str(run.manifest.last.versions.get("csrobust", "unknown"))
 
 
 def _subject(judgement: Judgement) -> str:

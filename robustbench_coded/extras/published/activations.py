@@ -1,4 +1,4 @@
-"""Published defences inside the network: activations that survive or are noisy, random filters and weights."""
+"""Published defences inside the network: activations that survive or are noisy, random filters, weights."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -25,16 +25,16 @@ class ChangedLayers(WrappedNetwork):
 
     Attributes:
         change: gets a layer's input [k, ...], the generator of the answer and the layer's number from 0 on.
-        skip_first: whether the first layer gets the image as it is.
+        changed: the layers, in the network's order.
     """
 
     change: Change
-    skip_first = True
+    changed = slice(1, None)  # the first one gets the image as it is
 
     def __init__(self, model: nn.Module):
         super().__init__(model)
         layers = [part for part in model.modules() if isinstance(part, LAYERS)]
-        self.layers = list(enumerate(layers))[int(self.skip_first) :]
+        self.layers = list(enumerate(layers))[self.changed]
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]; the same draw gives the same answer."""
@@ -189,30 +189,22 @@ def projected(filters: Tensor, generator: torch.Generator) -> Tensor:
 DEVIATION = 2 / 3
 
 
-class RandomWeights(WrappedNetwork, Seeded):
-    """The normalised image times Gaussian weights of mean 1: one for each pixel and channel, the same for a
-    whole batch.
-    """
+class RandomWeights(ChangedLayers, Seeded):
+    """The normalised image times Gaussian weights of mean 1, one for each pixel and channel."""
 
-    def __init__(self, model: nn.Module):
-        super().__init__(model)
-        _, self.first = _first_convolution(model)
+    changed = slice(1)
 
-    def logits(self, x: Tensor, draw: int) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-
-        def weighed(layer: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-            return inputs[0] * (1 + DEVIATION * normal(draw, inputs[0][:1]))
-
-        with self.first.register_forward_pre_hook(weighed):
-            return self.model(x)
+    @staticmethod
+    def change(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
+        """The images of a batch [k, C, H, W], all by the same weights."""
+        return a * (1 + DEVIATION * normal(generator, a[:1]))
 
 
 def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d) and name:
             return name, layer
-    raise InputError("the network has no convolution, before or in which to be random; give one that has")
+    raise InputError("the network has no convolution whose filters could be random; give one that has")
 
 
 def convolved(model: nn.Module, x: Tensor) -> list[Tensor]:

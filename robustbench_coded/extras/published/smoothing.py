@@ -44,7 +44,7 @@ class RandomSelfEnsemble(ChangedLayers, Seeded):
     """Logits are logarithms of the mean probabilities of ``PASSES`` noisy passes."""
 
     change = staticmethod(_noise)
-    skip_first = False
+    changed = slice(None)
     passes = PASSES
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
@@ -66,10 +66,8 @@ class ParametricNoise(WrappedNetwork, Seeded):
         noisy = {}
         for name, layer in self.model.named_modules():
             if isinstance(layer, LAYERS):
-                weight = layer.weight
-                noisy[f"{name}.weight" if name else "weight"] = weight + SCALE * weight.std() * normal(
-                    generator, weight
-                )
+                noise = layer.weight.std() * normal(generator, layer.weight)
+                noisy[f"{name}.weight".lstrip(".")] = layer.weight + SCALE * noise
         return functional_call(self.model, noisy, (x,))
 
 
