@@ -93,7 +93,8 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
     """
     _require_complete(run)
     files: list[Path] = []
-    for checkpoint, judgements in _by_checkpoint(run).items():
+    judged = [judgement for judgement in run.judgements if judgement.verdict.accuracy is not None]
+    for checkpoint in dict.fromkeys(judgement.subject.checkpoint for judgement in judged):
         facts = run.manifest.checkpoint(checkpoint)
         created = run.manifest.last.time
         version = str(run.manifest.last.versions.get("csrobust", "unknown"))  # that evaluated, not this one
@@ -117,7 +118,9 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
                     **({"architecture": facts.arch, "sha256": facts.sha256} if facts else {}),
                 },
             },
-            "evaluation_results": [_result(run, judgement) for judgement in judgements],
+            "evaluation_results": [
+                _result(run, each) for each in judged if each.subject.checkpoint == checkpoint
+            ],
         }
         _write(files, out / _file_name(checkpoint), record)
     return files
@@ -158,15 +161,6 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
             },
         },
     }
-
-
-def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:
-    """Judgements that have a robust accuracy."""
-    judgements: dict[str, list[Judgement]] = {}
-    for judgement in run.judgements:
-        if judgement.verdict.accuracy is not None:
-            judgements.setdefault(judgement.subject.checkpoint, []).append(judgement)
-    return judgements
 
 
 def _require_complete(run: Run) -> None:

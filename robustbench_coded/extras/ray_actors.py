@@ -189,7 +189,7 @@ def _sigterm_handler_restored() -> Iterator[None]:
 
 def sent(data: Dataset, *, here: bool) -> Dataset:
     """The data as actors get them: as an array, unless they are files and all actors are on this machine."""
-    if here and _in_files(data):
+    if here and isinstance(getattr(data.images, "images", data.images), ImageFiles):  # some rows, or all
         return data
     return replace(data, images=np.ascontiguousarray(data.images[np.arange(len(data))]))
 
@@ -199,7 +199,3 @@ def _on_cpu(context: WorkerContext) -> dict[str, PixelModel]:
     return (
         models if context.device.type == "cpu" else {n: copy.deepcopy(m).to("cpu") for n, m in models.items()}
     )
-
-
-def _in_files(data: Dataset) -> bool:
-    return isinstance(getattr(data.images, "images", data.images), ImageFiles)  # of some rows, or of all

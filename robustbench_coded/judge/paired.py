@@ -80,7 +80,8 @@ def in_own_batches(first: CaseResult, second: CaseResult, tail: float = interval
     left, right = own.correct, other.correct
     shares = float(left.mean()), float(right.mean())
     alone = first.case.threat.one_victim or second.case.threat.one_victim
-    batch = own.example if alone else own.batch  # each victim has its own
+    # Each victim has its own batch; else the larger ones count, where their sizes differ.
+    batch = own.example if alone else min(own.batch, other.batch, key=lambda b: len(np.unique(b)))
     low, high = independent_difference(left, right, batch, tail / max(first.looks, second.looks, 1))
     return Difference(shares[0] - shares[1], low, high, *shares, len(own.example))
 

@@ -115,7 +115,7 @@ def _incomplete(v: Verdict) -> str:
     if v.stopped:
         return f"{_gain(v)}, but the run was stopped; the same command goes on"
     if v.compared and v.gain is None:
-        return f"{_gain(v)}, and its base model was not attacked: attack standard inference, too"
+        return f"{_gain(v)}, and its base model was not attacked: add standard inference, or an attack for it"
     return ""
 
 
@@ -153,7 +153,7 @@ def _unbounded(v: Verdict) -> str:
         return ""
     if v.unknown_draw:
         return "where the draw is known, only negative verdicts are given"
-    return "disjoint batches alone have no interval"
+    return "disjoint batches alone, or too few --draws of each, have no interval"
 
 
 def _open_check(v: Verdict) -> str:

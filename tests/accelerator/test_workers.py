@@ -11,7 +11,6 @@ from robustbench_coded.evaluation.engine import run as engine
 from robustbench_coded.evaluation.engine.run import ProcessPool
 from robustbench_coded.evaluation.session.listener import Listener
 from tests.accelerator.conftest import ROOT, evaluated
-from tests.run_folders import lines
 
 pytestmark = pytest.mark.long
 
@@ -61,12 +60,9 @@ def given_to(monkeypatch):
 
 def test_two_workers_on_two_devices_give_the_outcomes_of_the_cpu(device, tmp_path, given_to):
     _, on_cpu = evaluated("cpu", tmp_path)
-    path, on_two = evaluated("imitation", tmp_path)
+    _, on_two = evaluated("imitation", tmp_path)
     pd.testing.assert_frame_equal(on_cpu, on_two)
     assert set(given_to) == {"imitation:0", "imitation:1"}
-    assert (
-        min(line["timing"]["peak_memory_bytes"] for line in lines(path, "done")) > 0
-    )  # each on its own device
 
 
 def test_a_unit_whose_worker_lost_its_device_is_tried_by_another(device, tmp_path, given_to, monkeypatch):
@@ -91,9 +87,8 @@ def test_ray_gives_one_actor_a_device(device, tmp_path):
         "local", num_cpus=4, num_gpus=2, runtime_env=environment, include_dashboard=False, log_to_driver=False
     )
     try:
-        path, on_actors = evaluated("imitation", tmp_path, seen, engine="ray", workers=2)
+        _, on_actors = evaluated("imitation", tmp_path, seen, engine="ray", workers=2)
     finally:
         ray.shutdown()
     pd.testing.assert_frame_equal(on_cpu, on_actors)
     assert min(free) == 0  # two actors had both
-    assert min(line["timing"]["peak_memory_bytes"] for line in lines(path, "done")) > 0

@@ -64,7 +64,7 @@ def test_entries_have_the_figures_of_the_run(site):
 def test_standard_inference_is_no_entry_unless_its_training_is_a_defence(make_run, subject, tmp_path, capsys):
     alone = make_run("alone", subjects=[subject("erm")])
     assert main(["board", str(alone), "--out", str(tmp_path / "site")]) == 2
-    assert "no defence in these runs" in capsys.readouterr().err
+    assert "have no published defence" in capsys.readouterr().err
     facts = {"name": "a", "sha256": "0" * 64, "metadata": {"recipe": "pgd-at"}, "arch": "resnet20"}
     trained = make_run("trained", subjects=[subject("a")], changes={"checkpoints": [facts]})
     assert main(["board", str(trained), "--out", str(tmp_path / "site")]) == 0

@@ -262,7 +262,9 @@ class Dispatch:
                 self._start_workers()
                 for event in self.pool.wait(0 if self.outcomes else self._time_left()):
                     self._handle(event)
-                self._stop_overdue()
+                for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
+                    self.pool.stop(worker)
+                    self._retry(_overdue(self.busy.pop(worker)))
                 if self.outcomes:
                     yield self.outcomes.popleft()
                 elif self.clock() >= self.deadline:
@@ -292,8 +294,10 @@ class Dispatch:
                 self.pool.stop(worker)
                 self._retry(replace(failure, unit=self.busy.pop(worker)))
             case Finished(outcome=outcome):
-                del self.busy[worker]
-                self.outcomes.append(self._with_all_attempts(outcome))
+                unit = self.busy.pop(worker)
+                if isinstance(outcome, UnitFailure):
+                    outcome = replace(outcome, attempts=outcome.attempts + self.attempts[unit.id])
+                self.outcomes.append(outcome)
                 self._assign(worker)
             case Died(reason=reason) if worker in self.starting:
                 self.starting.remove(worker)
@@ -323,20 +327,10 @@ class Dispatch:
         else:
             self.outcomes.append(replace(failure, attempts=self.attempts[unit.id]))
 
-    def _with_all_attempts(self, outcome: UnitResult | UnitFailure) -> UnitResult | UnitFailure:
-        if isinstance(outcome, UnitFailure):
-            return replace(outcome, attempts=outcome.attempts + self.attempts[outcome.unit.id])
-        return outcome
-
     def _time_left(self) -> float | None:
         """Seconds until the first unit is overdue or the run's time is up; None for no such moment."""
         first = min((self.deadline, *(self.deadlines[worker] for worker in self.busy)))
         return max(0.0, first - self.clock()) if math.isfinite(first) else None
-
-    def _stop_overdue(self) -> None:
-        for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
-            self.pool.stop(worker)
-            self._retry(_overdue(self.busy.pop(worker)))
 
 
 def run_in_process(

@@ -6,8 +6,6 @@ what they show of these images is certain whatever the images are (docs/numbers.
 pass of the defence, in one fresh draw.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from attacks.accelerator import module_of
 from attacks.attack import EIGHT_BIT_LEVELS, LEVELS, read_runnable
 from attacks.oracle import Roles, co_batch, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
@@ -28,7 +25,7 @@ from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.defences.per_batch import Session
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
-from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally, predictions
+from robustbench_coded.evaluation.execution.score import TIE, InvalidAnswer, Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence, images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, DrawOptions
@@ -143,6 +140,15 @@ def score_group(
         numbers: of random batches, one each; their outcomes have the purpose ``random``.
     """
     labels, margins = answers_of(run, group, clean, x, y, purpose, draws)
+    subject = run.unit.case.subject
+    if is_user_defence(subject.spec):
+        change = run.context.memory(subject)  # asks something else, which ends a memory of the last questions
+        if not change and not subject.sequence:
+            again, near = answers_of(run, group, clean, x, y, purpose, draws[-1:])
+            moved = (again != labels[-1:]) & ~(np.abs(near) < TIE)
+            change = f"{moved.sum()} of {moved.size} predictions have changed" if moved.any() else None
+        if change:
+            raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
     for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
         run.tally.add(
             purpose if numbers is None else RANDOM,
@@ -412,7 +418,7 @@ class UnitResult:
     Attributes:
         rows: its outcome rows, in the columns of `runs.outcomes.SCHEMA`.
         metadata: stored with the outcomes and equal in every run: image counts and notes of the attack.
-        timing: seconds and peak memory, which differ between runs.
+        timing: seconds, which differ between runs.
         adversarials: the perturbed inputs, if asked for.
     """
 
@@ -501,24 +507,15 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
         Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
     """
     started = time.perf_counter()
-    module = module_of(context.device)
-    if hasattr(module, "reset_peak_memory_stats"):
-        module.reset_peak_memory_stats(context.device)
     # Random signs, too: they may be what refutes a claim.
     keeps = (context.setup.options.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     tally = Tally(adversarials=Adversarials() if keeps else None)
     context.defence(unit.case.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)
-    if is_user_defence(unit.case.subject.spec) and (change := context.memory(unit.case.subject)):
-        raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
     if change := context.changed(context.model(unit.case.subject.checkpoint)):
         raise InvalidAnswer(f"a defence {change}")
-    # The device's peak in this unit where it counts that, else the process's so far.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if hasattr(module, "max_memory_allocated"):
-        peak = int(module.max_memory_allocated(context.device))
-    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak}
+    timing = {"seconds": time.perf_counter() - started}
     tensors = tally.adversarials.tensors() if tally.adversarials else {}
     rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
     return UnitResult(unit, rows, tally.metadata(), timing, tensors)

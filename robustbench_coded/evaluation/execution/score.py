@@ -24,6 +24,7 @@ from robustbench_coded.runs.adversarials import DIGEST, Adversarials, PerturbedD
 from robustbench_coded.runs.outcomes import SCHEMA
 
 NO_ANSWER = -1  # the prediction for an input at which a defence fails
+TIE = 1e-3  # margins below it may turn by rounding
 BROKEN = 0.5  # share of clean inputs without an answer above which it is no defence that answers
 
 

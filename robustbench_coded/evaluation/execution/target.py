@@ -169,7 +169,9 @@ class Target:
         answer = partial(
             answers_or_nan, self._query, draws=draws, clean=self._clean, independent=self.independent
         )
-        return gradients.recorded(answer, x)
+        logits = gradients.recorded(answer, x)
+        # In half precision losses would be, too, and many would tie.
+        return logits if logits.dtype == x.dtype else logits.to(torch.promote_types(logits.dtype, x.dtype))
 
     def _query(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.

@@ -95,7 +95,7 @@ def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, d
     runs = {source.name: finished_run(source.path) for source in sources}
     entries = [entry for source in sources for entry in entries_of(runs[source.name], source)]
     if not entries:
-        raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
+        raise InputError("these runs have no published defence; csrobust submit makes an entry of your own")
     entries = [structs.replace(entry, record=records.get(entry.key, entry.record)) for entry in entries]
     entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
     return Board(csrobust=__version__, entries=tuple(entries)), runs
@@ -172,7 +172,7 @@ def _entry(
         run_sha256=digest,
         stored=stores_inputs(run.path),
         record=None
-        if whole.accuracy is None
+        if whole.accuracy is None or whole.low is None
         else Record(
             accuracy=whole.accuracy,
             attack=whole.strongest_attack,

@@ -4,8 +4,6 @@
 """
 
 import re
-from inspect import cleandoc
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -104,7 +102,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         disputes: what critics and authors say where neither is settled; no verdict depends on it.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
-        record: the lowest accuracy so far; null without an accuracy.
+        record: the lowest accuracy so far; null where none has an interval.
     """
 
     id: str
@@ -182,19 +180,7 @@ class Board(Struct, frozen=True, kw_only=True):
 
 def schema() -> bytes:
     """The JSON schema of board.json."""
-    return msgspec.json.format(msgspec.json.encode(_dedented(msgspec.json.schema(Board))), indent=2) + b"\n"
-
-
-def _dedented(part: Any) -> Any:
-    """The same with descriptions as Python 3.13 has docstrings: without the indentation of the code."""
-    if isinstance(part, list):
-        return [_dedented(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    return {
-        key: cleandoc(value) if key == "description" and isinstance(value, str) else _dedented(value)
-        for key, value in part.items()
-    }
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Board)), indent=2) + b"\n"
 
 
 def encoded(board: Board) -> bytes:

@@ -14,6 +14,7 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.run.findings import commands_of
 from robustbench_coded.reports.text.formatting import (
+    counted,
     inference_text,
     interval,
     kinds_text,
@@ -58,11 +59,12 @@ COLUMNS = {
 
 def index_page(board: Board, details: Sequence[dict[str, Any]] = ()) -> str:
     """The table of all entries, and the details of each defence (`details_of`)."""
+    defences = counted(len({entry.id for entry in board.entries}), "defence")
     choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
     return page(
         "board.html.j2",
         more_style=STYLE,
-        title=f"Leaderboard: {len({entry.id for entry in board.entries})} defences under adaptive attack",
+        title=f"Leaderboard: {defences} under adaptive attack",
         verdicts=[f"{count} {name}" for name, count in Counter(e.verdict for e in board.entries).items()],
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,

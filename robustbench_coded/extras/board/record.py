@@ -80,7 +80,7 @@ def try_record(folders: Sequence[Path], path: Path, out: Path, **options: Any) -
         about = [entry for entry in tested if entry.setting.of_attack(ENSEMBLE) in cases]
         if not about:
             there = "; ".join(entry.key for entry in tested)
-            raise InputError(f"{path} attacks no entry that has an interval; on the board: {there}")
+            raise InputError(f"{path} attacks no entry that has an interval; on the board: {there or 'none'}")
         made = [_tried(entry, runs[entry.run], run, out, tries) for entry in about]
         with redirect_stdout(io.StringIO()) as said:
             load("commands", "verify")(path, as_json=True, draws=None, seed=None, **options)

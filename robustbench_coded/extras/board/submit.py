@@ -4,20 +4,18 @@ import hashlib
 import re
 import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED, TRANSFER
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, holds_run, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CONTROLS
 
 HASHES = "SHA256SUMS"
@@ -134,8 +132,6 @@ def check_hashes(folder: Path) -> None:
 
 FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points
 FEWEST_DRAWS = 4
-# Of the default presets, what runs on every random defence that has a base model and gradients.
-REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, TRANSFER)
 
 
 def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
@@ -154,16 +150,9 @@ def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
     for probe in run.manifest.probes:
         if probe.subject == cases[0].case.subject and probe.contradictions:
             yield f"the defence contradicts itself: it {probe.contradictions[0]}"
-    yield from _scope(run, cases)
-
-
-def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
-    """Attacks, examples and draws of the headline threat model."""
+    if all(command.options.get("checks") is False for command in run.manifest.invocations):
+        yield "its attacks were named, or its norm has no default protocol; run the protocol: no --attacks"
     whole = [case for case in cases if case.case.threat == WHOLE_BATCH and not case.for_check]
-    ran = {case.case.attack for case in whole}
-    missing = [name for name in _required(cases[0], ran) if name not in ran]
-    if missing:
-        yield f"it lacks {', '.join(missing)} under {WHOLE_BATCH}; run --attacks paper,adaptive (the default)"
     attacked = [case for case in whole if case.case.attack not in CONTROLS]
     examples = min((case.examples_planned for case in attacked), default=0)
     if examples < FEWEST_EXAMPLES:
@@ -171,15 +160,6 @@ def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
     draws = min((case.draws for case in attacked), default=0)
     if cases[0].randomised and draws < FEWEST_DRAWS:
         yield f"it has {draws} scoring draws, and {FEWEST_DRAWS} are the fewest; raise --draws"
-    if all(command.options.get("checks") is False for command in run.manifest.invocations):
-        yield "the attacks of the checks were left out; run --attacks paper,adaptive (the default)"
-
-
-def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
-    transfer = case.has_base and case.case.subject.defence != "standard"
-    required = [name for name in REQUIRED if transfer or not name.startswith("transfer-")]
-    # Where nothing is random, or operators hide the gradient, the default may stop before it.
-    return [name for name in required if name != FOLLOWS_SHOWN or (case.randomised and RELAXED[0] not in ran)]
 
 
 @contextmanager

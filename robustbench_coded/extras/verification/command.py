@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +63,7 @@ def verify_command(
         with process.foreign_output():
             rows = verify_file(adversarials, config)
     if as_json:
-        print(json.dumps([row.as_data() for row in rows]))
+        print(json.dumps([{**asdict(row), "holds": row.holds} for row in rows]))
     else:
         print("\n".join(one_line(str(row)) for row in rows))
     return 0 if all(row.holds for row in rows) else 1

@@ -7,7 +7,7 @@ attacks ``{attack: x}``. torchattacks writes ``{"adv_inputs": x, "labels": y}``.
 AutoAttack.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.extras.verification.verify_run import VerifiedRow, scored_again
+from robustbench_coded.extras.verification.verify_run import Stored, VerifiedRow, scored_again
 from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
 from robustbench_coded.schema.case import WHOLE_BATCH
 
@@ -63,7 +63,9 @@ def read_given(path: Path, image_shape: tuple[int, int, int], available: int) ->
         sets, examples = {GIVEN: stored[name]}, stored.get("example")
     else:
         sets, examples = {str(key): value for key, value in stored.items()}, None
-    if not sets or not all(_are_images(value) for value in sets.values()):
+    # Each is x, (x, y) or a list of batches.
+    firsts = [value[0] if isinstance(value, tuple | list) and value else value for value in sets.values()]
+    if not firsts or not all(getattr(first, "ndim", 0) in (3, 4) for first in firsts):
         holds = ", ".join(map(str, [*stored][:10])) or "nothing"
         raise InputError(
             f"--adversarials {path} has no array x (it holds {holds}): {', '.join(IMAGES)} or, for each "
@@ -85,12 +87,6 @@ def _stored(path: Path) -> Any:
         raise InputError(
             f"--adversarials {path} can't be read as .npz, .npy or by torch.load; write it with {FORMS}"
         ) from error
-
-
-def _are_images(value: Any) -> bool:
-    """True if it is x, (x, y) or a list of batches."""
-    first = value[0] if isinstance(value, tuple | list) and value else value
-    return getattr(first, "ndim", 0) in (3, 4)
 
 
 def _checked(
@@ -144,13 +140,11 @@ def verify_file(path: Path, config: EvalConfig) -> list[VerifiedRow]:
     ]
 
 
-def _batches(
-    context: WorkerContext, case: PlannedCase, given: GivenInputs
-) -> Iterator[tuple[PerturbedBatch, Sequence[int], None]]:
+def _batches(context: WorkerContext, case: PlannedCase, given: GivenInputs) -> Iterator[Stored]:
     place = {int(example): i for i, example in enumerate(given.examples)}
     for batch in context.batches(case.subject):
         numbers = context.numbers[list(batch.members[: batch.scored])].tolist()
         slots = [slot for slot, number in enumerate(numbers) if number in place]
         if slots:
             x = given.x[[place[numbers[slot]] for slot in slots]]
-            yield PerturbedBatch(batch.index, EVERY, EVERY, torch.tensor(slots), x), slots, None
+            yield batch, PerturbedBatch(batch.index, EVERY, EVERY, torch.tensor(slots), x), slots, None

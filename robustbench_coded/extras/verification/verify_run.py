@@ -5,7 +5,7 @@ run stored, behind its own models and data, and those of `verify_file`.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from attacks.oracle import co_batch
 from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import run_unit, score, worker_context
 from robustbench_coded.evaluation.options.config import DrawOptions, EvalConfig
+from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.formatting import counted, percent
@@ -37,8 +39,9 @@ from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
-# A prediction may differ from the recorded one where the margin is this close to a tie.
-TIE = 1e-3
+# A batch, its perturbed inputs, the slots whose answers count, and what was recorded of them by batch, slot
+# and draw; None for inputs of another tool.
+Stored = tuple[Batch, PerturbedBatch, Sequence[int], pd.DataFrame | None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class VerifiedRow:
         furthest: the largest distance from a clean input, as a fraction of what was allowed.
         outside: inputs further away than allowed, or outside [0, 1].
         outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
-        differing: answers that differ although the recorded margin was no tie.
+        differing: answers that differ although their margin is no tie.
         recorded, accuracy: accuracy as recorded, None of a file, and as measured now.
         new_draws: on how many draws that no record is of; 0 where the recorded ones were drawn again.
         turned: answers that differ in float64, where the inputs and the draw are the same; None where code of
@@ -82,9 +85,6 @@ class VerifiedRow:
         """True if the row is what the run says."""
         return not self.problem and not self.outside and not self.differing
 
-    def as_data(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
-
     def __str__(self) -> str:
         """A line on which row it is, whether it holds, and the figures."""
         sizes = "".join(
@@ -114,23 +114,22 @@ class VerifiedRow:
 def scored_again(
     context: worker_context.WorkerContext,
     case: PlannedCase,
-    batches: Iterable[tuple[PerturbedBatch, Sequence[int], pd.DataFrame | None]],
+    batches: Iterable[Stored],
     draws: int,
     new: tuple[int, range] | None = None,
 ) -> VerifiedRow:
     """Scores the perturbed inputs of one case.
 
     Args:
-        batches: each with the slots whose answers count, and what was recorded of them, by batch, slot and
-            draw; None for inputs of another tool.
+        batches: what is scored.
         draws: fresh draws that every batch is scored in; one in which the attacker knew the draw in that one.
         new: a seed and draws of it, for batches whose answers are random and whose draw nobody knew. The data
             and the batches are those of the seed of the run.
     """
     tally: dict[str, Any] = Counter(turned=0)
     exact, places_recorded = _in_float64(context, case.subject), 0
-    for given, slots, recorded in batches:
-        clean, y = context.group([context.batch(case.subject, given.batch)])
+    for batch, given, slots, recorded in batches:
+        clean, y = context.group([batch])
         x = clean.clone()
         x[0, given.slots.to(x.device)] = given.x.to(x.device)
         budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
@@ -152,7 +151,7 @@ def scored_again(
             group_images=context.setup.group_images,
         )
         labels = y[0].cpu().numpy()[list(slots)]
-        now = answers(context.defence(case.subject), x, clean=clean)[0][:, 0, list(slots)]
+        now, margin = (of[:, 0, list(slots)] for of in answers(context.defence(case.subject), x, clean=clean))
         tally["outcomes"] += now.size
         tally["accuracy"] += int((now == labels).sum())
         try:
@@ -172,7 +171,7 @@ def scored_again(
             tally["new_draws"] = len(drawn)
             tally["differing"] += int(relabelled.sum())
             continue
-        tie = before.margin.abs().to_numpy() < TIE
+        tie = np.abs(margin.ravel()) < score.TIE
         same = before.prediction.to_numpy() == now.ravel()
         tally["differing"] += int((~same & ~tie | relabelled).sum())
     tally["accuracy"] /= max(tally["outcomes"], 1)
@@ -189,7 +188,8 @@ def _in_float64(context: worker_context.WorkerContext, subject: ProbedSubject) -
     exact = worker_context.WorkerContext(context.setup)
     try:
         exact.preload(context.data, {subject.checkpoint: deepcopy(inside).double()})
-        return exact.defence(subject)
+        defence = exact.defence(subject)
+        return None if isinstance(defence, SamplingModule) else defence
     except Exception:  # as above
         return None
 
@@ -242,11 +242,8 @@ def verify_run(
     anew = (
         None if draws is None and seed is None else (manifest.identity.seed if seed is None else seed, draws)
     )
-    return [
-        _verified(context, path, record, defences, anew)
-        for record in manifest.cases
-        if record.case.attack not in CONTROLS
-    ]
+    cases = [record for record in manifest.cases if record.case.attack not in CONTROLS]
+    return [row for record in cases for row in _verified(context, path, record, defences, anew)]
 
 
 def _verified(
@@ -255,28 +252,34 @@ def _verified(
     record: CaseRecord,
     defences: Sequence[str],
     anew: tuple[int | None, int | None] | None,
-) -> VerifiedRow:
-    problem = ""
+) -> Iterator[VerifiedRow]:
+    """A row for a case in its own batches, and one for its random batches; of victims the former alone."""
+    named = _named(record.case)
     if parse_defence(record.spec).kind == "plugin" and record.spec not in defences:
-        problem = f"needs the code {record.spec}; allow it with --defence"
-    else:
-        case, new = _planned(record), None
-        if anew is not None:  # behind the recorded ones: of the same seed they are others, too
-            new = (anew[0] or 0, range(record.draws, record.draws + (anew[1] or record.draws)))
-        try:
-            return scored_again(context, case, _stored(context, path, record, case), record.draws, new)
-        except DamagedAdversarials as error:
-            problem = str(error)
-    return VerifiedRow(**_named(record.case), problem=problem)
+        yield VerifiedRow(**named, problem=f"needs the code {record.spec}; allow it with --defence")
+        return
+    case, new = _planned(record), None
+    if anew is not None:  # behind the recorded ones: of the same seed they are others, too
+        new = (anew[0] or 0, range(record.draws, record.draws + (anew[1] or record.draws)))
+    try:
+        stored = list(_stored(context, path, record, case))
+        yield scored_again(context, case, stored, record.draws, new)
+        if record.random_batches and not case.threat.one_victim:
+            outcomes = read_run(path, record.random_batches)[0]
+            row = scored_again(context, case, _in_random_batches(context, case, stored, outcomes), 1)
+            yield replace(row, threat=f"{row.threat} in random batches")
+    except DamagedAdversarials as error:
+        yield VerifiedRow(**named, problem=str(error))
 
 
 def _stored(
     context: worker_context.WorkerContext, path: Path, record: CaseRecord, case: PlannedCase
-) -> Iterator[tuple[PerturbedBatch, Sequence[int], pd.DataFrame]]:
-    """What a run has stored of a case.
+) -> Iterator[Stored]:
+    """What a run has stored of a case in its own batches.
 
     Raises:
-        DamagedAdversarials: perturbed inputs, or their outcomes, can't be read.
+        DamagedAdversarials: perturbed inputs, or their outcomes, can't be read, or they are not of the same
+            batches.
     """
     for unit in record.units:
         outcomes, _, _ = read_run(path, [unit])
@@ -284,9 +287,43 @@ def _stored(
         if outcomes.empty:
             raise DamagedAdversarials(f"the outcomes of unit {unit} are missing or damaged")
         scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
+        answers = 0
         for given in evaluations:
-            every = context.batch(case.subject, given.batch).scored_slots
-            yield given, every if given.victim == EVERY else [given.victim], scoring
+            batch = context.batch(case.subject, given.batch)
+            slots = batch.scored_slots if given.victim == EVERY else [given.victim]
+            answers += len(slots) * (record.draws if given.known == EVERY else 1)
+            yield batch, given, slots, scoring
+        if answers != len(scoring):
+            raise DamagedAdversarials(f"unit {unit} holds the inputs of {answers} of {len(scoring)} answers")
+
+
+def _in_random_batches(
+    context: worker_context.WorkerContext, case: PlannedCase, stored: Sequence[Stored], outcomes: pd.DataFrame
+) -> Iterator[Stored]:
+    """The same perturbed inputs in the random batches of the run's seed that these outcomes are of.
+
+    Raises:
+        DamagedAdversarials: they are of other batches.
+    """
+    inputs: dict[int, Tensor] = {}
+    for batch, given, *_ in stored:
+        x = context.group([batch])[0][0].cpu()
+        x[given.slots] = given.x
+        inputs.update(zip(batch.members, x[: batch.scored], strict=False))
+    seed, planned = context.setup.options.seed, len(context.batches(case.subject))
+    ends = np.cumsum([batch.scored for batch, *_ in stored])  # after as many images they may have been scored
+    for number in outcomes.draw.unique().tolist():
+        part = outcomes[outcomes.draw == number]
+        for end in ends:
+            batch = run_unit.random_batch(list(inputs)[:end], case.subject.k, seed, number, planned)
+            if np.array_equal(context.numbers[np.asarray(batch.members)[part.slot]], part.example):
+                break
+        else:
+            raise DamagedAdversarials(f"random batch {number} is not the one of the run's seed")
+        x = torch.stack([inputs[member] for member in batch.members])
+        given = PerturbedBatch(batch.index, EVERY, 0, torch.arange(batch.k), x)
+        part = part.assign(batch=batch.index, draw=0).set_index(["batch", "slot", "draw"])
+        yield batch, given, batch.scored_slots, part
 
 
 def _context_of(

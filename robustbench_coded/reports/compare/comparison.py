@@ -38,7 +38,8 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the number of examples": lambda manifest: manifest.data.examples,
     "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
-    "the batches: K": lambda manifest: sorted({case.case.subject.k or 0 for case in manifest.cases} - {0}),
+    "the draws: number": lambda manifest: max((case.draws for case in manifest.cases), default=0),
+    "the batches: K": lambda manifest: sorted({case.batch_size or 0 for case in manifest.cases} - {0}),
     "the state of defences": lambda manifest: manifest.identity.state or "reset",
     "the precision of attacks": lambda manifest: ", ".join(
         sorted({str(facts.gradients.get("precision", "float32")) for facts in manifest.checkpoints})

@@ -213,14 +213,14 @@ def _of_claim(judgement: Judgement) -> str:
     claim, robust = verdict.claim, verdict.claimed or verdict.accuracy
     if claim is None or robust is None:
         return ""
-    voted = (
-        f"{_of_what(claim)} (measured: {with_interval(robust, percent_sign=True)})" if claim.votes > 1 else ""
-    )
+    measured = f" (measured: {with_interval(robust, percent_sign=True)})"
+    voted = f"{_of_what(claim)}{measured}" if claim.votes > 1 else ""
     about = f" {robust.kind.phrase}" if robust.kind else ""
     stands = "lies inside the interval" if robust.low < claim.value else f"stands so far{about}"
     refuted = f"is refuted {verdict.refuted_for}" if verdict.refuted_for else "cannot be tested yet"
     refuted += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
-    return f". The claimed {percent(claim.value)}%{voted} {stands if robust.high >= claim.value else refuted}"
+    says = stands if robust.kind and robust.high >= claim.value else refuted
+    return f". The claimed {percent(claim.value)}%{voted} {says}"
 
 
 def _of_what(claim: Claim) -> str:
@@ -264,6 +264,5 @@ def _certainty(run: Run) -> str:
     sizes = [j.examples for j in judged]
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((min(sizes), max(sizes))))
     shown = [figure for j in judged for figure in (j.verdict.accuracy, j.verdict.clean) if figure]
-    kinds = {figure.kind for figure in shown}
-    kinds |= {row.interval_kind for row in run.rows}
+    kinds = {figure.kind for figure in shown} | {row.interval_kind for row in run.rows}
     return _BRACKETS.format(images=images, kinds=kinds_text(kinds))
