@@ -4,14 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
-import msgspec
-import pyarrow as pa
 import pytest
 
 from robustbench_coded.extras.board.submit import HASHES, hashes_of
-from robustbench_coded.runs.folder import content_of
-from robustbench_coded.runs.log import append, read_log
-from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER, digest_of, units_in, write_units
+from tests.run_folders import forge
 
 pytestmark = pytest.mark.long
 
@@ -43,20 +39,8 @@ def copied(tmp_path):
 
 
 def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust, copied, monkeypatch):
-    run, forged = copied / "run", 0
-    log = read_log(run)
-    units = {name: unit.rows for name, unit in units_in(run / TOGETHER).items()}
-    for name, rows in units.items():
-        frame = rows.to_pandas()
-        if (frame["attack"] == "pgd-100").all() and (frame["defence"] == "jitter").all():
-            better = frame.assign(prediction=frame["label"], margin=1.0)
-            units[name] = pa.Table.from_pandas(better, SCHEMA, preserve_index=False)
-            done = log.done[name]
-            content = content_of(digest_of(units[name]), name, done.metadata)
-            append(run, [msgspec.structs.replace(done, content=content)])
-            forged += 1
-    write_units(run / TOGETHER, units)
-    assert forged
+    run = copied / "run"
+    forge(run, lambda rows: (rows["attack"] == "pgd-100") & (rows["defence"] == "jitter"))
     (copied / HASHES).write_text(hashes_of(copied))
     code, rows, _ = verified(csrobust, copied, monkeypatch)
     assert code == 1

@@ -12,7 +12,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.verification.verify_file import read_given
 from robustbench_coded.runs.folder import ADVERSARIALS
-from tests.run_folders import perturbed, replace_perturbed
+from tests.run_folders import forge, perturbed, replace_perturbed
 
 pytestmark = pytest.mark.long
 
@@ -120,6 +120,27 @@ def test_inputs_that_do_not_do_what_was_recorded_are_found(csrobust, run):
         tensors["x"], _ = load_data("digits").batch(rows)
 
     assert any(row["differing"] for row in rows_after(csrobust, run, "batch/unknown", clean))
+
+
+def test_random_batches_are_scored_again_too(csrobust, digits_erm, tmp_path):
+    arguments = ("--rci", "N=1.5K", "--attacks", "transfer-pgd-20", "--eps", "0.3", "--save-adversarials")
+    assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, *arguments, "--out", tmp_path).code == 0
+    code, rows = verified(csrobust, tmp_path)
+    assert code == 0 and all(row["holds"] for row in rows)
+    forge(tmp_path, lambda rows: (rows["purpose"] == "random") & (rows["attack"] != "clean"))
+    code, rows = verified(csrobust, tmp_path)
+    assert code == 1
+    assert [row["threat"] for row in rows if not row["holds"]] == ["batch/unknown in random batches"]
+
+
+def test_inputs_of_some_of_the_batches_alone_are_found(csrobust, run):
+    def cut(tensors):
+        first = tensors["evaluation"] == 0
+        tensors |= {name: tensors[name][first] for name in ("evaluation", "slot", "x")}
+        tensors |= {name: tensors[name][:1] for name in ("batch", "victim", "known")}
+
+    rows = rows_after(csrobust, run, "batch/unknown", cut)
+    assert any(row["problem"].endswith("holds the inputs of 16 of 32 answers") for row in rows)
 
 
 def test_a_truncated_file_is_named(csrobust, run):

@@ -14,6 +14,7 @@ from torch import nn
 from robustbench_coded import InputError, attack, evaluate
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.models.in_memory import NetworkInMemory
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
@@ -174,6 +175,30 @@ def test_a_network_with_a_memory_is_refused_as_a_model(kind, form, tmp_path):
         model = FORMS.get(form, lambda network: network)(kind().eval())
         with pytest.raises(InputError, match=r"was not evaluated: it has a memory: .* changed by"):
             evaluate(model, labelled(), out=tmp_path / "run", **SMALL, **given)
+
+
+def test_a_memory_of_the_last_questions_alone_is_found_when_they_are_asked_again(tmp_path):
+    model = RowMean().eval()
+
+    class Streak:
+        """Rounds whole batches from the sixth question in a row on that is nearly the same."""
+
+        name, randomised, batch_dependent, base = "streak", True, False, None
+        last, count = torch.empty(0), 0
+
+        def sample(self, generator, k):
+            return 0
+
+        def logits(self, x, draw):
+            same = self.last.shape == x.shape and bool((x - self.last).abs().max() < 0.25)
+            self.last, self.count = x.detach().clone(), self.count + 1 if same else 1
+            return model(x.detach().round() + 0 * x if self.count > 5 and len(x) >= 64 else x)
+
+    x, y = (part.repeat(3, *[1] * (part.ndim - 1))[:64] for part in labelled())
+    x[:, 0, 7, 7] = torch.linspace(0.4, 0.6, 64)  # which makes each image another
+    options = {**SMALL, "attacks": "pgd-10", "batch_size": 64}
+    with pytest.raises(IncompleteRun, match=r"has a memory: \d+ of 64 predictions have changed"):
+        evaluate({"rows": model}, (x, y), defences={"streak": Streak()}, out=tmp_path / "run", **options)
 
 
 def test_a_process_alone_is_evaluated_on_images_in_memory(tmp_path):

@@ -247,6 +247,16 @@ def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
     assert torch.equal(target.logits(X[None, :K].clone().requires_grad_(), [None])[0], linear(X[:K]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_losses_of_answers_in_half_precision_are_those_of_float32(dtype):
+    class Half(nn.Module):
+        def forward(self, x):
+            return linear(x).to(dtype)
+
+    whole = target_of(Half(), X[:K]).logits(X[None, :K], [None])
+    assert whole.dtype == torch.float32 and torch.equal(whole[0], linear(X[:K]).to(dtype).float())
+
+
 def target_of(module, x):
     defence = as_defence(module, None, name="mine", origin="")
     defence.settle(randomised=False, batch_dependent=False)

@@ -91,6 +91,18 @@ def test_disjoint_batches_have_no_interval_but_their_own_images_can_be_compared(
     assert in_own_batches(first, second).low > 0.9
 
 
+def test_a_coin_for_each_batch_counts_by_the_larger_batches():
+    """No difference in truth: coins of batches of 16 against those of 64, in 5 draws."""
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(200):
+        narrow, wide = (row(np.repeat(rng.random((256 // k, 5)) < 0.5, k, axis=0)) for k in (16, 64))
+        wide = replace(wide, cell=replace(wide.cell, batch=wide.cell.example // 64))
+        there, back = paired_difference(narrow, wide), paired_difference(wide, narrow)
+        missed += not there.low <= 0 <= there.high
+        assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    assert missed <= 20
+
+
 def test_a_gain_in_random_batches_is_the_interval_less_the_base_model_s_known_accuracy():
     rng = np.random.default_rng(0)
     kept, base = rng.random(384) < 0.9, rng.random(400) < 0.4

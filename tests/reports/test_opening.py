@@ -177,7 +177,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     (answer,) = opening_of(run).answers
     assert answer.sentence.endswith("The strongest attack is transfer PGD-20.")
     # Disjoint batches alone refute nothing.
-    assert row.interval().kind is None and "The claimed 50.0% lies inside the interval" in answer.sentence
+    assert row.interval().kind is None and "The claimed 50.0% cannot be tested yet" in answer.sentence
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():

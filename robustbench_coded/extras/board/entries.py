@@ -172,14 +172,14 @@ def _entry(
         run_sha256=digest,
         stored=stores_inputs(run.path),
         record=None
-        if whole.accuracy is None or whole.low is None
+        if whole.accuracy is None
         else Record(
             accuracy=whole.accuracy,
             attack=whole.strongest_attack,
             run=source.name,
             sha256=run_hash(run),
             date=run.manifest.last.time[:10],
-            next_try=next_try(folder, run, planned.batch_dependent),
+            next_try="" if whole.low is None else next_try(folder, run, planned.batch_dependent),
         ),
     )
 

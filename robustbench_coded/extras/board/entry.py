@@ -56,7 +56,7 @@ class Record(Struct, frozen=True, kw_only=True):
         accuracy: of all attacks of the run together, on the images of the record that it was compared with.
         attack: the strongest of the entry's own run, or all that the commands of a try name.
         run, sha256, date: name of the run's folder, hash of its outcomes, day of its last command.
-        next_try: the command of a run that may be compared with it.
+        next_try: the command of a run that may be compared with it; '' without an interval.
         before: accuracy of the attacks of the earlier record, on the same images; null of the entry's run.
         p: probability, at most, that attacks which are no stronger come out as low; at least 1e-9.
         tries: at the entry so far, this one included; p is multiplied by it.
@@ -102,7 +102,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         disputes: what critics and authors say where neither is settled; no verdict depends on it.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
-        record: the lowest accuracy so far; null where none has an interval.
+        record: the lowest accuracy so far; null without an accuracy.
     """
 
     id: str
