@@ -118,7 +118,7 @@ mutate: $(DEVELOPED)
 
 # The tests with the oldest versions that pyproject.toml allows. Left out are those that compare bytes or counts which
 # depend on the random numbers or the schema of a version, and the imitation of an accelerator, which needs a newer torch.
-OTHER_BYTES := noise-wide or HopSkipJump or jitter or better_outcomes or the_schema_is_ours
+OTHER_BYTES := noise-wide or jitter or better_outcomes or the_schema_is_ours
 .venv-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . \

@@ -1,3 +1,5 @@
+"""Names of attacks and presets."""
+
 import contextlib
 import re
 import subprocess
@@ -22,7 +24,7 @@ from attacks.attack import (
     read_attack,
     read_changed,
 )
-from attacks.presets import requested
+from attacks.presets import PRESETS, requested
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,8 @@ def test_wrong_names_are_refused_in_one_line(text, message):
 
 
 ROOT = Path(__file__).parents[2]
+
+
 PLACES = ("*.md", "docs/**/*.md", "reports/**/*.md", "reports/**/*.toml", "**/run.json")
 
 
@@ -121,7 +125,11 @@ def test_any_text_is_parsed_or_refused(text):
 
 
 WHOLE, NUMBER = st.integers(1, 9999), st.floats(0, 1, exclude_min=True)
+
+
 WORD = st.text("abcXYZ_", min_size=1, max_size=6)
+
+
 FIELDS = {
     "step_size": st.floats(0, exclude_min=True, allow_infinity=False),
     "start": st.just("clean"),
@@ -155,13 +163,21 @@ def ours(draw, *, inner=False):
 
 
 OPTIONS = st.lists(st.tuples(WORD, WORD), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
+
+
 NAMES = {
     "torchattacks": st.sampled_from(TORCHATTACKS_LINF),
     "autoattack": st.sampled_from(AUTOATTACK),
     "plugin": st.builds("{}.{}:{}".format, WORD, WORD, WORD),
 }
+
+
 PACKAGES = st.one_of(st.builds(Package, st.just(each), names, OPTIONS) for each, names in NAMES.items())
+
+
 TRANSFORMS = st.lists(st.sampled_from([("shrunk", "0.9"), ("slots", "0.5"), ("levels", "16"), ("bits", "8")]))
+
+
 SUBMITTED = st.builds(
     Submitted, st.text("rci:N=4[]@ ", min_size=1), st.none() | ours() | PACKAGES, TRANSFORMS.map(tuple)
 )
@@ -219,3 +235,22 @@ def test_every_listed_name_is_a_name():
 def test_names_are_checked_and_listed_without_torch():
     code = "import sys, attacks.presets as p; p.reference(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FILLED = {
+    "AVERAGED": (10,),
+    "FROM_TRANSFER": ("aware", "eot10"),
+    "OF_LENGTH": (10, 100),
+    "AUTO_OF_LENGTH": (100,),
+}
+
+
+NAMED = {name for name in vars(presets) if name.isupper()} - {"PRESETS", "DEFAULT", "IN_L0", "GRAMMAR"}
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_every_attack_that_is_named_is_in_full(name):
+    value = getattr(presets, name)
+    forms = (value,) if isinstance(value, str) else value
+    attacks = [form.format(number) for form in forms for number in FILLED.get(name, ("",))]
+    assert set(attacks) <= set(PRESETS["full"])

@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.models.in_memory import NetworkInMemory
 from tests.evaluation.conftest import SMALL as FEW
-from tests.evaluation.conftest import RowMean, labelled
+from tests.evaluation.conftest import RowMean, Wrapper, labelled
 
 pytestmark = pytest.mark.long
 
@@ -180,14 +180,10 @@ def test_a_network_with_a_memory_is_refused_as_a_model(kind, form, tmp_path):
 def test_a_memory_of_the_last_questions_alone_is_found_when_they_are_asked_again(tmp_path):
     model = RowMean().eval()
 
-    class Streak:
+    class Streak(Wrapper):
         """Rounds whole batches from the sixth question in a row on that is nearly the same."""
 
-        name, randomised, batch_dependent, base = "streak", True, False, None
-        last, count = torch.empty(0), 0
-
-        def sample(self, generator, k):
-            return 0
+        randomised, last, count = True, torch.empty(0), 0
 
         def logits(self, x, draw):
             same = self.last.shape == x.shape and bool((x - self.last).abs().max() < 0.25)

@@ -1,14 +1,22 @@
 """An option is defined once: Python and the command line refuse the same value with the same sentence."""
 
+from pathlib import Path
+from typing import Literal, get_type_hints
+
 import pytest
+from msgspec import convert, to_builtins
 
 from robustbench_coded import InputError, evaluate
 from robustbench_coded.cli.help import written
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import in_python
-from robustbench_coded.evaluation.options.config import options
+from robustbench_coded.evaluation.options.config import OF_ARGUMENTS, EvalConfig, options
+from robustbench_coded.evaluation.options.typed import EvaluateOptions
+from tests.docs.conftest import module_at
 
 COUNTS = ("batch_size", "limit", "threads", "workers")
+
+
 WRONG = {
     **dict.fromkeys(COUNTS, (0, "is too small; give 1 or more")),
     "eps": (-0.1, "is too small; give 0 or more"),
@@ -53,3 +61,29 @@ def test_every_value_that_is_typed_is_read_back_as_it_is_written():
     for name, option in options().items():
         if option.default not in ((), None, "") and option.kind is not bool:
             assert option.value([written(option, option.default)]) == option.default, name
+
+
+MADE = module_at(Path(__file__).parents[2] / "docs" / "options.py")
+
+
+TYPES = get_type_hints(EvaluateOptions)
+
+
+OPTIONS = {name: option for name, option in options().items() if name not in OF_ARGUMENTS}
+
+
+def test_the_committed_files_are_those_that_the_definition_gives():
+    """`python docs/options.py` writes them."""
+    assert MADE.TYPED.read_text() == MADE.typed()
+    assert MADE.PAGE.read_text() == MADE.page()
+    assert TYPES.keys() == OPTIONS.keys()
+
+
+def test_every_default_has_the_type_of_its_field():
+    assert convert(to_builtins(EvalConfig()), EvalConfig) == EvalConfig()
+
+
+def test_the_words_of_a_choice_are_its_rule_and_its_type():
+    assert OPTIONS["engine"].rule("steam") == "is not known; choose local or ray"
+    assert TYPES["engine"] == Literal["local", "ray"]
+    assert OPTIONS["until"].rule("now") == "is not known; choose settled"

@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robustbench_coded.judge import checks as module
 from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.checks import Check, advised, compared
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.outcomes import Cell, floor_of
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 EXAMPLES = 800
+
+
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 
 
@@ -352,3 +356,24 @@ def test_advice_leaves_out_what_ran():
     (left,) = advised([check], "linf", {"crossover-160", "relaxed-apgd-mt-20"})
     assert left.run_next == ("pgd-20",)
     assert advised([check], "linf", {*asked})[0].run_next == ()
+
+
+@pytest.mark.parametrize(
+    ("low", "estimate", "high", "outcome"),
+    [
+        (0.001, 0.02, 0.04, "failed"),
+        (-0.001, 0.02, 0.04, "passed"),
+        (0.001, 0.004, 0.007, "passed"),  # certain, and of no concern
+        (-0.05, -0.01, 0.03, "passed"),
+        (-0.05, 0.02, 0.09, "not run"),  # could not have failed
+    ],
+)
+def test_a_comparison_fails_on_a_certain_difference_of_some_size(
+    evaluation, monkeypatch, low, estimate, high, outcome
+):
+    row = case_results(*evaluation().add("pgd-10", np.ones((16, 1))).parts())[0]
+    difference = Difference(estimate, low, high, 0.5, 0.5 - estimate, 800)
+    monkeypatch.setattr(module, "in_own_batches", lambda *args: difference)
+    check = compared("check", row, row, "fault", "pgd-20")
+    assert check.outcome == outcome
+    assert check.run_next == (("pgd-20",) if outcome == "failed" else ())

@@ -1,3 +1,5 @@
+"""Trainings: what they write, seeds, and what is shown of them."""
+
 import dataclasses
 
 import numpy as np
@@ -9,7 +11,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.training import loop
+from robustbench_coded.paper.training import loader, loop
 from robustbench_coded.paper.training.config import (
     CodedRecipe,
     Erm,
@@ -20,8 +22,8 @@ from robustbench_coded.paper.training.config import (
     one_cycle,
 )
 from robustbench_coded.paper.training.fresh import build
-from robustbench_coded.paper.training.loader import stream, train_validation
-from robustbench_coded.paper.training.loop import state_path, train
+from robustbench_coded.paper.training.loader import EpochRow, Progress, stream, train_validation
+from robustbench_coded.paper.training.loop import state_path, train, train_seeds
 from tests.paper.training.conftest import Interruption, config
 
 RECIPES = [CodedRecipe(), Mixup(), ManifoldMixup(before=(0, 2)), PgdAt(eps=0.1, steps=2, step_size=0.1)]
@@ -211,3 +213,51 @@ def test_schedules_fill_in_the_number_of_epochs():
     assert TrainConfig("resnet20", "cifar10").total_epochs == 30
     assert paper.fingerprint() == dataclasses.replace(paper, device="cpu").fingerprint()
     assert paper.fingerprint() != dataclasses.replace(paper, seed=1).fingerprint()
+
+
+def test_seeds_make_a_checkpoint_each_and_finished_ones_are_kept(npz, tmp_path):
+    settings = config(npz, epochs=1, seed=2)
+    out = tmp_path / "a.safetensors"
+    series = train_seeds(settings, out, 2)
+    assert [run.checkpoint.name for run in series] == ["a-seed2.safetensors", "a-seed3.safetensors"]
+    assert [load_checkpoint(run.checkpoint).metadata["seed"] for run in series] == [2, 3]
+    written = [run.checkpoint.stat().st_mtime_ns for run in series]
+    longer = train_seeds(settings, out, 3)
+    assert [run.checkpoint.stat().st_mtime_ns for run in longer[:2]] == written and len(longer) == 3
+    for first, again in zip(series, longer):
+        assert again.test == pytest.approx(first.test, abs=1e-6)
+
+
+def test_a_checkpoint_of_other_settings_is_not_overwritten(npz, tmp_path):
+    settings = config(npz, epochs=1, seed=2)
+    out = tmp_path / "a.safetensors"
+    later = dataclasses.replace(settings, seed=settings.seed + 1)
+    train_seeds(later, tmp_path / "a-seed3.safetensors", 1)
+    other = dataclasses.replace(settings, learning_rate=0.01)
+    with pytest.raises(InputError, match=r"a-seed3\.safetensors is there already"):
+        train_seeds(other, out, 2)
+    assert not (tmp_path / "a-seed2.safetensors").exists()  # refused before the first of the two
+
+
+def row(epoch, accuracy=None):
+    return EpochRow(epoch, 0.1, 1.25 / epoch, accuracy, None if accuracy is None else 0.5, 2.0)
+
+
+def test_there_is_a_line_a_minute_and_one_on_the_last_epoch(monkeypatch, capsys):
+    clock = [1000.0]
+    monkeypatch.setattr(loader, "monotonic", lambda: clock[0])
+    bar = Progress("erm [a]")
+    bar.start(epochs=6, steps=2)
+    for epoch in range(1, 7):
+        for step in range(2):
+            clock[0] += 150.0 if epoch == 4 else 12.5
+            bar.step(epoch - 1, step)
+        bar.done(epoch, row(epoch, accuracy=0.875 if epoch == 6 else None).figures)
+    shown = capsys.readouterr()
+    assert shown.err.splitlines() == [
+        "erm [a]: epoch 3/6, loss 0.417",
+        "erm [a]: epoch 4/6, step 1/2",
+        "erm [a]: epoch 4/6, loss 0.312",
+        "erm [a]: epoch 6/6, loss 0.208, validation 87.5%",
+    ]
+    assert not shown.out
