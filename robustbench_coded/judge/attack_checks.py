@@ -237,6 +237,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     best = lowest(own)
     accuracy, together = accuracy_of(best), accuracy_of(ensemble)
     finding = f"{best.case.attack} leaves {accuracy:.1%}, all attacks together {together:.1%}"
+    finding += " in their own batches" * ensemble.in_random_batches
     check = passed(name, f"{finding}.", best.case.attack)
     far = accuracy - together >= FAR
     if accuracy - together < DISAGREE or not (far or is_adaptive(best.made_by)):

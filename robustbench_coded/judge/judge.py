@@ -95,9 +95,8 @@ def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseRes
 
 def _at_least(own: AnyAttack, wanted: AnyAttack) -> bool:
     """True if it is the same algorithm with as many gradients or queries."""
-    if own.algorithm.lower() != wanted.algorithm.lower() or own.package != wanted.package:
-        return False
-    return wanted.steps is None or (own.steps or 0) * own.draws >= wanted.steps
+    same = own.algorithm.lower() == wanted.algorithm.lower() and own.package == wanted.package
+    return same and (wanted.steps is None or (own.steps or 0) * own.draws >= wanted.steps)
 
 
 def _under_all(base: CaseResult, attacks: Sequence[CaseResult]) -> CaseResult:
