@@ -1,10 +1,14 @@
-"""How the process of a command ends."""
+"""How the process of a command ends, and threads that wait for each other."""
 
+import os
 import runpy
 import subprocess
 import sys
 
 import pytest
+
+from robustbench_coded.cli import main as command_line
+from robustbench_coded.cli.process import SPINS
 
 
 def test_a_reader_that_has_left_is_no_error():
@@ -21,3 +25,29 @@ def test_the_package_runs_as_a_module(monkeypatch, capsys):
         runpy.run_module("robustbench_coded", run_name="__main__")
     assert ended.value.code == 0
     assert "digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": SPINS}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_the_console_script_says_how_long_threads_spin(monkeypatch, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen = {}
+
+    def run(arguments):
+        seen.update(os.environ)
+        return 0
+
+    monkeypatch.setattr(command_line, "run", run)
+    monkeypatch.setattr(command_line, "keep_memory", lambda: None)  # it would last
+    command_line.main(None)
+    assert {name: seen[name] for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in seen} == expected

@@ -1,6 +1,5 @@
 """Figures in README.md and docs/ stand in the committed tables that they are quoted from; those of
-tied_numbers.csv, which has a page, its words and a row, are of that row.
-"""
+tied_numbers.csv, which has a page, its words and a row, are of that row."""
 
 import re
 from collections.abc import Iterator
@@ -12,9 +11,17 @@ import pytest
 from benchmarks.evidence import page_of, read, rows_of
 
 ROOT = Path(__file__).parents[2]
+
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
 FIGURE = re.compile(r"(?<![\d.])\d+\.\d(?![\d.])")
+
+
 LINK = re.compile(r"\]\((?:\.\./)?((?:reports|benchmarks)/[\w./-]+(?:#[\w-]+)?)")
+
+
 CODE = re.compile(r"`[^`]*`|<!-- mnist: begin -->.*?<!-- mnist: end -->", re.DOTALL)  # no outcomes committed
 
 
@@ -81,3 +88,18 @@ def test_a_figure_is_that_of_its_row(tied):
     page = tied["page"] if "/" in tied["page"] else f"docs/{tied['page']}"
     text = " ".join((ROOT / f"{page}.md").read_text().split())
     assert tied["words"].format(figure(tied)) in text
+
+
+def test_the_costs_of_table_4_are_those_of_the_table_that_is_linked():
+    page = " ".join((ROOT / "docs" / "paper.md").read_text().split())
+    table = (ROOT / "benchmarks" / "speed" / "speed-cpu.md").read_text()
+    section = table.partition("### Inference, Table 4")[2].partition("\n### ")[0]
+    cost = {
+        name: f"{float(ratio):.2f}"
+        for name, ratio in re.findall(r"\| \d+ \| (\w+ K=128 N=\d+) \|[^|]+\| ([\d.]+) \[", section)
+    }
+    assert (
+        f"coded inference costs {cost['coded K=128 N=128']} times standard inference at N = K = 128 and "
+        f"{cost['coded K=128 N=192']} times at N = 192, RCI {cost['RCI K=128 N=128']} and "
+        f"{cost['RCI K=128 N=192']} times"
+    ) in page

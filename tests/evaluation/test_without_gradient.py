@@ -249,12 +249,15 @@ def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_losses_of_answers_in_half_precision_are_those_of_float32(dtype):
-    class Half(nn.Module):
-        def forward(self, x):
-            return linear(x).to(dtype)
-
-    whole = target_of(Half(), X[:K]).logits(X[None, :K], [None])
+    whole = target_of(lambda x: linear(x).to(dtype), X[:K]).logits(X[None, :K], [None])
     assert whole.dtype == torch.float32 and torch.equal(whole[0], linear(X[:K]).to(dtype).float())
+
+
+def test_user_code_is_asked_no_larger_batches_than_it_is_scored_in():
+    sizes = []
+    target = target_of(lambda x: sizes.append(len(x)) or linear(x), X[:K])
+    assert torch.equal(target.logits(X.view(2, K, *X.shape[1:]), [None]).flatten(0, 1), linear(X))
+    assert sizes[-2:] == [K, K]
 
 
 def target_of(module, x):

@@ -196,10 +196,8 @@ def perturbed(
     standard = isinstance(defence, Standard)
     base = defence.model if isinstance(defence, Standard) else defence.base
     if attack.target is not None:
-        defence, scored = (
-            TargetedDefence(defence, attack.target, base),
-            TargetedDefence(scored, attack.target),
-        )
+        defence = TargetedDefence(defence, attack.target, base)
+        scored = TargetedDefence(scored, attack.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
     failing = x if is_user_defence(case.subject.spec) else None

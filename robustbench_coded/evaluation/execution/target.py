@@ -177,7 +177,10 @@ class Target:
         # A copy: what a defence writes into its input is no business of the attack.
         x = x.clone() if self._clean is not None else x
         if self.independent:  # any inputs in any batch; some of a group's may have been dropped
-            return self._defence.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
+            # User code is asked no larger batches than it is scored in.
+            size = self._k if self._clean is not None else x.shape[0] * x.shape[1]
+            parts = [self._defence.logits(part, None) for part in x.flatten(0, 1).split(size)]
+            return torch.cat(parts).unflatten(0, x.shape[:2])
         if self._victims:
             return self._answers_of_victims(x, draws)
         return logits_grouped(self._defence, x, draws)
