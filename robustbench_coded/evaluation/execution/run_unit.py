@@ -143,7 +143,7 @@ def score_group(
     subject = run.unit.case.subject
     if is_user_defence(subject.spec):
         change = run.context.memory(subject)  # asks something else, which ends a memory of the last questions
-        if not change and not subject.sequence:
+        if not change and not subject.sequence and numbers is None:
             again, near = answers_of(run, group, clean, x, y, purpose, draws[-1:])
             moved = (again != labels[-1:]) & ~(np.abs(near) < TIE)
             change = f"{moved.sum()} of {moved.size} predictions have changed" if moved.any() else None
