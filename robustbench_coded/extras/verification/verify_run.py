@@ -278,8 +278,7 @@ def _stored(
     """What a run has stored of a case in its own batches.
 
     Raises:
-        DamagedAdversarials: perturbed inputs, or their outcomes, can't be read, or they are not of the same
-            batches.
+        DamagedAdversarials: inputs or outcomes can't be read, or some answers' inputs are not there.
     """
     for unit in record.units:
         outcomes, _, _ = read_run(path, [unit])
