@@ -60,7 +60,7 @@ def most_memory(images):
     taken, real = [], worker.execute
 
     def execute(context, unit):
-        before = State.allocated[0]
+        before = State.peak[0] = State.allocated[0]
         result = real(context, unit)
         taken.append(State.peak[0] - before)
         return result
