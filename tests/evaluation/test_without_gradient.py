@@ -1,5 +1,7 @@
 """Whatever is raised while a defence is differentiated means no gradient, never the end of a run."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -249,7 +251,8 @@ def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_losses_of_answers_in_half_precision_are_those_of_float32(dtype):
-    whole = target_of(lambda x: linear(x).to(dtype), X[:K]).logits(X[None, :K], [None])
+    half = SimpleNamespace(randomised=False, batch_dependent=False, logits=lambda x, _: linear(x).to(dtype))
+    whole = Target(half, K, 0, [0]).logits(X[None, :K], [None])
     assert whole.dtype == torch.float32 and torch.equal(whole[0], linear(X[:K]).to(dtype).float())
 
 
