@@ -4,6 +4,7 @@ The questions are those that the paper checklist of NeurIPS and the artefact app
 share. What no file of a run can say, the authors are asked to add.
 """
 
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def checklist(run: Run, out: Path) -> list[Path]:
 def _network(facts: CheckpointFacts) -> str:
     """File, architecture, training and licence of a checkpoint."""
     homes = {path.parent / "manifest.toml" for path in shipped().values()}
-    ours = any(f'"{facts.sha256}"' in home.read_text() for home in homes)
+    entries = [entry for home in homes for entry in tomllib.loads(home.read_text()).values()]
+    ours = any(facts.sha256 == entry["sha256"] for entry in entries)
     licence = "that of csrobust (MIT)" if ours else facts.metadata.get("license", ADD)
     recipe, seed = (facts.metadata.get(key, "not recorded") for key in ("recipe", "seed"))
     return (

@@ -93,22 +93,21 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
     """
     _require_complete(run)
     files: list[Path] = []
-    judged = [judgement for judgement in run.judgements if judgement.verdict.accuracy is not None]
-    for checkpoint in dict.fromkeys(judgement.subject.checkpoint for judgement in judged):
+    judged = [j for j in run.judgements if j.verdict.accuracy is not None]
+    for checkpoint in dict.fromkeys(j.subject.checkpoint for j in judged):
         facts = run.manifest.checkpoint(checkpoint)
-        created = run.manifest.last.time
-        version = str(run.manifest.last.versions.get("csrobust", "unknown"))  # that evaluated, not this one
+        last = run.manifest.last  # with the version that evaluated, not the one that exports
         record = {
             "schema_version": SCHEMA,
-            "evaluation_id": f"csrobust/{checkpoint}/{created}",
-            "evaluation_timestamp": created,
-            "retrieved_timestamp": created,
+            "evaluation_id": f"csrobust/{checkpoint}/{last.time}",
+            "evaluation_timestamp": last.time,
+            "retrieved_timestamp": last.time,
             "source_metadata": {
                 "source_type": "evaluation_run",
                 "source_organization_name": "unknown",
                 "evaluator_relationship": "other",
             },
-            "eval_library": {"name": "csrobust", "version": version},
+            "eval_library": {"name": "csrobust", "version": str(last.versions.get("csrobust", "unknown"))},
             "model_info": {
                 "name": checkpoint,
                 "id": checkpoint,
@@ -118,9 +117,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
                     **({"architecture": facts.arch, "sha256": facts.sha256} if facts else {}),
                 },
             },
-            "evaluation_results": [
-                _result(run, each) for each in judged if each.subject.checkpoint == checkpoint
-            ],
+            "evaluation_results": [_result(run, j) for j in judged if j.subject.checkpoint == checkpoint],
         }
         _write(files, out / _file_name(checkpoint), record)
     return files

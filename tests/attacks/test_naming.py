@@ -100,8 +100,6 @@ def test_wrong_names_are_refused_in_one_line(text, message):
 
 
 ROOT = Path(__file__).parents[2]
-
-
 PLACES = ("*.md", "docs/**/*.md", "reports/**/*.md", "reports/**/*.toml", "**/run.json")
 
 
@@ -125,11 +123,7 @@ def test_any_text_is_parsed_or_refused(text):
 
 
 WHOLE, NUMBER = st.integers(1, 9999), st.floats(0, 1, exclude_min=True)
-
-
 WORD = st.text("abcXYZ_", min_size=1, max_size=6)
-
-
 FIELDS = {
     "step_size": st.floats(0, exclude_min=True, allow_infinity=False),
     "start": st.just("clean"),
@@ -163,21 +157,13 @@ def ours(draw, *, inner=False):
 
 
 OPTIONS = st.lists(st.tuples(WORD, WORD), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
-
-
 NAMES = {
     "torchattacks": st.sampled_from(TORCHATTACKS_LINF),
     "autoattack": st.sampled_from(AUTOATTACK),
     "plugin": st.builds("{}.{}:{}".format, WORD, WORD, WORD),
 }
-
-
 PACKAGES = st.one_of(st.builds(Package, st.just(each), names, OPTIONS) for each, names in NAMES.items())
-
-
 TRANSFORMS = st.lists(st.sampled_from([("shrunk", "0.9"), ("slots", "0.5"), ("levels", "16"), ("bits", "8")]))
-
-
 SUBMITTED = st.builds(
     Submitted, st.text("rci:N=4[]@ ", min_size=1), st.none() | ours() | PACKAGES, TRANSFORMS.map(tuple)
 )
@@ -243,8 +229,6 @@ FILLED = {
     "OF_LENGTH": (10, 100),
     "AUTO_OF_LENGTH": (100,),
 }
-
-
 NAMED = {name for name in vars(presets) if name.isupper()} - {"PRESETS", "DEFAULT", "IN_L0", "GRAMMAR"}
 
 

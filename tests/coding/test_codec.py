@@ -209,8 +209,6 @@ def test_function_that_loses_rows_is_refused():
 
 
 K = 8
-
-
 SIZES = [2 * K * 2**i for i in range(6)]  # 2K .. 64K
 
 

@@ -11,8 +11,6 @@ from scipy.interpolate import CubicSpline, make_smoothing_spline
 from robustbench_coded.coding.spline import NODES, chebyshev_first, chebyshev_second, spline_matrix, uniform
 
 SCATTERED = np.random.default_rng(0).uniform(-1, 1, 30)
-
-
 KNOTS = {
     "first": chebyshev_first(128),
     "second": chebyshev_second(190),

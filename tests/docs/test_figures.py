@@ -11,17 +11,9 @@ import pytest
 from benchmarks.evidence import page_of, read, rows_of
 
 ROOT = Path(__file__).parents[2]
-
-
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
 FIGURE = re.compile(r"(?<![\d.])\d+\.\d(?![\d.])")
-
-
 LINK = re.compile(r"\]\((?:\.\./)?((?:reports|benchmarks)/[\w./-]+(?:#[\w-]+)?)")
-
-
 CODE = re.compile(r"`[^`]*`|<!-- mnist: begin -->.*?<!-- mnist: end -->", re.DOTALL)  # no outcomes committed
 
 

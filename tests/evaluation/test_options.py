@@ -15,8 +15,6 @@ from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from tests.docs.conftest import module_at
 
 COUNTS = ("batch_size", "limit", "threads", "workers")
-
-
 WRONG = {
     **dict.fromkeys(COUNTS, (0, "is too small; give 1 or more")),
     "eps": (-0.1, "is too small; give 0 or more"),
@@ -64,11 +62,7 @@ def test_every_value_that_is_typed_is_read_back_as_it_is_written():
 
 
 MADE = module_at(Path(__file__).parents[2] / "docs" / "options.py")
-
-
 TYPES = get_type_hints(EvaluateOptions)
-
-
 OPTIONS = {name: option for name, option in options().items() if name not in OF_ARGUMENTS}
 
 

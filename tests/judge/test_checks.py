@@ -15,8 +15,6 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 EXAMPLES = 800
-
-
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 
 
@@ -59,8 +57,6 @@ def checked(evaluation):
 
 
 KNOWN = {"threat": "batch/known"}
-
-
 SEARCHED = ("square-1000", 0.4)
 
 

@@ -12,7 +12,6 @@ from robustbench_coded.extras.board.entry import Board, schema
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BOARD = REPORTS / "board"
-COMMITTED = BOARD / "board.schema.json"
 MENDING = "reports/board is not what its runs say; make board, and commit what it changes"
 
 
@@ -57,9 +56,7 @@ def test_the_page_links_every_entry_and_the_schema_is_ours(entries):
     page = (BOARD / "index.html").read_text()
     assert set(re.findall(r'href="#([^"]+)"', page)) == {entry.id for entry in entries}
     assert len(re.findall(r'<details id="([^"]+)"', page)) == len({entry.id for entry in entries})
-    # Python 3.13 takes the indentation of the code out of the descriptions.
-    committed, ours = (re.sub(rb"(\\n) +", rb"\1", text) for text in (COMMITTED.read_bytes(), schema()))
-    assert committed == ours
+    assert (BOARD / "board.schema.json").read_bytes() == schema()
 
 
 def test_no_ensemble_lies_above_the_interval_of_an_attack_that_it_had(entries):

@@ -11,8 +11,6 @@ from robustbench_coded.schema.manifest import ManifestError, manifest_from
 
 # Of earlier runs, and read by nothing.
 UNREAD = {"last_batch", "relaxed_gradients", "verdicts_sharing", "outlook"}
-
-
 RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
 
 

@@ -262,9 +262,7 @@ class Dispatch:
                 self._start_workers()
                 for event in self.pool.wait(0 if self.outcomes else self._time_left()):
                     self._handle(event)
-                for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
-                    self.pool.stop(worker)
-                    self._retry(_overdue(self.busy.pop(worker)))
+                self._stop_overdue()
                 if self.outcomes:
                     yield self.outcomes.popleft()
                 elif self.clock() >= self.deadline:
@@ -331,6 +329,11 @@ class Dispatch:
         """Seconds until the first unit is overdue or the run's time is up; None for no such moment."""
         first = min((self.deadline, *(self.deadlines[worker] for worker in self.busy)))
         return max(0.0, first - self.clock()) if math.isfinite(first) else None
+
+    def _stop_overdue(self) -> None:
+        for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
+            self.pool.stop(worker)
+            self._retry(_overdue(self.busy.pop(worker)))
 
 
 def run_in_process(

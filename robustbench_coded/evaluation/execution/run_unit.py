@@ -9,6 +9,7 @@ pass of the defence, in one fresh draw.
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -140,15 +141,7 @@ def score_group(
         numbers: of random batches, one each; their outcomes have the purpose ``random``.
     """
     labels, margins = answers_of(run, group, clean, x, y, purpose, draws)
-    subject = run.unit.case.subject
-    if is_user_defence(subject.spec):
-        change = run.context.memory(subject)  # asks something else, which ends a memory of the last questions
-        if not change and not subject.sequence and numbers is None:
-            again, near = answers_of(run, group, clean, x, y, purpose, draws[-1:])
-            moved = (again != labels[-1:]) & ~(np.abs(near) < TIE)
-            change = f"{moved.sum()} of {moved.size} predictions have changed" if moved.any() else None
-        if change:
-            raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
+    run.tally.last = labels[-1:], partial(answers_of, run, group, clean, x, y, purpose, draws[-1:])
     for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
         run.tally.add(
             purpose if numbers is None else RANDOM,
@@ -511,9 +504,17 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     tally = Tally(adversarials=Adversarials() if keeps else None)
     context.defence(unit.case.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)
+    if is_user_defence(unit.case.subject.spec):
+        change = context.memory(unit.case.subject)  # asks something else, which ends a memory of the last
+        if change is None and tally.last is not None and not unit.case.subject.sequence:
+            before, ask_again = tally.last
+            now, margins = ask_again()
+            moved = (now != before) & ~(np.abs(margins) < TIE)
+            change = f"{moved.sum()} of {moved.size} predictions have changed" if moved.any() else None
+        if change:
+            raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
     if change := context.changed(context.model(unit.case.subject.checkpoint)):
         raise InvalidAnswer(f"a defence {change}")
-    timing = {"seconds": time.perf_counter() - started}
     tensors = tally.adversarials.tensors() if tally.adversarials else {}
     rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
-    return UnitResult(unit, rows, tally.metadata(), timing, tensors)
+    return UnitResult(unit, rows, tally.metadata(), {"seconds": time.perf_counter() - started}, tensors)

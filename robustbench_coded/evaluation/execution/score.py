@@ -3,7 +3,7 @@ costs of a unit, collected while it runs.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -129,6 +129,7 @@ class Tally:
         adversarials: the perturbed inputs, if they are stored.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
         unanswered_at: example and draw of the first answer that the defence did not give, if any.
+        last: what was predicted last, and what asks for it again, as `predictions` does.
     """
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
@@ -136,6 +137,7 @@ class Tally:
     adversarials: Adversarials | None = None
     perturbed: PerturbedDigest = field(default_factory=PerturbedDigest)
     unanswered_at: tuple[int, int] | None = None
+    last: tuple[np.ndarray, Callable[[], tuple[np.ndarray, np.ndarray]]] | None = None
 
     def attacked(self, result: AttackResult) -> Tensor:
         """Records the cost of an attack on one group; returns the perturbed inputs."""

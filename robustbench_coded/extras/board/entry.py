@@ -180,7 +180,9 @@ class Board(Struct, frozen=True, kw_only=True):
 
 def schema() -> bytes:
     """The JSON schema of board.json."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Board)), indent=2) + b"\n"
+    text = msgspec.json.encode(msgspec.json.schema(Board))
+    # Python 3.13 takes the indentation of the code out of docstrings, earlier ones leave it there.
+    return msgspec.json.format(re.sub(rb"(\\n) +", rb"\1", text), indent=2) + b"\n"
 
 
 def encoded(board: Board) -> bytes:

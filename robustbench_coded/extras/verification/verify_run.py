@@ -309,12 +309,12 @@ def _in_random_batches(
         x = context.group([batch])[0][0].cpu()
         x[given.slots] = given.x
         inputs.update(zip(batch.members, x[: batch.scored], strict=False))
-    seed, planned = context.setup.options.seed, len(context.batches(case.subject))
+    images, k, planned = list(inputs), case.subject.k, len(context.batches(case.subject))
     ends = np.cumsum([batch.scored for batch, *_ in stored])  # after as many images they may have been scored
     for number in outcomes.draw.unique().tolist():
         part = outcomes[outcomes.draw == number]
         for end in ends:
-            batch = run_unit.random_batch(list(inputs)[:end], case.subject.k, seed, number, planned)
+            batch = run_unit.random_batch(images[:end], k, context.setup.options.seed, number, planned)
             if np.array_equal(context.numbers[np.asarray(batch.members)[part.slot]], part.example):
                 break
         else:
