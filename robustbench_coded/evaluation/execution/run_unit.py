@@ -7,7 +7,7 @@ pass of the defence, in one fresh draw.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -102,17 +102,14 @@ def groups_of(run: UnitRun) -> Iterator[Group]:
 RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch
 
 
-def answers_of(
-    run: UnitRun,
-    group: Group,
-    clean: Tensor,
-    x: Tensor,
-    y: Tensor,
-    purpose: Purpose,
-    draws: list[int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """`predictions` of the unit's defence for x [G, K, C, H, W], made from ``clean``, of labels y [G, K]."""
-    return predictions(
+def question(
+    run: UnitRun, group: Group, clean: Tensor, x: Tensor, y: Tensor, purpose: Purpose
+) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """What asks the unit's defence for its `predictions` of x [G, K, C, H, W], made from ``clean``, of labels
+    y [G, K]; it takes ``draws``.
+    """
+    return partial(
+        predictions,
         run.session.scored() if run.session else run.context.defence(run.unit.case.subject),
         x,
         y,
@@ -120,7 +117,6 @@ def answers_of(
         seed=run.context.setup.options.seed,
         batches=group.indices,
         purpose=purpose,
-        draws=draws,
         group_images=run.context.setup.group_images,
     )
 
@@ -140,8 +136,10 @@ def score_group(
     Args:
         numbers: of random batches, one each; their outcomes have the purpose ``random``.
     """
-    labels, margins = answers_of(run, group, clean, x, y, purpose, draws)
-    run.tally.last = labels[-1:], partial(answers_of, run, group, clean, x, y, purpose, draws[-1:])
+    ask = question(run, group, clean, x, y, purpose)
+    labels, margins = ask(draws=draws)
+    if is_user_defence(run.unit.case.subject.spec):
+        run.tally.last = labels[-1:], partial(ask, draws=draws[-1:])
     for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
         run.tally.add(
             purpose if numbers is None else RANDOM,
@@ -292,7 +290,7 @@ def _worst(run: UnitRun, group: Group, candidates: list[Tensor], clean: Tensor, 
     draws = list(range(CHOICE_DRAWS)) if defence.randomised else [0]
     best, lowest = candidates[0], None
     for candidate in candidates:
-        predicted, margins = answers_of(run, group, clean, candidate, y, "attack", draws)
+        predicted, margins = question(run, group, clean, candidate, y, "attack")(draws=draws)
         run.tally.counts["forwards"] += len(draws) * len(group.batches) * images_of(defence, group.k)
         right = (predicted == y.cpu().numpy()).sum(0).astype(np.float64)
         margin = margins.astype(np.float64).sum(0)
