@@ -45,6 +45,9 @@ class Rule:
     brief: str = ""
 
 
+NO_INTERVAL = "disjoint batches alone, or too few --draws of each, have no interval"
+
+
 def decide(figures: Verdict) -> Verdict:
     """The verdict of the first rule that applies to these figures."""
     for rule in RULES:
@@ -61,11 +64,9 @@ def decide(figures: Verdict) -> Verdict:
                 reason += (
                     f" The draw is known: the upper confidence limit is that of an unknown draw, {most}."
                 )
-            brief = rule.brief or rule.name
-            needs = rule.needs(figures)
-            return replace(
-                figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief, needs=needs
-            )
+            brief = "no interval" if text.endswith(NO_INTERVAL) else rule.brief or rule.name
+            found = replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
+            return replace(found, needs=rule.needs(figures))
     raise AssertionError("the last rule always applies")
 
 
@@ -153,7 +154,7 @@ def _unbounded(v: Verdict) -> str:
         return ""
     if v.unknown_draw:
         return "where the draw is known, only negative verdicts are given"
-    return "disjoint batches alone, or too few --draws of each, have no interval"
+    return NO_INTERVAL
 
 
 def _open_check(v: Verdict) -> str:

@@ -28,7 +28,7 @@ a { color: var(--mark); }
 td a { font-weight: 600; }
 #rows td.short, #rows td.number { overflow-wrap: normal; }
 #rows td.number { white-space: nowrap; }
-#rows td:not(.number) small { white-space: normal; }
+#rows td .record { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 #rows { font-size: .86rem; }
 details dl { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); }
 dt { overflow-wrap: anywhere; }

@@ -66,15 +66,15 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
 
 
 def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
-    """What the first open verdict needs that has anything left to run; of those that every image left open
-    more images, of data that has them.
+    """Its base model, where that was not attacked; else what the first open verdict needs that has anything
+    left to run; of those that every image left open more images, of data that has them.
     """
+    if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
+        return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     settings = [judgement.case.setting for judgement in unsettled]
     for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
         if entry.case in settings or not entry.attacks:
             return _as_planned(need_text(entry) if entry.attacks else "a longer run", run, entry)
-    if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
-        return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     return everything or _more(run, unsettled)
 
 
