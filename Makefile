@@ -74,7 +74,7 @@ rewrite: $(INSTALLED)
 
 # Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights: runs of `make evidence`.
 BOARD := $(shell sed -n 's,^\[\["\(board-.*\)"\]\],runs/evidence/\1,p' reports/board/runs.toml | uniq) \
-	reports/digits reports/cifar10-resnet20 reports/cifar10-adversarial
+	runs/evidence/cifar10-adversarial reports/digits reports/cifar10-resnet20
 board: $(INSTALLED)
 	$(BIN)/csrobust board $(BOARD) --out reports/board
 

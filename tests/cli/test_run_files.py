@@ -70,7 +70,7 @@ def test_a_name_that_is_no_text_leaves_no_file():
 
 def test_every_committed_run_has_the_options_that_repeat_it(parsed):
     runs = [manifest.parent for manifest in REPORTS.glob("*/run.json")]
-    assert len(runs) == 6
+    assert len(runs) == 5
     for run in runs:
         assert (run / "run.toml").is_file(), run.name
         checkpoints = json.loads((run / "run.json").read_text())["checkpoints"]

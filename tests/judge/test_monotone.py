@@ -150,7 +150,7 @@ def verdicts_of(run, planned, outcomes=None):
 
 
 @pytest.mark.parametrize(
-    ("name", "checkpoint", "parts"), [("cifar10-adversarial", "pgd-at", 2), ("digits", "pgd-at", 2)]
+    ("name", "checkpoint", "parts"), [("cifar10-resnet20", "resnet20", 2), ("digits", "pgd-at", 2)]
 )
 def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
     run = load_run(REPORTS / name)
