@@ -97,8 +97,9 @@ def test_a_coin_for_each_batch_counts_by_the_larger_batches():
     for _ in range(200):
         narrow, wide = (row(np.repeat(rng.random((256 // k, 5)) < 0.5, k, axis=0)) for k in (16, 64))
         wide = replace(wide, cell=replace(wide.cell, batch=wide.cell.example // 64))
-        both = paired_difference(narrow, wide), paired_difference(wide, narrow)
-        missed += not all(found.low <= 0 <= found.high for found in both)
+        there, back = paired_difference(narrow, wide), paired_difference(wide, narrow)
+        missed += not (there.low <= 0 <= there.high and back.low <= 0 <= back.high)
+        assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert missed <= 20
 
 

@@ -13,7 +13,7 @@ from robustbench_coded.reports.run.opening import opening_of
 REPORTS = Path(__file__).parents[2] / "reports"
 
 
-@pytest.mark.parametrize("name", ["cifar10-resnet20", "digits"])
+@pytest.mark.parametrize("name", ["cifar10-resnet20", "cifar10-recipes", "digits"])
 def test_names_stand_left_of_the_axis_and_figures_right_of_it(name):
     rows = opening_of(load_run(REPORTS / name)).rows
     with style.styled():

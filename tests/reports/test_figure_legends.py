@@ -35,7 +35,7 @@ def test_names_of_any_length_stay_inside(length, run):
 REPORTS = Path(__file__).parents[2] / "reports"
 COMMITTED = (
     "cifar10-resnet20",
-    pytest.param("digits", marks=pytest.mark.long),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("digits", "cifar10-recipes")),
 )
 
 

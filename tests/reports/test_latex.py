@@ -17,7 +17,7 @@ from robustbench_coded.reports.text.attack_names import attack_in_words, paper_n
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"
-COMMITTED = ["digits", "digits-sweep", "cifar10-resnet20"]
+COMMITTED = ["cifar10-recipes", "digits", "digits-sweep", "cifar10-resnet20"]
 DOCUMENT = r"""\documentclass[twocolumn,10pt]{article}
 \usepackage{booktabs,graphicx}
 \columnsep=24pt \textwidth=492pt

@@ -297,8 +297,8 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
         run, _ = outlook(make_run, "n", outlook=[need])
         assert next_command(run, [victims]).purpose == purpose
     alone = replace(victims, verdict=replace(victims.verdict, gain=None))  # which no other attack settles
-    assert next_command(run, [alone]).purpose == "attacks on its base model"
-    assert next_command(run, [alone]).command.endswith("--standard")
+    of_base = NextCommand("attacks on its base model", "csrobust eval reports/n/run.toml --standard")
+    assert next_command(run, [alone]) == of_base
     other = replace(victims, case=structs.replace(victims.case, attack="x", threat=WHOLE_BATCH))
     assert next_command(run, [other]).purpose != told[2]  # it is another verdict's
 

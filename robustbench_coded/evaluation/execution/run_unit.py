@@ -106,7 +106,7 @@ def question(
     run: UnitRun, group: Group, clean: Tensor, x: Tensor, y: Tensor, purpose: Purpose
 ) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """What asks the unit's defence for its `predictions` of x [G, K, C, H, W], made from ``clean``, of labels
-    y [G, K]; it takes ``draws``.
+    y [G, K]; it takes ``draws``. It holds no run, whose tally keeps the last one: a cycle would keep inputs.
     """
     return partial(
         predictions,
