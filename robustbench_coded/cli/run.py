@@ -49,6 +49,8 @@ def run_evaluation(
         InputError: ``fail_on`` is given, no verdict fails, and an attack was not tried (`judge.tried`).
     """
     verdicts = gate.NEGATIVE if fail_on is None else gate.verdicts_named(fail_on)
+    if junit is not None and not junit.parent.is_dir():
+        raise InputError(f"--junit: {junit.parent} is no folder; give another file")
     run: Run | None = None
 
     def keep_run(listener: ProgressListener) -> Path:
@@ -72,8 +74,6 @@ def run_evaluation(
         Console().print(result(run))
         print(one_line(f"report: {Path(path) / 'report.html'}"))
         print(one_line(f"more:   csrobust show {shell([str(path)])}"))
-    if fail_on is None and junit is None:
-        return code
     from robustbench_coded.judge.tried import asserted, nothing_asserted, untried
 
     judgements, missing = asserted(run.judgements), untried(run)

@@ -107,14 +107,6 @@ def samples(model: nn.Module, x: Tensor) -> bool:
         return has_sampled()
 
 
-def _same_network(part: nn.Module, model: nn.Module | None) -> bool:
-    """True if a part is the model, or a copy with its weights, whose normalisation may be another."""
-    if part is model or model is None or type(part) is not type(model):
-        return part is model
-    theirs, ours = dict(part.named_parameters()), dict(model.named_parameters())
-    return bool(ours) and theirs.keys() == ours.keys() and all(ours[n].equal(w) for n, w in theirs.items())
-
-
 class SamplingModule:
     """Wraps a module that samples inside ``forward``, from the global generators or from its own attributes.
 
@@ -123,7 +115,7 @@ class SamplingModule:
 
     What the module declares as attributes (``name``, ``randomised``, ``batch_dependent``, ``base``) is
     believed. Of the rest the worst is assumed, that it is randomised and batch-dependent, until ``settle`` is
-    told better. The base is ``model`` where the module holds it, or a copy with its weights, else None.
+    told better. The base is ``model`` unless the module names another, or None.
 
     Attributes:
         undeclared: those of ``randomised`` and ``batch_dependent`` that the module leaves open.
@@ -147,8 +139,7 @@ class SamplingModule:
         self.abstain: int | None = reject if isinstance(reject, int) else None
         own_name = getattr(module, "name", None)
         self.name: str = own_name if isinstance(own_name, str) and own_name else name
-        holds_model = any(_same_network(part, model) for part in module.modules())
-        base = getattr(module, "base", model if holds_model else None)
+        base = getattr(module, "base", model)
         self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
 
     def settle(self, *, randomised: bool, batch_dependent: bool) -> None:

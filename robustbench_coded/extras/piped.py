@@ -173,10 +173,12 @@ class Process:
     """
 
     def __init__(self, command: str):
+        if not (words := shlex.split(command)):
+            raise ValueError("it names no program")
         self.command, self.code, self.failure = command, code_of_command(command), ""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self._process = subprocess.Popen(
-            shlex.split(command),
+            words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

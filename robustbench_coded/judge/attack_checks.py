@@ -33,6 +33,7 @@ from robustbench_coded.judge.checks import (
     guesses_draw,
     is_adaptive,
     is_black_box,
+    left_more,
     lowest,
     not_run,
     on_another_loss,
@@ -114,7 +115,7 @@ def _at_its_end(
         return amount
 
     field: Literal["steps", "eot"] = "steps" if number == "steps" else "eot"
-    as_strong = [result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH]
+    as_strong = [result for result in attacks if left_more(result, best) <= WORTH]
     for attack in sorted(as_strong, key=accuracy_of):
         for other in sorted(attacks, key=count, reverse=True):
             fewer, more = sorted((attack, other), key=count)
@@ -239,8 +240,9 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts:
     finding = f"{best.case.attack} leaves {accuracy:.1%}, all attacks together {together:.1%}"
     finding += " in their own batches" * ensemble.in_random_batches
     check = passed(name, f"{finding}.", best.case.attack)
-    far = accuracy - together >= FAR
-    if accuracy - together < DISAGREE or not (far or is_adaptive(best.made_by)):
+    more = left_more(best, ensemble)
+    far = more > FAR
+    if more <= DISAGREE or not (far or is_adaptive(best.made_by)):
         return check
     one_by_one = not (ensemble.randomised or ensemble.batch_dependent or ensemble.case.threat.one_victim)
     if restarts.passed and not (far or one_by_one):

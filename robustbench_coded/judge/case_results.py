@@ -11,7 +11,7 @@ import numpy as np
 
 from attacks.attack import AnyAttack, read_attack
 from robustbench_coded.judge.anytime import RandomBatches
-from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, answers_worth
+from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
@@ -95,16 +95,12 @@ class CaseResult:
     def of_majorities(self, votes: int) -> "CaseResult":
         """The result of majority votes over so many draws; unchanged for deterministic defences.
 
-        Random batches have one draw each. Where single draws show that a batch shares little, its majorities
-        do not share more, however few they are.
+        Random batches have one draw each. Majorities that a batch shares look independent more often than
+        its single draws do, so that only several of them show that they are.
         """
-        cell = self.cell
-        if votes == 1 or not self.randomised or cell is None:
+        if votes == 1 or not self.randomised or self.cell is None:
             return self
-        single = self.interval()
-        apart = single is not None and single.kind is not None
-        apart = apart and 2 * answers_worth(cell.correct, cell.batch, TAIL) > len(cell.example)
-        return replace(self, cell=majorities(cell, votes), random_batches=(), randomised=not apart)
+        return replace(self, cell=majorities(self.cell, votes), random_batches=())
 
     def interval(self, tail: float = TAIL) -> Interval | None:
         """The accuracy with its interval, each end of which errs with probability ``tail``, all from the same

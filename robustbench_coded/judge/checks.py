@@ -12,6 +12,7 @@ from msgspec import structs
 
 from attacks.attack import AnyAttack, Attack, read_attack, suited
 from robustbench_coded.judge.case_results import CaseResult, inherited
+from robustbench_coded.judge.outcomes import DIGITS
 from robustbench_coded.judge.paired import Difference, NotPaired, in_own_batches, paired_difference
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
@@ -20,9 +21,14 @@ FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
 
 
 def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
-    """The attacks that this attacker has: his own and those of the attacker who does not know the draw."""
+    """The attacks that this attacker has: his own and those of the attacker who does not know the draw.
+
+    In an order of their own, so that the order in which attacks were named decides no tie: adaptive ones
+    first, then by name.
+    """
     own = [result for result in results if result.case.setting == ensemble.case.setting]
-    return [result for result in (*own, *inherited(ensemble.case, results)) if _is_attack(result)]
+    usable = [result for result in (*own, *inherited(ensemble.case, results)) if _is_attack(result)]
+    return sorted(usable, key=lambda result: (not is_adaptive(result.made_by), result.case.attack))
 
 
 def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
@@ -96,18 +102,15 @@ def accuracy_of(result: CaseResult) -> float:
     return 1.0 if result.cell is None else float(np.mean(result.cell.correct))
 
 
-def difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
-    """`paired_difference`, None where the two results cannot be paired."""
-    try:
-        return paired_difference(first, second)
-    except NotPaired:
-        return None
+def left_more(first: CaseResult, second: CaseResult) -> float:
+    """By how much the accuracy of ``first`` is higher."""
+    return round(accuracy_of(first) - accuracy_of(second), DIGITS)
 
 
-def own_difference_of(first: CaseResult, second: CaseResult) -> Difference | None:
-    """`in_own_batches`, None where the two results cannot be paired."""
+def difference_of(first: CaseResult, second: CaseResult, *, own: bool = False) -> Difference | None:
+    """`paired_difference`, or `in_own_batches`; None where the two results cannot be paired."""
     try:
-        return in_own_batches(first, second)
+        return in_own_batches(first, second) if own else paired_difference(first, second)
     except NotPaired:
         return None
 
@@ -196,7 +199,7 @@ def compared(
     Returns:
         None where the two results have nothing in common.
     """
-    difference = own_difference_of(larger, smaller)
+    difference = difference_of(larger, smaller, own=True)
     if difference is None:
         return None
     attacks = (larger.case.attack, smaller.case.attack)

@@ -34,7 +34,7 @@ from robustbench_coded.judge.ensemble import (
     strongest,
     worst_case,
 )
-from robustbench_coded.judge.outcomes import Cell, cells
+from robustbench_coded.judge.outcomes import DIGITS, Cell, cells
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN, STRONGEST
@@ -138,7 +138,7 @@ def _combination(
 ) -> Combination:
     """How the rows were made; ``random``: whether something is random to the attacker."""
     shares = [candidate.selection.correct.mean() for candidate in candidates]
-    near = [c.case for c, share in zip(candidates, shares) if share <= shares[best] + CLOSE]
+    near = [c.case for c, share in zip(candidates, shares) if round(share - shares[best], DIGITS) <= CLOSE]
     near = [case for case in near if case.attack not in CONTROLS]
     return Combination(
         candidates[best].case.attack,

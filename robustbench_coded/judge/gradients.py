@@ -38,8 +38,8 @@ from robustbench_coded.judge.checks import (
     differs_only_in,
     is_adaptive,
     is_black_box,
+    left_more,
     lowest,
-    own_difference_of,
     usable_by,
 )
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
@@ -96,7 +96,7 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     if not relaxed or not others or (gained is None and not ensemble.randomised):
         return ""
     best, rival, accuracy = lowest(relaxed), lowest(others), accuracy_of(ensemble)
-    if (gained is not None and gained.more) or accuracy_of(best) - accuracy > CLOSE:
+    if (gained is not None and gained.more) or left_more(best, ensemble) > CLOSE:
         return ""
     return (
         f"answered by relaxed gradients: {best.case.attack} leaves {accuracy_of(best):.1%}, "
@@ -124,11 +124,11 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     elif gained.more:
         reason += f", but {gained.longest.case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained.longest))
-    beaten = own_difference_of(lowest(seeing), best) if seeing else None
+    beaten = difference_of(lowest(seeing), best, own=True) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
         reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
-    if accuracy_of(best) - accuracy > CLOSE:
+    if left_more(best, ensemble) > CLOSE:
         reason += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.LAST_RESORT
     return (f"{'' if wanted else 'answered '}without gradients: {reason}", tuple(dict.fromkeys(wanted)))
@@ -157,7 +157,7 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     for result in sorted(made_here, key=accuracy_of):
         best.setdefault(result.made_by.declared.family, result)
     own, other, *_ = [*best.values(), None, None]
-    if own is None or other is None or accuracy_of(other) - accuracy_of(own) > CLOSE:
+    if own is None or other is None or left_more(other, own) > CLOSE:
         return ""
     return f"{own.case.attack} leaves {accuracy_of(own):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
 
@@ -183,7 +183,7 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     if not pairs:
         return None
     longest = max(pairs, key=lambda pair: pair[1].made_by.steps or 0)
-    gained = own_difference_of(*longest)
+    gained = difference_of(*longest, own=True)
     if gained is None:
         return None
     certain = gained.low > 0 or not longest[1].randomised

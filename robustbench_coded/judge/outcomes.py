@@ -20,6 +20,7 @@ from scipy.special import bdtrc
 
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 
+DIGITS = 6  # of accuracies, so that neither a file nor a threshold depends on the last bits of a sum
 _NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
 
 

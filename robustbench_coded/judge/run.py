@@ -26,8 +26,9 @@ from robustbench_coded.judge.judgements import (
     selftest_checks,
     selftest_results,
 )
+from robustbench_coded.judge.outcomes import DIGITS
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.judge.summary import ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import folder
 from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import KEY_COLUMNS, Case

@@ -31,9 +31,6 @@ def reached(result: CaseResult) -> Interval | None:
     return accuracy_interval(hit, cell.batch[others], batch_dependent=tied, randomised=result.randomised)
 
 
-DIGITS = 6  # so that the file does not depend on the last bits of a sum
-
-
 class ImagesSpent(NamedTuple):
     """Images through the network in its attack, and seconds of all that it took."""
 
@@ -225,7 +222,7 @@ def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None)
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else round(value, DIGITS)
+    return None if value is None or math.isnan(value) else round(value, outcomes.DIGITS)
 
 
 def _number(value: float | None) -> float:

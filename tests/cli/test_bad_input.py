@@ -219,7 +219,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["train", "--recipe", "coded", "--batch-size", "3"], ["write -o batch_size=VALUE"]),
         (["paper", "figure", "spiral", "--seeds", "0"], ["--seeds 0"]),
         (["paper", "figure", "loss", *SET, "--recipes", "er"], ["unknown recipe 'er'"]),
-        (["verify"], ["nothing to verify"]),
+        (["verify"], ["either a run folder or --adversarials"]),
         (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
         (["list", "birds"], ["birds", "attacks"]),

@@ -248,7 +248,7 @@ def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
         if check.name == "attacks agree"
     ]
     assert check.outcome == outcome and check.run_next == asked
-    assert f"pgd-10 leaves 50.0%, all attacks together {0.5 - apart / EXAMPLES:.1%}" in check.finding
+    assert f"apgd-mt-20 leaves 50.0%, all attacks together {0.5 - apart / EXAMPLES:.1%}" in check.finding
 
 
 def test_victims_are_not_asked_for_what_cannot_run_on_them(evaluation):

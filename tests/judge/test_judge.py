@@ -193,9 +193,10 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
     [
         (1, 0.58, "no failure found", 0.625),
         (4, 0.58, "claim refuted", 0.5),
-        (3, 0.58, "claim refuted", 0.5),  # the fourth draw is in no majority
+        (3, 0.58, "claim refuted", 0.5),  # the last two draws are in no majority
         (4, 0.45, "no failure found", 0.5),
-        (5, 0.99, "no failure found", None),  # more votes than draws
+        (8, 0.99, "no failure found", 0.5),  # one majority does not show whether a batch shares it
+        (9, 0.99, "no failure found", None),  # more votes than draws
     ],
 )
 def test_a_claim_about_majorities_goes_by_them(evaluation, votes, value, word, claimed):
@@ -203,10 +204,10 @@ def test_a_claim_about_majorities_goes_by_them(evaluation, votes, value, word, c
     split = np.arange(1600)[:, None] % 2 | (np.arange(4) == 0)
     mostly = np.repeat((np.arange(4) > 0)[None], 1600, axis=0)
     own = {"batch_dependent": False}
-    alone = evaluation().add("pgd-10", mostly, mostly, **own)
+    alone = evaluation().add("pgd-10", np.tile(mostly, 2), mostly, **own)
     for attack in BOTH:
-        alone.add(attack, split, split, **own)
-    alone.add("clean", share(1, 1600, 4), share(1, 1600, 4), **own).add("clean", share(1, 1600), **BASE)
+        alone.add(attack, np.tile(split, 2), split, **own)
+    alone.add("clean", share(1, 1600, 8), share(1, 1600, 4), **own).add("clean", share(1, 1600), **BASE)
     rows = case_results(*alone.add("apgd-mt-20", share(0.0, 1600), **BASE).parts())
     claim = Claim(value, WHOLE_BATCH, BUDGET, "pgd-10", votes)
     made = judge(rows, ensemble_of(rows), PASSED, claim=claim)

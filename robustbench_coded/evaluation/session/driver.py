@@ -2,15 +2,13 @@
 committed, the judge judges them, and the protocol says the next.
 """
 
-from dataclasses import replace
-
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
 from robustbench_coded.evaluation.protocol.rungs import next_step, wider
 from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import Work, run_plan
-from robustbench_coded.evaluation.session.selftesting import run_selftests
+from robustbench_coded.evaluation.session.selftesting import run_selftests, untested
 from robustbench_coded.schema.words import Rung, VerdictName
 from robustbench_coded.user_code import TimeIsUp
 
@@ -19,12 +17,12 @@ def run_steps(recorder: Recorder, work: Work) -> Results:
     """Climbs the protocol on the first images, and on twice as many for verdicts that need them, until
     nothing is left to do.
 
-    A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
+    A folder that was interrupted comes to the same steps again: what it has committed is not computed again,
+    and a finished one stays finished until something is.
 
     Raises:
         TimeIsUp: at the deadline; what has not come to its end is dropped.
     """
-    recorder.write(())
     whole, climb = recorder.evaluation.plan, _Climb(recorder, work)
     more: list[Comparison] = []
     for size in (size for size in whole.sizes if size >= whole.start):
@@ -63,17 +61,11 @@ class _Climb:
                 self._report(comparison)
 
     def _take(self, step: Need) -> None:
-        recorder, before = self._recorder, self.results.steps
-        evaluation, steps = recorder.evaluation, (*before, step)
-        recorder.write_step(step)
-        recorder.write(steps)
-        try:
-            self._compute(step, steps)
-        except (KeyboardInterrupt, TimeIsUp):
-            if step.wider:  # what is complete is what fewer examples show
-                recorder.write(before)
-            raise
-        if step.rung == Rung.SELF_TESTS:
+        recorder, steps = self._recorder, (*self.results.steps, step)
+        evaluation = recorder.evaluation
+        self._compute(step, steps)
+        if step.rung == Rung.SELF_TESTS and untested(recorder.folder, evaluation.prepared):
+            recorder.write(steps)
             run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
         self.results = evaluation.results(steps, recorder.folder.path, recorder.done.metadata)
 
@@ -82,10 +74,16 @@ class _Climb:
         recorder = self._recorder
         plan, done = recorder.evaluation.begun(steps), recorder.done
         recorder.look_up(plan.units)
-        remaining = tuple(unit for unit in plan.units if unit.id not in done.metadata)
-        if any(unit.id not in done.failures for unit in remaining):
-            recorder.listener.begun(step)
-            run_plan(self._work, replace(plan, units=remaining, notes=()))
+        if all(unit.id in done.metadata or unit.id in done.failures for unit in plan.units):
+            return
+        recorder.write(steps)
+        recorder.listener.begun(step)
+        try:
+            run_plan(self._work, plan)
+        except (KeyboardInterrupt, TimeIsUp):
+            if step.wider:  # what is complete is what fewer examples show
+                recorder.write(steps[:-1])
+            raise
 
     def _report(self, comparison: Comparison) -> None:
         """Reports the verdicts of a comparison, which nothing changes any more."""

@@ -152,7 +152,7 @@ class Evaluation:
                 positive verdict asks for.
         """
         ran = Results(tuple(steps))
-        in_steps = self.sequential is not None and not self.plan.everything
+        in_steps = self.sequential is not None
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
         begun = self.begun(steps)
         first = [case for case in self.plan.cases if case not in self.plan.deferred] if planned else []

@@ -1,8 +1,9 @@
 """Listeners of an evaluation, and its progress on standard error: how far the whole is, with the
 time left, and what each case found.
 
-At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds. The cost counts
-gradient evaluations: one image forwarded and differentiated; a forward alone is a third.
+At a terminal one line that changes; elsewhere, in a notebook too, a line after a unit, at most every ten
+seconds. The cost counts gradient evaluations: one image forwarded and differentiated; a forward alone is a
+third.
 """
 
 import threading

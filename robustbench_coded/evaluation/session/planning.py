@@ -45,8 +45,8 @@ VERDICT_IMAGES = 400_000
 # Where every case on all examples costs no more than this, all of it runs.
 CHEAP_IMAGES = 100_000
 WHOLE_PIXELS = 1024  # of 32 x 32
-# Options that say how a command was called, and on what it ran.
-NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine"}
+# Options that say how a command was called, on what it ran, and what it leaves beside its figures.
+NOT_ASKED = {"command", "overwrite", "out", "time", "workers", "threads", "engine", "save_adversarials"}
 # Of the cost of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from attacks import presets
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
@@ -67,7 +66,6 @@ class Preview:
 
 def preview(
     config: EvalConfig,
-    in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Preview:
     """Loads and probes everything as ``evaluate`` does, and plans it.
@@ -78,7 +76,7 @@ def preview(
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
     """
-    prepared, path = made_ready(config, in_memory, say)
+    prepared, path = made_ready(config, None, say)
     going_on = holds_run(path) and not config.overwrite
     old, remarks = load_manifest(path) if going_on else None, []
     try:

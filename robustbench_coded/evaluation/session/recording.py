@@ -22,6 +22,7 @@ from robustbench_coded.runs.adversarials import PerturbationStore, put_together
 from robustbench_coded.runs.folder import RunFolder, change_between
 from robustbench_coded.runs.log import Stepped
 from robustbench_coded.schema.manifest import Outlook, RunManifest
+from robustbench_coded.schema.words import CLEAN
 
 
 class Recorder:
@@ -40,18 +41,15 @@ class Recorder:
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
         self._said: dict[str, Any] | None = None
+        self._steps = 0  # in the log
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
         if evaluation.old is not None:
             self._look_through(evaluation.old)
         self.store = PerturbationStore(folder.path)
 
-    def write_step(self, step: Need) -> None:
-        """Adds a line to the log."""
-        self.folder.log(Stepped(msgspec.to_builtins(step)))
-
     def write(self, steps: tuple[Need, ...], *, finished: bool = False) -> None:
-        """Writes what has begun, and what earlier evaluations left."""
+        """Writes what has begun, and what earlier evaluations left; a line of the log for each new step."""
         own = self.evaluation.manifest(
             steps, tuple(self._remarks), stopped=not finished, planned=not finished
         )
@@ -60,6 +58,8 @@ class Recorder:
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
         superseded = [unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now]
         self._say(structs.replace(manifest, superseded=tuple(superseded)))
+        self.folder.log(*(Stepped(msgspec.to_builtins(step)) for step in steps[self._steps :]))
+        self._steps = max(self._steps, len(steps))
 
     def _say(self, manifest: RunManifest) -> None:
         """Writes the header of this command, and later into the log what has changed."""
@@ -112,11 +112,16 @@ class Recorder:
             self._say(structs.replace(self.manifest, code={**self.manifest.code, **prepared.code}))
 
     def look_up(self, units: Sequence[Unit]) -> None:
-        """Takes over what the folder holds of these units."""
-        unknown = [unit.id for unit in units if unit.id not in self._looked]
-        self._looked |= set(unknown)
-        if self.evaluation.old is not None:  # else it holds none
-            self.done.metadata.update(self.folder.committed(unknown)[0])
+        """Takes over what the folder holds of these units, with their perturbed inputs if those are kept."""
+        unknown = [unit for unit in units if unit.id not in self._looked]
+        self._looked |= {unit.id for unit in unknown}
+        if self.evaluation.old is None:  # the folder holds none
+            return
+        held = {unit.id for unit in unknown}
+        if self.evaluation.prepared.config.keeps_adversarials:
+            attacked = (unit for unit in unknown if unit.case.attack != CLEAN and not unit.random_batches)
+            held -= {unit.id for unit in attacked if unit.id not in self.store}
+        self.done.metadata.update(self.folder.committed(held)[0])
 
     def _look_through(self, old: RunManifest) -> None:
         """Takes note of the units that the folder holds; files that can't be trusted are set aside."""

@@ -82,7 +82,8 @@ def run_plan(work: Work, plan: Plan) -> None:
     sources = {source.id: source for unit in pending for several in unit.sources for source in several}
     # Named streams of random numbers make perturbed inputs what they were.
     lost = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in work.store]
-    work.listener.planned(plan, sum(unit.images for unit in (*lost, *pending)), remade=len(lost))
+    planned = replace(plan, units=tuple(pending))
+    work.listener.planned(planned, sum(unit.images for unit in (*lost, *pending)), remade=len(lost))
     with closing(work.engine.run(lost)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):

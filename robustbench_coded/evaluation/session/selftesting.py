@@ -157,6 +157,17 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
     return replace(prepared, probes=tuple(probes))
 
 
+def untested(folder: RunFolder, prepared: PreparedEvaluation) -> list[tuple[cases.ProbedSubject, str]]:
+    """The subjects whose results the folder does not hold yet, with the ids of their self-tests.
+
+    Args:
+        prepared: with the ids of the self-tests.
+    """
+    named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
+    stored = read_selftests(folder.path)
+    return [(subject, name) for subject, name in named if name and name not in stored]
+
+
 def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
     """Tests the subjects whose results the folder does not hold yet, and commits one after the other.
 
@@ -166,12 +177,9 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
     Raises:
         TimeIsUp: at the run's deadline.
     """
-    named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
-    stored = read_selftests(folder.path)
-    missing = [(subject, name) for subject, name in named if name and name not in stored]
     perturbation = _perturbation(prepared)
     with worker_context.own_threads(prepared.context):
-        for subject, name in missing:
+        for subject, name in untested(folder, prepared):
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
             results = selftest_subject(prepared.context, subject, perturbation)
             folder.log(Tested(name, {**structs.asdict(subject.subject), **results}))

@@ -83,21 +83,15 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        **_scoring(setup.options),
-        "own_batches": False,  # as `_hashed` says
-    }
-
-
-def _scoring(options: EvalConfig) -> dict[str, Any]:
-    """What decides how every case is attacked and scored; constants were options, and ids hash them."""
-    return {
-        "seed": options.seed,
-        "draws": options.draws,
-        "selection_draws": options.selection_draws,
+        # What decides how every case is attacked and scored; constants were options, and ids hash them.
+        "seed": setup.options.seed,
+        "draws": setup.options.draws,
+        "selection_draws": setup.options.selection_draws,
         "aware_attacks": AWARE_ATTACKS,
-        "victims": options.victims,
+        "victims": setup.options.victims,
         "early_stop": True,
-        "keeps_adversarials": options.keeps_adversarials,
+        "keeps_adversarials": False,
+        "own_batches": False,  # as `_hashed` says
     }
 
 

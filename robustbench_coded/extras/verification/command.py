@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from robustbench_coded.cli import process
+from robustbench_coded.cli import parser, process
 from robustbench_coded.cli.parser import AsJson, config_from, examples, takes
 from robustbench_coded.errors import InputError
 from robustbench_coded.options.option import Option
@@ -24,6 +24,9 @@ Adversarials = Annotated[
     Option("Perturbed inputs from another tool: .npz, .npy or .pt."),
 ]
 
+# What may be said of a run: where its files are now, and the draws that score it again.
+MOVED = ("checkpoints", "defence", "arch", "data_dir", "draws", "seed")
+
 
 @examples("csrobust verify reports/mine", "csrobust verify reports/mine --seed 1 --draws 20")
 @takes(*SCORED, draws=None, seed=None)
@@ -36,11 +39,12 @@ def verify_command(
     code that may be loaded; --draws and --seed score them on that many new draws. Or they come from another
     tool: then the options say what is asked about them.
     """
-    if run is not None and adversarials is not None:
-        raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
-    if run is None and adversarials is None:
-        raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
+    if (run is None) == (adversarials is None):
+        raise InputError("verify takes either a run folder or --adversarials FILE with --ckpt")
     if run is not None:
+        for name, known in parser.options().items():
+            if name in options and name not in MOVED and options[name] != known.default:
+                raise InputError(f"--{known.word}: the run says it; leave it out, or name --adversarials")
         from robustbench_coded.extras.board.submit import ENTRY, entry_opened
         from robustbench_coded.extras.verification.verify_run import verify_run
 
@@ -50,10 +54,7 @@ def verify_command(
                 folder,
                 checkpoints=dict(options["checkpoints"]),
                 defences=options["defence"],
-                arch=options["arch"],
-                data_dir=options["data_dir"],
-                draws=options["draws"],
-                seed=options["seed"],
+                **{name: options[name] for name in MOVED[2:]},
             )
     else:
         from robustbench_coded.extras.verification.verify_file import verify_file
@@ -62,8 +63,6 @@ def verify_command(
         config = config_from(**{name: value for name, value in options.items() if value is not None})
         with process.foreign_output():
             rows = verify_file(adversarials, config)
-    if as_json:
-        print(json.dumps([{**asdict(row), "holds": row.holds} for row in rows]))
-    else:
-        print("\n".join(one_line(str(row)) for row in rows))
+    text = "\n".join(one_line(str(row)) for row in rows)
+    print(json.dumps([{**asdict(row), "holds": row.holds} for row in rows]) if as_json else text)
     return 0 if all(row.holds for row in rows) else 1

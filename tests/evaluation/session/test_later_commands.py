@@ -2,19 +2,22 @@
 
 import shutil
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 
 from benchmarks.errors.zoo_judged import evaluate_entry
 from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session import planning, run_plan
+from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
 from robustbench_coded.reports.run.next_command import next_command
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.runs.adversarials import PerturbationStore
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 from tests.evaluation.session.test_steps import given
-from tests.run_folders import steps
+from tests.run_folders import computed, steps
 
 ALONE = {"defence": (), "attacks": "pgd-10"}
 WEAK = "fgsm@0.049"  # it leaves all images, and noise half of those that eps reaches
@@ -136,6 +139,38 @@ def test_a_later_command_that_is_stopped_goes_on_as_if_it_had_not_been(tmp_path,
     again = command(tmp_path / "run", **second)
     assert again.manifest.cases == whole.manifest.cases
     assert steps(tmp_path / "run") == steps(tmp_path / "whole")
+
+
+def test_a_finished_folder_stays_finished_where_a_repeated_command_is_stopped(tmp_path):
+    command(tmp_path / "run", near=0.3, checks=True)
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Evaluation, "results", Mock(side_effect=KeyboardInterrupt))
+        command(tmp_path / "run", near=0.3, checks=True)
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("saved", [(True, False, True), (False, True, False)])
+def test_stored_inputs_stay_and_are_made_once(saved, tmp_path):
+    """What is stored beside the figures changes none of them."""
+    runs = [command(tmp_path / "run", near=0.3, save_adversarials=save) for save in saved]
+    attacked = [unit for case, unit in units(runs[0]) if case.attack != CLEAN]
+    assert sorted(computed(tmp_path / "run")) == sorted(
+        [unit for _, unit in units(runs[0])] + ([] if saved[0] else attacked)
+    )
+    store = PerturbationStore(tmp_path / "run")
+    assert attacked and all(unit in store for unit in attacked)
+    assert runs[0].manifest.cases == runs[1].manifest.cases == runs[2].manifest.cases
+
+
+@pytest.mark.parametrize(("first", "looks"), [({}, 2), ({"all": True}, 0)])
+def test_a_command_on_all_images_pays_for_the_look_of_an_earlier_one(first, looks, tmp_path, monkeypatch):
+    """256 of 640 images were enough for the first; so each end errs in 1.25% at the second look, too."""
+    monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
+    before = command(tmp_path / "run", near=0.3, **first)
+    assert set(dict(left(before).values()).values()) == {256 if looks else 640}
+    for record in command(tmp_path / "run", near=0.3, all=True).manifest.cases:
+        assert record.looks == (0 if record.case.attack in CONTROLS else looks)
 
 
 def next_options(run):

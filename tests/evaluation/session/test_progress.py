@@ -41,14 +41,6 @@ def test_without_a_terminal_what_takes_a_while_is_named(monkeypatch, quiet):
     assert screen.getvalue() == ("" if quiet else "reading erm.pt\n")
 
 
-def test_quiet_is_quiet_at_a_terminal():
-    screen = io.StringIO()
-    listener = ProgressListener(Console(file=screen, force_terminal=True), quiet=True)
-    listener.preparing("probing standard on erm")
-    listener.close()
-    assert screen.getvalue() == ""
-
-
 def clean_on(checkpoint="erm", defence="standard", k=None, n=None):
     """Clean inputs of a subject."""
     subject = ProbedSubject(Subject(checkpoint, defence, k, n), defence, 128, False, False, False, 128)
@@ -123,15 +115,6 @@ def test_random_batches_are_counted_apart_from_answers():
     lines = [line.rpartition(": ")[2] for line in screen.getvalue().splitlines()]
     first = "3 of 4 predictions correct (2 images x 2 draws)"
     assert lines == [first, "3 random batches", "5 random batches"]
-
-
-def test_inputs_that_are_made_again_are_counted_at_a_terminal():
-    screen = io.StringIO()
-    listener = ProgressListener(Console(file=screen, force_terminal=True, width=120))
-    listener.planned(*ahead(clean_on()), remade=2)
-    listener.inputs_made(SimpleNamespace(case=SimpleNamespace(attack="pgd-100"), images=10), 1)
-    listener.close()
-    assert "making inputs of pgd-100 again, 1 of 2" in screen.getvalue()
 
 
 def test_a_verdict_is_told_the_moment_it_falls():
