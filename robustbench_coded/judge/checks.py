@@ -202,15 +202,15 @@ def compared(
     difference = difference_of(larger, smaller, own=True)
     if difference is None:
         return None
-    attacks = (larger.case.attack, smaller.case.attack)
+    less, attacks = round(difference.estimate, DIGITS), (larger.case.attack, smaller.case.attack)
     accuracies = f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}"
     finding = f"{accuracies}: {difference}"
     check = passed(name, f"{finding}.", *attacks)
-    if difference.low > 0 and difference.estimate >= WORTH:
+    if difference.low > 0 and less >= WORTH:
         finding = f"{finding}: {fault}."
         return replace(check, outcome=CheckOutcome.FAILED, finding=finding, run_next=run_next)
     if larger.case.threat.one_victim:  # each costs a batch: few, so that the difference seen has to do
-        if difference.estimate <= WORTH:
+        if less <= WORTH:
             return check
         return replace(check, outcome=CheckOutcome.NOT_RUN, run_next=run_next)
     if difference.high > TELLS:

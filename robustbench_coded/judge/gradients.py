@@ -42,6 +42,7 @@ from robustbench_coded.judge.checks import (
     lowest,
     usable_by,
 )
+from robustbench_coded.judge.outcomes import DIGITS
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 
 OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS)
@@ -125,7 +126,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         reason += f", but {gained.longest.case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained.longest))
     beaten = difference_of(lowest(seeing), best, own=True) if seeing else None
-    if beaten is not None and beaten.estimate > CLOSE:
+    if beaten is not None and round(beaten.estimate, DIGITS) > CLOSE:
         reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
     if left_more(best, ensemble) > CLOSE:
@@ -187,7 +188,7 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     if gained is None:
         return None
     certain = gained.low > 0 or not longest[1].randomised
-    return _ByLength(longest[1], gained.estimate > WORTH and certain)
+    return _ByLength(longest[1], round(gained.estimate, DIGITS) > WORTH and certain)
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:

@@ -20,7 +20,7 @@ from robustbench_coded.judge import intervals
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.intervals import Interval
-from robustbench_coded.judge.outcomes import DIGITS, Cell
+from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.schema.words import IntervalKind
 
 
@@ -83,7 +83,7 @@ def in_own_batches(first: CaseResult, second: CaseResult, tail: float = interval
     # Each victim has its own batch; else the larger ones count, where their sizes differ.
     batch = own.example if alone else min(own.batch, other.batch, key=lambda b: len(np.unique(b)))
     low, high = independent_difference(left, right, batch, tail / max(first.looks, second.looks, 1))
-    return Difference(round(shares[0] - shares[1], DIGITS), low, high, *shares, len(own.example))
+    return Difference(shares[0] - shares[1], low, high, *shares, len(own.example))
 
 
 def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Difference:
