@@ -81,7 +81,7 @@ def about(run: Run) -> str:
     manifest = run.manifest
     last, protocol = manifest.last, manifest.protocol
     parts = [
-        f"{manifest.data.examples or 0:,} images",
+        f"{max((row.examples for row in run.rows), default=0):,} images",
         counted(len(manifest.checkpoints), "network") if manifest.checkpoints else "",
         f"protocol {protocol.version}" if protocol else "",
         last.time[:10],
