@@ -58,7 +58,7 @@ def test_at_4_and_8_pixels_it_gains_less_than_the_margin(rows):
         assert all(row["verdict"] == "broken" for row in early)
 
 
-@pytest.mark.parametrize(("at_", "opens", "most"), [((2,), None, 0.087), ((8, "normalized"), "coded", 0.118)])
+@pytest.mark.parametrize(("at_", "opens", "most"), [((2,), None, 0.087), ((8, "normalized"), "coded", 0.078)])
 def test_at_2_pixels_it_is_broken(rows, at_, opens, most):
     assert "At 2/255 of pixels, robust accuracy is at chance level" in TEXT
     assert "close to 2/255 of pixels**, and so are the figures" in TEXT
@@ -147,7 +147,7 @@ def test_the_page_is_short():
 
 
 def test_every_run_comes_from_a_commit_that_the_page_names():
-    (now, before) = re.findall(r"from commit (\w{8}),? under", PAGE.replace("\n", " "))
+    *now, before = re.findall(r"\b[0-9a-f]{8}\b", TEXT[TEXT.index("Runs come from") : TEXT.index("## Result")])
     rows = [row for row in read(REPORTS / "evidence.csv") if row["run"].startswith("rci/")]
     old = {row["run"].removeprefix("rci/").partition("-")[0] for row in rows if row["commit"][:8] == before}
-    assert {row["commit"][:8] for row in rows} == {now, before} and old == {"erm", "others"}
+    assert {row["commit"][:8] for row in rows} == {*now, before} and old == {"erm", "others"}
