@@ -220,7 +220,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["paper", "figure", "spiral", "--seeds", "0"], ["--seeds 0"]),
         (["paper", "figure", "loss", *SET, "--recipes", "er"], ["unknown recipe 'er'"]),
         (["verify"], ["either a run folder or --adversarials"]),
-        (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
+        (["verify", "nowhere", "--adversarials", "TEXT"], ["either a run folder or --adversarials"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
         (["list", "birds"], ["birds", "attacks"]),
         (["list", "runs", "x" * 300], ["x" * 300, "name another path"]),

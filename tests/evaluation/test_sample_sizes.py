@@ -50,7 +50,7 @@ def test_few_victims_are_attacked_first_and_twice_as_many_at_each_later_size():
 @pytest.mark.parametrize("sizes", [SIZES, (10_000,)])
 def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
     maker = UnitMaker(EvalConfig(), 4096, {"checkpoints": {"net": "0"}}, sizes, sizes[-1])
-    case = planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", 0.1, "pixel"))
+    case = planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02)
     before: list = []
     for size in sizes[1:] or (10_000,):
         units = replace(maker, size=size).units(case)

@@ -178,9 +178,11 @@ def planned_case(
     threat: ThreatModel,
     attack: Runnable | str,
     perturbation: Perturbation,
+    step_size: float | None = None,
 ) -> PlannedCase:
     """One attack, in steps of its own size, or what the name of an attack or control says, on a subject."""
-    step_size = None if isinstance(attack, str) else attack.step_size_at(perturbation.eps)
+    if not isinstance(attack, str):
+        step_size = attack.step_size_at(perturbation.eps)
     return PlannedCase(Case(subject.subject, threat, perturbation, str(attack), step_size), subject)
 
 

@@ -152,8 +152,7 @@ class Evaluation:
                 positive verdict asks for.
         """
         ran = Results(tuple(steps))
-        in_steps = self.sequential is not None
-        judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
+        judged = [c for c in ran.sizes if self.sequential is not None and c.attack not in CONTROLS]
         begun = self.begun(steps)
         first = [case for case in self.plan.cases if case not in self.plan.deferred] if planned else []
         waiting = [case for case in first if case not in ran.sizes]

@@ -27,7 +27,7 @@ def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, r
     subject = ProbedSubject(
         Subject("m", "build", k, None), "mine:build", 32, randomised, batch_dependent, base, 32, **gradients
     )
-    return planned_case(subject, UNKNOWN, attack, PERTURBATION)
+    return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
 
 
 def wanted(like, *checks, images, beside=(), **figures):
@@ -88,7 +88,7 @@ def test_attacks_by_labels_may_cost_3000_answers_an_example(randomised, batch_de
 )
 def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others, defence, expected):
     subject = ProbedSubject(Subject("m", "standard", None, None), "standard", 32, False, False, False, 32)
-    like = planned_case(subject, UNKNOWN, "pgd-10", PERTURBATION)
+    like = planned_case(subject, UNKNOWN, "pgd-10", PERTURBATION, 0.02)
     beside = (case_of("pgd-10", **ALONE),) if defence else ()
     check = not_run(CheckName.ATTACKS_AGREE, "", "crossover-160")
     more = [not_run(name, "", "pgd-40") for name in others]
