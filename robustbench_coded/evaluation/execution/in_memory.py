@@ -15,7 +15,7 @@ from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
-from robustbench_coded.defences.sampling import SamplingModule, all_seeded
+from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.in_memory import (
     FixedBatch,
@@ -24,7 +24,6 @@ from robustbench_coded.models.in_memory import (
     is_function,
     name_of,
     networks_in,
-    reached_from,
 )
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -99,8 +98,10 @@ class InMemory:
                 if failure:
                     why = f"neither answers images ({failure}) nor builds a defence around the model"
                 raise InputError(f"defence {name}: it {why}") from error
-        defence = as_defence(built, model, name=name, origin=f"defence {name}: expected a defence, got")
-        if defence.base is own or (isinstance(defence, SamplingModule) and answers_by(model, defence.module)):
+        # Attacks through a base model take its gradients.
+        base = model if getattr(model, "differentiable", True) else None
+        defence = as_defence(built, base, name=name, origin=f"defence {name}: expected a defence, got")
+        if defence.base is own:
             defence.base = model
         return defence
 
@@ -131,17 +132,6 @@ class ModelInMemory(PixelModel):
         super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given[0]))
         self.differentiable = answers.requires_grad
         self.given = given
-
-
-def answers_by(model: nn.Module, module: nn.Module) -> bool:
-    """True if a module, or the function inside it, asks the very network that ``model`` is a copy of, or that
-    copy.
-
-    Not where that network has no gradient, which attacks through a base model take.
-    """
-    if not isinstance(model, ModelInMemory) or not model.differentiable:
-        return False
-    return any(value is given for value in reached_from(module) for given in model.given)
 
 
 class DefenceAsModel(nn.Module):
