@@ -221,6 +221,8 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["paper", "figure", "loss", *SET, "--recipes", "er"], ["unknown recipe 'er'"]),
         (["verify"], ["either a run folder or --adversarials"]),
         (["verify", "nowhere", "--adversarials", "TEXT"], ["either a run folder or --adversarials"]),
+        (["verify", "TEXT", "--eps", "0.1"], ["--eps: the run says it; leave it out"]),
+        (["eval", "--ckpt", "CKPT", "--junit", "nowhere/j.xml"], ["--junit", "nowhere is no folder"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
         (["list", "birds"], ["birds", "attacks"]),
         (["list", "runs", "x" * 300], ["x" * 300, "name another path"]),

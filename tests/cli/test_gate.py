@@ -126,12 +126,6 @@ def test_a_certain_failure_needs_no_further_attack():
         assert_accuracy(eps=0.3, attacks=["pgd-5", half_finite])
 
 
-def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys):
-    assert run([*SMALL, "--out", str(tmp_path / "run"), "--junit", str(tmp_path / "none" / "j.xml")]) == 2
-    assert f"--junit: {tmp_path / 'none'} is no folder" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("attacks", ["transfer-pgd-5", "spoilt_gate.py:spoilt", "aware-pgd-5"])
 def test_a_gate_without_a_valid_attack_ends_with_2_and_an_error(attacks, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -156,11 +156,6 @@ def test_a_checkpoint_that_the_run_does_not_have(csrobust, run, digits_erm):
     assert answer.code == 2 and "NAME=PATH for digits-erm" in answer.err
 
 
-def test_what_a_run_says_itself_is_not_taken(csrobust, run):
-    answer = csrobust("verify", run, "--eps", "0.1")
-    assert answer.code == 2 and "--eps: the run says it; leave it out" in answer.err
-
-
 def test_a_run_without_stored_inputs(csrobust, digits_erm, tmp_path):
     run = tmp_path / "run"
     assert csrobust("eval", "--ckpt", digits_erm, *OPTIONS, "--attacks", "fgsm", "--out", run).code == 0

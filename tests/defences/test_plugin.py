@@ -146,7 +146,6 @@ def test_all_three_generators_follow_the_draw(folder, model):
 def test_undeclared_is_the_worst_until_settled(folder, model):
     defence = build("Noisy", model)
     assert (defence.randomised, defence.batch_dependent) == (True, True)
-    assert defence.base is model
     assert defence.name == "own_defences.Noisy"
     defence.settle(randomised=True, batch_dependent=False)
     assert (defence.randomised, defence.batch_dependent) == (True, False)

@@ -147,8 +147,7 @@ def test_the_page_is_short():
 
 
 def test_every_run_comes_from_a_commit_that_the_page_names():
-    named = TEXT.partition("Runs come from")[2].partition("##")[0]
-    *now, before = re.findall(r"\b[0-9a-f]{8}\b", named)
+    *now, before = re.findall(r"\b[0-9a-f]{8}\b", TEXT.partition("Runs come from")[2].partition("##")[0])
     rows = [row for row in read(REPORTS / "evidence.csv") if row["run"].startswith("rci/")]
     old = {row["run"].removeprefix("rci/").partition("-")[0] for row in rows if row["commit"][:8] == before}
     assert {row["commit"][:8] for row in rows} == {*now, before} and old == {"erm"}

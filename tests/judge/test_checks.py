@@ -219,11 +219,12 @@ def test_who_knows_the_draw_has_none_to_average(checked):
 @pytest.mark.parametrize(
     ("apart", "outcome", "mixed", "asked"),
     [
+        (8, "passed", False, ()),
         (12, "passed", False, ()),
         (16, "failed", False, ("mosaic-8",)),
         (16, "failed", True, ("crossover-160",)),
     ],
-    ids=["1.5%", "2%", "2%, starts mixed"],
+    ids=["1%", "1.5%", "2%", "2%, starts mixed"],
 )
 def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
     evaluation, apart, outcome, mixed, asked

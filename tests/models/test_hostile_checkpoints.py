@@ -384,6 +384,8 @@ HOSTILE = {
     "a cycle": (cycle(), "holds the same values without end"),
     "shared lists": (shared_lists(), "holds the same values without end"),
     "metadata with an impossible class count": (with_metadata(classes=1), "xpected `int` >= 2.*classes"),
+    "metadata with an impossible image": (with_metadata(image_shape=[1, 8]), "length 3.*image_shape"),
+    "metadata with an impossible arch": (with_metadata(arch=7), "xpected `str.*arch"),
     "metadata with NaN deviations": (
         with_metadata(normalisation={"mean": [0.0], "std": [float("nan")]}),
         "normalisation",

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.comparison import comparison_document
@@ -20,7 +21,7 @@ from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Column, tables_of
 from robustbench_coded.reports.run.verdict_tables import shown_rows
-from robustbench_coded.reports.text.formatting import MARKS, inference_text, kinds_text
+from robustbench_coded.reports.text.formatting import MARKS, difference_text, inference_text, kinds_text
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.schema.case import Subject, ThreatModel
 from robustbench_coded.schema.words import IntervalKind
@@ -286,3 +287,9 @@ def test_the_figure_of_the_first_screen_and_its_table_agree_cell_by_cell(mixed):
             assert plotted == pytest.approx(values, abs=0.051), (place, kind)
             shown = [(float(x) - 4) / 2 for x in inline[kind]]
             assert shown == pytest.approx(values, abs=0.06), (place, kind)
+
+
+def test_a_difference_of_next_to_nothing_has_no_negative_zero():
+    difference = Difference(-0.0004, -0.02, 0.0004, first=0.5, second=0.5004, examples=100)
+    assert difference_text(difference).startswith("+0.0 [-2.0, +0.0]")
+    assert str(difference).startswith("+0.0 points (-2.0 to +0.0 ")

@@ -159,8 +159,7 @@ def test_stored_inputs_stay_and_are_made_once(saved, tmp_path):
     assert sorted(computed(tmp_path / "run")) == sorted(
         [unit for _, unit in units(runs[0])] + ([] if saved[0] else attacked)
     )
-    store = PerturbationStore(tmp_path / "run")
-    assert attacked and all(unit in store for unit in attacked)
+    assert attacked and all(unit in PerturbationStore(tmp_path / "run") for unit in attacked)
     assert runs[0].manifest.cases == runs[1].manifest.cases == runs[2].manifest.cases
 
 
