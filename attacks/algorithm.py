@@ -165,17 +165,4 @@ def _declared() -> dict[str, Algorithm]:
     return {each.name: each for module in marked for each in declared_in(marked[module], module)}
 
 
-# In committed runs, and no longer run: they decided no verdict alone. ``about`` says what does their work.
-GONE = {
-    each.name: each
-    for each in (
-        Algorithm("Greedy", "greedy ascent by few values a step", about="apgd-mt-20 climbs by all values"),
-        # torchattacks has one of this name.
-        Algorithm("SPSA", "SPSA", about="square-1000 asks for scores, too", family="estimate"),
-        Algorithm(
-            "HopSkipJump", "HopSkipJump (labels only)", about="rays-800 needs no more", family="decision"
-        ),
-        Algorithm("Growing", "ascent in growing balls", about="parts-60 stays close by", informative=False),
-    )
-}
-ALGORITHMS = {**_declared(), **GONE}
+ALGORITHMS = _declared()

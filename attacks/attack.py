@@ -22,11 +22,10 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from msgspec import Struct, structs
 
-from attacks.algorithm import ALGORITHMS, AUTO_PGD, GONE, Algorithm, LossName
+from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, LossName
 from attacks.norms import NORMS
 
-# What a surrogate was taught is in committed runs, and no longer asked for.
-Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "surrogate", "submitted"]
+Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "submitted"]
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 OPTIONS = ("init", "start", "loss", "momentum", "restarts", "targets", "apart", "target")  # after a plus sign
 Options = tuple[tuple[str, str], ...]
@@ -104,7 +103,7 @@ class Attack(Struct, frozen=True):
     @property
     def differentiates(self) -> bool:
         """True if it asks for gradients of the defence itself."""
-        return self.knows not in ("transfer", "bpda", "surrogate") and not self.declared.asks_answers_alone
+        return self.knows not in ("transfer", "bpda") and not self.declared.asks_answers_alone
 
     def with_steps(self, steps: int) -> "Attack":
         """The same attack in so many steps."""
@@ -206,8 +205,8 @@ class Submitted(_Elsewhere, frozen=True):
     """Perturbed inputs that were made against one subject and are submitted to another.
 
     They are named ``from:SUBJECT/ATTACK[+levels=L][+bits=8]``. ``levels=16`` rounds the perturbed pixels to
-    multiples of 1/16, ``bits=8`` to those of 1/255. Committed runs also have ``shrunk`` (scaled) and
-    ``slots`` (clean in some of a batch's slots), which are no longer submitted.
+    multiples of 1/16, ``bits=8`` to those of 1/255. Committed runs also have ``shrunk`` (scaled), which
+    is no longer submitted.
 
     Attributes:
         subject: a defence, ``standard`` or ``rci:N=190``, with ``@CHECKPOINT`` behind it where its checkpoint
@@ -312,13 +311,12 @@ GRAMMAR = {
 
 def examples() -> dict[str, Algorithm]:
     """A name for each algorithm."""
-    runnable = (each for each in ALGORITHMS.values() if each.name not in GONE)
-    return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in runnable}
+    return {str(Attack(e.name, e.example if "steps" in e.takes else None)): e for e in ALGORITHMS.values()}
 
 
 _NAME = re.compile(
     r"(?P<relaxed>relaxed-)?"
-    r"(?:(?:eot(?P<eot>[1-9][0-9]*)|(?P<knows>fixed|aware|transfer|bpda|surrogate))-)?"
+    r"(?:(?:eot(?P<eot>[1-9][0-9]*)|(?P<knows>fixed|aware|transfer|bpda))-)?"
     rf"(?P<algorithm>{'|'.join(sorted(ALGORITHMS, key=len, reverse=True))})"  # the longer one first
     r"(?:-(?P<steps>[1-9][0-9]*))?"
     r"(?:@(?P<step_size>[^+]+))?"
@@ -332,8 +330,8 @@ _PLUGIN = re.compile(
     rf"(?P<name>(?:{_IDENTIFIER}(?:\.{_IDENTIFIER})*|[^+:]+\.py):{_IDENTIFIER})"
     rf"(?P<options>(?:\+{_IDENTIFIER}=[^+]+)*)"
 )
-_TRANSFORM = re.compile(r"\+(?P<option>shrunk|slots|levels|bits)=(?P<value>[^+]*)$")
-_VALUES = {"shrunk": r"0\.[0-9]{1,4}", "slots": r"0\.[0-9]{1,4}", "levels": "[1-9][0-9]{0,2}", "bits": "8"}
+_TRANSFORM = re.compile(r"\+(?P<option>shrunk|levels|bits)=(?P<value>[^+]*)$")
+_VALUES = {"shrunk": r"0\.[0-9]{1,4}", "levels": "[1-9][0-9]{0,2}", "bits": "8"}
 
 
 @lru_cache(maxsize=4096)  # statistics read the names of all rows for each judgement
@@ -369,18 +367,7 @@ def read_runnable(text: str) -> Runnable:
     if isinstance(attack, Submitted):
         why = "perturbed inputs of other subjects are submitted by the evaluation itself"
         raise ValueError(f"expected an attack that can be run, got {text!r}: {why}")
-    if instead := _instead_of(attack):
-        raise ValueError(f"{text} was deleted: {instead}")
     return attack
-
-
-def _instead_of(attack: Runnable | None) -> str:
-    """What does the work of a deleted attack, or of one that begins with it; '' for any other."""
-    if not isinstance(attack, Attack):
-        return ""
-    if attack.knows == "surrogate":
-        return "rays-800 asks for labels, square-1000 for scores"
-    return GONE[attack.algorithm].about if attack.algorithm in GONE else _instead_of(attack.init)
 
 
 def read_changed(text: str, **changes: Any) -> Runnable:

@@ -181,7 +181,7 @@ class Crossover(Solver):
             width = max(0.0, 1 - done / SMOOTH)
             with nullcontext() if widths is None or not width else SmoothedReLU(widths * width**2):
                 estimate = estimator.gradient(at, y, loss)
-            better = estimate.loss > reached
+            better = (estimate.loss > reached) | (not estimator.per_example)  # else the last point
             best, reached = torch.where(wide(better), at, best), torch.where(better, estimate.loss, reached)
             length = estimate.grad.abs().sum((2, 3, 4), keepdim=True)
             velocity = MOMENTUM * velocity + estimate.grad / length.clamp(min=1e-30)

@@ -230,8 +230,7 @@ class Estimator:
                     raise
                 grad = torch.zeros_like(leaf)
         if grad is not None:
-            # Where a target has no slope there is nowhere to go: NaN would spoil the input itself.
-            grad = torch.where(grad.isnan(), 0, grad)
+            grad = finite_slopes(grad)
             grad = grad if n == 1 else grad.unflatten(0, (n, x.shape[0]))
         forwards, backwards = self._cost(leaf, passed)
         self.forwards += forwards
@@ -252,6 +251,16 @@ class Estimator:
         """Images forwarded and differentiated by one answer to ``x``."""
         images = self.oracle.images(x)
         return images, images if differentiated else 0
+
+
+def finite_slopes(grad: Tensor) -> Tensor:
+    """The gradient ``[..., C, H, W]`` without NaN or infinity, which would spoil the input itself.
+
+    Where there is no slope, there is nowhere to go; an infinite one becomes the largest of the others.
+    """
+    largest = torch.where(grad.isfinite(), grad, 0).abs().amax((-3, -2, -1), keepdim=True)
+    largest = torch.where(largest > 0, largest, 1)
+    return torch.nan_to_num(grad, nan=0.0).clamp(-largest, largest)
 
 
 def _check_none(nan: Tensor | int) -> None:

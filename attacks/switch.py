@@ -175,9 +175,9 @@ def _picked(points: list[Tensor], chosen: Tensor) -> Tensor:
 
 def _moved(x: Tensor, move: Tensor, fraction: float, ball: Ball) -> Tensor:
     """``x`` moved along ``move`` by a fraction of what the ball allows."""
+    move = move.expand(*x.shape)  # a pattern is added to every channel
     length = torch.linalg.vector_norm(move, ball.order, (2, 3, 4), keepdim=True).clamp(min=1e-30)
-    radius = ball.radius.clamp(max=1)
-    return ball.project_(x + fraction * radius * ball.unit * move / length)
+    return ball.project_(x + fraction * ball.radius * ball.unit * move / length)
 
 
 def _fields(x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor]:

@@ -11,9 +11,18 @@ import pyarrow as pa
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from robustbench_coded.evaluation.planning.plan import Plan, cases_for
+from robustbench_coded.evaluation.session.evaluation import plan_of
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.folder import ADVERSARIALS, content_of
 from robustbench_coded.runs.log import NAME, append, read_log
 from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER, digest_of, units_in, write_units
+
+
+def make_plan(prepared: PreparedEvaluation) -> Plan:
+    """Every case that may run, on all of its examples."""
+    cases, notes = cases_for(prepared.config, prepared.perturbations, prepared.subjects)
+    return plan_of(cases, prepared.maker().units, notes)
 
 
 def lines(run: Path, event: str) -> list[dict[str, Any]]:

@@ -132,7 +132,7 @@ def between(mode: Relaxing, call: Call) -> Any:
     return _cut(mode, call, first(call), low, high)
 
 
-def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
+def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
     bounds = [bound for bound in (low, high) if bound is not None]
     if not live(x) or not bounds or any(isinstance(b, Tensor) and b.requires_grad for b in bounds):
         return UNSEEN
@@ -157,7 +157,7 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
             share = torch.where(touched > NEXT_TO_ALL, touched, share)
         width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
         inside = (distance == 0).to(x.dtype)
-        slopes = slope * torch.where(outside, width / (2 * (distance + scale)), inside)
+        slopes = torch.where(outside, width / (2 * (distance + scale)), inside)
         real = call.func(*call.args, **call.kwargs)
         if real.shape != x.shape:
             return UNSEEN

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks import oracle, perturbation_budget
+from attacks.estimators import finite_slopes
 from attacks.gradients import gradient_or_zero, raise_machine_fault
 from attacks.relaxation import Relaxation
 from robustbench_coded.schema.words import RELAXED_SELF_TEST
@@ -173,7 +174,7 @@ def walk(scene: Scene) -> Walk:
         gradients.append(scene.gradient(gap(logits, scene.y, other), leaf))
         answers.append(logits.detach())
         others.append(other)
-        usable = torch.nan_to_num(gradients[-1])
+        usable = finite_slopes(gradients[-1])
         points.append(ball.step_(points[-1].clone(), usable, WALK_STEP * scene.budget.eps))
     answers.append(scene.answers(points[-1], draws))
     others.append(runner_up(answers[-1], scene.y))
@@ -232,7 +233,7 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     beside = ball.project_(start + scene.random_signs() * moved.abs())
     chance = gap(scene.answers(beside, path.draws), scene.y, path.others[0]) - before
     more = rise - torch.nan_to_num(chance).flatten().cpu().double()
-    error = float(more.std()) / len(more) ** 0.5
+    error = float(more.std()) / len(more) ** 0.5 if len(more) > 1 else 0.0
     clear = float(more.mean()) / error if error > 0 else 0.0
     finding = (
         f"The first step of a short attack raises the margin by {share:.0%} of what its gradient promises, "

@@ -29,7 +29,8 @@ class Combination(NamedTuple):
         strongest_attack: the attack that `strongest` is.
         selection_draws: on how many draws it was chosen; 0 where nothing is random.
         near: the attacks within `CLOSE` of the strongest.
-        all_near_in_random: True if every one of them was scored in random batches.
+        all_near_in_random: True if every one of them was scored in random batches, and every attack within
+            `CLOSE` of what they leave there.
         of_complete: of an ensemble with outcomes missing, that of the attacks with all of theirs, if any.
     """
 
@@ -70,12 +71,6 @@ class CaseResult:
     def made_by(self) -> AnyAttack:
         """The attack; not of controls and combined rows."""
         return read_attack(self.case.attack)
-
-    @property
-    def unattacked(self) -> "CaseResult":
-        """The same examples and draws without any attack."""
-        case = self.case.of_attack(CLEAN)
-        return replace(self, case=case, cell=self.clean, random_batches=self.clean_random_batches)
 
     @property
     def _knows_draw(self) -> bool:

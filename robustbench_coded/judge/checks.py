@@ -27,7 +27,8 @@ def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseR
     first, then by name.
     """
     own = [result for result in results if result.case.setting == ensemble.case.setting]
-    usable = [result for result in (*own, *inherited(ensemble.case, results)) if _is_attack(result)]
+    every = (row for row in (*own, *inherited(ensemble.case, results)) if row.cell is not None)
+    usable = [row for row in every if row.case.attack not in (*CONTROLS, *COMBINED)]
     return sorted(usable, key=lambda result: (not is_adaptive(result.made_by), result.case.attack))
 
 
@@ -40,14 +41,9 @@ def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) ->
     return next((result for result in results if result.case == wanted), None)
 
 
-def _is_attack(result: CaseResult) -> bool:
-    """True if it is one attack, with outcomes."""
-    return result.cell is not None and result.case.attack not in (*CONTROLS, *COMBINED)
-
-
 def is_black_box(attack: AnyAttack) -> bool:
     """True if it uses no gradients of the defence."""
-    return attack.knows in ("submitted", "surrogate") or attack.declared.asks_answers_alone
+    return attack.knows == "submitted" or attack.declared.asks_answers_alone
 
 
 def is_adaptive(attack: AnyAttack) -> bool:

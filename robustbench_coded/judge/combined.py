@@ -138,13 +138,16 @@ def _combination(
 ) -> Combination:
     """How the rows were made; ``random``: whether something is random to the attacker."""
     shares = [candidate.selection.correct.mean() for candidate in candidates]
-    near = [c.case for c, share in zip(candidates, shares) if round(share - shares[best], DIGITS) <= CLOSE]
-    near = [case for case in near if case.attack not in CONTROLS]
+    attacks = [(c.case, share) for c, share in zip(candidates, shares) if c.case.attack not in CONTROLS]
+    near = [case for case, share in attacks if round(share - shares[best], DIGITS) <= CLOSE]
+    # In random batches the strongest may leave more than in its own, so that others come as near to it there.
+    least = max(shares[best], min((one.accuracy for one in outcomes.in_random(near)), default=0.0))
+    rivals = [case for case, share in attacks if round(share - least, DIGITS) <= CLOSE]
     return Combination(
         candidates[best].case.attack,
         len(candidates[0].selection.draw) if random else 0,
         tuple(near),
-        bool(near) and all(case in outcomes.random for case in near),
+        bool(near) and all(case in outcomes.random for case in rivals),
     )
 
 

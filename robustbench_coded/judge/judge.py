@@ -173,7 +173,10 @@ def _measured(
     figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
-    claim, clean, answers = figures.claim, whole.unattacked.interval(), _clean_answers(results, whole)
+    claim, answers = figures.claim, _clean_answers(results, whole)
+    clean = replace(
+        whole, case=whole.case.of_attack(CLEAN), cell=whole.clean, random_batches=whole.clean_random_batches
+    ).interval()
     broken_at = broken_below(answers)
     weaker = _of_unknown_draw(results, whole)
     if base is not None:
@@ -187,7 +190,6 @@ def _measured(
             figures,
             base=base.interval(),
             gain=gain,
-            clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched,
             missing_on_base=missing_on_base,
             missing_here=missing_here,

@@ -54,7 +54,7 @@ class SummaryRow:
             random batches if there is an interval, and otherwise the disjoint batches of the attack.
         own: accuracy in the disjoint batches in which the inputs were perturbed, and their number, if it is
             more than 3 points below the accuracy in random batches.
-        forwards, backwards: forward and backward passes per scored image.
+        forwards, backwards: forward and backward passes per attacked image.
         seconds: total time; no column of the file, so that the same evaluation gives the same bytes.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
@@ -186,7 +186,10 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
     if result.case.attack == ENSEMBLE and all(source.attack in CONTROLS for source in result.sources):
         result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.interval()
-    examples = interval.images if interval else 0
+    examples, attacked = (interval.images, len(result.cell.example)) if interval and result.cell else (0, 0)
+    # Random batches have other victims than those that were attacked, and one draw each.
+    others = result.case.threat.one_victim and result.in_random_batches
+    cell, clean = (None, None) if others else (result.cell, result.clean)
     unknown = ImagesSpent(math.nan, math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
     return SummaryRow(
@@ -200,15 +203,15 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         interval_kind=interval.kind if interval else None,
         batches=interval.batches if interval else 0,
         own=interval.own if interval else None,
-        majority=_figure(outcomes.accuracy_majority, result.cell),
-        every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
-        forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
-        backwards=_rounded(sum(cost.backwards for cost in spent) / examples if examples else None),
+        majority=_figure(outcomes.accuracy_majority, cell),
+        every_draw=_figure(outcomes.accuracy_every_draw, cell),
+        forwards=_rounded(sum(cost.forwards for cost in spent) / attacked if attacked else None),
+        backwards=_rounded(sum(cost.backwards for cost in spent) / attacked if attacked else None),
         seconds=round(sum(cost.seconds for cost in spent), 3) if examples else None,
         done=result.complete,
-        clean_accuracy=_figure(outcomes.accuracy, result.clean),
-        clean_majority=_figure(outcomes.accuracy_majority, result.clean),
-        clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
+        clean_accuracy=_figure(outcomes.accuracy, clean),
+        clean_majority=_figure(outcomes.accuracy_majority, clean),
+        clean_every_draw=_figure(outcomes.accuracy_every_draw, clean),
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.combination.strongest_attack,
         selection_draws=result.combination.selection_draws,

@@ -46,7 +46,6 @@ class Verdict:
         base: accuracy of the base model under its ensemble, on all of its images; None without a base.
         gain: accuracy minus that of the base model under its ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
-        clean_loss: that of the base model minus ``clean``, paired; None without a base.
         claim: the claim under this threat model and perturbation.
         claimed: measured accuracy of the claimed kind under the ensemble; None if outcomes are missing.
         refuted_by: the attack that refutes the claim and the accuracy under the attack that the claim names,
@@ -74,7 +73,6 @@ class Verdict:
     base: Interval | None = None
     gain: Difference | None = None
     clean: Interval | None = None
-    clean_loss: Difference | None = None
     claim: Claim | None = None
     claimed: Interval | None = None
     refuted_by: str = ""

@@ -26,7 +26,6 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
         sequence: batches over which its memory is kept, ``batch_size`` inputs in all; 0: emptied before each.
-        for_check: at another eps than requested, as committed runs have it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
         looks: where a run may stop at several numbers of examples, by what the error of its verdict at this
@@ -43,7 +42,6 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     randomised: bool
     batch_dependent: bool
     has_base: bool = True
-    for_check: bool = False
     examples_planned: Count
     draws: Count
     looks: Count = 0
@@ -347,9 +345,8 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     @property
     def judged_perturbations(self) -> frozenset[Perturbation]:
-        """The requested ones; a check may measure at another, which is not judged."""
-        planned = (record.case for record in self.cases if not record.for_check)
-        return frozenset(case.perturbation for case in planned if case.attack != CLEAN)
+        """Those of the attacks."""
+        return frozenset(r.case.perturbation for r in self.cases if r.case.attack != CLEAN)
 
     def checkpoint(self, name: str) -> CheckpointFacts | None:
         """The facts about a checkpoint, if the run has one of that name."""

@@ -103,8 +103,12 @@ def test_examples_whose_first_runs_end_alike_cost_these_runs_alone(linear):
 def test_on_random_or_coupled_targets_it_is_one_run_of_pgd(linear, options):
     problem = linear(batches=2, classes=5, **options)
     estimator = FreshDraws(problem.oracle)
-    Crossover(80).perturb(problem.x, problem.y, estimator, PerturbationBudget("l2", 0.1), problem.generators)
+    seen, answer = [], estimator.gradient
+    estimator.gradient = lambda x, *args: seen.append(x) or answer(x, *args)
+    ball = PerturbationBudget("l2", 0.1)
+    found = Crossover(80).perturb(problem.x, problem.y, estimator, ball, problem.generators)
     assert estimator.backwards == problem.y.numel() * LONG
+    assert torch.equal(found, seen[-1])  # losses under other draws, or beside other inputs, choose no point
 
 
 def test_it_begins_where_another_attack_ended():

@@ -1,7 +1,8 @@
 """No attack gives a result that can't be scored, whatever a network answers: NaN images, or ones outside eps.
 
-The network answers each image in one of four ways, by its first pixel: with a constant; with equal logits,
-which differ between images; by ReLUs that are dead or nearly; by a softmax that is 0 or 1 exactly.
+The network answers each image in one of five ways, by its first pixel: with a constant; with equal logits,
+which differ between images; by ReLUs that are dead or nearly; by a softmax that is 0 or 1 exactly; by square
+roots, whose slopes are infinite at a black pixel.
 """
 
 import pytest
@@ -19,7 +20,8 @@ from tests.attacks.test_every_attack import OURS, budget_of, short
 K, CLASSES, SHAPE = 8, 4, (1, 5, 5)
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(1, K, *SHAPE, generator=GENERATOR)
-X[:, :, 0, 0, 0] = torch.arange(K) % 4 / 4 + 1 / 8
+X[:, :, 0, 0, 0] = torch.arange(K) % 5 / 5 + 1 / 10
+X[:, :, 0, 1] = 0
 WEIGHTS = torch.randn(CLASSES, 25, generator=GENERATOR)
 
 
@@ -32,8 +34,9 @@ class Degenerate(Deterministic):
             flat.mean(1, keepdim=True).expand_as(logits),
             torch.relu(logits - 7) * (logits.amax(1, keepdim=True) > 0),
             (1e4 * logits).softmax(1),
+            flat.sqrt() @ WEIGHTS.T,
         ]
-        way = (4 * flat[:, :1]).long().clamp(0, 3)
+        way = (5 * flat[:, :1]).long().clamp(0, 4)
         return sum(torch.where(way == i, answer, 0) for i, answer in enumerate(ways))
 
     def logits(self, x, draws):

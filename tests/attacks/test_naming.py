@@ -35,7 +35,6 @@ from attacks.presets import PRESETS, requested
         ("aware-pgd-10", Attack("pgd", 10, "aware"), 1),
         ("square-1000", Attack("square", 1000), SEARCH_DRAWS),
         ("eot1-square-1000", Attack("square", 1000, eot=1), 1),
-        ("surrogate-pgd-20", Attack("pgd", 20, "surrogate"), 1),  # in committed runs
         ("relaxed-eot4-apgd-ce-50", Attack("apgd-ce", 50, eot=4, relaxed=True), 4),
         (
             "aware-fab-5+init=transfer-fgsm",
@@ -163,7 +162,7 @@ NAMES = {
     "plugin": st.builds("{}.{}:{}".format, WORD, WORD, WORD),
 }
 PACKAGES = st.one_of(st.builds(Package, st.just(each), names, OPTIONS) for each, names in NAMES.items())
-TRANSFORMS = st.lists(st.sampled_from([("shrunk", "0.9"), ("slots", "0.5"), ("levels", "16"), ("bits", "8")]))
+TRANSFORMS = st.lists(st.sampled_from([("shrunk", "0.9"), ("levels", "16"), ("bits", "8")]))
 SUBMITTED = st.builds(
     Submitted, st.text("rci:N=4[]@ ", min_size=1), st.none() | ours() | PACKAGES, TRANSFORMS.map(tuple)
 )

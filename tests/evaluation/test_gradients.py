@@ -10,12 +10,12 @@ from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution import worker_context as workbench
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup import prepare as setup
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models import prepare as models_prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import AttackCopy
+from tests.run_folders import make_plan
 
 pytestmark = pytest.mark.long
 

@@ -126,16 +126,6 @@ def test_an_interval_that_holds_a_bar_settles_nothing(evaluation, kept, base, ex
     assert made.rule == "interval contains the threshold" and "expected to settle it" in made.reason
 
 
-def test_the_clean_loss_is_measured_beside_the_word(evaluation):
-    own = {"batch_dependent": False}
-    run = evaluation().add("clean", share(0.9, 1600, 4), **own).add("clean", share(0.95, 1600), **BASE)
-    run.add("pgd-10", share(0.5, 1600, 4), share(0.5, 1600, 4), **own).add("pgd-10", share(0, 1600), **BASE)
-    rows = case_results(*run.parts())
-    made = judge(rows, ensemble_of(rows), PASSED)
-    assert made.clean.estimate == pytest.approx(0.9) and made.clean_loss.estimate == pytest.approx(0.05)
-    assert made.clean_loss.low < 0.05 < made.clean_loss.high
-
-
 @pytest.mark.parametrize("kept", [0.0, 0.5])
 def test_disjoint_batches_alone_settle_nothing(evaluation, kept):
     assert judged(evaluation, kept, 0.44).name != "not settled"

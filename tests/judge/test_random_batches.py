@@ -1,12 +1,16 @@
 """What answers in random batches say of a row, of an ensemble that contains it, and of a gain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 
 from robustbench_coded.judge.anytime import RandomBatches, upper_end
 from robustbench_coded.judge.combined import case_results
-from robustbench_coded.schema.case import Case
+from robustbench_coded.judge.summary import ImagesSpent, summary_rows
+from robustbench_coded.schema.case import Case, ThreatModel
 from robustbench_coded.schema.manifest import CaseRecord
 
 TAIL, K, IMAGES, BATCHES = 0.025, 8, 160, 200
@@ -98,6 +102,31 @@ def test_an_ensemble_s_lower_end_is_theirs_where_all_near_the_strongest_were_sco
     least = -upper_end(-np.repeat([0.0, 1.0], [wrong, 16 - wrong]), TAIL / 2, most=0.0)  # of 16 images
     assert found.estimate == in_random and found.low == pytest.approx(least if holds else 0.0)
     assert found.own == ((0.75, 2) if in_random == 1.0 else None)
+
+
+def test_an_attack_that_is_strong_in_its_own_batches_alone_hides_no_other():
+    own = {"pgd-20": 0, "pgd-100": 4}  # images of 16 that stand in the inputs' own batches
+    parts = [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
+    for attack, least in own.items():
+        kept = lambda image, draw, least=least: image < least  # noqa: E731
+        parts += [outcomes(attack, kept, purpose) for purpose in ("selection", "scoring")]
+    parts += [outcomes("pgd-20", lambda image, draw: image < 12, "random", draws=range(1, 201))]
+    found = results_of(parts, "clean", *own)["ensemble"].interval()
+    assert (found.estimate, found.low, found.own) == (0.75, 0.0, (0.0, 2))  # pgd-100 may leave a quarter
+
+
+def test_victims_of_random_batches_bear_the_cost_of_those_that_were_attacked_and_no_figures_of_theirs():
+    parts = [
+        outcomes(name, lambda image, draw: image >= 0, "scoring", images=4) for name in ("clean", "pgd-20")
+    ]
+    parts += [outcomes("pgd-20", lambda image, draw: image > 3, "random", draws=range(1, 201))]
+    result = results_of(parts, "clean", "pgd-20")["pgd-20"]
+    victims = replace(result, case=structs.replace(result.case, threat=ThreatModel("victim", "unknown")))
+    for made, majority in ((result, 1.0), (victims, None)):
+        (row,) = summary_rows([made], {result.case: ImagesSpent(80.0, 40.0)})
+        assert (row.examples, row.accuracy) == (16, 0.75)
+        assert (row.forwards, row.backwards) == (20.0, 10.0)  # of four images
+        assert row.majority == row.every_draw == row.clean_accuracy == majority
 
 
 def test_an_ensemble_takes_estimate_and_upper_end_from_one_of_its_attacks():

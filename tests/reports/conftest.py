@@ -324,7 +324,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             {
                 "time": "2026-01-01T00:00:00+00:00",
                 "command": list(run.command),
-                "options": {"selection_draws": run.selection_draws, "early_stop": True},
+                "options": {"selection_draws": run.selection_draws},
                 "resolved": {"threads": 1},
                 "versions": {"csrobust": "0.1.0", "torch": "2.9"},
                 "git": {"commit": "0123456789abcdef", "dirty": False},

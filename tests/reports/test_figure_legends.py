@@ -77,17 +77,22 @@ def points(figure):
     }
 
 
-def test_accuracies_over_batch_sizes_are_those_of_the_table(make_run, subject, drawn):
-    subjects = [subject("erm"), *(subject("erm", "rci", k, 3 * k // 2) for k in (8, 16, 32))]
+@pytest.mark.parametrize("ratios", [(1.5,), (1, 1.5)])
+def test_accuracies_over_batch_sizes_are_those_of_the_table(ratios, make_run, subject, drawn):
+    coded = [subject("erm", "rci", k, int(ratio * k)) for ratio in ratios for k in (8, 16, 32)]
+    subjects = [subject("erm"), *coded]
     tables = tables_of(load_run(make_run(subjects=subjects)))
     sweep = next(table for table in tables if "K" in table.heads)
     assert len([*draw_curves(tables)]) == 2 and len(drawn) == 1  # none over eps
     found = points(drawn[0])
-    assert {("RCI on erm\nlinf, eps 8/255 (pixel)", name) for name in ("Clean", "All attacks")} <= {*found}
-    for (_, name), line in found.items():
+    panels = [f", N = {ratio:g}K" for ratio in ratios if len(ratios) > 1] or [""]
+    title = "RCI on erm\nlinf, eps 8/255 (pixel)"
+    assert {(title + of, name) for of in panels for name in ("Clean", "All attacks")} <= {*found}
+    for (title, name), line in found.items():
         place = [column.title for column in sweep.columns].index(name)
-        rows = [(row.subject.k, 100 * row.cells[place].line.accuracy) for row in sweep.rows]
-        assert line == rows
+        ratio = ratios[panels.index(title.removeprefix("RCI on erm\nlinf, eps 8/255 (pixel)"))]
+        rows = [row for row in sweep.rows if row.subject.n == ratio * row.subject.k]
+        assert line == [(row.subject.k, 100 * row.cells[place].line.accuracy) for row in rows]
 
 
 def test_accuracies_over_eps_begin_with_clean_inputs(run, drawn):

@@ -47,6 +47,10 @@ def test_what_was_not_tried_is_said(make_run):
     limits = " ".join(limits_of(load_run(make_run(accuracies=BROKEN_BASE))))
     for threat in ("known", "victim", "co-batch"):
         assert f"no row under a {threat} threat model" in limits
+    without = "No attack without gradients of the defence ran (transfer, Square)."
+    assert without in limits
+    of_base = {**BROKEN_BASE, ("from:standard/pgd-10", "batch/unknown"): (None, 0.1)}
+    assert without not in " ".join(limits_of(load_run(make_run("base", accuracies=of_base))))
     everything = " ".join(limits_of(load_run(make_run("all"))))
     assert "no row under a known threat model" not in everything
     assert "no row under a victim threat model" not in everything
@@ -68,6 +72,7 @@ def test_facts_name_everything_that_decides_the_numbers(make_run):
         "means over 4 draws made after the attack; attacks are chosen on 3 other draws",
         "2 separate attacks are each scored on the draw they know",
         "Seed 7.",
+        "an attack stops on an example at its first misclassified iterate",
         "K = 32; a last batch that is not full is filled",
         "torch 2.9; commit 0123456789ab; device cpu",
         "Attacks ran on 16 to 128 images.",

@@ -1,10 +1,13 @@
 """Which rows and columns tables have, and which cell is the strongest."""
 
 import json
+from dataclasses import replace
+
+from msgspec import structs
 
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_table
-from robustbench_coded.reports.run.tables import narrowed, tables_of
+from robustbench_coded.reports.run.tables import Column, TableBuilder, narrowed, tables_of
 from robustbench_coded.reports.run.verdict_tables import (
     check_text_table,
     other_text_table,
@@ -13,6 +16,7 @@ from robustbench_coded.reports.run.verdict_tables import (
 )
 from robustbench_coded.reports.text.formatting import TextTable, hiding_text
 from robustbench_coded.runs.folder import sealed
+from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 
 
 def names(table):
@@ -79,27 +83,6 @@ def test_several_batch_sizes_make_a_table_by_batch_size(make_run, subject):
     assert [row.labels for row in sweep.rows] == [("8", "12"), ("16", "24"), ("32", "48")]
 
 
-def test_what_a_check_alone_measured_is_in_no_table(make_run):
-    path = make_run()
-    file = path / "run.json"
-    manifest = json.loads(file.read_text())
-    extra = [
-        {
-            **record,
-            "case": {**record["case"], "perturbation": {"norm": "linf", "eps": 1.0, "eps_space": "pixel"}},
-            "for_check": True,
-            "units": ["f" * 20],
-        }
-        for record in manifest["cases"]
-        if record["case"]["attack"] == "pgd-10"
-    ]
-    manifest["cases"] += extra
-    file.write_text(sealed(manifest))
-    run = load_run(path)
-    assert 1.0 in set(run.summary.eps)
-    assert [table.perturbation.eps for table in tables_of(run)] == [8 / 255]
-
-
 def test_a_narrow_table_has_the_attack_that_decided_and_all_attacks_at_its_end(make_run):
     table = narrowed(tables_of(load_run(make_run()))[0])
     titles = [column.title for column in table.columns]
@@ -130,6 +113,17 @@ def test_a_column_that_says_the_same_everywhere_is_said_once():
         TextTable(("B", "Empty", "C"), (("x", "", "y"), ("z", "", "y")), frozenset("C")),
         "A 1",
     )
+
+
+def test_clean_accuracy_is_that_of_whole_batches_whatever_stands_first(make_run):
+    rows = load_run(make_run()).rows
+    clean = next(row for row in rows if row.attack == "clean" and row.subject.defence == "rci")
+    of_victims = structs.replace(clean.case, threat=ThreatModel("victim", "unknown"))
+    victims = replace(clean, case=of_victims)
+    column = Column("clean", WHOLE_BATCH)
+    for several in ([victims, *rows], [*rows, victims]):
+        assert TableBuilder(several).cell(clean.subject, rows[-1].perturbation, column).line is clean
+    assert TableBuilder([victims]).cell(clean.subject, rows[-1].perturbation, column).line is victims
 
 
 def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run):

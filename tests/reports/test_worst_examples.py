@@ -28,18 +28,18 @@ def test_those_that_lost_most_draws_come_first(make_run):
     found = worst_examples(run, 12)
     assert len(found) == 12
     assert {w.case.attack for w in found} == {"transfer-pgd-20"}
-    lost = [w.right_clean - w.right for w in found]
-    assert lost == sorted(lost, reverse=True)
+    lost = []
     o = run.outcomes
     scored = o[(o.purpose == "scoring") & (o.defence == "rci")]
     for worst in found:
         own = scored[(scored.attack == "transfer-pgd-20") & (scored.example == worst.example)]
         clean = scored[(scored.attack == "clean") & (scored.example == worst.example)]
         assert (own.prediction == own.label).sum() == worst.right
-        assert (clean.prediction == clean.label).sum() == worst.right_clean
+        lost.append((clean.prediction == clean.label).sum() - worst.right)
         assert sum(worst.answers.values()) == worst.draws == 4
         assert worst.margin == pytest.approx(own.margin.mean())
     right = (scored.prediction == scored.label).groupby([scored.attack.astype(str), scored.example]).sum()
+    assert lost == sorted(lost, reverse=True)
     assert lost[0] == (right["clean"] - right["transfer-pgd-20"]).max()
 
 

@@ -1,5 +1,6 @@
 """Which rows of earlier evaluations a run folder keeps."""
 
+import pytest
 from msgspec.structs import replace
 
 from robustbench_coded.evaluation.session.manifest import with_earlier
@@ -68,6 +69,14 @@ def test_one_outcome_keeps_a_row_and_a_row_in_random_batches_alone_has_one():
     assert after(MISTAKEN, NOW, {"c"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
     scored = replace(row("fgsm", 19, "b"), random_batches=("r",))
     assert after(manifest(scored), NOW, {"r"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
+
+
+@pytest.mark.parametrize(("committed", "kept"), [("der", ("r",)), ("de", ())])
+def test_random_batches_of_the_same_inputs_stay(committed, kept):
+    old = manifest(NOW.cases[0], replace(NOW.cases[1], random_batches=("r",)))
+    assert with_earlier(NOW, old, set(committed)).cases[1].random_batches == kept
+    more = manifest(NOW.cases[0], replace(NOW.cases[1], units=("e", "f")))
+    assert with_earlier(more, old, set(committed)).cases[1].random_batches == ()
 
 
 def test_an_attack_that_is_named_no_more_leaves_only_without_an_outcome():

@@ -15,7 +15,7 @@ from attacks.relaxation import LEVELS
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import looks
-from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, cases_for
+from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker
 from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Results
 from robustbench_coded.evaluation.protocol.rungs import VERSION
 from robustbench_coded.evaluation.session.manifest import new_manifest, with_earlier
@@ -93,12 +93,6 @@ def plan_of(
         tuple(unit for case in cases for unit in units[case]),
         tuple(dict.fromkeys([*notes, *empty])),
     )
-
-
-def make_plan(prepared: PreparedEvaluation) -> Plan:
-    """Every case that may run, on all of its examples."""
-    cases, notes = cases_for(prepared.config, prepared.perturbations, prepared.subjects)
-    return plan_of(cases, prepared.maker().units, notes)
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,9 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
             own[record.case] = now = replace(now, kept=record.kept)
             if set(now.units) < set(record.units) <= set(committed):
                 examples = record.examples_planned
-                own[record.case] = replace(now, units=record.units, examples_planned=examples)
+                own[record.case] = now = replace(now, units=record.units, examples_planned=examples)
+            if now.units == record.units and {*now.random_batches} < {*record.random_batches} <= {*committed}:
+                own[record.case] = replace(now, random_batches=record.random_batches)
         elif any(unit in committed for unit in record.all_units):
             again = record.case.attack.startswith(PREFIX) and submitted.get(_submitter(record), 0)
             if record.examples_planned >= again:

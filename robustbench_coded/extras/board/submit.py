@@ -152,7 +152,7 @@ def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
             yield f"the defence contradicts itself: it {probe.contradictions[0]}"
     if all(command.options.get("checks") is False for command in run.manifest.invocations):
         yield "its attacks were named, or its norm has no default protocol; run the protocol: no --attacks"
-    whole = [case for case in cases if case.case.threat == WHOLE_BATCH and not case.for_check]
+    whole = [case for case in cases if case.case.threat == WHOLE_BATCH]
     attacked = [case for case in whole if case.case.attack not in CONTROLS]
     examples = min((case.examples_planned for case in attacked), default=0)
     if examples < FEWEST_EXAMPLES:

@@ -100,6 +100,8 @@ def draw_curves(shown: Iterable[tables.Table]) -> Iterator[style.Drawing | None]
                 if "K" in table.heads:
                     figure, panel = SIZES, table.title.partition(": ")[2].replace(", ", "\n", 1)
                     name, at = column.title, float(row.subject.k or 0)
+                    if len({row.subject.k for row in table.rows}) < len(table.rows):  # several N for one K
+                        panel += f", N = {(row.subject.n or 0) / (row.subject.k or 1):.3g}K"
                 if cell is not None and (figure == SIZES or column.attack in (CLEAN, ENSEMBLE)):
                     lines = figures.setdefault(figure, {}).setdefault(panel, {})
                     lines.setdefault(name, {})[at] = cell.line
@@ -136,7 +138,7 @@ def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
 # and the draw itself.
 _CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "nothing (random signs)"}
 _KINDS = {
-    "surrogate": "predictions alone",
+    "answers": "predictions alone",
     "transfer": "base model alone",
     "fixed": "one surrogate draw",
     "bpda": "base model's gradients",
@@ -231,7 +233,7 @@ def _rung(row: SummaryRow) -> str | None:
     if name.package is not None:
         return _KINDS["package"]
     if name.declared.asks_answers_alone:
-        return _KINDS["surrogate"]
+        return _KINDS["answers"]
     if name.draws > 1 and name.knows == "fresh":
         return _KINDS["averaged"]
     return _KINDS.get(name.knows, "other gradients")

@@ -194,10 +194,10 @@ def logarithmic_y(axes: Axes) -> None:
     axes.minorticks_off()
 
 
-def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
+def percent_axis(axes: Axes) -> None:
     """The y axis as percentages from 0 to 100."""
     axes.set_ylim(-3, 103)
-    axes.set_ylabel(label)
+    axes.set_ylabel("accuracy, %")
 
 
 def label(text: str, width: int = LABEL_WIDTH) -> str:

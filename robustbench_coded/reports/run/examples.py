@@ -28,7 +28,7 @@ class WorstExample:
 
     Attributes:
         case: of the attack that was the strongest.
-        right, right_clean: draws with the right answer, attacked and clean.
+        right: draws with the right answer.
         draws: scoring draws.
         answers: class -> draws that answered with it, the most frequent first.
         margin: mean over the draws of the true class's logit less the largest other one.
@@ -38,7 +38,6 @@ class WorstExample:
     example: int
     label: int
     right: int
-    right_clean: int
     draws: int
     answers: dict[int, int]
     margin: float
@@ -85,7 +84,6 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
             example=int(attacked.example[i]),
             label=int(attacked.label[i]),
             right=int(attacked.correct[i].sum()),
-            right_clean=int(clean.correct[i].sum()),
             draws=len(attacked.draw),
             answers=answers(attacked, int(i)),
             margin=float(margin[i]),

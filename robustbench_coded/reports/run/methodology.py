@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack import LEVELS
+from robustbench_coded.judge.checks import is_black_box
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import (
@@ -58,7 +59,7 @@ def limits_of(run: Run) -> list[str]:
     """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
-    blind = any(n.knows == "transfer" or n.declared.asks_answers_alone for n in names)
+    blind = any(n.knows == "transfer" or is_black_box(n) for n in names)
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
     unless = {
@@ -66,7 +67,7 @@ def limits_of(run: Run) -> list[str]:
         _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
         or "victim" in inputs,
         _NOT_TRIED.format("who choose the co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
-        "No attack without gradients of the defence ran (transfer, Square, SPSA).": blind,
+        "No attack without gradients of the defence ran (transfer, Square).": blind,
     }
     return [
         "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
@@ -95,7 +96,6 @@ def methods_of(run: Run) -> list[Fact]:
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
     filled = "a last batch that is not full is filled with examples that are not scored there"
-    stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
     again = any(result.random_batches for result in run.results)
     facts = {
         "Data": f"{_data(manifest)} The intervals apply to {_choice(manifest)[1]}",
@@ -108,7 +108,7 @@ def methods_of(run: Run) -> list[Fact]:
         "Batches": f"{_examples(rows)} K = {series(list(map(str, sizes)))}; {filled}.",
         "Draws": f"{_draws(manifest, rows)} Seed {manifest.identity.seed}.",
         "Intervals": _INTERVALS + (f" {_SCORED_AGAIN}" if again else ""),
-        "Stopping": _STOPPING if stopped else "",
+        "Stopping": "" if all(c.randomised or c.batch_dependent for c in manifest.cases) else _STOPPING,
         "Versions": " ".join(dict.fromkeys(_versions(manifest))),
     }
     return [Fact(about, text) for about, text in facts.items() if text]

@@ -198,7 +198,9 @@ class TableBuilder:
 
     def __init__(self, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
-        self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
+        # Of whole batches where there are any.
+        clean = sorted((r for r in rows if r.attack == words.CLEAN), key=lambda r: r.threat.one_victim)
+        self._clean = {row.subject: row for row in reversed(clean)}
 
     def table(
         self, title: str, perturbation: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False

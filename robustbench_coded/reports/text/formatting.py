@@ -109,7 +109,6 @@ _ESTIMATORS = {
     "fixed": "one surrogate draw for the whole attack",
     "aware": "the scored draw itself",
     "transfer": "gradients of the base model",
-    "surrogate": "gradients of a small network trained on the defence's mean answers",
     "bpda": "the defence in the forward pass, the base model in the backward pass",
 }
 

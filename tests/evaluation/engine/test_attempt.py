@@ -7,8 +7,8 @@ import torch
 from robustbench_coded.evaluation.engine import worker as module
 from robustbench_coded.evaluation.engine.worker import attempt, is_out_of_memory, one_line
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
-from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
+from tests.run_folders import make_plan
 
 pytestmark = pytest.mark.long
 

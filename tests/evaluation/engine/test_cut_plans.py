@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from robustbench_coded.evaluation.execution.run_unit import UnitResult, execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
+from tests.run_folders import make_plan
 
 GROUP_IMAGES = 12
 KEY = ["purpose", "draw", "batch", "slot"]

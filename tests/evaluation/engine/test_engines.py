@@ -9,9 +9,9 @@ from robustbench_coded.evaluation.engine import run
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.user_code import TimeIsUp, until
+from tests.run_folders import make_plan
 
 ENGINES = [{}, {"workers": 2}]
 
