@@ -141,6 +141,14 @@ def of_attack(study, run, defence, attack):
     ]
 
 
+def test_against_victims_inputs_made_for_whole_batches_leave_least(study):
+    assert "Against single victims (64), inputs made for whole batches leave least" in TEXT
+    rows = of_attack(study, "rci/erm-attackers-2-255", "rci", "ensemble")
+    victims = [row for row in rows if row["threat"] == "victim/unknown"]
+    assert len(victims) == 2
+    assert all(f"from:rci:N={row['n']}/pgd" in row["strongest_attack"] for row in victims)
+
+
 def test_the_page_is_short():
     text = [line for line in PAGE.splitlines() if not line.startswith(("|", "<!--"))]
     assert len(" ".join(text).split()) <= 1000
