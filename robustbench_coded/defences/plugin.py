@@ -83,14 +83,18 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, origin: str) -
     speaks_protocol = all(callable(getattr(built, method, None)) for method in _METHODS)
     if is_function(built) and not speaks_protocol:
         built = NetworkInMemory(built)
-    if isinstance(built, nn.Module) and not speaks_protocol:
-        return SamplingModule(built, model, name=name)
-    if wrong := _faults(built):
-        raise InputError(
-            f"{origin} {type(built).__name__}, {'; '.join(wrong)}; return a torch.nn.Module, or see "
-            "docs/your-defence.md"
-        )
-    return PerBatch(built)
+    is_module = isinstance(built, nn.Module) and not speaks_protocol
+    if wrong := _unshown(built) if is_module else _faults(built):
+        raise InputError(f"{origin} {type(built).__name__}, {'; '.join(wrong)}; see docs/your-defence.md")
+    return SamplingModule(built, model, name=name) if is_module else PerBatch(built)
+
+
+def _unshown(built: Any) -> list[str]:
+    """What is wrong with a name that is text, in words; in names of attacks a slash comes after it."""
+    name = getattr(built, "name", None)
+    wrong = isinstance(name, str) and not (name and name.isprintable() and "/" not in name)
+    mend = "which no table can show: take a printable one without a slash"
+    return [f"whose 'name' is {str(name)[:40]!r}, {mend}"] * wrong
 
 
 def _faults(built: Any) -> list[str]:
@@ -104,8 +108,7 @@ def _faults(built: Any) -> list[str]:
         absent = not hasattr(built, name) or (value is None and name in _OPTIONAL_ATTRIBUTES)
         if not absent and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             faults.append(f"whose {name!r} is {type(value).__name__}, not {meant}")
-        elif name == "name" and not absent and not (value and value.isprintable()):
-            faults.append(f"whose 'name' is {str(value)[:40]!r}, which no table can show")
+    faults += _unshown(built)
     if getattr(built, "remembers", False) is True and parts["reset"] is None:
         faults.append("which remembers and has no reset()")
     for name, arguments in {**_METHODS, **_OPTIONAL}.items():

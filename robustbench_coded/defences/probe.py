@@ -260,11 +260,9 @@ def _smaller_batches(defence: Defence, x: Tensor) -> str:
             return True
         return False
 
-    if answers(len(x)):
-        return ""
-    halves = [len(x) >> times for times in range(1, len(x).bit_length())]
+    halves = [len(x) >> times for times in range(len(x).bit_length())]
     fits = next(filter(answers, halves), None)
-    return "" if fits is None else f"; it answers {fits} inputs at once: try --batch-size {fits}"
+    return "" if fits in (None, len(x)) else f"; it answers {fits} inputs at once: try --batch-size {fits}"
 
 
 def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Tensor | None) -> ProbeResult:
@@ -279,18 +277,17 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
         if misshapen(defence, len(x), shape):
             return ProbeResult(len(x), 0.0, shape, 0.0)
         if not first.is_floating_point():
-            kind = str(first.dtype).removeprefix("torch.")
-            raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
+            raise InputError(f"{defence.name} answers with {first.dtype}, not with floating-point logits")
         answers = [first, *(defence.logits(x, draw).clone() for draw in draws[1:])]
         outputs = answers
         if whole is not None:
             drawn = (defence.sample(generator, len(whole)) for _ in range(DRAWS))
-            outputs = [defence.logits(whole, draw).clone() for draw in drawn]
+            with blamed_on(defence, whole):
+                outputs = [defence.logits(whole, draw).clone() for draw in drawn]
         unanswered = 1 - torch.stack([output.isfinite().all(-1) for output in outputs]).float().mean().item()
         if unanswered == 1:
             return ProbeResult(len(x), 0.0, shape, unanswered)
         co_batched, co_batched_by = _worst_co_batched(defence, x, draws[0], first)
-        groups = GROUPED[:1] if whole is None else GROUPED
         measured: dict[str, Any] = {
             "same_draw": changed_by(first, defence.logits(x, draws[0])),
             "other_draws": max(changed_by(first, other) for other in answers[1:]),
@@ -298,7 +295,7 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
             "co_batched": co_batched,
             "co_batched_by": co_batched_by,
             "all_co_batched": _all_co_batched(defence, x, draws[0], first),
-            "grouped": _grouped_otherwise(defence, x, draws, groups),
+            "grouped": _grouped_otherwise(defence, x, draws, GROUPED[:1] if whole is None else GROUPED),
             "training_layers": tuple(_training_layers(defence)),
         }
     measured |= _gradients(defence, x, draws[0])
@@ -313,11 +310,10 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
 def _changes(x: Tensor) -> Iterator[tuple[str, int, Tensor]]:
     """What one input of the batch is changed to: in words, its slot, its new pixels."""
     k = len(x)
-    noise = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
     yield "made black", 0, torch.zeros_like(x[0])
     yield "made white", k - 1, torch.ones_like(x[0])
     yield "made negative", k // 2, 1 - x[k // 2]
-    yield "made noise", 1, noise
+    yield "made noise", 1, torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
     yield "made a copy of another", k - 2, x[0]
 
 
@@ -349,14 +345,8 @@ def _in_other_batches(
 
     Every input moves on by a slot, and keeps its neighbours.
     """
-    half, wrong = x[: len(x) // 2], None
-    try:
-        answers = defence.logits(half, defence.sample(generator, len(half)))
-        if answers.ndim != 2 or len(answers) != len(half):
-            wrong = f"logits of shape {tuple(answers.shape)}"
-    except Exception as error:
-        raise_machine_fault(error)
-        wrong = f"{type(error).__name__}: {error}"
+    half = x[: len(x) // 2]
+    _, wrong = _answered(defence, half, defence.sample(generator, len(half)))
     if defence.randomised or defence.batch_dependent:
         return {"other_size_error": wrong}
     usual = x if whole is None else whole
@@ -369,12 +359,23 @@ def _in_other_batches(
         slots.append(changed_by(own, defence.logits(x.roll(1, 0), draw).roll(-1, 0)))
         others += [x, torch.cat([whole, whole]), *(x[:size] for size in SMALL)]
     for batch in others:
-        both = min(len(batch), len(usual))
-        try:
-            sizes.append(changed_by(first[:both], defence.logits(batch, draw)[:both]))
-        except Exception as error:  # it may take no other size, and says so where it is asked for one
-            raise_machine_fault(error)
+        answers, fault = _answered(defence, batch, draw)
+        if answers is None:  # it may take no other size, and says so where it is asked for one
+            continue
+        if fault:
+            raise InputError(f"{defence.name} {fault}")
+        sizes.append(changed_by(first[: len(batch)], answers[: len(usual)]))
     return {"other_size_error": wrong, "other_size": max(sizes), "other_slot": max(slots)}
+
+
+def _answered(defence: Defence, x: Tensor, draw: Draw) -> tuple[Tensor | None, str | None]:
+    """Its answers, None where it raises, and what is wrong with them."""
+    try:
+        answers = defence.logits(x, draw)
+    except Exception as error:
+        raise_machine_fault(error)
+        return None, f"{type(error).__name__}: {error}"
+    return answers, misshapen(defence, len(x), tuple(answers.shape))
 
 
 def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> float:
@@ -405,8 +406,7 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
 
     def half(logits: Tensor) -> Tensor:
         # Weights of both signs and different sizes, so that nothing cancels.
-        weights = torch.arange(1, logits.shape[1] + 1).to(logits).cos()
-        return (logits[::2] * weights).sum()
+        return (logits[::2] * torch.arange(1, logits.shape[1] + 1).to(logits).cos()).sum()
 
     try:
         by_cross_entropy = gradient(own_cross_entropy)

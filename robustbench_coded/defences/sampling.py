@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import PerBatch, as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.defences.protocol import Defence, Draw
+from robustbench_coded.errors import InputError
 from robustbench_coded.models.in_memory import Held, NetworkInMemory
 from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
@@ -152,15 +153,22 @@ class SamplingModule:
         for key in self.undeclared:
             setattr(self, key, settled[key])
 
-    def sample(self, generator: torch.Generator, k: int) -> int:
-        return int(torch.randint(2**32, (), generator=generator))
+    def sample(self, generator: torch.Generator, k: int) -> int | None:
+        return int(torch.randint(2**32, (), generator=generator)) if self.randomised else None
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
+        """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None.
+
+        Raises:
+            InputError: it draws random numbers all the same. No answer need show it: a coin may rarely fall
+                on its other side, and be asked for few inputs alone.
+        """
         with self.user_code, all_seeded(self.module, draw or 0) as sampled:
             begin_batch(self.module, own_input(x))
             answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
             self.has_sampled = self.has_sampled or sampled()
+        if draw is None and self.has_sampled:
+            raise InputError(f"{self.name} draws random numbers and is not randomised; set randomised = True")
         return answers
 
 

@@ -29,8 +29,8 @@ class Combination(NamedTuple):
         strongest_attack: the attack that `strongest` is.
         selection_draws: on how many draws it was chosen; 0 where nothing is random.
         near: the attacks within `CLOSE` of the strongest.
-        all_near_in_random: True if every one of them was scored in random batches, and every attack within
-            `CLOSE` of what they leave there.
+        all_near_in_random: True if every one of them was scored in random batches; and if they leave over
+            `CLOSE` more there than in their own, every attack within `CLOSE` of that.
         of_complete: of an ensemble with outcomes missing, that of the attacks with all of theirs, if any.
     """
 

@@ -137,12 +137,12 @@ def _combination(
     candidates: Sequence[PlayableAttack], best: int, outcomes: Outcomes, *, random: bool
 ) -> Combination:
     """How the rows were made; ``random``: whether something is random to the attacker."""
-    shares = [candidate.selection.correct.mean() for candidate in candidates]
-    attacks = [(c.case, share) for c, share in zip(candidates, shares) if c.case.attack not in CONTROLS]
-    near = [case for case, share in attacks if round(share - shares[best], DIGITS) <= CLOSE]
-    # In random batches the strongest may leave more than in its own, so that others come as near to it there.
-    least = max(shares[best], min((one.accuracy for one in outcomes.in_random(near)), default=0.0))
-    rivals = [case for case, share in attacks if round(share - least, DIGITS) <= CLOSE]
+    lowest = candidates[best].selection.correct.mean()
+    more = {c.case: c.selection.correct.mean() - lowest for c in candidates if c.case.attack not in CONTROLS}
+    near = [case for case, share in more.items() if round(share, DIGITS) <= CLOSE]
+    # Where they leave clearly more in random batches than in their own, others come as near to them there.
+    apart = min((one.accuracy for one in outcomes.in_random(near)), default=0.0) - lowest
+    rivals = [case for case, share in more.items() if round(share - apart * (apart > CLOSE), DIGITS) <= CLOSE]
     return Combination(
         candidates[best].case.attack,
         len(candidates[0].selection.draw) if random else 0,

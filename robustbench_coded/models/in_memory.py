@@ -149,14 +149,9 @@ class NetworkInMemory(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkInMemory":
         return NetworkInMemory(deepcopy(self.given, memo))  # a function, and so what it answers by, is shared
 
-    @property
-    def modules_held(self) -> list[nn.Module]:
-        """The modules that it answers by."""
-        held = (self.given, *self.held)
-        return [value for value in held if isinstance(value, nn.Module)]
-
     def forward(self, x: Tensor) -> Tensor:
-        weights = (w for module in self.modules_held for w in module.parameters() if w.is_floating_point())
+        modules = (value for value in (self.given, *self.held) if isinstance(value, nn.Module))
+        weights = (w for module in modules for w in module.parameters() if w.is_floating_point())
         like = next(weights, x)
         answer = recorded(self._answer, x.to(like.device, like.dtype))
         return answer.to(x.device, x.dtype) if isinstance(answer, Tensor) else answer

@@ -167,7 +167,7 @@ class Trials:
         Args:
             fewest: images that they answer whatever that takes.
         Returns:
-            One for each; nothing where there are no labels.
+            One for each that answers; nothing where there are no labels.
         """
         if self.labels is None:
             return []
@@ -177,9 +177,17 @@ class Trials:
             torch.manual_seed(0)  # networks that sample draw alike for every candidate
             model = model_of(self.checkpoint, candidate, self.device)
             pieces = self.images[:most].split(ANSWERED_AT_ONCE)
-            answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
-            rows.append(Labelled(candidate, torch.cat(answers) == labels))
+            with suppress(*[Exception] * (len(candidates) > 1)):  # a network may take no pixels but its own
+                answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
+                rows.append(Labelled(candidate, torch.cat(answers) == labels))
         return rows
+
+    def draws(self, candidate: Candidate) -> bool:
+        """True if its answers are random. Noise that it adds is small beside pixels to 255: behind such a
+        normalisation it is more accurate, and another network.
+        """
+        model, few = model_of(self.checkpoint, candidate, self.device), self.images[:8].to(self.device)
+        return not torch.equal(model(few), model(few))
 
 
 @dataclass(frozen=True)
@@ -213,9 +221,8 @@ class BatchNormEvidence:
 
     def departs_at(self, limit: float) -> str:
         """The first layer beyond ``limit``; the furthest where none is."""
-        pairs = list(zip(self.layers, self.divergences, strict=True))
-        furthest = max(pairs, key=lambda pair: pair[1])[0]
-        return next((name for name, divergence in pairs if divergence > limit), furthest)
+        beyond = [name for name, far in zip(self.layers, self.divergences, strict=True) if far > limit]
+        return beyond[0] if beyond else self.layers[self.divergences.index(max(self.divergences))]
 
 
 def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
@@ -469,9 +476,8 @@ def _as_stated(trials: Trials) -> Recognition | None:
 
 def _decided(trials: Trials, *, guess: bool) -> Recognition:
     checkpoint, given = trials.checkpoint, trials.checkpoint.normalisation
-    mean, std = trials.images.mean((0, 2, 3)).tolist(), trials.images.std((0, 2, 3)).tolist()
-    stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
-    known = normalisations_of(mean, std, given, stored)
+    own = trials.images.mean((0, 2, 3)).tolist(), trials.images.std((0, 2, 3)).tolist()
+    known = normalisations_of(*own, given, stored_normalisation(checkpoint.metadata, checkpoint.channels))
     architectures = [checkpoint.arch] if checkpoint.arch_source != "guessed" else networks_of(checkpoint)
     candidates = [Candidate(arch, one) for arch in architectures for one in ([given] if given else known)]
     others = [Candidate(architectures[0], one) for one in known if one != given]
@@ -502,14 +508,13 @@ def _decided(trials: Trials, *, guess: bool) -> Recognition:
         refusal, question, chosen, labelled = _question(trials, why, candidates, allowed)
     if labelled and labelled.at_chance(checkpoint.classes) and (not why or guess):
         refusal, question = _by_chance(checkpoint, labelled, better), ()
-    origins = {"given": "--arch", "stored": BY_METADATA, "guessed": "names and shapes"}
-    architecture = origins[checkpoint.arch_source]
+    origin = {"given": "--arch", "stored": BY_METADATA, "guessed": "names and shapes"}
     if question and guess:
-        architecture, refusal, question = "--guess", "", ()
+        origin[checkpoint.arch_source], refusal, question = "--guess", "", ()
     recognised = given is None and allowed and not why
     return Recognition(
         chosen,
-        (architecture, "recognised" if recognised else checkpoint.normalisation_source),
+        (origin[checkpoint.arch_source], "recognised" if recognised else checkpoint.normalisation_source),
         labelled,
         next((fit for fit in allowed if fit.candidate == chosen), None),
         tuple(against),
@@ -560,7 +565,7 @@ def _by_batch_norms(
 def _better(trials: Trials, own: Labelled | None, others: Sequence[Candidate]) -> list[Labelled]:
     """The same network behind normalisations with which it is more accurate by three standard errors, the
     best first; empty where that takes long."""
-    if own is None:
+    if own is None or trials.draws(own.candidate):
         return []
     beside = [replace(own.candidate, normalisation=other.normalisation) for other in others]
     beside = [one for one in beside if one != own.candidate]
@@ -592,10 +597,11 @@ def _question(
         fits: of the first of them.
     """
     shown = list(candidates)
-    if not fits:
+    ranked = not fits and not trials.draws(shown[0])
+    if ranked:
         shown = [row.candidate for row in _ranked(trials.labelled(shown, FEWEST))] or shown
     rows = trials.labelled(shown[:LINES])
-    shown = [row.candidate for row in _ranked(rows)] if rows and not fits else shown[:LINES]
+    shown = [row.candidate for row in _ranked(rows)] if rows and ranked else shown[:LINES]
     figures = {one: list[str]() for one in shown}
     for row in rows:
         figures[row.candidate].append(f"{row.accuracy:.1%} of {len(row.rightly)}")
