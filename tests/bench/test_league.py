@@ -108,26 +108,6 @@ def test_queries_of_a_module_and_of_a_defence_with_fixed_draws_cost_the_same(dra
     assert drawn.cost.tolist() == [6] * 4
 
 
-def test_an_attack_of_a_random_defence_ends_with_what_it_returned_and_else_with_what_it_asked_last(
-    counter, drawn
-):
-    asked = drawn.x - 0.5 * EPS
-    asked[3] -= EPS  # outside
-    drawn(asked)
-    returned = drawn.x - 0.9 * EPS
-    returned[0] -= EPS
-    returned[1] = torch.nan
-    expected = torch.stack([asked[0], asked[1], returned[2], returned[3]])
-    assert torch.equal(drawn.ended_with(returned), expected)
-    assert torch.equal(drawn.ended_with(returned.numpy()), expected)
-    assert torch.equal(drawn.ended_with((None, returned, None)), expected)
-    assert torch.equal(drawn.ended_with(None), torch.cat([asked[:3], drawn.x[3:]]))
-    with pytest.raises(counter.Spent):
-        for _ in range(10):
-            drawn(drawn.x)
-    assert drawn.spent
-
-
 def test_an_attack_of_a_random_defence_ends_when_those_that_it_asks_about_have_used_up_their_budget(
     counter, drawn
 ):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from attacks.relaxation import Relaxation
 from benchmarks.errors import outside
 from benchmarks.peers import published_networks as networks
 from benchmarks.peers import published_truth as known
@@ -197,25 +196,3 @@ def test_the_gradient_given_is_the_slope_of_a_converged_answer(small_synthesis):
     slopes = [(torch.autograd.grad(answer, leaf, retain_graph=True)[0] * direction).sum()
               for answer in model(leaf)[0]]  # fmt: skip
     torch.testing.assert_close(torch.stack(slopes), difference[0], rtol=1e-3, atol=1e-7)
-
-
-def test_binary_synthesis_scales_bounds_and_gives_relaxed_attacks_a_slope(small_synthesis):
-    """A threshold has none itself."""
-    scales = torch.tensor([1.0, 0.5, 2.0]).double()
-    model = small_synthesis(5, scales)
-    x = torch.rand(2, 1, 28, 28).double()
-    assert not model(x.clone().requires_grad_()).requires_grad
-    with torch.no_grad():
-        plain = synthesis.Fit.apply((x >= 0.5).double(), model)
-    torch.testing.assert_close(model(x), -plain * scales)
-    relaxation, fits, fit = Relaxation(), [], model.fit
-    model.fit = lambda x: fits.append(x) or fit(x)
-
-    def slope():
-        leaf = x.clone().requires_grad_()
-        with relaxation.forward():
-            answer = model(leaf)[:, 0].sum()
-        return torch.autograd.grad(answer, leaf)[0]
-
-    assert bool(relaxation.attempt(slope).any())
-    assert relaxation.level == 0 and len(fits) == 1  # the steps are not run again to be differentiated

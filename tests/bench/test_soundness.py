@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from benchmarks.errors import random_truth
-from benchmarks.soundness import tools
 from benchmarks.soundness.instances import make
 from benchmarks.soundness.networks import (
     ascent,
@@ -19,8 +18,7 @@ from benchmarks.soundness.networks import (
     plant,
     separated,
 )
-from benchmarks.soundness.report import Row, losses, page
-from benchmarks.soundness.tools import Metered, account
+from benchmarks.soundness.report import Row
 
 SEED = 1
 
@@ -95,28 +93,6 @@ def test_images_closer_than_two_balls_are_not_taken_together():
     assert separated(x, 0.1).tolist() == [0, 2]
 
 
-def test_a_tool_is_charged_a_third_of_a_gradient_for_a_forward_pass(bare):
-    model, x = Metered.of(bare.known.defence), bare.known.x[:6].clone().requires_grad_()
-    model(x).sum().backward()
-    assert model.gradients == 6
-    with torch.no_grad():
-        model(x)
-    assert model.gradients == 8
-
-
-def test_restarts_pay_for_the_gradients_of_the_account(bare, monkeypatch):
-    restarts = []
-
-    def attack(model, x, y, ball, number):
-        restarts.append(number)
-        return model(x).argmax(1) == y
-
-    monkeypatch.setitem(tools.TOOLS, "stub", ("torch", attack))
-    assert account("stub", bare, 730.0).standing == len(bare.known.x)
-    account("stub", make("noise-m4", SEED), 7300.0)
-    assert restarts == [7, 7]
-
-
 ROW = Row("bare-m2", "csrobust", 0.0, 0.0, 0.0, 0.05, "broken", "pgd-20", 100.0, 1.0)
 
 
@@ -131,30 +107,6 @@ def test_missed_and_false_breaks_are_told_from_open_verdicts_and_chance():
     assert not robust.false
     assert replace(robust, high=0.84).false
     assert replace(robust, verdict="broken").false
-
-
-def test_the_page_begins_with_instances_on_which_csrobust_loses():
-    other = replace(ROW, tool="stub", accuracy=0.0)
-    worse = replace(ROW, accuracy=0.2, verdict="no failure found")
-    assert list(losses([ROW, other])) == []
-    text = page([worse, other], 5, ["ART PGD"])
-    assert "csrobust misses 1 of 1 breaks and gives 1 of them a positive verdict." in text
-    assert list(losses([replace(ROW, low=0.004)])) == []  # what one decimal does not show is no loss
-    assert text.index("missed break; stub is nearer, at 0.0%") < text.index("## By tool")
-    assert "| csrobust | 1 | 1 of 1 (2.5 to 100.0%) |" in text
-    assert "| stub | 1 | 0 of 1 (0.0 to 97.5%) |" in text
-    assert "Not run: ART PGD." in text
-
-
-def test_means_over_fewer_instances_than_csrobust_was_run_on_say_so():
-    second = replace(ROW, instance="noise-" + ROW.instance.partition("-")[2], accuracy=0.1)
-    text = page([ROW, second, replace(ROW, tool="stub", accuracy=0.3)], 5, [])
-    assert f"Only csrobust attacked `{second.instance}`." in text
-    kind = next(
-        line for line in text.splitlines() if line.startswith(f"| {ROW.instance.partition('-')[2]} (2)")
-    )
-    assert kind.endswith("| 30.0 (1) |")
-    assert "Only csrobust" not in page([ROW, replace(ROW, tool="stub")], 5, [])
 
 
 class Few(random.Random):

@@ -44,6 +44,11 @@ class NoBase(Whole):
     def __init__(self, model):
         pass
 
+class Slash(torch.nn.Identity):
+    name = "noise 8/255"
+    def __init__(self, model):
+        super().__init__()
+
 class WrongTypes(Whole):
     randomised, name = "no", 3
 
@@ -179,6 +184,10 @@ def test_declarations_of_a_module_are_believed_and_not_settled_over(folder, mode
             "returned int, which lacks name, randomised, batch_dependent, base, sample(generator, k)",
         ),
         ("own_defences:NoBase", "which lacks base; see docs"),
+        (
+            "own_defences:Slash",
+            "whose 'name' is 'noise 8/255', which no table can show: take a printable one",
+        ),
         ("own_defences:WrongTypes", "whose 'name' is int, not str; whose 'randomised' is str, not bool"),
         (
             "own_defences:WrongMethods",

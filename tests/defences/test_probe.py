@@ -215,6 +215,35 @@ def test_one_that_takes_fewer_inputs_at_once_is_given_the_option_that_does(model
         InputError, match=r"ValueError: too many.*; it answers 2 inputs at once: try --batch-size 2$"
     ):
         probed(planted(model, logits))
+    x = torch.rand(3, 1, 6, 6)
+    with pytest.raises(InputError, match=r"fails on a batch of shape \(9, .*; it answers 2 inputs at once"):
+        probing.probed(planted(model, logits), x[:2], seed=0, whole=x.repeat(3, 1, 1, 1))
+
+
+def test_an_answer_of_another_shape_to_one_input_is_named(model):
+    x = torch.rand(3 * K, 1, 6, 6)
+    squeezed = planted(model, lambda x, draw: model(x).squeeze())
+    with pytest.raises(InputError, match=r"answers 1 inputs with logits of shape \(5,\), not \(1, classes\)"):
+        probing.probed(squeezed, x[:K], seed=0, whole=x)
+
+
+@pytest.mark.parametrize("declared", [False, None])
+def test_a_module_that_is_not_randomised_may_not_draw(model, declared):
+    """Under one seed a rare coin stands for all draws, also where it is thrown for other inputs alone."""
+
+    class Coin(nn.Module):
+        randomised = declared
+
+        def forward(self, x):
+            return model(x) * (1 + 0 * torch.rand(1)) if declared is False or (x > 1).any() else model(x)
+
+    defence = SamplingModule(Coin(), name="coin")
+    with pytest.raises(
+        InputError, match=r"^coin draws random numbers and is not randomised; set randomised = "
+    ):
+        probed(defence)
+        assert not defence.randomised
+        defence.logits(torch.full((2, 1, 6, 6), 1.1), None)
 
 
 def test_a_rare_coin_still_counts_as_randomness(model):

@@ -153,6 +153,38 @@ def test_the_users_own_code_is_evaluated_as_it_is(edited, test_images, monkeypat
     assert (right.warnings, right.refusal, right.candidate.normalisation.name) == ((), "", "mnist")
 
 
+OF_PIXELS = """
+import torch
+from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
+
+class Ranged(DigitsCNN):
+    def forward(self, x):
+        assert x.min() >= 0 and x.max() <= 1
+        return super().forward(x)
+
+class Noisy(DigitsCNN):
+    def forward(self, x):
+        return super().forward(x + 0.4 * torch.randn_like(x))
+
+ranged, noisy = lambda: Ranged(10, 1), lambda: Noisy(10, 1)
+"""
+
+
+@pytest.mark.parametrize("network", ["ranged", "noisy"])
+def test_a_network_that_reads_pixels_in_its_own_way_is_taken_as_stated(network, test_images, tmp_path):
+    """One takes no others, of one the noise would be nothing beside pixels to 255."""
+    (tmp_path / "of_pixels.py").write_text(OF_PIXELS)
+    torch.save(trained("digits-cnn", "none").state_dict(), tmp_path / "net.pt")
+    arch = f"{tmp_path / 'of_pixels.py'}:{network}"
+    stated = recognise_network(
+        load_checkpoint(tmp_path / "net.pt", arch=arch, normalize="none"), *test_images
+    )
+    assert (stated.refusal, stated.candidate.normalisation.name) == ("", "none")
+    assert "contradict" not in " ".join(stated.warnings)
+    asked = recognise_network(load_checkpoint(tmp_path / "net.pt", arch=arch), *test_images, guess=True)
+    assert asked.candidate.normalisation.name == "none"
+
+
 def test_a_network_that_answers_by_chance_is_refused_whatever_is_stated(usual, test_images):
     x, y = test_images
     stated = load_checkpoint(usual, arch="digits-cnn", normalize="mnist")
