@@ -24,7 +24,7 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4519, 36),
+    "attacks": (4503, 36),
     "robustbench_coded/cli": (1062, 12),
     "robustbench_coded/coding": (188, 4),
     "robustbench_coded/data": (894, 7),
@@ -37,13 +37,13 @@ CEILINGS = {
     "robustbench_coded/paper": (4011, 29),
     "robustbench_coded/reports": (2699, 29),
     "robustbench_coded/runs": (703, 6),
-    "robustbench_coded/schema": (358, 4),
+    "robustbench_coded/schema": (356, 4),
     "robustbench_coded/*.py": (537, 11),
-    "tests": (29955, 296),
+    "tests": (29951, 296),
     "benchmarks": (6721, 56),
     "zoo": (2030, 16),
 }
-SHIPPED = (30434, 46543)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30416, 46531)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
 WORDS = 16_503  # of README.md and docs/
 REPORTS = (102, 9.2)  # committed files in reports/, and their MiB
