@@ -29,16 +29,21 @@ class Combination(NamedTuple):
         strongest_attack: the attack that `strongest` is.
         selection_draws: on how many draws it was chosen; 0 where nothing is random.
         near: the attacks within `CLOSE` of the strongest.
-        all_near_in_random: True if every one of them was scored in random batches; and if they leave over
-            `CLOSE` more there than in their own, every attack within `CLOSE` of that.
+        unscored: those of them that were not scored in random batches; and if they leave over `CLOSE` more
+            there than in their own, every attack within `CLOSE` of that which was not.
         of_complete: of an ensemble with outcomes missing, that of the attacks with all of theirs, if any.
     """
 
     strongest_attack: str = ""
     selection_draws: int = 0
     near: tuple[Case, ...] = ()
-    all_near_in_random: bool = False
+    unscored: tuple[Case, ...] = ()
     of_complete: "CaseResult | None" = None
+
+    @property
+    def all_near_in_random(self) -> bool:
+        """True if every attack that comes near the strongest was scored in random batches."""
+        return bool(self.near) and not self.unscored
 
 
 NOT_COMBINED = Combination()

@@ -147,7 +147,7 @@ def _combination(
         candidates[best].case.attack,
         len(candidates[0].selection.draw) if random else 0,
         tuple(near),
-        bool(near) and all(case in outcomes.random for case in rivals),
+        tuple(case for case in rivals if case not in outcomes.random),
     )
 
 

@@ -7,8 +7,9 @@ outcomes may still differ by what 0 of n leaves open.
 
 A row in random batches is compared with a base model on the evaluated images: the base model answers each of
 them once, one by one, so its accuracy on them is known, and only the row's own has an error. Two rows in
-random batches of the same images have each half of the error. Nothing else has an interval: disjoint batches,
-and attacks that know the draw.
+random batches of the same images have each half of the error. So has one that answers one by one at random,
+whose interval for the population is wider than one for these images. Nothing else has an interval: disjoint
+batches, and attacks that know the draw.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_coded.judge import intervals
+from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.intervals import Interval
@@ -74,9 +76,7 @@ def in_own_batches(first: CaseResult, second: CaseResult, tail: float = interval
     Raises:
         NotPaired: no outcomes, or no images or draws in common.
     """
-    if first.cell is None or second.cell is None:
-        raise NotPaired("a row without outcomes cannot be compared")
-    own, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
+    own, other = shared_cells(first, second)
     left, right = own.correct, other.correct
     shares = float(left.mean()), float(right.mean())
     alone = first.case.threat.one_victim or second.case.threat.one_victim
@@ -88,11 +88,16 @@ def in_own_batches(first: CaseResult, second: CaseResult, tail: float = interval
 
 def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Difference:
     """The difference where at least one of the rows is in random batches of the evaluated images."""
-    both = first.in_random_batches and second.in_random_batches
     of = (first, second) if first.in_random_batches else (second, first)
-    tail = tail / 2 if both else tail
+    if of[1].randomised or of[1].batch_dependent:
+        tail = tail / 2
     own, scored = of[0].played(tail)
-    beside = _on_images(of[1], scored.images, of[0].case.threat.one_victim, tail)
+    if of[1].in_random_batches:
+        beside, others = of[1].played(tail)
+        if not np.array_equal(_drawn_from(of[0], scored), _drawn_from(of[1], others)):
+            beside = replace(beside, kind=None)
+    else:
+        beside = _on_images(of[1], scored.images, of[0].case.threat.one_victim, tail)
     sides = (own, beside) if first.in_random_batches else (beside, own)
     shares = sides[0].estimate, sides[1].estimate
     images = min(side.images for side in sides)
@@ -102,6 +107,16 @@ def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Di
     return Difference(shares[0] - shares[1], low, high, *shares, images, IntervalKind.EVALUATED_IMAGES)
 
 
+def _drawn_from(row: CaseResult, scored: RandomBatches) -> NDArray[np.int64]:
+    """The images that a row's random batches were drawn from, of which small ones miss some: all of the row's
+    own, unless half of these or more were not scored, as sample sizes double.
+    """
+    assert row.cell is not None
+    own = row.cell.example
+    drawn = 2 * len(scored.images) > len(own) and np.isin(scored.images, own).all()
+    return own if drawn else scored.images
+
+
 def _on_images(row: CaseResult, images: NDArray[np.int64], victims: bool, tail: float) -> Interval:
     """The accuracy of a row on the images that another was scored on in random batches.
 
@@ -109,10 +124,6 @@ def _on_images(row: CaseResult, images: NDArray[np.int64], victims: bool, tail: 
     images.
     """
     assert row.cell is not None
-    if row.in_random_batches:
-        interval, scored = row.played(tail)
-        same = np.array_equal(scored.images, images)
-        return interval if same else replace(interval, low=0.0, high=1.0, kind=None)
     known = row.cell
     if not victims:
         shared = common([known.example, images])
@@ -120,9 +131,12 @@ def _on_images(row: CaseResult, images: NDArray[np.int64], victims: bool, tail: 
             raise NotPaired("they have no examples in common")
         known = known.at_examples(shared)
     accuracy, count = float(known.correct.mean()), len(known.example)
-    if row.batch_dependent or row.randomised or (not victims and count < len(images)):
+    own = replace(row, cell=known).interval(tail)
+    assert own is not None
+    if own.kind is None or (not victims and count < len(images)):
         return Interval(accuracy, 0.0, 1.0, None, count)
-    return Interval(accuracy, accuracy, accuracy, IntervalKind.EVALUATED_IMAGES, count)
+    ends = (own.low, own.high) if row.randomised else (accuracy, accuracy)
+    return Interval(accuracy, *ends, IntervalKind.EVALUATED_IMAGES, count)
 
 
 def independent_difference(
@@ -158,12 +172,20 @@ def _joined(first: float, other: float, correlation: float) -> float:
     return float(np.sqrt(max(first**2 + other**2 - 2 * correlation * first * other, 0.0)))
 
 
-def _shared(own: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:
+def shared_cells(first: CaseResult, second: CaseResult) -> tuple[Cell, Cell]:
+    """The answers of both to the images that they share, in the draws that they share if both are random.
+
+    Raises:
+        NotPaired: no outcomes, or no images or draws in common.
+    """
+    own, other = first.cell, second.cell
+    if own is None or other is None:
+        raise NotPaired("a row without outcomes cannot be compared")
     example = common([own.example, other.example])
     if not len(example):
         raise NotPaired("they have no examples in common")
     own, other = own.at_examples(example), other.at_examples(example)
-    if one_random and other_random:
+    if first.randomised and second.randomised:
         draw = common([own.draw, other.draw])
         if not len(draw):
             raise NotPaired("they have no draws in common")

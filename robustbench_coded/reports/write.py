@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report
@@ -53,7 +54,7 @@ def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:
     judged = run.manifest.judged_perturbations
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in judged]
     with style.styled(width):
-        drawn = [*curves.draw_curves(tables_of(run)), curves.draw_ladder(rows)]
+        drawn = [*curves.draw_curves(tables_of(run), sweeps_of(run)), curves.draw_ladder(rows)]
     return [figure for figure in drawn if figure is not None]
 
 

@@ -239,7 +239,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["inspect", "TEXT", "TEXT"], ["unexpected argument"]),
         (["inspect", "--rci", "N=8"], ["no checkpoint given"]),
         (["eval", "--quiet=yes"], ["--quiet takes no value"]),
-        (["sweep", "--until", "settled"], ["csrobust sweep has no --until", "csrobust eval has it"]),
+        (["screen", "--until", "settled"], ["csrobust screen has no --until", "csrobust eval has it"]),
     ],
 )
 def test_other_commands(csrobust, digits_erm, tmp_path, arguments, words):

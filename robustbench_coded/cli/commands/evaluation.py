@@ -34,9 +34,6 @@ FailOn = Annotated[
     ),
 ]
 Junit = Annotated[Path | None, Option("Write the verdicts to this file as JUnit test cases.")]
-# Of the command that may stop along the way, and weighs a claim.
-_OF_EVAL = ("until", "time", "claim")
-_SHARED = [name for name in evaluation_options() if name not in _OF_EVAL]
 
 
 @examples(
@@ -113,21 +110,34 @@ def _table(plan: "Preview") -> list[str]:
 
 
 @examples("csrobust sweep --ckpt model.pt --batch-size 8,16,32,64,128 --rci N=1.5K")
-@takes(*_SHARED, batch_size=(8, 16, 32, 64, 128), attacks=presets.SWEEP)
-def sweep_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
-    """Evaluate a batch-dependent defence at several batch sizes."""
+@takes(batch_size=(8, 16, 32, 64, 128), attacks=presets.SWEEP)
+def sweep_command(
+    *,
+    file: RunFile = None,
+    fail_on: FailOn = None,
+    junit: Junit = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    **options: Any,
+) -> int:
+    """Evaluate a batch-dependent defence at several batch sizes.
+
+    Says whether its accuracy depends on the batch size. Takes the options of eval.
+    """
     if not options["rci"] and not options["coded"] and not options["defence"]:
         raise InputError(
             "nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K"
         )
-    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
+    chosen = config_from(**options)
+    return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
 
 
 TIME = 120.0
+_NOT_OF_SCREEN = ("until", "time", "claim", "attacks", "inputs")
 
 
 @examples("csrobust screen --ckpt model.pt --rci N=190")
-@takes(*(name for name in _SHARED if name not in ("attacks", "inputs")), limit=FIRST_LOOK, time=TIME)
+@takes(*(name for name in evaluation_options() if name not in _NOT_OF_SCREEN), limit=FIRST_LOOK, time=TIME)
 def screen_command(*, quiet: Quiet = False, as_json: AsJson = False, **options: Any) -> int:
     """Run the protocol up to one attack of each kind, for two minutes.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from robustbench_coded.cli.parser import AsJson, RunFolder, RunFolders, examples
+from robustbench_coded.cli.parser import AsJson, Quiet, RunFolder, RunFolders, examples
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load, points_of
 from robustbench_coded.options.option import Option
@@ -122,11 +122,12 @@ def compare_command(
     ] = None,
     paper: Annotated[bool, Option("Also compare with the numbers of arXiv 2510.00253.")] = False,
     out: Annotated[Path | None, Option("Folder to write comparison.md ... to.")] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    """Compare runs by paired differences.
+    """Compare defences and runs by paired differences.
 
-    Differences are paired where runs share batches and draws. Settings that differ between runs are listed.
+    Worst cases are compared over the attacks that ran on both. Settings that differ between runs are listed.
     """
     chosen = [] if formats is None else _formats(formats, tuple(ENDINGS))
     if len(chosen) > 1 and out is None:
@@ -155,7 +156,7 @@ def compare_command(
         print(comparison_document(comparison, chosen[0], beside), end="")
     elif not written:
         Console().print(comparison_table(comparison, beside))
-    if not as_json:
+    if not (quiet or as_json):
         for _, file in written:
             print(one_line(f"comparison: {file}"))
     return 0

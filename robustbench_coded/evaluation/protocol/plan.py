@@ -168,6 +168,7 @@ class Results:
         rows: the results of cases with all of their outcomes.
         digests: equal for equal perturbed inputs; none where a unit has none.
         verdicts: by setting. strongest: the attacks within 3 points of the strongest, by setting.
+        unscored: the attacks whose random batches the lower end of the ensemble needs, by setting.
     """
 
     steps: tuple[Need, ...] = ()
@@ -175,6 +176,7 @@ class Results:
     digests: Mapping[PlannedCase, str] = field(default_factory=dict)
     verdicts: Mapping[Case, Verdict] = field(default_factory=dict)
     strongest: Mapping[Case, tuple[Case, ...]] = field(default_factory=dict)
+    unscored: Mapping[Case, tuple[Case, ...]] = field(default_factory=dict)
 
     @cached_property
     def sizes(self) -> dict[PlannedCase, int]:

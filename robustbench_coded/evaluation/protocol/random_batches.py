@@ -3,6 +3,7 @@ of a batch-dependent defence (judge/anytime.py) for a forward each. The bars are
 formula; the judge says what they showed.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase
@@ -126,6 +127,23 @@ def batches_that_hold(plan: EvaluationPlan, results: Results, comparison: Compar
     need = priced(plan, results, Need(Rung.MORE_EXAMPLES, reason, left, plan.size, count))
     fits = verdict_fits(plan, results, comparison, need.gradients)
     return need if fits and extras_fit(plan, results, need.gradients) else None
+
+
+def batches_of_sizes(plan: EvaluationPlan, results: Results) -> Need | None:
+    """Random batches of the attacks that decide, where a defence has several batch sizes: on them rest the
+    intervals of its accuracies and of their differences.
+    """
+    at = Counter((c.subject.checkpoint, c.subject.spec, c.perturbation, c.inputs) for c in plan.judged)
+    swept = [c for c in plan.about if c.subject.batch_dependent and c.inputs == "batch"]
+    cases = tuple(
+        case
+        for c in swept
+        if at[c.subject.checkpoint, c.subject.spec, c.perturbation, c.inputs] > 1 and plan.random_batches
+        for case in _scorable(plan, results, c)
+        if case.case in results.unscored.get(case.case.setting, ())
+    )
+    reason = "random batches of the strongest attacks at each batch size"
+    return Need(Rung.MORE_EXAMPLES, reason, cases, plan.size, CLEAN_BATCHES) if cases else None
 
 
 def _scorable(plan: EvaluationPlan, results: Results, comparison: Comparison) -> list[PlannedCase]:

@@ -24,7 +24,12 @@ from robustbench_coded.evaluation.protocol.plan import (
     verdict_fits,
     waiting,
 )
-from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
+from robustbench_coded.evaluation.protocol.random_batches import (
+    CLEAN_BATCHES,
+    batches_of_sizes,
+    batches_that_hold,
+    proof_of,
+)
 from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD
 from robustbench_coded.schema.words import CLEAN, STANDARD, Rung, VerdictName
@@ -214,18 +219,17 @@ def _doubt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) 
 
 def _hold(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     """Random batches of every attack near the strongest, where few disjoint batches hold a positive verdict
-    back; in the end those of clean inputs, of which few batches say little, too.
+    back; in the end those of clean inputs, of which few batches say little, and those that compare sizes.
     """
     for comparison in open_:
         if need := batches_that_hold(plan, results, comparison):
             return need
     at = [case for case, size in results.sizes.items() if size == plan.size and case not in results.batches]
     few = [case for case in at if few_clean_batches(plan, case, plan.size)]
-    if not few:
-        return None
-    fits = extras_fit(plan, results, len(few) * CLEAN_BATCHES * random_batch_images(few[0]))
-    reason = "random batches of unperturbed images"
-    return Need(Rung.MORE_EXAMPLES, reason, tuple(few), plan.size, CLEAN_BATCHES) if fits else None
+    if few and extras_fit(plan, results, CLEAN_BATCHES * sum(map(random_batch_images, few))):
+        reason = "random batches of unperturbed images"
+        return Need(Rung.MORE_EXAMPLES, reason, tuple(few), plan.size, CLEAN_BATCHES)
+    return batches_of_sizes(plan, results)
 
 
 # Each: name and step; what runs; its attacks.

@@ -176,14 +176,14 @@ class Evaluation:
         rows = {row.case: row for row in run.results if row.complete}
         attacked = any(case.attack not in CONTROLS for case in ran.sizes)
         judged = {one.case.setting: one for one in run.judged} if attacked else {}
+        made = {row.case.setting: row.combination for row in run.results if row.case.attack == ENSEMBLE}
         return replace(
             ran,
             rows={case: rows[case.case] for case in ran.sizes if case.case in rows},
             digests={c: digest for c in ran.sizes if (digest := self._digest(c, ran.sizes[c], metadata))},
             verdicts={setting: one.verdict for setting, one in judged.items()},
-            strongest={
-                row.case.setting: row.combination.near for row in run.results if row.case.attack == ENSEMBLE
-            },
+            strongest={setting: combination.near for setting, combination in made.items()},
+            unscored={setting: combination.unscored for setting, combination in made.items()},
         )
 
     def _digest(self, case: PlannedCase, size: int, metadata: Metadata) -> str | None:

@@ -3,16 +3,24 @@ what these settle, and what the runs do not share; and all of it as CSV.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import Run, load_run
-from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of, same_data
+from robustbench_coded.reports.compare.pairing import (
+    Contender,
+    Counterpart,
+    Pairing,
+    baseline_of,
+    of_base,
+    same_data,
+)
 from robustbench_coded.reports.run.tables import (
     Table,
     TableBuilder,
@@ -24,13 +32,17 @@ from robustbench_coded.reports.run.tables import (
 )
 from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
+    MARKS,
     TextTable,
+    counted,
+    difference_text,
     inference_text,
+    kinds_text,
     perturbation_text,
     series,
     subject_text,
 )
-from robustbench_coded.schema.case import Perturbation
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE
 
@@ -74,10 +86,39 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
 
 
 LEGEND = (
-    "Accuracy in percent on fresh draws of the defence, with its 95% interval; below it the paired "
-    "difference from the same attack on the baseline in points, bold where its interval excludes 0, as one "
-    "in twenty does by chance. An accuracy in bold: the strongest single attack of its threat model."
+    "Accuracies in percent, in bold under the strongest single attack; paired differences in points; 95% "
+    "intervals."
 )
+COMMON = "Over common attacks: both worst cases are formed again of the attacks that ran on both."
+CLEAN_DIFFERENCE, DIFFERENCE = "Clean, difference", "Worst case, difference"
+GAIN, VERDICT = "Gain over base", "Verdict"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What stands behind the accuracies of a row.
+
+    Attributes:
+        clean, worst: its differences to the baseline without an attack and in the worst case; None where
+            they were not formed.
+        common: the number of attacks behind ``worst`` that ran on both; 0 for all attacks on each.
+        different: False for the baseline itself and for the same defence in another run.
+        gain: over its base model. verdict: its name; '' without one.
+    """
+
+    clean: Difference | None
+    worst: Difference | None
+    common: int
+    different: bool
+    gain: Difference | None
+    verdict: str
+
+    def texts(self) -> dict[str, str]:
+        """By head; '' where there is nothing to say."""
+        over = f" over {counted(self.common, 'common attack')}" if self.common else ""
+        shown = {CLEAN_DIFFERENCE: self.clean, DIFFERENCE: self.worst, GAIN: self.gain}
+        texts = {head: "" if found is None else difference_text(found) for head, found in shown.items()}
+        return {**texts, DIFFERENCE: texts[DIFFERENCE] + over, VERDICT: self.verdict}
 
 
 @dataclass(frozen=True)
@@ -88,27 +129,39 @@ class RunComparison:
         runs: name -> run, in the order given.
         baseline: the baseline in words.
         tables: one per perturbation; cells carry the difference to the baseline where it could be formed.
+        compared: the rows that are set against another defence.
         incompatibilities: what the runs do not share, one sentence each.
         unpaired: why differences could not be formed, one sentence each.
+        lower: the attacks outside the common ones that are lower than these, one sentence each.
     """
 
     runs: dict[str, Run]
     baseline: str
     tables: tuple[Table, ...]
+    compared: tuple[Compared, ...]
     incompatibilities: tuple[str, ...]
     unpaired: tuple[str, ...]
+    lower: tuple[str, ...]
 
     @property
     def answer(self) -> str:
-        """The baseline, and how many clean and robust accuracies differ significantly from its own."""
-        cells = [cell for table in self.tables for row in table.rows for cell in row.cells if cell]
-        above, below = [], []
-        for attack, name in ((CLEAN, "clean"), (ENSEMBLE, "robust")):
-            found = [c.difference for c in cells if c.line.attack == attack and c.difference]
-            above.append(f"{sum(d.low > 0 for d in found)} of {len(found)} {name}")
-            below.append(f"{sum(d.high < 0 for d in found)} {name}")
-        counts = f"Significantly above it: {series(above)} accuracies; below it: {series(below)}."
-        return f"Baseline: {self.baseline}. {counts}"
+        """The baseline, how many other defences differ significantly from it by each kind of interval, and
+        how many are not compared; `unpaired` says why.
+        """
+        worst = _significant("Worst case", [each.worst for each in self.compared])
+        clean = _significant("Clean accuracy", [each.clean for each in self.compared])
+        missing = sum(each.worst is None for each in self.compared)
+        without = f"Not compared: {missing}." if missing else ""
+        return " ".join(filter(None, (f"Baseline: {self.baseline}.", worst, clean, without)))
+
+    @property
+    def legend(self) -> str:
+        """How to read the tables, whose differences have intervals of these kinds."""
+        differences = (d for each in self.compared for d in (each.clean, each.worst, each.gain) if d)
+        cells = (cell for table in self.tables for row in table.rows for cell in row.cells if cell)
+        kinds = {*(d.kind for d in differences), *(cell.line.interval_kind for cell in cells)}
+        common = COMMON if any(each.common for each in self.compared) else ""
+        return " ".join(filter(None, (LEGEND, kinds_text(kinds), common, *self.lower)))
 
     def as_data(self) -> dict[str, Any]:
         """The comparison as JSON data: what ``--json`` prints."""
@@ -124,6 +177,7 @@ class RunComparison:
             "baseline": self.baseline,
             "apart": list(self.incompatibilities),
             "unpaired": list(self.unpaired),
+            "lower": list(self.lower),
             "accuracies": cells,
         }
 
@@ -159,11 +213,17 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
         ordered,
         key=lambda perturbation: (kinds.index((perturbation.norm, perturbation.eps_space)), perturbation.eps),
     )
-    tables = [
-        _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
-    ]
-    apart = tuple(incompatibilities_of(runs))
-    return RunComparison(runs, words, tuple(tables), apart, tuple(pairing.reasons))
+    rows = _Rows(runs, contenders, counterpart, words, pairing)
+    tables = [rows.table(perturbation) for perturbation in perturbations]
+    return RunComparison(
+        runs,
+        words,
+        tuple(tables),
+        tuple(rows.compared),
+        tuple(incompatibilities_of(runs)),
+        tuple(pairing.reasons),
+        tuple(pairing.lower),
+    )
 
 
 def run_text_table(comparison: RunComparison) -> TextTable:
@@ -200,40 +260,89 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
-def _table(
-    runs: dict[str, Run],
-    contenders: Sequence[Contender],
-    perturbation: Perturbation,
-    counterpart: Counterpart,
-    baseline: str,
-    pairing: Pairing,
-) -> Table:
-    lines = {name: run.rows for name, run in runs.items()}
-    under = [line for group in lines.values() for line in group if line.perturbation == perturbation]
-    columns = columns_of(under)
-    with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
-    build = {name: TableBuilder(rows) for name, rows in lines.items()}
-    rows = []
-    for contender in contenders:
-        name, subject = contender
-        if not any(line.subject == subject and line.perturbation == perturbation for line in lines[name]):
-            continue
-        other = counterpart(contender)
-        cells = [build[name].cell(subject, perturbation, column) for column in columns]
+def _significant(name: str, differences: Sequence[Difference | None]) -> str:
+    """``Worst case: for the population, 1 of 2 significantly above it, 0 below.``"""
+    counts = []
+    for kind in dict.fromkeys(d.kind for d in differences if d):
+        found = [d for d in differences if d and d.kind == kind]
+        above, below = (sum(ends) for ends in zip(*((d.low > 0, d.high < 0) for d in found), strict=True))
+        of = f"{above} of {len(found)} significantly above it, {below} below"
+        counts.append(f"{kind.phrase}{MARKS[kind]}, {of}" if kind else f"{len(found)} without an interval")
+    return f"{name}: {'; '.join(counts)}." if counts else ""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Makes the tables of a comparison."""
+
+    runs: dict[str, Run]
+    contenders: Sequence[Contender]
+    counterpart: Counterpart
+    baseline: str
+    pairing: Pairing
+    compared: list[Compared] = field(default_factory=list)  # with another defence
+
+    def table(self, perturbation: Perturbation) -> Table:
+        """A row for each contender that was evaluated under it."""
+        lines = {
+            name: [row for row in run.rows if row.perturbation == perturbation]
+            for name, run in self.runs.items()
+        }
+        shown = [c for c in self.contenders if any(row.subject == c.subject for row in lines[c.run])]
+        columns = columns_of(chain(*lines.values()))
+        build = {name: TableBuilder(run.rows) for name, run in self.runs.items()}
+        with_k = len({c.subject.k for c in self.contenders if c.subject.k is not None}) > 1
+        rows, behind = [], []
+        for contender in shown:
+            name, subject = contender
+            cells = tuple(build[name].cell(subject, perturbation, column) for column in columns)
+            labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
+            row = TableRow(subject, labels if len(self.runs) > 1 else labels[1:], cells)
+            row = self._with_differences(contender, row)
+            rows.append(row)
+            behind.append(self._compared(contender, perturbation, row))
+        texts = [each.texts() for each in behind]
+        ends = [head for head in (CLEAN_DIFFERENCE, DIFFERENCE, GAIN, VERDICT) if any(t[head] for t in texts)]
+        rows = [
+            replace(row, ends=tuple(of[head] for head in ends)) for row, of in zip(rows, texts, strict=True)
+        ]
+        heads = ("Run", "Defence", "Network") if len(self.runs) > 1 else ("Defence", "Network")
+        title = f"Accuracy under attack: {perturbation_text(perturbation)}"
+        return Table(title, perturbation, heads, columns, tuple(rows), tuple(ends))
+
+    def _with_differences(self, contender: Contender, row: TableRow) -> TableRow:
+        """The row with the differences of its cells to the baseline."""
+        other = self.counterpart(contender)
         if other is None:
-            named = subject_text(subject, with_k=True)
-            pairing.reasons[f"{named} in {name} has no counterpart in the baseline, {baseline}."] = None
-        elif other != contender:
-            cells = [
-                cell and replace(cell, difference=pairing.difference(contender, other, cell.line))
-                for cell in cells
-            ]
-        labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
-        rows.append(TableRow(subject, labels if len(runs) > 1 else labels[1:], tuple(cells)))
-    heads = ("Run", "Defence", "Network") if len(runs) > 1 else ("Defence", "Network")
-    return Table(
-        f"Accuracy under attack: {perturbation_text(perturbation)}", perturbation, heads, columns, tuple(rows)
-    )
+            named = subject_text(contender.subject, with_k=True)
+            why = f"{named} in {contender.run} has no counterpart in the baseline, {self.baseline}."
+            self.pairing.reasons[why] = None
+        if other is None or other == contender:
+            return row
+        cells = (
+            cell and replace(cell, difference=self.pairing.difference(contender, other, cell.line))
+            for cell in row.cells
+        )
+        return replace(row, cells=tuple(cells))
+
+    def _compared(self, contender: Contender, perturbation: Perturbation, row: TableRow) -> Compared:
+        """What stands behind the cells of a row."""
+        cells = {cell.line.attack: cell for cell in row.cells if cell and cell.line.threat == WHOLE_BATCH}
+        clean, worst = (cells[name].difference if name in cells else None for name in (CLEAN, ENSEMBLE))
+        setting = Case(contender.subject, WHOLE_BATCH, perturbation, ENSEMBLE)
+        judgements = (j for j in self.runs[contender.run].judgements if j.case == setting)
+        verdict = next((j.verdict for j in judgements), None)
+        gain, common = verdict and verdict.gain, 0
+        other = self.counterpart(contender)
+        different = other is None or not self.pairing.same_defence(contender, other)
+        if other and of_base(contender, other):
+            gain = worst
+        elif other and different and worst:
+            common = len(self.pairing.common_attacks(contender, other, cells[ENSEMBLE].line))
+        made = Compared(clean, worst, common, different, gain, str(verdict.name) if verdict else "")
+        self.compared.extend([made] * different)
+        # The gain says it already.
+        return replace(made, worst=None) if gain is worst else made
 
 
 def comparison_csv(comparison: RunComparison) -> str:

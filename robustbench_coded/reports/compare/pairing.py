@@ -5,15 +5,22 @@ The baseline of a subject is the one that differs in one respect alone: another 
 another defence, whichever the baseline's name is a name of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+from msgspec import structs
+
+from attacks.attack import Submitted
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.judge.checks import accuracy_of, left_more, lowest
+from robustbench_coded.judge.combined import case_results
+from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference, shared_cells
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.text.formatting import inference_text
+from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CONTROLS, ENSEMBLE, STANDARD
@@ -27,6 +34,7 @@ class Contender(NamedTuple):
 
 
 Counterpart = Callable[[Contender], Contender | None]
+Role = tuple[bool, str, float | None]  # of an attack: whether it knows the draw, its name, its step size
 
 
 def baseline_of(
@@ -98,8 +106,13 @@ def baseline_of(
 class Pairing:
     """Forms paired differences between cases of runs, of what both have finished.
 
+    A defence and its base model are compared as the verdict compares them, each under all attacks on it.
+    Other ensembles are formed again of the attacks that ran on both; a subject's own inputs that are
+    submitted to it again (`from:SELF/...`) are the same attack on each.
+
     Attributes:
         reasons: why some could not be formed, a sentence each.
+        lower: the attacks that were left out of an ensemble and are lower than it, a sentence each.
     """
 
     def __init__(self, runs: dict[str, Run]):
@@ -108,46 +121,103 @@ class Pairing:
         }
         self._runs = runs
         self.reasons: dict[str, None] = {}
+        self.lower: dict[str, None] = {}
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
-        """The accuracy of ``row`` less that of the same attack on ``other``."""
-        first = self._result(mine, row, row.threat)
-        second = self._result(other, row, row.threat)
-        if second is None:  # a fixed answer to each input is the same under every threat model
-            second = self._result(other, row, WHOLE_BATCH)
-            second = None if second is None or second.randomised or second.batch_dependent else second
+        """The accuracy of ``row`` less that of the same attack on ``other``; no wider than 0 where both
+        are the same defence with the same predictions.
+        """
+        first, second = self._pair(mine, other, row)
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
-        if not (first.complete and second.complete):
-            return None
         why = self._other_data(mine.run, other.run)
-        if not why and row.attack == ENSEMBLE and mine.run != other.run:
-            why = self._other_attacks(mine.run, first, other.run, second)
+        if not why and row.attack == ENSEMBLE and not of_base(mine, other):
+            common = self.common_attacks(mine, other, row)
+            ours, theirs = self._again(mine, first, common), self._again(other, second, common)
+            if ours is None or theirs is None:
+                both = f"{self._named(mine)} and {self._named(other)}"
+                why = f"No attack under {row.threat} ran on both {both}."
+            else:
+                self._note_lower(mine, first, ours, common)
+                self._note_lower(other, second, theirs, common)
+                first, second = ours, theirs
+        elif not (first.complete and second.complete):
+            return None
         if why:
             self.reasons[why] = None
             return None
         try:
-            return paired_difference(first, second)
+            found = paired_difference(first, second)
         except NotPaired as error:
-            where = f"{inference_text(mine.subject, with_k=True)} in {mine.run} and "
-            where += f"{inference_text(other.subject, with_k=True)} in {other.run}"
-            self.reasons[f"{where}: {error}."] = None
+            self.reasons[f"{self._named(mine)} and {self._named(other)}: {error}."] = None
             return None
+        same = self.same_defence(mine, other) and same_predictions(first, second)
+        return replace(found, low=0.0, high=0.0) if same else found
 
-    def _other_attacks(self, own: str, first: CaseResult, other: str, second: CaseResult) -> str:
-        """Why ensembles of two runs are not made of the same attacks; '' where they are."""
-        ours, theirs = (
-            {c.attack for c in whole.sources if self._results[run, c].complete} - {*CONTROLS}
-            for run, whole in ((own, first), (other, second))
-        )
-        lacking = [
-            f"only {run} ran {', '.join(sorted(names))}"
-            for run, names in ((own, ours - theirs), (other, theirs - ours))
-            if names
+    def same_defence(self, mine: Contender, other: Contender) -> bool:
+        """True for the same defence on the same weights, by the same code of the user's."""
+        return mine.subject == other.subject and self._made_of(mine) == self._made_of(other)
+
+    def common_attacks(self, mine: Contender, other: Contender, row: SummaryRow) -> frozenset[Role]:
+        """The attacks that ran on both, with all of their outcomes."""
+        first, second = self._pair(mine, other, row)
+        if first is None or second is None:
+            return frozenset()
+        return frozenset(self._roles(mine, first)) & frozenset(self._roles(other, second))
+
+    def _roles(self, of: Contender, whole: CaseResult) -> dict[Role, Case]:
+        """The attacks that an ensemble was made from, by what they are to their subject."""
+        results = (self._results[of.run, case] for case in whole.sources if case.attack not in CONTROLS)
+        return {_role(result): result.case for result in results if result.complete}
+
+    def _again(self, of: Contender, whole: CaseResult, common: Collection[Role]) -> CaseResult | None:
+        """The ensemble of these attacks alone; None where there are none."""
+        chosen = {case for role, case in self._roles(of, whole).items() if role in common}
+        run, subject = self._runs[of.run], of.subject
+        records = [
+            record
+            for record in run.manifest.cases
+            if record.case in chosen or (record.case.subject == subject and record.case.attack in CONTROLS)
         ]
-        where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
-        told = f"Ensembles of {where}, {first.case.threat}, are of different attacks and not compared"
-        return f"{told}: {'; '.join(lacking)}." if lacking else ""
+        own = (run.outcomes[["checkpoint", "defence"]] == [subject.checkpoint, subject.defence]).all(axis=1)
+        made = case_results(run.outcomes[own.to_numpy()], records) if chosen else []
+        ensembles = {result.case: result for result in made if result.case.attack == ENSEMBLE}
+        # An attacker who knows the draw may have no attack in common but those of one who does not.
+        unknown = whole.case.under(whole.case.threat.with_draw("unknown")).of_attack(ENSEMBLE)
+        return ensembles.get(whole.case) or ensembles.get(unknown)
+
+    def _note_lower(
+        self, of: Contender, whole: CaseResult, again: CaseResult, common: Collection[Role]
+    ) -> None:
+        """Notes the lowest attack that is not in common, if it leaves less than those that are."""
+        left_out = [c for role, c in self._roles(of, whole).items() if role not in common]
+        results = [self._results[of.run, case] for case in left_out]
+        if results and left_more(again, least := lowest(results)) > 0:
+            self.lower[
+                f"{self._named(of)}: {least.case.attack} is not among the common attacks and leaves "
+                f"{accuracy_of(least):.1%}, they {accuracy_of(again):.1%}."
+            ] = None
+
+    def _pair(
+        self, mine: Contender, other: Contender, row: SummaryRow
+    ) -> tuple[CaseResult | None, CaseResult | None]:
+        """The results of the same attack on both."""
+        first, second = self._result(mine, row, row.threat), self._result(other, row, row.threat)
+        if second is None:  # a fixed answer to each input is the same under every threat model
+            second = self._result(other, row, WHOLE_BATCH)
+            second = None if second is None or second.randomised or second.batch_dependent else second
+        return first, second
+
+    def _made_of(self, of: Contender) -> tuple[object, ...]:
+        """Hashes of a contender's weights and of the user's code behind it."""
+        manifest, checkpoint = self._runs[of.run].manifest, of.subject.checkpoint
+        specs = {record.spec for record in manifest.cases if record.case.subject == of.subject}
+        names = {f"model {checkpoint}", *(f"defence {spec} on {checkpoint}" for spec in specs)}
+        code = (facts.digest for name, facts in sorted(manifest.code.items()) if name in names)
+        return *(facts.sha256 for facts in manifest.checkpoints if facts.name == checkpoint), *code
+
+    def _named(self, of: Contender) -> str:
+        return f"{subject_text(of.subject, with_k=True)}{f' in {of.run}' if len(self._runs) > 1 else ''}"
 
     def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The result of the same attack and perturbation; a step size that differs is another attack."""
@@ -166,6 +236,29 @@ class Pairing:
             f"{own} and {other} use different images or labels, or another order of them, as far as their "
             f"run.json shows ({names}), so no difference is computed."
         )
+
+
+def of_base(mine: Contender, other: Contender) -> bool:
+    """True if one of both is standard inference, with which the other's verdict compares it."""
+    return (mine.subject.defence == STANDARD) != (other.subject.defence == STANDARD)
+
+
+def same_predictions(first: CaseResult, second: CaseResult) -> bool:
+    """True if both have the same predictions for all images and draws that they share."""
+    try:
+        own, other = shared_cells(first, second)
+    except NotPaired:
+        return False
+    return np.array_equal(own.prediction, other.prediction)
+
+
+def _role(result: CaseResult) -> Role:
+    """What an attack is to its subject: of whose inputs it was shown its own, those `from:itself/...`."""
+    case, attack = result.case, result.made_by
+    size = "" if case.subject.n is None else f":N={case.subject.n}"
+    if isinstance(attack, Submitted) and attack.subject == f"{case.subject.defence}{size}":
+        attack = structs.replace(attack, subject="itself")
+    return case.threat.draw_known, str(attack), case.step_size
 
 
 def same_data(own: RunManifest, other: RunManifest) -> bool:

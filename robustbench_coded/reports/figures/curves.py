@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.compare.batch_sizes import Sweep
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.verdict_tables import NAMES, Row, shown_rows
@@ -87,25 +88,28 @@ Panels = dict[str, dict[str, dict[float, SummaryRow]]]  # title -> line -> place
 SIZES = ("batch-sizes", "batch size K")
 
 
-def draw_curves(shown: Iterable[tables.Table]) -> Iterator[style.Drawing | None]:
-    """Accuracies of the tables over batch sizes and, for each norm, over eps; None for fewer than two."""
+def draw_curves(shown: Iterable[tables.Table], sweeps: Iterable[Sweep]) -> Iterator[style.Drawing | None]:
+    """Accuracies over batch sizes and, for each norm, over the eps of the tables; None for fewer than two."""
     figures: dict[tuple[str, str], Panels] = {}
-    for table in map(tables.narrowed, shown):
+    for table in shown:
+        if "K" in table.heads:
+            continue
         eps, over, norm = *pixels(table.perturbation.eps).partition("/255")[:2], table.perturbation.norm
         budget = (f"eps-{norm}", f"eps{over and ' in 1/255'} ({norm}, {table.perturbation.eps_space})")
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
-                name, at = inference_text(row.subject, with_k=True), float(column.attack != CLEAN and eps)
-                figure, panel = budget, row.subject.checkpoint
-                if "K" in table.heads:
-                    figure, panel = SIZES, table.title.partition(": ")[2].replace(", ", "\n", 1)
-                    name, at = column.title, float(row.subject.k or 0)
-                    if len({row.subject.k for row in table.rows}) < len(table.rows):  # several N for one K
-                        panel += f", N = {(row.subject.n or 0) / (row.subject.k or 1):.3g}K"
-                if cell is not None and (figure == SIZES or column.attack in (CLEAN, ENSEMBLE)):
-                    lines = figures.setdefault(figure, {}).setdefault(panel, {})
-                    lines.setdefault(name, {})[at] = cell.line
-    return (_curves(panels, *figure) for figure, panels in figures.items())
+                if cell is not None and column.attack in (CLEAN, ENSEMBLE):
+                    lines = figures.setdefault(budget, {}).setdefault(row.subject.checkpoint, {})
+                    at = float(column.attack != CLEAN and eps)
+                    lines.setdefault(inference_text(row.subject, with_k=True), {})[at] = cell.line
+    sizes: Panels = {
+        sweep.name.replace(", ", "\n", 1): {
+            name: {float(row.subject.k or 0): row for row in rows} for name, rows in sweep.curves.items()
+        }
+        for sweep in sweeps
+    }
+    for figure, panels in {**figures, SIZES: sizes}.items():
+        yield _curves(panels, *figure)
 
 
 def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
@@ -128,8 +132,11 @@ def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
             drawn.minorticks_off()
         style.percent_axis(drawn)
     style.legend(figure, axes)
-    of_all = "all attacks together (at eps 0 unperturbed)" if name != SIZES[0] else "each attack"
-    caption = f"Accuracy under {of_all}, with the intervals of the tables."
+    over_eps = "under all attacks together (at eps 0 unperturbed)"
+    over_sizes = (
+        "as attacked, in the batches that the attacker made, and of the same inputs in random batches"
+    )
+    caption = f"Accuracy {over_eps if name != SIZES[0] else over_sizes}, with the intervals of the tables."
     title = f"Accuracy against {axis.partition(' (')[0].removesuffix(' K').removesuffix(' in 1/255')}"
     return style.drawing(figure, name, title, caption + style.first_of(len(shown), len(swept), "panels"))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.reports.compare.comparison import LEGEND, RunComparison, comparison_csv, run_text_table
+from robustbench_coded.reports.compare.comparison import RunComparison, comparison_csv, run_text_table
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.run.tables import narrowed
@@ -21,20 +21,15 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
         return comparison_csv(comparison)
     if name == "latex":
         return "\n".join([latex.PACKAGES, *map(latex.latex_table, comparison.tables)])
-    notes, sections = [comparison.answer], [*_sections(comparison), *beside]
+    notes, sections = [comparison.answer, *comparison.unpaired], [*_sections(comparison), *beside]
     if name == "md":
         return markdown.plain_markdown(TITLE, notes, sections)
     return html.plain_html(TITLE, notes, sections)
 
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:
-    yield Section("runs", "Runs", (run_text_table(comparison),))
-    if apart := comparison.incompatibilities:
-        yield Section("apart", "Differences between the runs", (Bullets(apart),))
-    elif not comparison.unpaired:
-        yield Section("apart", "Differences between the runs", (Legend("None that matters here."),))
     for table in map(narrowed, comparison.tables):  # comparison.csv has all columns
-        yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.kinds}".rstrip())))
-    if comparison.unpaired:
-        unpaired = Bullets(comparison.unpaired)
-        yield Section("unpaired", "Differences that could not be computed", (unpaired,))
+        yield Section("accuracies", table.title, (table, Legend(comparison.legend)))
+    yield Section("runs", "Runs", (run_text_table(comparison),))
+    apart = Bullets(comparison.incompatibilities or ("None that matters here.",))
+    yield Section("apart", "Differences between the runs", (apart,))

@@ -90,7 +90,6 @@ def _chosen(table: Table, attacks: Sequence[str]) -> Table:
 def _caption(table: Table, threats: Sequence[ThreatModel]) -> str:
     sizes = {row.subject.k for row in table.rows if row.subject.k is not None}
     batches = f" in batches of {min(sizes)}" if len(sizes) == 1 and "K" not in table.heads else ""
-    cells = [cell for row in table.rows for cell in row.cells if cell is not None]
     sentences = [
         f"{table.title}. Percent of {table.examples:,} test images{batches}, with 95% intervals",
         threats_text(threats).rstrip("."),
@@ -98,8 +97,6 @@ def _caption(table: Table, threats: Sequence[ThreatModel]) -> str:
     ]
     if any(column.attack == "ensemble" for column in table.columns):
         sentences.append("Ensemble: for each image the strongest attack on other draws")
-    if any(cell.difference for cell in cells):
-        sentences.append("Signed: paired difference from the baseline in points, bold where it is not chance")
     sentences += [table.kinds.rstrip(".")] if table.kinds else []
     return ". ".join(sentences) + "."
 

@@ -49,11 +49,11 @@ def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Sectio
 
 def markdown_table(table: Table) -> str:
     """A table with the strongest attack of each threat model in bold."""
-    lines = [[*table.heads, *(markdown(column.title) for column in table.columns)]]
-    lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns)])
+    lines = [[*table.heads, *(markdown(column.title) for column in table.columns), *table.ends]]
+    lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns), *[":--"] * len(table.ends)])
     for row in table.rows:
         cells = [_cell(cell, table.examples) for cell in row.cells]
-        lines.append([*(markdown(label) for label in row.labels), *cells])
+        lines.append([*map(markdown, row.labels), *cells, *map(markdown, row.ends)])
     return _rows(lines)
 
 

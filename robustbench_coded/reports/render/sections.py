@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import findings, methodology, verdict_tables
 from robustbench_coded.reports.run.opening import Opening
@@ -20,6 +21,10 @@ ACCURACY_LEGEND = (
 EMPTY_LEGEND = (
     "Blank cells: the attack does not apply (it requires randomness, a base model or co-batched inputs) or "
     "did not run."
+)
+SIZES_LEGEND = (
+    "Worst case in percent. As attacked: in the batches that the attacker made. Re-batched: the same inputs in "
+    "random batches of the evaluated images. Differences are between these, in points."
 )
 ROWS_LEGEND = "Images forward and backward through the network per scored example; seconds are in log.jsonl."
 
@@ -119,6 +124,10 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if opening.certainty else table.kinds)
+    for sweep in sweeps_of(run):
+        yield Section(
+            "batch-sizes", sweep.title, (Legend(sweep.sentence), sweep.text_table, Legend(SIZES_LEGEND))
+        )
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.text import Text
 
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -25,7 +26,7 @@ def result(run: Run) -> Group:
     """Text that an evaluation prints: the answer, then the attacks on subjects, if these are few."""
     few = len({row.subject for row in run.rows}) <= MOST_SUBJECTS
     attacks = [PlainTable(table.title, table.by_attack()) for table in map(narrowed, tables_of(run)) if few]
-    return Group(answer(run), *attacks)
+    return Group(answer(run), *attacks, *_batch_sizes(run))
 
 
 def answer(run: Run) -> Group:
@@ -49,7 +50,14 @@ def summary_table(run: Run) -> Group:
     parts += [PlainTable(table.title, table.by_attack()) for table in tables_of(run)]
     if any(None in row.cells for table in tables_of(run) for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
-    return Group(*parts, *map(_sentence, _reasons(run)))
+    return Group(*parts, *_batch_sizes(run), *map(_sentence, _reasons(run)))
+
+
+def _batch_sizes(run: Run) -> Iterator[Any]:
+    """Whether accuracy depends on the batch size, for what was evaluated at several."""
+    for sweep in sweeps_of(run):
+        yield PlainTable(sweep.title, sweep.text_table)
+        yield _sentence(sweep.sentence)
 
 
 def _sentence(text: str) -> sentence.Sentence:
@@ -62,10 +70,9 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
     Args:
         beside: sections that stand behind these.
     """
-    parts: list[Any] = [_sentence(comparison.answer)]
+    parts: list[Any] = [*map(_sentence, (comparison.answer, *comparison.unpaired))]
     parts += [PlainTable(table.title, table.by_attack()) for table in comparison.tables]
-    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in comparison.tables)))
-    parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
+    parts += map(_sentence, (comparison.legend, *comparison.incompatibilities))
     for section in beside:
         for block in section.blocks:
             if isinstance(block, formatting.TextTable):

@@ -23,7 +23,6 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     beside_text,
-    difference_text,
     incomplete_text,
     inference_text,
     interval,
@@ -32,7 +31,6 @@ from robustbench_coded.reports.text.formatting import (
     papers_attack,
     percent,
     perturbation_text,
-    settled,
     with_interval,
 )
 from robustbench_coded.schema import words
@@ -89,8 +87,8 @@ class TableCell:
     difference: Difference | None = None
 
     def texts(self, examples: int) -> list[tuple[str, bool]]:
-        """Text of the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
-        number of examples where it is not ``examples``, and the difference.
+        """Text of the cell, piece by piece, and whether it is bold: the accuracy, its interval, and its
+        number of examples where it is not ``examples``.
         """
         line = self.line
         parts = [(percent(line.accuracy), self.strongest)]
@@ -104,31 +102,33 @@ class TableCell:
             parts.append((f"n = {line.examples:,}", False))
         if line.faulty:
             parts.append((f"{line.faulty:,} faulty", False))
-        if self.difference is not None:
-            parts.append((difference_text(self.difference), settled(self.difference)))
-            if self.difference.examples != line.examples:
-                parts.append((f"paired on {self.difference.examples:,}", False))
         return parts
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A subject and its cells, one per column; None where an attack was not run on it."""
+    """A subject and its cells, one per column; None where an attack was not run on it. ``ends`` are texts
+    behind them.
+    """
 
     subject: Subject
     labels: tuple[str, ...]
     cells: tuple[TableCell | None, ...]
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies under one perturbation; ``heads`` are the titles of the rows' labels."""
+    """Accuracies under one perturbation; ``heads`` are the titles of the rows' labels, ``ends`` those of the
+    texts behind their cells.
+    """
 
     title: str
     perturbation: Perturbation
     heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
+    ends: tuple[str, ...] = ()
 
     @property
     def examples(self) -> int:
@@ -138,10 +138,8 @@ class Table:
 
     @property
     def kinds(self) -> str:
-        """A legend of the kinds of its intervals, those of differences included."""
-        cells = [cell for row in self.rows for cell in row.cells if cell is not None]
-        kinds = {cell.line.interval_kind for cell in cells}
-        return kinds_text(kinds.union(cell.difference.kind for cell in cells if cell.difference))
+        """A legend of the kinds of its intervals."""
+        return kinds_text({cell.line.interval_kind for row in self.rows for cell in row.cells if cell})
 
     def of_columns(self, places: Sequence[int]) -> "Table":
         """The table with some of its columns, in the order given."""
@@ -159,6 +157,7 @@ class Table:
             cells = [row.cells[i] for row in self.rows]
             pieces = [[] if cell is None else cell.texts(self.examples) for cell in cells]
             rows.append((column.title, *(" ".join(text for text, _ in of) for of in pieces)))
+        rows += zip(self.ends, *(row.ends for row in self.rows), strict=True)
         return TextTable(("Attack", *heads), tuple(rows), frozenset(heads))
 
 

@@ -195,16 +195,13 @@ def with_interval(figure: Interval | None, missing: str = "", *, percent_sign: b
 
 def difference_text(difference: Difference) -> str:
     """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign; the estimate alone without an
-    interval.
+    interval, and ``identical`` where it can't be anything but 0.
     """
+    if difference.low == difference.high:
+        return "identical"
     estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
     ends = "" if difference.kind is None else f" [{low:+z.1f}, {high:+z.1f}]{MARKS[difference.kind]}"
     return f"{estimate:+z.1f}{ends}"
-
-
-def settled(difference: Difference) -> bool:
-    """True if its interval leaves out 0."""
-    return difference.low > 0 or difference.high < 0
 
 
 def pixels(size: float) -> str:
