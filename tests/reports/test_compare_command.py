@@ -24,7 +24,8 @@ def test_compare_prints_a_table_json_or_a_document(make_run, capsys):
     a, b = str(make_run("a", accuracies=SMALL)), str(make_run("b", accuracies=SMALL, seed=1))
     assert main(["compare", a, b]) == 0
     out = capsys.readouterr().out
-    assert "Baseline: run a. Significantly above it: " in out
+    assert "Baseline: run a. No other defence stands beside it." in out
+    assert main(["compare", a, b, "--quiet"]) == 0 and capsys.readouterr().out == out
     assert main(["compare", a, b, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["baseline"] == "run a"
     assert main(["compare", a, "--format", "latex"]) == 0

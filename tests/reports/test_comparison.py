@@ -13,6 +13,7 @@ from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare, comparison_csv
 from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.runs.folder import sealed
+from robustbench_coded.schema.words import IntervalKind
 from tests.reports.conftest import SMALL
 
 IMAGES = "".join(f"{number:08x}" for number in range(128))
@@ -46,11 +47,14 @@ def test_one_run_is_compared_with_its_standard_inference(make_run):
 
 def test_the_answer_counts_intervals_that_leave_out_0(make_run):
     comparison = compare([make_run(accuracies=SMALL)])
-    (table,) = comparison.tables
-    (row,) = (row for row in table.rows if row.subject.defence == "rci")
-    cells = [replace(c, difference=replace(c.difference, low=-0.5, high=-0.1)) for c in row.cells if c]
-    below = replace(comparison, tables=(replace(table, rows=(replace(row, cells=tuple(cells)),)),)).answer
-    assert below.endswith(" it: 0 of 1 clean and 0 of 1 robust accuracies; below it: 1 clean and 1 robust.")
+    (pair,) = comparison.compared
+    people, images = IntervalKind.POPULATION, IntervalKind.EVALUATED_IMAGES
+    ends = [(-0.5, -0.1, people), (0.1, 0.5, people), (-0.1, 0.5, people), (-0.5, -0.1, images)]
+    pairs = [replace(pair, worst=replace(pair.clean, low=low, high=high, kind=k)) for low, high, k in ends]
+    answer = replace(comparison, compared=(*pairs, replace(pair, worst=None))).answer
+    assert "Worst case: for the population, 1 of 3 significantly above it, 1 below; " in answer
+    assert "for the evaluated images†, 0 of 1 significantly above it, 1 below." in answer
+    assert answer.endswith("Not compared: 1.")
 
 
 def test_the_ensemble_who_knows_the_draw_is_compared_with_the_one_answer_of_standard_inference(make_run):
@@ -232,19 +236,19 @@ def test_tables_go_from_the_smallest_eps_to_the_largest(make_run):
 def apart(comparison):
     """What is said of differences between the runs."""
     text = comparison_document(comparison, "md")
-    found = re.search(r"## Differences between the runs\n\n(.*?)\n\n##", text, re.DOTALL)
-    return found[1] if found else ""
+    return text.partition("## Differences between the runs\n\n- ")[2].rstrip()
 
 
-def test_ensembles_of_other_attacks_are_not_compared_and_those_are_named(make_run):
-    """One network; the one run has the attack that breaks it, the other has not."""
+def test_defences_without_a_common_attack_are_not_compared_and_the_reader_is_told(make_run, subject):
+    """The one run has the attack that breaks a network, the other has not."""
     shared = {key: value for key, value in SMALL.items() if key != PGD}
-    shared[("fgsm", "batch/unknown")] = (0.6, 0.6)
-    a = make_run("a", accuracies=shared | {PGD: (0.1, 0.1)})
-    comparison = compare([a, make_run("b", accuracies=shared | {SQUARE: (0.3, 0.3)}, seed=1)])
-    assert {key[1] for key in differences(comparison)} == {"clean", "random-sign", "fgsm"}
-    told = "Ensembles of Standard inference on erm, batch/unknown, are of different attacks and not compared"
-    assert f"{told}: only b ran square-50; only a ran pgd-10." in comparison.unpaired
+    subjects = [subject("erm", name) for name in ("noise", "blur")]
+    a = make_run("a", subjects=subjects[:1], accuracies=shared | {PGD: (0.1, 0.1)})
+    b = make_run("b", subjects=subjects[1:], accuracies=shared | {SQUARE: (0.3, 0.3)})
+    comparison = compare([a, b])
+    assert {key[1] for key in differences(comparison)} == {"clean", "random-sign"}
+    why = "No attack under batch/unknown ran on both blur on erm in b and noise on erm in a."
+    assert comparison.unpaired == (why,) and comparison.answer.endswith("Not compared: 1.")
 
 
 def test_an_unfinished_run_is_compared_on_what_it_has_finished(make_run):
@@ -254,8 +258,8 @@ def test_an_unfinished_run_is_compared_on_what_it_has_finished(make_run):
     b = make_run("b", accuracies=accuracies, seed=1, finished=False, missing=missing)
     comparison = compare([a, b])
     found = differences(comparison)
-    assert {key[1] for key in found} == {"clean", "random-sign", "fgsm"}
-    assert {difference.estimate for difference in found.values()} == {0}
+    assert {key[1] for key in found} == {"clean", "random-sign", "fgsm", "ensemble"}
+    assert {found[key].estimate for key in found if key[1] != "ensemble"} == {0}
     assert "b is not complete: 2 of 8 planned cases lack outcomes." in apart(comparison)
 
 

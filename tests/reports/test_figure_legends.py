@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.curves import draw_curves
 from robustbench_coded.reports.figures.style import legend, plot, styled
@@ -77,30 +78,26 @@ def points(figure):
     }
 
 
-@pytest.mark.parametrize("ratios", [(1.5,), (1, 1.5)])
-def test_accuracies_over_batch_sizes_are_those_of_the_table(ratios, make_run, subject, drawn):
-    coded = [subject("erm", "rci", k, int(ratio * k)) for ratio in ratios for k in (8, 16, 32)]
-    subjects = [subject("erm"), *coded]
-    tables = tables_of(load_run(make_run(subjects=subjects)))
-    sweep = next(table for table in tables if "K" in table.heads)
-    assert len([*draw_curves(tables)]) == 2 and len(drawn) == 1  # none over eps
-    found = points(drawn[0])
-    panels = [f", N = {ratio:g}K" for ratio in ratios if len(ratios) > 1] or [""]
-    title = "RCI on erm\nlinf, eps 8/255 (pixel)"
-    assert {(title + of, name) for of in panels for name in ("Clean", "All attacks")} <= {*found}
-    for (title, name), line in found.items():
-        place = [column.title for column in sweep.columns].index(name)
-        ratio = ratios[panels.index(title.removeprefix("RCI on erm\nlinf, eps 8/255 (pixel)"))]
-        rows = [row for row in sweep.rows if row.subject.n == ratio * row.subject.k]
-        assert line == [(row.subject.k, 100 * row.cells[place].line.accuracy) for row in rows]
+def test_accuracies_over_batch_sizes_are_as_attacked_and_in_random_batches(make_run, subject, drawn):
+    subjects = [subject("erm"), *(subject("erm", "rci", k, k, random_batches=40) for k in (8, 16, 32))]
+    run = load_run(make_run(subjects=subjects))
+    (sweep,) = sweeps_of(run)
+    assert len([*draw_curves(tables_of(run), [sweep])]) == 2 and len(drawn) == 1  # none over eps
+    found = {name: line for (_, name), line in points(drawn[0]).items()}
+    every = [row for row in run.rows if row.subject.k]
+    worst = [row for row in every if (row.attack, row.threat) == (ENSEMBLE, WHOLE_BATCH)]
+    attacked = [(row.subject.k, 100 * (row.own[0] if row.own else row.accuracy)) for row in worst]
+    assert found["Worst case, as attacked"] == attacked and len(found["Clean"]) == 3
+    assert found["Worst case, re-batched"] == [(row.subject.k, 100 * row.accuracy) for row in worst]
+    assert all(row.high > row.accuracy for row in worst)
 
 
 def test_accuracies_over_eps_begin_with_clean_inputs(run, drawn):
     (table,) = tables_of(run)
     half = replace(table, perturbation=Perturbation("linf", 4 / 255, "pixel"))
     last = table.columns.index((ENSEMBLE, WHOLE_BATCH))
-    assert [*draw_curves([table])] == [None] and not drawn
-    assert len([*draw_curves([table, half])]) == 1
+    assert [*draw_curves([table], [])] == [None, None] and not drawn
+    assert len([*draw_curves([table, half], [])]) == 2 and len(drawn) == 1
     found = points(drawn[0])
     assert len(found) == len(table.rows)
     for row in table.rows:

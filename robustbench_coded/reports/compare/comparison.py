@@ -152,6 +152,8 @@ class RunComparison:
         clean = _significant("Clean accuracy", [each.clean for each in self.compared])
         missing = sum(each.worst is None for each in self.compared)
         without = f"Not compared: {missing}." if missing else ""
+        if not self.compared:
+            without = "No other defence stands beside it."
         return " ".join(filter(None, (f"Baseline: {self.baseline}.", worst, clean, without)))
 
     @property
@@ -289,7 +291,7 @@ class _Rows:
             for name, run in self.runs.items()
         }
         shown = [c for c in self.contenders if any(row.subject == c.subject for row in lines[c.run])]
-        columns = columns_of(chain(*lines.values()))
+        columns = columns_of([*chain(*lines.values())])
         build = {name: TableBuilder(run.rows) for name, run in self.runs.items()}
         with_k = len({c.subject.k for c in self.contenders if c.subject.k is not None}) > 1
         rows, behind = [], []

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby, zip_longest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.run.tables import Column, Table, TableCell, TableRow, narrowed
+from robustbench_coded.reports.run.tables import Column, Table, TableRow, narrowed
 from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.escape import latex, shortened
 from robustbench_coded.reports.text.formatting import threats_text
@@ -51,13 +51,16 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     for row in table.rows:
         lines = _row(table, row).count(NEW_LINE)
         if lines > room:
-            pages, room = [*pages, []], LINES // parts
+            pages, room = [*pages, []], LINES // (parts + bool(table.ends))
         pages[-1].append(row)
         room -= lines
     environments = []
     for place, rows in enumerate(pages):
         page = replace(table, rows=tuple(rows))
-        tabulars = [_tabular(page.of_columns(cut), several=several) for cut in cuts]
+        tabulars = [
+            _tabular(replace(page.of_columns(cut), ends=()), several=several) for cut in cuts if len(cut)
+        ]
+        tabulars += [_tabular(page.of_columns(()), several=several)] if page.ends else []
         environments.append(_environment(table, threats, tabulars, place))
     return "\n".join(environments)
 
@@ -103,19 +106,21 @@ def _caption(table: Table, threats: Sequence[ThreatModel]) -> str:
 
 def _tabular(table: Table, *, several: bool) -> str:
     """A tabular; rows of one inference stand below its name."""
-    columns = rf"@{{}}l{'r' * len(table.columns)}@{{}}"
-    heads = [_stack([latex(line) for line in _head(c, several=several)]) for c in table.columns]
+    columns = rf"@{{}}l{'r' * len(table.columns)}{'l' * len(table.ends)}@{{}}"
+    heads = [_head(column, several=several) for column in table.columns]
+    heads += [textwrap.wrap(head, HEAD) for head in table.ends]
+    shown = [_stack(list(map(latex, head))) for head in heads]
     lines = [
         SCALED,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line([latex(", ".join(table.heads[_shared(table) :])), *heads]),
+        _line([latex(", ".join(table.heads[_shared(table) :])), *shown]),
     ]
     for group, rows in groupby(table.rows, key=lambda row: row.labels[: _shared(table)]):
         lines.append(r"\midrule")
         if group:
             name = rf"\textit{{{latex(', '.join(group), GROUP)}}}"
-            lines.append(rf"\multicolumn{{{len(table.columns) + 1}}}{{@{{}}l@{{}}}}{{{name}}} {NEW_LINE}")
+            lines.append(rf"\multicolumn{{{len(heads) + 1}}}{{@{{}}l@{{}}}}{{{name}}} {NEW_LINE}")
         lines += [_row(table, row) for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}"])
 
@@ -128,7 +133,8 @@ def _shared(table: Table) -> int:
 def _row(table: Table, row: TableRow) -> str:
     """A line of the table for each line of its label and its cells."""
     label = textwrap.wrap(shortened(", ".join(row.labels[_shared(table) :]), LABEL), LABEL_LINE)
-    cells = [[] if cell is None else _lines(cell, table.examples) for cell in row.cells]
+    cells = [[] if cell is None else _lines(cell.texts(table.examples)) for cell in row.cells]
+    cells += [_lines([(text, False)]) for _, text in zip(table.ends, row.ends)]
     lines = zip_longest([(text, False) for text in label], *cells)
     return "\n".join(_line(list(map(_text, line))) for line in lines) + "[2pt]"
 
@@ -152,13 +158,13 @@ def _head(column: Column, *, several: bool) -> list[str]:
     ]
 
 
-def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
-    """The lines of a cell, and which are bold; the interval of a difference has a line of its own."""
+def _lines(texts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """The lines of a cell, and which are bold; an interval of a difference has a line of its own."""
     lines = []
-    for text, bold in cell.texts(examples):
-        figure, bracket, ends = text.partition(" [")
-        lines += [(line, bold) for line in textwrap.wrap(figure, CELL, break_on_hyphens=False)]
-        lines += [(bracket.strip() + ends, False)] if bracket else []
+    for text, bold in texts:
+        for i, part in enumerate(re.split(r" (?=\[)|(?<=[\]†]) ", text)):
+            whole = [part] if part.startswith("[") else textwrap.wrap(part, CELL, break_on_hyphens=False)
+            lines += [(line, bold and not i) for line in whole]
     return lines
 
 

@@ -23,8 +23,8 @@ EMPTY_LEGEND = (
     "did not run."
 )
 SIZES_LEGEND = (
-    "Worst case in percent. As attacked: in the batches that the attacker made. Re-batched: the same inputs in "
-    "random batches of the evaluated images. Differences are between these, in points."
+    "Worst case in percent. As attacked: in the batches that the attacker made. Re-batched: the same inputs "
+    "in random batches, between which the differences are."
 )
 ROWS_LEGEND = "Images forward and backward through the network per scored example; seconds are in log.jsonl."
 
@@ -125,9 +125,8 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     for table in tables_of(run):
         yield _accuracies(narrowed(table), "" if opening.certainty else table.kinds)
     for sweep in sweeps_of(run):
-        yield Section(
-            "batch-sizes", sweep.title, (Legend(sweep.sentence), sweep.text_table, Legend(SIZES_LEGEND))
-        )
+        blocks = (Legend(sweep.sentence), sweep.text_table, Legend(SIZES_LEGEND))
+        yield Section("batch-sizes", sweep.title, blocks)
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))
