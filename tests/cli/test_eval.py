@@ -173,3 +173,18 @@ def test_a_defence_without_a_base_is_not_attacked_by_transfer(csrobust, digits_e
     table = pd.read_csv(tmp_path / "run" / "summary.csv")
     assert set(table.defence) == {"standard", "own"}
     assert not table.attack.str.startswith("transfer").any()
+
+
+def test_a_sweep_answers_its_question_with_intervals_and_stops_when_settled(digits_erm, tmp_path, capsys):
+    out = tmp_path / "sweep"
+    sizes = ("--rci", "N=1.5K", "--batch-size", "4,8", "--attacks", "fgsm,transfer-pgd-3")
+    small = ("--data", "digits", "--limit", "64", "--threads", "1", "--draws", "2", "--until", "settled")
+    assert main(["sweep", "--ckpt", str(digits_erm), *small, *sizes, "--quiet", "--out", str(out)]) == 0
+    table = pd.read_csv(out / "summary.csv")
+    worst = table[(table.attack == "ensemble") & (table.defence == "rci")]
+    assert (
+        worst.k.tolist() == [4, 8] and (worst.ci_low < worst.ci_high).all() and (worst.batches >= 100).all()
+    )
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy does not depend on K within" in shown or "differs from that at K = 4 by" in shown
+    assert (out / "report.md").read_text().count("Does accuracy depend on the batch size?") == 1

@@ -104,11 +104,11 @@ class Sweep:
     @property
     def curves(self) -> dict[str, list[SummaryRow]]:
         """Rows over batch sizes, by what they show."""
-        attacked = {"low": None, "high": None, "interval_kind": None, "own": None}
         return {
             "Clean": [size.clean for size in self.sizes if size.clean],
             "Worst case, as attacked": [
-                replace(size.worst, accuracy=size.as_attacked[0], **attacked) for size in self.sizes
+                replace(size.worst, accuracy=size.as_attacked[0], low=None, high=None, interval_kind=None)
+                for size in self.sizes
             ],
             "Worst case, re-batched": [size.worst for size in self.sizes if size.worst.low is not None],
         }

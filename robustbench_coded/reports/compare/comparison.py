@@ -44,7 +44,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the number of examples": lambda manifest: manifest.data.examples,
@@ -334,17 +334,16 @@ class _Rows:
         setting = Case(contender.subject, WHOLE_BATCH, perturbation, ENSEMBLE)
         judgements = (j for j in self.runs[contender.run].judgements if j.case == setting)
         verdict = next((j.verdict for j in judgements), None)
-        gain, common = verdict and verdict.gain, 0
+        gain, common = verdict.gain if verdict else None, 0
         other = self.counterpart(contender)
         different = other is None or not self.pairing.same_defence(contender, other)
-        if other and of_base(contender, other):
+        if other and other.subject.defence == STANDARD != contender.subject.defence:
             gain = worst
-        elif other and different and worst:
+        elif other and different and worst and not of_base(contender, other):
             common = len(self.pairing.common_attacks(contender, other, cells[ENSEMBLE].line))
         made = Compared(clean, worst, common, different, gain, str(verdict.name) if verdict else "")
         self.compared.extend([made] * different)
-        # The gain says it already.
-        return replace(made, worst=None) if gain is worst else made
+        return replace(made, worst=None) if gain is worst else made  # the gain says it already
 
 
 def comparison_csv(comparison: RunComparison) -> str:

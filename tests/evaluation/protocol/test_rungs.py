@@ -12,7 +12,7 @@ from attacks.presets import NAMED
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.protocol.plan import Ceilings, EvaluationPlan, Need, Results, verdict_fits
-from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, proof_of
+from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_of_sizes, proof_of
 from robustbench_coded.evaluation.protocol.rungs import CHECK_ROUNDS, needed, next_step, wider
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.judge.checks import not_run
@@ -245,6 +245,18 @@ def test_no_random_batches_are_scored_for_what_so_few_images_cannot_show():
     assert proof_of(plan, few, DEFENDED) is None
     alone = replace(few, verdicts={setting(DEFENDED, plan): OPEN})
     assert proof_of(plan, alone, DEFENDED).certain
+
+
+def test_what_decides_at_each_of_several_batch_sizes_is_scored_in_random_batches():
+    half = replace(RCI, subject=Subject("net", "rci", 64, 190), k=64)
+    attacks = [case("pgd-10", subject) for subject in (RCI, half)]
+    rows = {each: row(0.5) for each in attacks}
+    unscored = {each.case.setting: (each.case,) for each in attacks}
+    results = Results((Need(Rung.QUICK, "", tuple(attacks), 256),), rows, unscored=unscored)
+    need = batches_of_sizes(plan_of(*attacks), results)
+    assert (set(need.cases), need.images, need.batches) == (set(attacks), 256, CLEAN_BATCHES)
+    assert batches_of_sizes(plan_of(*attacks), replace(results, unscored={})) is None
+    assert batches_of_sizes(plan_of(attacks[0]), results) is None
 
 
 def test_inputs_made_together_are_scored_in_random_batches_where_others_show_too_little():
