@@ -133,17 +133,16 @@ def batches_of_sizes(plan: EvaluationPlan, results: Results) -> Need | None:
     """Random batches of the attacks that decide, where a defence has several batch sizes: on them rest the
     intervals of its accuracies and of their differences.
     """
-    at = Counter((c.subject.checkpoint, c.subject.spec, c.perturbation, c.inputs) for c in plan.judged)
-    swept = [c for c in plan.about if c.subject.batch_dependent and c.inputs == "batch"]
-    cases = tuple(
-        case
-        for c in swept
-        if at[c.subject.checkpoint, c.subject.spec, c.perturbation, c.inputs] > 1 and plan.random_batches
-        for case in _scorable(plan, results, c)
-        if case.case in results.unscored.get(case.case.setting, ())
-    )
+    sizes = Counter(map(_at_any_size, plan.judged))
+    swept = [c for c in plan.about if c.subject.batch_dependent and sizes[_at_any_size(c)] > 1]
+    scorable = (case for c in swept if c.inputs == "batch" for case in _scorable(plan, results, c))
+    left = tuple(case for case in scorable if case.case in results.unscored.get(case.case.setting, ()))
     reason = "random batches of the strongest attacks at each batch size"
-    return Need(Rung.MORE_EXAMPLES, reason, cases, plan.size, CLEAN_BATCHES) if cases else None
+    return Need(Rung.MORE_EXAMPLES, reason, left, plan.size, CLEAN_BATCHES) if left else None
+
+
+def _at_any_size(comparison: Comparison) -> tuple[object, ...]:
+    return comparison.subject.checkpoint, comparison.subject.spec, comparison.perturbation, comparison.inputs
 
 
 def _scorable(plan: EvaluationPlan, results: Results, comparison: Comparison) -> list[PlannedCase]:

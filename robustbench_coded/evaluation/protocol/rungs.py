@@ -229,7 +229,7 @@ def _hold(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -
     if few and extras_fit(plan, results, CLEAN_BATCHES * sum(map(random_batch_images, few))):
         reason = "random batches of unperturbed images"
         return Need(Rung.MORE_EXAMPLES, reason, tuple(few), plan.size, CLEAN_BATCHES)
-    return batches_of_sizes(plan, results)
+    return batches_of_sizes(plan, results) if plan.random_batches else None
 
 
 # Each: name and step; what runs; its attacks.

@@ -18,13 +18,15 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     difference_text,
     inference_text,
+    interval,
     percent,
     perturbation_text,
     series,
-    with_interval,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE
+
+QUESTION = "Does accuracy depend on the batch size?"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Size:
 
     Attributes:
         worst, clean: the summary's rows of the worst case and of unperturbed inputs.
-        difference: of the worst case to that at the first size; None there, and where none was formed.
+        difference: of the worst case to that at the first size; None there, and without an interval.
     """
 
     worst: SummaryRow
@@ -50,28 +52,24 @@ class Size:
         return self.worst.own or (self.worst.accuracy, self.worst.batches)
 
     @property
-    def compared(self) -> Difference | None:
-        """The difference, if it has an interval."""
-        return self.difference if self.difference and self.difference.kind else None
+    def rebatched(self) -> str:
+        """The accuracy in random batches with its interval; '' without one."""
+        ends = interval(self.worst.low, self.worst.high, self.worst.interval_kind)
+        return f"{percent(self.worst.accuracy)} {ends}" if ends else ""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """One defence on one network under one perturbation budget at several batch sizes, the smallest first."""
 
-    name: str
+    title: str
     sizes: tuple[Size, ...]
-
-    @property
-    def title(self) -> str:
-        """``Does accuracy depend on the batch size? RCI (N=1.5K) on erm, linf, eps 0.3 (pixel)``."""
-        return f"Does accuracy depend on the batch size? {self.name}"
 
     @property
     def sentence(self) -> str:
         """The answer."""
         first, *others = self.sizes
-        compared = {size.k: size.compared for size in others if size.compared}
+        compared = {size.k: size.difference for size in others if size.difference}
         sentences = [
             f"Worst-case accuracy at {k} differs from that at {first.k} by {difference_text(found)} points."
             for k, found in compared.items()
@@ -82,7 +80,7 @@ class Sweep:
             mark = MARKS[next(iter(compared.values())).kind]
             about = f"({series([first.k, *compared])}, re-batched, 95% intervals{mark})"
             sentences = [f"Worst-case accuracy does not depend on K within {percent(reach)} points {about}."]
-        if missing := [size.k for size in others if size.compared is None]:
+        if missing := [size.k for size in others if size.difference is None]:
             sentences.append(f"No interval compares {series(missing)} with {first.k}.")
         return " ".join(sentences)
 
@@ -94,7 +92,7 @@ class Sweep:
             "N": lambda size: size.worst.subject.n or "",
             "As attacked": lambda size: percent(size.as_attacked[0]),
             "Batches": lambda size: size.as_attacked[1],
-            "Re-batched": lambda size: "" if size.worst.low is None else _rebatched(size.worst),
+            "Re-batched": lambda size: size.rebatched,
             f"Difference from {self.sizes[0].k}": lambda size: (
                 difference_text(size.difference) if size.difference else ""
             ),
@@ -133,12 +131,8 @@ def sweeps_of(run: Run) -> Iterator[Sweep]:
         sizes = [Size(group[first], clean.get(first), None)]
         for subject in others:
             found = pairing.difference(Contender(run.name, subject), beside, group[subject])
-            sizes.append(Size(group[subject], clean.get(subject), found))
+            sizes.append(Size(group[subject], clean.get(subject), found if found and found.kind else None))
         n = f" ({specs[first].partition(':')[2]})" if first.n else ""
-        name = f"{inference_text(first.at_any_size)}{n} on {first.checkpoint}"
-        yield Sweep(f"{name}, {perturbation_text(group[first].perturbation)}", tuple(sizes))
-
-
-def _rebatched(row: SummaryRow) -> str:
-    figure = row.interval
-    return "" if figure is None else with_interval(replace(figure, own=None))
+        about = f"{inference_text(first.at_any_size)}{n} on {first.checkpoint}"
+        about += f", {perturbation_text(group[first].perturbation)}"
+        yield Sweep(f"{QUESTION} {about}", tuple(sizes))

@@ -33,7 +33,6 @@ from robustbench_coded.reports.run.tables import (
 from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
     MARKS,
-    TextTable,
     counted,
     difference_text,
     inference_text,
@@ -226,17 +225,6 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
         tuple(pairing.reasons),
         tuple(pairing.lower),
     )
-
-
-def run_text_table(comparison: RunComparison) -> TextTable:
-    """Conditions of each run."""
-    rows = []
-    for name, run in comparison.runs.items():
-        identity, data = run.manifest.identity, run.manifest.data
-        made_on = (data.name, data.examples, identity.seed)
-        rows.append((name, *map(str, made_on)))
-    numbers = frozenset({"Examples", "Seed"})
-    return TextTable(("Run", "Data", "Examples", "Seed"), tuple(rows), numbers)
 
 
 def _cell_data(cell: TableCell) -> dict[str, Any]:

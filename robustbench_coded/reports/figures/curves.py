@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.compare.batch_sizes import Sweep
+from robustbench_coded.reports.compare.batch_sizes import QUESTION, Sweep
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.verdict_tables import NAMES, Row, shown_rows
@@ -103,7 +103,7 @@ def draw_curves(shown: Iterable[tables.Table], sweeps: Iterable[Sweep]) -> Itera
                     at = float(column.attack != CLEAN and eps)
                     lines.setdefault(inference_text(row.subject, with_k=True), {})[at] = cell.line
     sizes: Panels = {
-        sweep.name.replace(", ", "\n", 1): {
+        sweep.title.removeprefix(QUESTION).replace(", ", "\n", 1): {
             name: {float(row.subject.k or 0): row for row in rows} for name, rows in sweep.curves.items()
         }
         for sweep in sweeps
