@@ -99,28 +99,29 @@ def accuracy_interval(
 def answers_worth(correct: NDArray[np.bool_], batch: NDArray[np.integer], tail: float) -> float:
     """How many independent answers ``correct`` [images, draws] are worth, at most one for each image."""
     images, draws = correct.shape
-    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
-    estimate = float(correct.mean())
-    binomial, batches = estimate * (1 - estimate), len(sizes)
-    if draws == 1 or batches == images or not binomial:
+    estimate, shared = float(correct.mean()), shared_variance(correct, batch)
+    if not shared or estimate in (0, 1):
         return float(images)
-    shared = _of_shared_draws(correct, members, sizes)
-    if shared <= 0:
-        return float(images)
+    batches = len(np.unique(batch))
     of_images = float(correct.mean(axis=1).var(ddof=1)) / images
     # Welch-Satterthwaite: the degrees of freedom of a sum lie between those of its parts.
     total = of_images + shared
     degrees = total**2 / (of_images**2 / (images - 1) + shared**2 / (batches * (draws - 1)))
-    worth = binomial / (total * student_factor(degrees, tail))
+    worth = estimate * (1 - estimate) / (total * student_factor(degrees, tail))
     return float(np.clip(worth, min(images, batches * draws), images))
 
 
-def _of_shared_draws(correct: NDArray[np.bool_], members: NDArray[np.intp], sizes: NDArray[np.intp]) -> float:
-    """Variance that the mean owes to draws shared by a batch; 0 or less where there is no sign of any."""
+def shared_variance(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> float:
+    """Variance that the mean of ``correct`` [images, draws] owes to draws shared by a batch; 0 where there is
+    no sign of any.
+    """
     draws = correct.shape[1]
+    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    several = sizes > 1
+    if draws == 1 or not several.any():
+        return 0.0
     totals = np.stack([np.bincount(members, weights=column) for column in correct.T], axis=1)
     of_means = (totals / sizes[:, None]).var(axis=1, ddof=1)
     of_answers = np.bincount(members, weights=correct.var(axis=1, ddof=1)) / sizes
-    several = sizes > 1
     shared = (sizes * of_means - of_answers)[several] / (sizes[several] - 1)
-    return float(sizes[several] ** 2 @ shared) / sizes.sum() ** 2 / draws
+    return max(float(sizes[several] ** 2 @ shared) / sizes.sum() ** 2 / draws, 0.0)

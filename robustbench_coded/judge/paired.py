@@ -11,7 +11,9 @@ random batches of the same images have each half of the error. Nothing else has 
 and attacks that know the draw.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.schema.words import IntervalKind
+
+_TINY = 1e-12
 
 
 class NotPaired(ValueError):
@@ -137,25 +141,51 @@ def independent_difference(
     """
     left, right = np.broadcast_arrays(left, right)
     parts = (left & ~right, right & ~left)
-    reaches = []
-    for part in parts:
-        share, worth = float(part.mean()), intervals.answers_worth(part, batch, tail)
-        low, high = intervals.clopper_pearson(share * worth, worth, tail)
-        reaches.append((share - low, high - share, np.sqrt(share * (1 - share) / worth)))
-    (down, up, deviation), (other_down, other_up, other_deviation) = reaches
-    r = 0.0
-    if deviation * other_deviation > 0 and len(left) > 1:
-        # An image counts as one answer, which varies more than its mean: so what both have in common is less.
-        of_images = np.cov(*(part.mean(axis=1) for part in parts))[0, 1] / len(left)
-        r = float(np.clip(of_images / (deviation * other_deviation), -1, 1))
-    below, above = _joined(down, other_up, r), _joined(up, other_down, r)
+    gained, lost = (_alone(part, batch, tail) for part in parts)
+    both = float(np.mean(parts[0].mean(axis=1) * parts[1].mean(axis=1)))
     estimate = float(left.mean() - right.mean())
+    below, above = _reach(gained, lost, both), _reach(lost, gained, both)
     return max(estimate - below, -1.0), min(estimate + above, 1.0)
 
 
-def _joined(first: float, other: float, correlation: float) -> float:
-    """How far a difference may reach when its two terms reach ``first`` and ``other``."""
-    return float(np.sqrt(max(first**2 + other**2 - 2 * correlation * first * other, 0.0)))
+class _Alone(NamedTuple):
+    """The share of answers that one side alone has right, with its exact interval.
+
+    Attributes:
+        worth: of how many answers that is, as a fraction of the images.
+        tied: the fraction of its variance that it owes to draws shared by a batch.
+    """
+
+    share: float
+    low: float
+    high: float
+    worth: float
+    tied: float
+
+
+def _alone(part: NDArray[np.bool_], batch: NDArray[np.int64], tail: float) -> _Alone:
+    share, worth = float(part.mean()), intervals.answers_worth(part, batch, tail)
+    low, high = intervals.clopper_pearson(share * worth, worth, tail)
+    tied = intervals.shared_variance(part, batch) * worth / max(share * (1 - share), _TINY)
+    return _Alone(share, low, high, worth / len(part), min(tied, 1.0))
+
+
+def _reach(first: _Alone, other: _Alone, both: float) -> float:
+    """How far ``first`` less ``other`` may lie below its estimate.
+
+    No image can be right on one side alone twice, so the two shares fall as the other rises. Their
+    correlation is the most negative one within these ends, which is at the upper end of ``other``: -1 where
+    all images differ, even if none is seen on one of the sides. And whatever a draw that a batch shares adds
+    to one share, it may take from the other.
+
+    Args:
+        both: the product of an image's two shares, on average: 0 where no image has both.
+    """
+    down, up, x, y = first.share - first.low, other.high - other.share, first.share, other.high
+    of_images = (both - x * y) / max(math.sqrt(x * (1 - x) * y * (1 - y)), _TINY)
+    of_images = min(max(of_images, -1.0), 1.0) * math.sqrt(first.worth * other.worth)
+    r = max(of_images - math.sqrt(first.tied * other.tied), -1.0)
+    return math.sqrt(max(down**2 + up**2 - 2 * r * down * up, 0.0))
 
 
 def _shared(own: Cell, other: Cell, one_random: bool, other_random: bool) -> tuple[Cell, Cell]:

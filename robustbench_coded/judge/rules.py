@@ -95,9 +95,8 @@ def _no_gain(v: Verdict) -> str:
 def _at_chance_level(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
-    gained = v.gain is not None and v.gain.low > v.bar
-    beside = f"; the gain is above the minimum gain of {100 * v.bar:g} points" if gained else ""
-    return f"{_gain(v)}{beside}; this is {v.meaning}"
+    beside = f"; the minimum gain is {100 * v.bar:g} points" if v.gain is not None else ""
+    return f"{_gain(v)}{beside}; at most the chance threshold, {v.broken_at:.1%}, is left"
 
 
 def _constant(v: Verdict) -> str:
@@ -140,9 +139,9 @@ def _contains_threshold(v: Verdict) -> str:
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the minimum gain of {100 * v.bar:g} points; {more}"
     if v.clean and v.accuracy and v.accuracy.high <= v.broken_at:
-        clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the threshold for broken"
+        clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the chance threshold"
         return f"{_gain(v)}; {clause}, {v.broken_at:.1%}; {more}"
-    return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
+    return f"{_gain(v)}; the chance threshold, {v.broken_at:.1%}, lies inside the interval; {more}"
 
 
 def _unbounded(v: Verdict) -> str:
@@ -180,11 +179,6 @@ EVERYTHING = Needs((*ATTACKS.rungs, Rung.BEFORE_POSITIVE))
 OF_ITS_BASE = Needs(ATTACKS.rungs, base_alone=True)
 
 
-def _if_compared(v: Verdict) -> Needs:
-    """What is broken stays so, whatever runs, but may turn out to gain nothing."""
-    return ATTACKS if v.compared else NOTHING
-
-
 def _of_its_base(v: Verdict) -> Needs:
     """What keeps less than the minimum gain does not gain as much, whatever its base model keeps in the end,
     unless that is so much that the defence may be certain to lose.
@@ -217,23 +211,23 @@ RULES = (
             "least as strongly as the defence, or the defence retains less than the minimum gain."
         ),
     ),
-    Rule("gain below the minimum", VerdictName.NO_GAIN, _no_gain, _of_its_base,
-        when=(
-            "The upper confidence limit of the gain is below the minimum gain, and the base model was "
-            "attacked at least as strongly as the defence. Or that of the accuracy itself is."
-        ),
-    ),
-    Rule("accuracy at chance level", VerdictName.BROKEN, _at_chance_level, _if_compared,
+    Rule("accuracy at chance level", VerdictName.BROKEN, _at_chance_level, lambda v: NOTHING,
         when=(
             "The upper confidence limit of the accuracy is at most chance level plus 5% of the clean "
             "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The "
             "latter never holds for images of a single class."
         ),
     ),
-    Rule("constant predictions", VerdictName.BROKEN, _constant, _if_compared,
+    Rule("constant predictions", VerdictName.BROKEN, _constant, lambda v: NOTHING,
         when=(
             "On clean inputs of at least two classes, predictions are no more accurate than a constant "
             "prediction, and the upper confidence limit of the clean accuracy is below 90%."
+        ),
+    ),
+    Rule("gain below the minimum", VerdictName.NO_GAIN, _no_gain, _of_its_base,
+        when=(
+            "The upper confidence limit of the gain is below the minimum gain, and the base model was "
+            "attacked at least as strongly as the defence. Or that of the accuracy itself is."
         ),
     ),
     # A lower confidence limit is below a threshold, or there is none: open.

@@ -171,13 +171,14 @@ class Verdict:
 
     @property
     def bars(self) -> tuple[float, ...]:
-        """Thresholds of its accuracy, the first those that say most."""
+        """Thresholds of its accuracy, the lowest first: below that one, no further attack changes the verdict."""
         if self.claim is not None:
             return (self.claim.value,)
         if not self.compared:
             return (self.broken_at,)
+        lowest = self.broken_at if self.tells else self.bar
         gained = self.bar + (0.0 if self.base is None else self.base.estimate)
-        return self.bar, gained, max(gained, self.broken_at)
+        return (lowest, *(bar for bar in (self.bar, gained) if bar > lowest))
 
 
 def rounded(count: int) -> str:

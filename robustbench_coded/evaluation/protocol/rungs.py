@@ -140,7 +140,7 @@ def _confirm(
     """Until no attack is left, for what settles a verdict whatever else would run."""
     for comparison in open_:
         if results.needs(plan, comparison, Rung.CONFIRM):
-            proof = proof_of(plan, results, comparison, last=last)
+            proof = proof_of(plan, results, comparison)
             if proof and (last or proof.certain):
                 return proof.need
     return None
