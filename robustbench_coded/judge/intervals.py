@@ -11,12 +11,13 @@ the variance of the mean (Korn and Graubard, Survey Methodology 24, 1998), with 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from robustbench_coded.schema.words import IntervalKind
+from robustbench_coded.schema.words import MARGIN, IntervalKind
 
 TAIL = 0.025  # on either side of a 95% interval
 
@@ -39,6 +40,13 @@ def student_factor(degrees: float, tail: float) -> float:
     return (float(stdtrit(degrees, 1 - tail)) / -float(ndtri(tail))) ** 2
 
 
+class AsAttacked(NamedTuple):
+    """The accuracy in the disjoint batches that the attacker made, and their number."""
+
+    accuracy: float
+    batches: int
+
+
 @dataclass(frozen=True)
 class Interval:
     """An accuracy and its 95% interval, as fractions: 0 <= low <= estimate <= high <= 1 and low < high.
@@ -48,8 +56,9 @@ class Interval:
             say what is known of it all the same: 0 and 1, or of a known draw what an unknown one leaves.
         images: from how many all three come.
         batches: from how many batches of inputs answered together; 0 where inputs are answered one by one.
-        own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
-            than 3 points below the one in random batches.
+        own: the figure as attacked, of whole batches of a batch-dependent defence. Where there is a ``kind``,
+            the others are of the same inputs in random batches.
+        rebatched: the attack whose inputs those are; '' where nothing was scored in random batches.
     """
 
     estimate: float
@@ -58,7 +67,18 @@ class Interval:
     kind: IntervalKind | None = IntervalKind.POPULATION
     images: int = 0
     batches: int = 0
-    own: tuple[float, int] | None = None
+    own: AsAttacked | None = None
+    rebatched: str = ""
+
+    @property
+    def as_attacked(self) -> float:
+        """The accuracy in the batches that the attacker made, or of answers one by one."""
+        return self.estimate if self.own is None else self.own.accuracy
+
+    @property
+    def lower_as_attacked(self) -> bool:
+        """True if inputs that are made together do over 3 points more in their own batches."""
+        return self.as_attacked < self.estimate - MARGIN
 
 
 def accuracy_interval(

@@ -40,6 +40,7 @@ class Difference:
         first, second: the two accuracies.
         examples: images that both rows answered, from which all figures come.
         kind: what ``low`` and ``high`` are about; None where nothing bounds the difference.
+        own: the difference as attacked, where the others are of inputs in random batches.
     """
 
     estimate: float
@@ -49,6 +50,12 @@ class Difference:
     second: float
     examples: int
     kind: IntervalKind | None = IntervalKind.POPULATION
+    own: float | None = None
+
+    @property
+    def as_attacked(self) -> float:
+        """The difference in the batches that the attacker made, or of answers one by one."""
+        return self.estimate if self.own is None else self.own
 
     def __str__(self) -> str:
         """``+1.0 points (-0.5 to +2.5 for the population, 256 images)``."""
@@ -97,13 +104,26 @@ def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Di
     tail = tail / 2 if both else tail
     own, scored = of[0].played(tail)
     beside = _on_images(of[1], scored.images, of[0].case.threat.one_victim, tail)
-    sides = (own, beside) if first.in_random_batches else (beside, own)
-    shares = sides[0].estimate, sides[1].estimate
-    images = min(side.images for side in sides)
-    if any(side.kind is None for side in sides):
-        return Difference(shares[0] - shares[1], -1.0, 1.0, *shares, images, None)
-    low, high = sides[0].low - sides[1].high, sides[0].high - sides[1].low
-    return Difference(shares[0] - shares[1], low, high, *shares, images, IntervalKind.EVALUATED_IMAGES)
+    left, right = (own, beside) if first.in_random_batches else (beside, own)
+    known = left.kind is not None and right.kind is not None
+    low, high = (left.low - right.high, left.high - right.low) if known else (-1.0, 1.0)
+    return Difference(
+        left.estimate - right.estimate,
+        low,
+        high,
+        left.estimate,
+        right.estimate,
+        min(left.images, right.images),
+        IntervalKind.EVALUATED_IMAGES if known else None,
+        own=None if of[0].case.threat.one_victim else _as_attacked(first, second),
+    )
+
+
+def _as_attacked(first: CaseResult, second: CaseResult) -> float:
+    """The difference on common images, whatever the draws: in the batches that the attackers made."""
+    assert first.cell is not None and second.cell is not None
+    own, other = _shared(first.cell, second.cell, False, False)
+    return float(own.correct.mean() - other.correct.mean())
 
 
 def _on_images(row: CaseResult, images: NDArray[np.int64], victims: bool, tail: float) -> Interval:

@@ -19,6 +19,7 @@ from robustbench_coded.judge.verdict import (
     Needs,
     Verdict,
     accuracy_text,
+    own_batches_text,
     rounded,
 )
 from robustbench_coded.schema.words import CheckName, Rung, VerdictName
@@ -147,13 +148,26 @@ def _contains_threshold(v: Verdict) -> str:
 def _unbounded(v: Verdict) -> str:
     """Why no interval leaves room for a positive verdict, as a clause; '' where one does."""
     figure = v.accuracy if v.accuracy is None or v.accuracy.kind is None else v.gain
-    if v.accuracy is not None and v.accuracy.own is not None:
-        return "inputs that are made together do more in their own batch, of which there are too few"
+    if v.accuracy is not None and (at := _as_attacked(v)):
+        return f"{own_batches_text(v.accuracy)}: {at}"
     if figure is None or figure.kind is not None:
         return ""
     if v.unknown_draw:
         return "where the draw is known, only negative verdicts are given"
     return NO_INTERVAL
+
+
+def _as_attacked(v: Verdict) -> str:
+    """What holds back a positive verdict in the batches that the attacker made, as a clause; else ''."""
+    if v.accuracy is None or v.accuracy.kind is None or v.accuracy.own is None:
+        return ""
+    if v.accuracy.lower_as_attacked:
+        return "inputs that are made together do more there, and these batches are too few"
+    if v.accuracy.as_attacked <= v.broken_at < v.accuracy.low:
+        return f"that is at most the chance threshold, {v.broken_at:.1%}"
+    if v.compared and v.gain is not None and v.gain.as_attacked <= v.bar < v.gain.low:
+        return f"the gain there is {100 * v.gain.as_attacked:+.1f} points, at most the minimum gain"
+    return ""
 
 
 def _open_check(v: Verdict) -> str:
@@ -249,8 +263,9 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
-            "is not above the threshold for `broken`, or the figure has no interval, or accuracy is over 3 "
-            "points lower in the inputs' own batches. Or the threshold is at least the clean accuracy."
+            "is not above the threshold for `broken`, or one of the two is not above it as attacked, or the "
+            "figure has no interval, or accuracy is over 3 points lower as attacked. Or the threshold is at "
+            "least the clean accuracy."
         ),
         brief="too few images to tell",
     ),

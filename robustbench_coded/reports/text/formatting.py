@@ -169,8 +169,8 @@ def beside_text(figure: Interval) -> str:
     """The batches that a figure is from: ``in 5 batches`` in place of an interval, or ``in their own batches
     0.5, in 5 batches`` where inputs made together do more there; else ''.
     """
-    if figure.own is not None:
-        return f"in their own batches {percent(figure.own[0])}, in {_batches(figure.own[1])}"
+    if figure.own is not None and figure.lower_as_attacked:
+        return f"in their own batches {percent(figure.own.accuracy)}, in {_batches(figure.own.batches)}"
     return f"in {_batches(figure.batches)}" if figure.kind is None else ""
 
 
