@@ -22,13 +22,9 @@ LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through n
 def remarks_on(run: Run) -> list[str]:
     """Sentences that stand below the answer."""
     remarks = [*_guesses(run.manifest), *_mismatches(run.manifest)]
-    if not run.manifest.finished:
-        remarks.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
         remarks.append(
-            f"{run.missing}, so some rows are incomplete, and so is the ensemble. "
-            "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
-            "all commands of this folder are listed under 'Reproduce'."
+            f"{run.missing}; these are not counted in any accuracy. The same command computes them."
         )
     remarks += hidden_gradients(run.manifest)
     return remarks

@@ -94,12 +94,15 @@ _INPUTS = {
     "victim": "perturbs a single input per batch within eps, the other K - 1 are clean",
     "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
+INPUTS_SHORT = {  # what a title adds
+    "batch": "",
+    "victim": ", one input of a batch attacked",
+    "co-batch": ", one input of a batch attacked, the others chosen",
+}
 _RANDOMNESS = {
     "unknown": "the defence draws its randomness after the attack",
     "known": "the attacker knows the scored draw, with a separate attack for each draw",
 }
-# In the order in which tables show them.
-THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for randomness in _RANDOMNESS)
 _COMBINED = {
     STRONGEST: "the one attack that is lowest over the entire run",
     ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
@@ -165,32 +168,38 @@ def interval(low: float | None, high: float | None, kind: words.IntervalKind | N
     return f"[{100 * low:.1f}, {100 * high:.1f}]{MARKS[kind]}"
 
 
-def beside_text(figure: Interval) -> str:
-    """The batches that a figure is from: ``in 5 batches`` in place of an interval, or ``in their own batches
-    0.5, in 5 batches`` where inputs made together do more there; else ''.
-    """
-    if figure.own is not None:
-        return f"in their own batches {percent(figure.own[0])}, in {_batches(figure.own[1])}"
-    return f"in {_batches(figure.batches)}" if figure.kind is None else ""
-
-
-def _batches(count: int) -> str:
+def batches_text(count: int) -> str:
+    """``1 batch``, ``1,024 batches``."""
     return "1 batch" if count == 1 else f"{count:,} batches"
 
 
-def with_interval(figure: Interval | None, missing: str = "", *, percent_sign: bool = False) -> str:
-    """``28.7 [25.1, 32.4]†`` in percent, or ``28.7 in 5 batches``; ``missing`` where there is none.
+def attacked_text(figure: Interval) -> str:
+    """``28.7 [25.1, 32.4]`` in percent; where a batch is answered together the accuracy as attacked, ``6.0 (5
+    batches)``.
+    """
+    ends = interval(figure.low, figure.high, figure.kind)
+    if figure.own is not None:
+        ends = f"({batches_text(figure.own[1])})"
+    return f"{percent(figure.as_attacked)} {ends}".rstrip()
 
-    Args:
-        percent_sign: for a sentence: ``28.7% [25.1, 32.4]†``.
+
+def rebatched_text(figure: Interval | None) -> str:
+    """``10.9 [0.0, 13.0]†``: the same inputs in random batches; '' where they were not scored there."""
+    if figure is None or figure.own is None or figure.kind is None:
+        return ""
+    return f"{percent(figure.estimate)} {interval(figure.low, figure.high, figure.kind)}"
+
+
+def with_interval(figure: Interval | None, missing: str = "") -> str:
+    """``28.7 [25.1, 32.4]``, or ``6.0 (5 batches; re-batched 10.9 [0.0, 13.0]†)``; ``missing`` where there
+    is none.
     """
     if figure is None:
         return missing
-    ends = interval(figure.low, figure.high, figure.kind)
-    beside = beside_text(figure)
-    unit = "%" if percent_sign else ""
-    shown = f"{ends}{f' ({beside})' if ends and beside else beside}"
-    return f"{percent(figure.estimate)}{unit} {shown}".rstrip()
+    again = rebatched_text(figure)
+    return (
+        f"{attacked_text(figure).removesuffix(')')}; re-batched {again})" if again else attacked_text(figure)
+    )
 
 
 def difference_text(difference: Difference) -> str:
