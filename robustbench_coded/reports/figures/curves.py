@@ -1,5 +1,5 @@
-"""The figures of a run: the rows of the first screen; accuracies over eps and over batch sizes; and those of a
-table by attack.
+"""The figures of a run: the rows of the first screen; accuracies over eps and over batch sizes; and those of
+a table by attack.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -142,8 +142,8 @@ def plot(
 def with_bars(
     at: Sequence[float], rows: Sequence[SummaryRow]
 ) -> tuple[list[float], list[float], list[list[float]]]:
-    """Of the rows with outcomes: their places, accuracies in percent, as attacked, and bars below and above, of
-    length 0 where such an accuracy has no interval.
+    """Of the rows with outcomes: their places, accuracies in percent, as attacked, and bars below and above,
+    of length 0 where such an accuracy has no interval.
     """
     shown = []
     for place, row in zip(at, rows, strict=True):

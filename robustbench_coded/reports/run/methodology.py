@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from robustbench_coded.judge.checks import is_black_box
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.text.attack_names import attack_text
 from robustbench_coded.reports.text.formatting import (
-    attack_text,
     is_submitted,
     parsed_attack,
     perturbation_text,
@@ -83,7 +83,7 @@ def methods_of(run: Run) -> list[Fact]:
         "Perturbations": _perturbations(rows),
         "Threat models": threats_text({row.threat for row in rows}),
         "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
-        "Batches": f"K = {series(list(map(str, sizes)))}; a last batch that is not full is filled with others.",
+        "Batches": f"K = {series(list(map(str, sizes)))}; the last batch is filled with others.",
         "Draws": f"{_draws(manifest)}; seed {manifest.identity.seed}",
         "Intervals": _INTERVALS,
         "Stopping": _STOPPING if one_by_one else "",
@@ -93,10 +93,10 @@ def methods_of(run: Run) -> list[Fact]:
 
 
 _INTERVALS = (
-    "95%, in brackets. Predictions made one by one: for the population. Predictions that depend on the batch: "
-    "as attacked means in the batches that the attacker made, without an interval; re-batched means the same "
-    "inputs in random batches of these images, in one draw each, with an interval for the evaluated images "
-    "(†). An attack that knows the draw has no interval."
+    "95%, in brackets; for the population where images are answered one by one. Where a batch is answered "
+    "together, a figure as attacked is of the batches that the attacker made and has no interval; "
+    "re-batched, the same inputs are scored in random batches of these images, in one draw each, with an "
+    "interval for the evaluated images (†). An attack that knows the draw has no interval."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
@@ -147,9 +147,9 @@ def _perturbations(rows: Sequence[SummaryRow]) -> str:
 
 _SUBMITTED = Fact(
     "from:SUBJECT/ATTACK",
-    "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), submitted as "
-    "they are. +bits=8 and +levels=L: pixels rounded to multiples of 1/255 and of 1/L within eps. ensemble: of "
-    "several attacks the worst by the attacker's own draws.",
+    "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), submitted "
+    "as they are. +bits=8 and +levels=L: pixels rounded to multiples of 1/255 and of 1/L within eps. "
+    "ensemble: of several attacks the worst by the attacker's own draws.",
 )
 
 
@@ -163,7 +163,7 @@ def attacks_of(run: Run) -> Iterator[Fact]:
         if attack == CLEAN or attack in submitted:
             continue
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
-        yield Fact(attack, f"{attack_text(attack, steps, group[0].perturbation.norm)}.")
+        yield Fact(attack, f"{attack_text(attack, steps)}.")
     if submitted:
         yield _SUBMITTED
 

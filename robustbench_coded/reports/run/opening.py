@@ -110,7 +110,7 @@ def _data(run: Run) -> str:
 
 
 def _title(run: Run, judged: Sequence[Judgement]) -> str:
-    """``RCI (N = 190) on digits-erm (digits), linf 0.3``; the number of defences or networks where several."""
+    """``RCI (N = 190) on digits-erm (digits), linf 0.3``; of several defences or networks the number."""
     subjects = [judgement.subject for judgement in judged]
     with_k = len({subject.k for subject in subjects}) > 1
     defences = list(dict.fromkeys(inference_text(subject, with_k=with_k) for subject in subjects))
@@ -144,7 +144,7 @@ def _answer(judgement: Judgement) -> Answer:
 
 
 def _stated(figure: Interval) -> str:
-    """``28.7% [25.1, 32.4]``; ``6.0% as attacked (5 batches), re-batched 10.9% [0.0, 13.0]† under PGD-100``."""
+    """``28.7% [25.1, 32.4]``; ``6.0% as attacked (5 batches); re-batched 10.9% [0.0, 13.0]† under FGSM``."""
     ends = interval(figure.low, figure.high, figure.kind)
     if figure.own is None:
         return f"{percent(figure.estimate)}% {ends}".rstrip()

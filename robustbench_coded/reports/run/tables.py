@@ -183,8 +183,8 @@ class Table:
         texts = {
             f"Accuracy in percent{''.join(f', {basis}' for basis in by_image)}.": True,
             f"Batches answered together: as attacked, {''.join(in_batches)}.": in_batches,
-            f"{', '.join(sorted(known)).capitalize()}: another threat model, whose attacker also has the inputs of "
-            "one who does not know it.": known,
+            f"{', '.join(sorted(known)).capitalize()}: another threat model, whose attacker also has the "
+            "inputs of one who does not know it.": known,
             f"{DASH}: does not apply (EOT and a known draw need randomness, transfer needs a base model; "
             "strongest other: an attack with a column is stronger).": any(
                 cell.absent == DASH for row in self.rows for cell in row.cells
@@ -194,7 +194,7 @@ class Table:
         return " ".join([text for text, shown in texts.items() if shown] + [self.kinds]).rstrip()
 
     def of_columns(self, places: Sequence[int]) -> "Table":
-        """The table with some of its columns, in the order given; what stands behind the last one stays there."""
+        """The table with some of its columns, in the order given, and ``ends`` behind its last one."""
         ends = len(self.ends) if len(self.columns) - 1 in places else 0
         rows = (
             replace(row, cells=tuple(row.cells[place] for place in places), ends=row.ends[:ends])
@@ -388,7 +388,11 @@ def columns_of(
         attacks = tuple(
             name for name in named if _knows_draw(name) == threat.draw_known and (every or name in tried)
         )
-        chosen = {row.strongest_attack for row in of_threat if row.attack == words.STRONGEST}
+        chosen = {
+            row.strongest_attack
+            for row in of_threat
+            if row.attack == words.STRONGEST and row.threat.inputs == inputs
+        }
         known = f", {word} known" if threat.draw_known else ""
         columns += [Column(name, threat, paper_name(name, word)) for name in attacks]
         if chosen.difference(attacks, words.CONTROLS, {""}):

@@ -1,11 +1,11 @@
 """Attacks as authors write them, for tables of papers and sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from attacks.attack import BITS, LEVELS, Package, Submitted
-from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack
+from attacks.attack import BITS, LEVELS, Attack, Package, Submitted
+from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack, pixels
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
+from robustbench_coded.schema.words import ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
 
 # First words of names that are no proper names.
 _WORDS = ("Transfer ", "Fixed ", "Relaxed ", "Random ")
@@ -31,7 +31,8 @@ def paper_name(attack: str, draw: str = "draw") -> str:
     """
     named = parsed_attack(attack)
     if named is None or isinstance(named, Submitted):
-        return "Random signs" if attack == RANDOM_SIGN else attack[:1].upper() + attack[1:]
+        own = {RANDOM_SIGN: "Random signs", ENSEMBLE: "Worst case"}
+        return own.get(attack) or attack[:1].upper() + attack[1:]
     if isinstance(named, Package):
         return attack
     known = {"fresh": "", "aware": "", "bpda": "BPDA "}.get(named.knows, f"{named.knows.capitalize()} ")
@@ -62,3 +63,23 @@ def attack_in_words(attack: str) -> str:
     made = "the worst of several attacks" if named.attack is None else attack_in_words(str(named.attack))
     changed = "".join(f" in {value} {option}" for option, value in named.options if option in (BITS, LEVELS))
     return f"{made}{changed}, made against {kind}{sized}"
+
+
+def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
+    """``PGD-10: projected gradient descent; step size 2/255``: its name in words, and what it does."""
+    attack = parsed_attack(name)
+    about = _CONTROLS_AND_COMBINED.get(name) or (
+        attack.declared.sentence if isinstance(attack, Attack) else ""
+    )
+    sizes = [f"step size {' or '.join(pixels(size) for size in step_sizes)}"] if step_sizes else []
+    smooth = (
+        ["smooth backward pass for operators that hide the gradient"] if attack and attack.relaxed else []
+    )
+    return f"{paper_name(name)}: {'; '.join(filter(None, (about, *sizes, *smooth)))}".removesuffix(": ")
+
+
+_CONTROLS_AND_COMBINED = {
+    RANDOM_SIGN: "plus or minus eps at random in each pixel (in l0: eps pixels black or white), no gradients",
+    STRONGEST: "the one attack that is lowest over the entire run",
+    ENSEMBLE: "for each example or batch the attack that is lowest on selection draws, scored on other draws",
+}

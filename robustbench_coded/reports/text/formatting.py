@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack, Package, Submitted, read_attack
+from attacks.attack import AnyAttack, Attack, Submitted, read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.words import CLEAN, STANDARD
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -102,17 +102,6 @@ INPUTS_SHORT = {  # what a title adds
 _RANDOMNESS = {
     "unknown": "the defence draws its randomness after the attack",
     "known": "the attacker knows the scored draw, with a separate attack for each draw",
-}
-_COMBINED = {
-    STRONGEST: "the one attack that is lowest over the entire run",
-    ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-}
-_ESTIMATORS = {
-    "fresh": "one fresh draw at each step",
-    "fixed": "one surrogate draw for the whole attack",
-    "aware": "the scored draw itself",
-    "transfer": "gradients of the base model",
-    "bpda": "the defence in the forward pass, the base model in the backward pass",
 }
 
 
@@ -271,39 +260,6 @@ def of_part(columns: Columns[Any], part: Callable[[Any], Any]) -> Columns[Any]:
         return lambda row: text_of(part(row))
 
     return {head: through(text_of) for head, text_of in columns.items()}
-
-
-def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:
-    """Description of an attack: algorithm, steps, step size and what its gradients come from."""
-    if name in _COMBINED:
-        return _COMBINED[name]
-    if name == CLEAN:
-        return "unperturbed inputs"
-    if name == RANDOM_SIGN and norm == "l0":
-        return "eps pixels at random, each channel of them black or white, no gradients"
-    if name == RANDOM_SIGN:
-        return "plus or minus eps at random in each pixel, no gradients"
-    attack = parsed_attack(name)
-    if attack is None:
-        return "an attack unknown to this version"
-    options = "".join(f"; {option} {value}" for option, value in attack.options)
-    if isinstance(attack, Submitted):
-        return "perturbed inputs of that attack on that subject, submitted again" + options
-    if isinstance(attack, Package):
-        plugin = attack.package == "plugin"
-        made_by = ", a user-defined attack" if plugin else f" of the package {attack.package}"
-        return f"{attack.algorithm}{made_by}{options}"
-    parts = [attack.declared.sentence]
-    if attack.steps:
-        parts.append(f"{attack.steps} {'queries' if attack.declared.asks_answers_alone else 'steps'}")
-    if step_sizes:
-        parts.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
-    if attack.declared.plain and attack.init is None:
-        parts.append("random start")
-    smooth = "; smooth backward pass for operators that hide the gradient" if attack.relaxed else ""
-    several = f"{attack.draws} fresh draws averaged at each step"
-    draws = several if attack.draws > 1 else _ESTIMATORS[attack.knows]
-    return f"{', '.join(parts)}; {draws}{smooth}{options}"
 
 
 @lru_cache(maxsize=4096)
