@@ -49,7 +49,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_accuracy_is_lost(make_run, wi
 def test_a_narrow_terminal_turns_the_table_round(make_run):
     (table, *_) = tables_of(load_run(make_run()))
     narrow, wide = (shown(AccuracyTable(table), width) for width in (80, 140))
-    assert re.search(r"(?m)^ EOT-PGD-20 \(10 draws\) +– +10\.", narrow)
+    assert re.search(r"(?m)^ EOT-PGD-20 \(10 draws\) +0\.0 \[0\.0, 2\.8\] +10\.", narrow)
     assert re.search(r"(?m)^ RCI \(N = 48\) +88\.3 +45\.3", wide) and "not run" in wide
     assert "more columns" not in narrow + wide
 

@@ -191,7 +191,8 @@ class ProgressListener(Listener):
         self._end_status()
         if step.rung == Rung.NAMED_ROWS and not {case.threat.inputs for case in step.cases} & {*open_inputs}:
             of = " on whole batches" if open_inputs else ""
-            self.note(f"verdicts{of} are final; running the table's other attacks (Ctrl-C keeps the verdicts)")
+            more = "running the table's other attacks (Ctrl-C keeps the verdicts)"
+            self.note(f"verdicts{of} are final; {more}")
         self.note(str(step))
 
     def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:

@@ -29,12 +29,15 @@ class AccuracyTable:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        by_defence = (self._table.by_defence(whole=whole) for whole in (True, False))
-        shown = [(table.without_constants(self._table.heads)) for table in by_defence]
-        fitting = (pair for pair in shown if PlainTable("", pair[0]).fits(options.max_width))
-        table, same = next(fitting, (self._table.by_attack(), ""))
-        yield PlainTable(self._table.title + (f" ({same})" if same else ""), table)
-        yield _sentence(self._table.legend)
+        table, same = self._table.by_attack(), ""
+        legend = self._table.legend
+        for whole in (False, True):  # without and with intervals
+            by_defence, constants = self._table.by_defence(whole=whole).without_constants(self._table.heads)
+            if PlainTable("", by_defence).fits(options.max_width):
+                table, same = by_defence, constants and f" ({constants})"
+                legend = self._table.legend if whole else self._table.legend.removesuffix(self._table.kinds)
+        yield PlainTable(f"{self._table.title}{same}", table)
+        yield _sentence(legend.rstrip())
 
 
 def result(run: Run) -> Group:
