@@ -50,22 +50,25 @@ def test_panels_take_most_of_a_figure_and_nothing_stands_behind_them(name, hosti
         assert b"fill: #ffffff" in found.svg  # opaque: the page's theme and the system's may differ
 
 
-def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
-    captions = []
-    monkeypatch.setattr(style, "drawing", lambda figure, *texts: captions.append(texts[-1]))
+def test_the_figure_by_attack_has_the_cells_of_its_table_under_its_names(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: drawn.append((figure, texts[-1])))
     monkeypatch.setattr(style, "MOST_PANELS", 2)
+    (table, *_) = tables_of(run)
     more = [
-        replace(row, case=row.case.of_checkpoint(f"{name}{row.case.subject.checkpoint}"))
+        replace(row, subject=row.subject.of_checkpoint(f"{name}{row.subject.checkpoint}"))
         for name in ("", "a", "b")
-        for row in run.rows
+        for row in table.rows
     ]
-    curves.draw_ladder(run.rows)
-    curves.draw_ladder(more)
-    assert "are shown" not in captions[0]
-    assert (
-        f"The first 2 of {len({row.case.subject.checkpoint for row in more})} checkpoints are shown."
-        in captions[1]
-    )
+    curves.draw_attacks(table)
+    curves.draw_attacks(replace(table, rows=tuple(more)))
+    assert curves.draw_attacks(replace(table, rows=table.rows[:1])) is None  # the table says as much
+    (figure, caption), (_, many) = drawn
+    assert "are shown" not in caption and "The first 2 of 3 checkpoints are shown." in many
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == [c.title for c in table.columns]
+    expected = [[100 * cell.figure.as_attacked for cell in row.cells if cell.figure] for row in table.rows]
+    assert [list(line.lines[0].get_xdata()) for line in panel.containers] == expected
 
 
 def points(figure):
@@ -87,23 +90,23 @@ def test_accuracies_over_batch_sizes_are_those_of_the_table(ratios, make_run, su
     found = points(drawn[0])
     panels = [f", N = {ratio:g}K" for ratio in ratios if len(ratios) > 1] or [""]
     title = "RCI on erm\nlinf, eps 8/255 (pixel)"
-    assert {(title + of, name) for of in panels for name in ("Clean", "All attacks")} <= {*found}
+    assert {(title + of, name) for of in panels for name in ("Clean", "Worst case")} <= {*found}
     for (title, name), line in found.items():
         place = [column.title for column in sweep.columns].index(name)
         ratio = ratios[panels.index(title.removeprefix("RCI on erm\nlinf, eps 8/255 (pixel)"))]
         rows = [row for row in sweep.rows if row.subject.n == ratio * row.subject.k]
-        assert line == [(row.subject.k, 100 * row.cells[place].line.accuracy) for row in rows]
+        assert line == [(row.subject.k, 100 * row.cells[place].figure.as_attacked) for row in rows]
 
 
 def test_accuracies_over_eps_begin_with_clean_inputs(run, drawn):
-    (table,) = tables_of(run)
+    (table, *_) = tables_of(run)
     half = replace(table, perturbation=Perturbation("linf", 4 / 255, "pixel"))
-    last = table.columns.index((ENSEMBLE, WHOLE_BATCH))
+    (last,) = [i for i, c in enumerate(table.columns) if (c.attack, c.threat) == (ENSEMBLE, WHOLE_BATCH)]
     assert [*draw_curves([table])] == [None] and not drawn
     assert len([*draw_curves([table, half])]) == 1
     found = points(drawn[0])
     assert len(found) == len(table.rows)
     for row in table.rows:
-        clean, everything = (100 * row.cells[place].line.accuracy for place in (0, last))
+        clean, everything = (100 * row.cells[place].figure.as_attacked for place in (0, last))
         assert [(0.0, clean), (4.0, everything), (8.0, everything)] in found.values()
     assert drawn[0].axes[0].get_xlabel() == "eps in 1/255 (linf, pixel)"

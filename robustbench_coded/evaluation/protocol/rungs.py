@@ -148,7 +148,7 @@ def _confirm(
 
 def _run_rows(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     rows = [case for case in plan.cases if case in plan.rows]
-    return _rows(plan, results, Rung.NAMED_ROWS, "rows of every table", rows)
+    return _rows(plan, results, Rung.NAMED_ROWS, "standard attacks of every table", rows)
 
 
 def _adapt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:

@@ -21,6 +21,7 @@ from robustbench_coded.reports.run.tables import (
     by_inference,
     columns_of,
     subjects_of,
+    typed_attacks,
 )
 from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
@@ -101,10 +102,10 @@ class RunComparison:
     @property
     def answer(self) -> str:
         """The baseline, and how many clean and robust accuracies differ significantly from its own."""
-        cells = [cell for table in self.tables for row in table.rows for cell in row.cells if cell]
+        cells = [cell for table in self.tables for cell in table.cells]
         above, below = [], []
         for attack, name in ((CLEAN, "clean"), (ENSEMBLE, "robust")):
-            found = [c.difference for c in cells if c.line.attack == attack and c.difference]
+            found = [c.difference for c in cells if c.line and c.line.attack == attack and c.difference]
             above.append(f"{sum(d.low > 0 for d in found)} of {len(found)} {name}")
             below.append(f"{sum(d.high < 0 for d in found)} {name}")
         counts = f"Significantly above it: {series(above)} accuracies; below it: {series(below)}."
@@ -117,7 +118,7 @@ class RunComparison:
             for table in self.tables
             for row in table.rows
             for cell in row.cells
-            if cell is not None
+            if cell.line is not None
         ]
         return {
             "runs": {name: str(run.path) for name, run in self.runs.items()},
@@ -178,9 +179,11 @@ def run_text_table(comparison: RunComparison) -> TextTable:
 
 
 def _cell_data(cell: TableCell) -> dict[str, Any]:
-    figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
+    line = cell.line
+    assert line is not None
+    figures = {name: value for name, value in asdict(line).items() if name != "case"}
     return {
-        **cell.line.case.as_columns(),
+        **line.case.as_columns(),
         **figures,
         "difference": cell.difference and asdict(cell.difference),
     }
@@ -210,9 +213,9 @@ def _table(
 ) -> Table:
     lines = {name: run.rows for name, run in runs.items()}
     under = [line for group in lines.values() for line in group if line.perturbation == perturbation]
-    columns = columns_of(under)
+    columns = columns_of(under, typed=[name for run in runs.values() for name in typed_attacks(run.manifest)])
     with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
-    build = {name: TableBuilder(rows) for name, rows in lines.items()}
+    build = {name: TableBuilder(run.rows, run.manifest.cases) for name, run in runs.items()}
     rows = []
     for contender in contenders:
         name, subject = contender
@@ -225,7 +228,9 @@ def _table(
             pairing.reasons[f"{named} in {name} has no counterpart in the baseline, {baseline}."] = None
         elif other != contender:
             cells = [
-                cell and replace(cell, difference=pairing.difference(contender, other, cell.line))
+                replace(cell, difference=pairing.difference(contender, other, cell.line))
+                if cell.line
+                else cell
                 for cell in cells
             ]
         labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)

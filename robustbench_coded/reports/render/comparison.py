@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from robustbench_coded.reports.compare.comparison import LEGEND, RunComparison, comparison_csv, run_text_table
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
-from robustbench_coded.reports.run.tables import narrowed
 
 TITLE = "csrobust comparison"
 
@@ -33,8 +32,8 @@ def _sections(comparison: RunComparison) -> Iterator[Section]:
         yield Section("apart", "Differences between the runs", (Bullets(apart),))
     elif not comparison.unpaired:
         yield Section("apart", "Differences between the runs", (Legend("None that matters here."),))
-    for table in map(narrowed, comparison.tables):  # comparison.csv has all columns
-        yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.kinds}".rstrip())))
+    for table in comparison.tables:
+        yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.legend}")))
     if comparison.unpaired:
         unpaired = Bullets(comparison.unpaired)
         yield Section("unpaired", "Differences that could not be computed", (unpaired,))
