@@ -14,7 +14,7 @@ from benchmarks.errors.coverage import placed
 from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, read, rows_of
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
-from robustbench_coded.schema.words import IntervalKind
+from robustbench_coded.schema.words import MARGIN, IntervalKind
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -131,7 +131,7 @@ def _accuracy(row: dict[str, str]) -> str:
         return f"{accuracy:.1f} in {batches} batches"
     low, high = (100 * float(row[column]) for column in ("ci_low", "ci_high"))
     cell = f"{accuracy:.1f} [{low:.1f}, {high:.1f}]{MARKS[IntervalKind(row['interval_kind'])]}"
-    if row["own_accuracy"]:
+    if row["own_accuracy"] and float(row["own_accuracy"]) < float(row["accuracy"]) - MARGIN:
         cell += (
             f" (in their own batches {100 * float(row['own_accuracy']):.1f}, in {row['own_batches']} batches)"
         )

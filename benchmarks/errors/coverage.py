@@ -13,7 +13,7 @@ bets over images, so it errs at most as often.
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,28 +62,31 @@ def exact(right: Floats, worth: Floats | float, tail: float) -> Ends:
     return low, high
 
 
-def worth_of(correct: NDArray[np.bool_], batches: int, tail: float) -> Floats:
-    """`intervals.answers_worth` of [evaluations, images, draws] in equal batches that share draws."""
+def worth_of(correct: NDArray[np.bool_], batches: int, tail: float) -> tuple[Floats, Floats]:
+    """`intervals.answers_worth` of [evaluations, images, draws] in equal batches that share draws, and
+    `intervals.shared_variance`.
+    """
     count, images, draws = correct.shape
     if draws == 1:
-        return np.full(count, float(images))
+        return np.full(count, float(images)), np.zeros(count)
     size, estimate = images // batches, correct.mean(axis=(1, 2))
     grouped = correct.reshape(count, batches, size, draws)
     of_means = grouped.mean(axis=2).var(axis=2, ddof=1)
     of_answers = correct.var(axis=2, ddof=1).reshape(count, batches, size).mean(axis=2)
     shared = ((size * of_means - of_answers) / (size - 1)).sum(axis=1) / batches**2 / draws
+    shared = np.maximum(shared, 0)
     of_images = correct.mean(axis=2).var(axis=1, ddof=1) / images
     total, binomial = of_images + shared, estimate * (1 - estimate)
     with np.errstate(divide="ignore", invalid="ignore"):
         degrees = total**2 / (of_images**2 / (images - 1) + shared**2 / (batches * (draws - 1)))
         factor = (stdtrit(np.maximum(degrees, 1), 1 - tail) / -ndtri(tail)) ** 2
         worth = np.clip(binomial / (total * factor), min(images, batches * draws), images)
-    return np.where((shared > 0) & (binomial > 0), worth, float(images))
+    return np.where((shared > 0) & (binomial > 0), worth, float(images)), shared
 
 
 def one_by_one(correct: NDArray[np.bool_], batches: int, tail: float = TAIL) -> Ends:
     """The ends for [evaluations, images, draws]."""
-    worth = worth_of(correct, batches, tail)
+    worth, _ = worth_of(correct, batches, tail)
     ends = exact(correct.mean(axis=(1, 2)) * worth, worth, tail)
     batch = np.arange(correct.shape[1]) * batches // correct.shape[1]
     for i in range(ASKED):
@@ -96,29 +99,30 @@ def gain(left: NDArray[np.bool_], right: NDArray[np.bool_], batches: int, tail: 
     """The ends for the accuracy of ``left`` less that of ``right``, [evaluations, images, draws] each."""
     left, right = np.broadcast_arrays(left, right)
     parts = (left & ~right, right & ~left)
-    reach, deviations = [], []
+    alone = []
     for part in parts:
-        share, worth = part.mean(axis=(1, 2)), worth_of(part, batches, tail)
-        low, high = exact(share * worth, worth, tail)
-        reach.append((share - low, high - share))
-        deviations.append(np.sqrt(share * (1 - share) / worth))
-    means = [part.mean(axis=2) for part in parts]
-    apart = [values - values.mean(axis=1, keepdims=True) for values in means]
-    images = left.shape[1]
-    common = (apart[0] * apart[1]).sum(axis=1) / (images - 1) / images
-    scale = deviations[0] * deviations[1]
-    r = np.clip(np.divide(common, scale, out=np.zeros_like(scale), where=scale > 0), -1, 1)
-    below, above = (
-        np.sqrt(np.maximum(a**2 + b**2 - 2 * r * a * b, 0))
-        for a, b in ((reach[0][0], reach[1][1]), (reach[0][1], reach[1][0]))
-    )
+        share, (worth, shared) = part.mean(axis=(1, 2)), worth_of(part, batches, tail)
+        tied = np.minimum(shared * worth / np.maximum(share * (1 - share), 1e-12), 1)
+        alone.append((share, *exact(share * worth, worth, tail), worth / left.shape[1], tied))
+    both = (parts[0].mean(axis=2) * parts[1].mean(axis=2)).mean(axis=1)
+    below, above = _reach(alone[0], alone[1], both), _reach(alone[1], alone[0], both)
     estimate = left.mean(axis=(1, 2)) - right.mean(axis=(1, 2))
     ends = np.maximum(estimate - below, -1), np.minimum(estimate + above, 1)
-    batch = np.arange(images) * batches // images
+    batch = np.arange(left.shape[1]) * batches // left.shape[1]
     for i in range(ASKED):
         asked = independent_difference(left[i], right[i], batch, tail)
         assert np.allclose(asked, (ends[0][i], ends[1][i]))
     return ends
+
+
+def _reach(first: Sequence[Floats], other: Sequence[Floats], both: Floats) -> Floats:
+    """`paired._reach` of many evaluations at once."""
+    (share, low, _, worth, tied), (other_share, _, high, other_worth, other_tied) = first, other
+    down, up = share - low, high - other_share
+    scale = np.maximum(np.sqrt(share * (1 - share) * high * (1 - high)), 1e-12)
+    of_images = np.clip((both - share * high) / scale, -1, 1) * np.sqrt(worth * other_worth)
+    r = np.maximum(of_images - np.sqrt(tied * other_tied), -1)
+    return np.sqrt(np.maximum(down**2 + up**2 - 2 * r * down * up, 0))
 
 
 def errs(ends: Ends, truth: Floats | float) -> tuple[float, float, float]:
@@ -192,11 +196,11 @@ def random_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
 
 def gain_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
     """Gains of answers given one by one: both deterministic, or the left one random."""
-    discordant = ((0, 0.005), (0, 0.01), (0, 0.02), (0.01, 0.02), (0.02, 0.05), (0.1, 0.05), (0.3, 0.01))
-    for n, (alone, other) in itertools.product(IMAGES, discordant):
+    few = ((0, 0.005), (0, 0.01), (0, 0.02), (0.01, 0.02), (0.02, 0.05), (0.1, 0.05), (0.3, 0.01))
+    for n, (alone, other) in itertools.product(IMAGES, (*few, (0.9, 0.05), (0.95, 0.05), (0.98, 0.02))):
         u = rng.random((count, n, 1))
-        left = (u < alone) | ((u > 0.2) & (u < 0.6) & (alone < 0.2)) | ((u > 0.4) & (u < 0.6))
-        right = ((u > 0.2) & (u < 0.6) & (alone < 0.2)) | ((u > 0.4) & (u < 0.6)) | (u > 1 - other)
+        same = (u > alone) & (u < alone + 0.6 * (1 - alone - other))
+        left, right = (u < alone) | same, same | (u > 1 - other)
         name = f"{alone:.1%} right on the left alone, {other:.1%} on the right"
         yield Cell("gains, one answer each", name, n, *errs(gain(left, right, 1), alone - other))
     for n, share, (odd, usual) in itertools.product(IMAGES, ODD, ODD_AND_USUAL[:4]):
@@ -206,6 +210,15 @@ def gain_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:
         truth = share * odd + (1 - share) * usual - 0.3
         name = f"10 draws; {share:.1%} of images right in {odd:.0%}, others in {usual:.0%}; base 30%"
         yield Cell("gains, draws of each image", name, n, *errs(gain(left, right, n // 32), truth))
+    for n, batches, (first, second) in itertools.product(IMAGES, (2, 5, 20), ((0.9, 0.3), (0.6, 0.4))):
+        size = n // batches
+        kind = rng.random((count, batches, 1, 10)) < 0.5
+        left = rng.random((count, batches, size, 1)) < np.where(kind, first, second)
+        left, right = left.reshape(count, batches * size, 10), rng.random((count, batches * size, 1)) < 0.5
+        truth = (first + second) / 2 - 0.5
+        name = f"{batches} batches; a draw has {first:.0%} right with 50%, else {second:.0%}; base 50%"
+        found = errs(gain(left, right, batches), truth)
+        yield Cell("gains, draws that a batch shares", name, batches * size, *found)
 
 
 def batch_cells(rng: np.random.Generator, count: int) -> Iterator[Cell]:

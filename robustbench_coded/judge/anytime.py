@@ -97,11 +97,13 @@ class RandomBatches:
 
     Attributes:
         example: [answers]. number: [answers], that of the random batch. correct: [answers].
+        attack: its name.
     """
 
     example: NDArray[np.int64]
     number: NDArray[np.int64]
     correct: NDArray[np.bool_]
+    attack: str = ""
 
     @property
     def batches(self) -> int:
@@ -144,10 +146,12 @@ def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
         if not in_order[0]:
             continue
         part = part[part["draw"].isin(numbers[in_order.cumprod(dtype=bool)]).to_numpy()]
-        scored[case_keys(part.iloc[:1])[0]] = RandomBatches(
+        case = case_keys(part.iloc[:1])[0]
+        scored[case] = RandomBatches(
             part["example"].to_numpy().astype(np.int64),
             part["draw"].to_numpy().astype(np.int64),
             (part["prediction"] == part["label"]).to_numpy(dtype=bool),
+            case.attack,
         )
     return scored
 

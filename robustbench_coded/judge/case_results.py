@@ -11,7 +11,7 @@ import numpy as np
 
 from attacks.attack import AnyAttack, read_attack
 from robustbench_coded.judge.anytime import RandomBatches
-from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.judge.intervals import TAIL, AsAttacked, Interval, accuracy_interval
 from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
@@ -32,6 +32,8 @@ class Combination(NamedTuple):
         unscored: those of them that were not scored in random batches; and if they leave over `CLOSE` more
             there than in their own, every attack within `CLOSE` of that which was not.
         of_complete: of an ensemble with outcomes missing, that of the attacks with all of theirs, if any.
+        lower: the attack that leaves least as attacked, of the images that all have, if less than this row,
+            which was chosen on other draws; else ''.
     """
 
     strongest_attack: str = ""
@@ -39,6 +41,7 @@ class Combination(NamedTuple):
     near: tuple[Case, ...] = ()
     unscored: tuple[Case, ...] = ()
     of_complete: "CaseResult | None" = None
+    lower: str = ""
 
     @property
     def all_near_in_random(self) -> bool:
@@ -121,9 +124,17 @@ class CaseResult:
             randomised=self.randomised,
             tail=tail / max(self.looks, 1),
         )
+        interval = replace(interval, own=self.as_attacked)
         if self.case.threat.one_victim and interval.kind is not None:
             return replace(interval, kind=IntervalKind.EVALUATED_IMAGES)
         return interval
+
+    @property
+    def as_attacked(self) -> AsAttacked | None:
+        """The figure as attacked; None without outcomes, and where each input is answered on its own."""
+        if self.cell is None or not self.batch_dependent:
+            return None
+        return AsAttacked(float(self.cell.correct.mean()), len(np.unique(self.cell.batch)))
 
     def played(self, tail: float) -> tuple[Interval, RandomBatches]:
         """Of what is in random batches, the accuracy that an attacker leaves who always plays one of the
@@ -131,22 +142,25 @@ class CaseResult:
         And this one's outcomes.
 
         The lower end is the lowest of theirs if every attack that comes near the strongest was scored: he
-        plays one of these, and what all of them leave at least, he leaves. Else it is 0. Inputs that are made
-        together may do more in the batch that they were made in than in random ones: where that is more than
-        `CLOSE`, the accuracy there stands beside it, and no verdict is positive.
+        plays one of these, and what all of them leave at least, he leaves. Else it is 0.
         """
-        assert self.cell is not None
         share = tail / max(self.looks, 1) / len(self.random_batches)
         ends = [scored.interval(share) for scored in self.random_batches]
         played = min(range(len(ends)), key=lambda i: ends[i][1])
         scored = self.random_batches[played]
-        estimate, own = scored.accuracy, float(self.cell.correct.mean())
-        less = not self.case.threat.one_victim and own < estimate - CLOSE
         near = self.case.attack != ENSEMBLE or self.combination.all_near_in_random
         low = min(end[0] for end in ends) if near else 0.0
-        beside = (own, len(np.unique(self.cell.batch))) if less else None
-        about, images = IntervalKind.EVALUATED_IMAGES, len(scored.images)
-        return Interval(estimate, low, ends[played][1], about, images, scored.batches, beside), scored
+        interval = Interval(
+            scored.accuracy,
+            low,
+            ends[played][1],
+            IntervalKind.EVALUATED_IMAGES,
+            len(scored.images),
+            scored.batches,
+            self.as_attacked,
+            scored.attack,
+        )
+        return interval, scored
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _combined(
                 key for key in sources if name == STRONGEST or (name == ENSEMBLE and key.attack != CLEAN)
             ),
             faulty=sum(result.faulty for result in attacks) if name == ENSEMBLE else 0,
-            combination=combination,
+            combination=combination._replace(lower=_lower(candidates, cell)),
         )
         for name, cell, sources in _cells(model, candidates, best)
     ]
@@ -114,7 +114,7 @@ def _combined(
     recombined = _combined([result for result in results if result.complete], whole, outcomes)
     of_complete = next((r for r in recombined if r.case.attack == ENSEMBLE and r.complete), None)
     return [
-        replace(result, combination=combination._replace(of_complete=of_complete))
+        replace(result, combination=result.combination._replace(of_complete=of_complete))
         if result.case.attack == ENSEMBLE
         else result
         for result in made
@@ -149,6 +149,12 @@ def _combination(
         tuple(near),
         tuple(case for case in rivals if case not in outcomes.random),
     )
+
+
+def _lower(candidates: Sequence[PlayableAttack], cell: Cell) -> str:
+    """The candidate that leaves least as attacked, if that is less than ``cell`` does; else ''."""
+    lowest = min(candidates, key=lambda candidate: candidate.scoring.correct.mean())
+    return lowest.case.attack if lowest.scoring.correct.mean() < cell.correct.mean() else ""
 
 
 def _playable(result: CaseResult, outcomes: Outcomes, known: bool) -> PlayableAttack | None:

@@ -11,12 +11,13 @@ the variance of the mean (Korn and Graubard, Survey Methodology 24, 1998), with 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, ndtri, stdtrit
 
-from robustbench_coded.schema.words import IntervalKind
+from robustbench_coded.schema.words import MARGIN, IntervalKind
 
 TAIL = 0.025  # on either side of a 95% interval
 
@@ -39,6 +40,13 @@ def student_factor(degrees: float, tail: float) -> float:
     return (float(stdtrit(degrees, 1 - tail)) / -float(ndtri(tail))) ** 2
 
 
+class AsAttacked(NamedTuple):
+    """The accuracy in the disjoint batches that the attacker made, and their number."""
+
+    accuracy: float
+    batches: int
+
+
 @dataclass(frozen=True)
 class Interval:
     """An accuracy and its 95% interval, as fractions: 0 <= low <= estimate <= high <= 1 and low < high.
@@ -48,8 +56,9 @@ class Interval:
             say what is known of it all the same: 0 and 1, or of a known draw what an unknown one leaves.
         images: from how many all three come.
         batches: from how many batches of inputs answered together; 0 where inputs are answered one by one.
-        own: accuracy in the disjoint batches that the inputs were made in, and their number, where it is more
-            than 3 points below the one in random batches.
+        own: the figure as attacked, of whole batches of a batch-dependent defence. Where there is a ``kind``,
+            the others are of the same inputs in random batches.
+        rebatched: the attack whose inputs those are; '' where nothing was scored in random batches.
     """
 
     estimate: float
@@ -58,7 +67,18 @@ class Interval:
     kind: IntervalKind | None = IntervalKind.POPULATION
     images: int = 0
     batches: int = 0
-    own: tuple[float, int] | None = None
+    own: AsAttacked | None = None
+    rebatched: str = ""
+
+    @property
+    def as_attacked(self) -> float:
+        """The accuracy in the batches that the attacker made, or of answers one by one."""
+        return self.estimate if self.own is None else self.own.accuracy
+
+    @property
+    def lower_as_attacked(self) -> bool:
+        """True if inputs that are made together do over 3 points more in their own batches."""
+        return self.as_attacked < self.estimate - MARGIN
 
 
 def accuracy_interval(
@@ -99,28 +119,29 @@ def accuracy_interval(
 def answers_worth(correct: NDArray[np.bool_], batch: NDArray[np.integer], tail: float) -> float:
     """How many independent answers ``correct`` [images, draws] are worth, at most one for each image."""
     images, draws = correct.shape
-    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
-    estimate = float(correct.mean())
-    binomial, batches = estimate * (1 - estimate), len(sizes)
-    if draws == 1 or batches == images or not binomial:
+    estimate, shared = float(correct.mean()), shared_variance(correct, batch)
+    if not shared or estimate in (0, 1):
         return float(images)
-    shared = _of_shared_draws(correct, members, sizes)
-    if shared <= 0:
-        return float(images)
+    batches = len(np.unique(batch))
     of_images = float(correct.mean(axis=1).var(ddof=1)) / images
     # Welch-Satterthwaite: the degrees of freedom of a sum lie between those of its parts.
     total = of_images + shared
     degrees = total**2 / (of_images**2 / (images - 1) + shared**2 / (batches * (draws - 1)))
-    worth = binomial / (total * student_factor(degrees, tail))
+    worth = estimate * (1 - estimate) / (total * student_factor(degrees, tail))
     return float(np.clip(worth, min(images, batches * draws), images))
 
 
-def _of_shared_draws(correct: NDArray[np.bool_], members: NDArray[np.intp], sizes: NDArray[np.intp]) -> float:
-    """Variance that the mean owes to draws shared by a batch; 0 or less where there is no sign of any."""
+def shared_variance(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> float:
+    """Variance that the mean of ``correct`` [images, draws] owes to draws shared by a batch; 0 where there is
+    no sign of any.
+    """
     draws = correct.shape[1]
+    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    several = sizes > 1
+    if draws == 1 or not several.any():
+        return 0.0
     totals = np.stack([np.bincount(members, weights=column) for column in correct.T], axis=1)
     of_means = (totals / sizes[:, None]).var(axis=1, ddof=1)
     of_answers = np.bincount(members, weights=correct.var(axis=1, ddof=1)) / sizes
-    several = sizes > 1
     shared = (sizes * of_means - of_answers)[several] / (sizes[several] - 1)
-    return float(sizes[several] ** 2 @ shared) / sizes.sum() ** 2 / draws
+    return max(float(sizes[several] ** 2 @ shared) / sizes.sum() ** 2 / draws, 0.0)

@@ -12,7 +12,9 @@ whose interval for the population is wider than one for these images. Nothing el
 batches, and attacks that know the draw.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.schema.words import IntervalKind
+
+_TINY = 1e-12
 
 
 class NotPaired(ValueError):
@@ -38,6 +42,7 @@ class Difference:
         first, second: the two accuracies.
         examples: images that both rows answered, from which all figures come.
         kind: what ``low`` and ``high`` are about; None where nothing bounds the difference.
+        own: the difference as attacked, where the others are of inputs in random batches.
     """
 
     estimate: float
@@ -47,6 +52,12 @@ class Difference:
     second: float
     examples: int
     kind: IntervalKind | None = IntervalKind.POPULATION
+    own: float | None = None
+
+    @property
+    def as_attacked(self) -> float:
+        """The difference in the batches that the attacker made, or of answers one by one."""
+        return self.estimate if self.own is None else self.own
 
     def __str__(self) -> str:
         """``+1.0 points (-0.5 to +2.5 for the population, 256 images)``."""
@@ -98,13 +109,25 @@ def _in_random_batches(first: CaseResult, second: CaseResult, tail: float) -> Di
             beside = replace(beside, kind=None)
     else:
         beside = _on_images(of[1], scored.images, of[0].case.threat.one_victim, tail)
-    sides = (own, beside) if first.in_random_batches else (beside, own)
-    shares = sides[0].estimate, sides[1].estimate
-    images = min(side.images for side in sides)
-    if any(side.kind is None for side in sides):
-        return Difference(shares[0] - shares[1], -1.0, 1.0, *shares, images, None)
-    low, high = sides[0].low - sides[1].high, sides[0].high - sides[1].low
-    return Difference(shares[0] - shares[1], low, high, *shares, images, IntervalKind.EVALUATED_IMAGES)
+    left, right = (own, beside) if first.in_random_batches else (beside, own)
+    known = left.kind is not None and right.kind is not None
+    low, high = (left.low - right.high, left.high - right.low) if known else (-1.0, 1.0)
+    return Difference(
+        left.estimate - right.estimate,
+        low,
+        high,
+        left.estimate,
+        right.estimate,
+        min(left.images, right.images),
+        IntervalKind.EVALUATED_IMAGES if known else None,
+        own=None if of[0].case.threat.one_victim else _as_attacked(first, second),
+    )
+
+
+def _as_attacked(first: CaseResult, second: CaseResult) -> float:
+    """The difference on common images, whatever the draws: in the batches that the attackers made."""
+    own, other = shared_cells(replace(first, randomised=False), replace(second, randomised=False))
+    return float(own.correct.mean() - other.correct.mean())
 
 
 def _drawn_from(row: CaseResult, scored: RandomBatches) -> NDArray[np.int64]:
@@ -151,25 +174,51 @@ def independent_difference(
     """
     left, right = np.broadcast_arrays(left, right)
     parts = (left & ~right, right & ~left)
-    reaches = []
-    for part in parts:
-        share, worth = float(part.mean()), intervals.answers_worth(part, batch, tail)
-        low, high = intervals.clopper_pearson(share * worth, worth, tail)
-        reaches.append((share - low, high - share, np.sqrt(share * (1 - share) / worth)))
-    (down, up, deviation), (other_down, other_up, other_deviation) = reaches
-    r = 0.0
-    if deviation * other_deviation > 0 and len(left) > 1:
-        # An image counts as one answer, which varies more than its mean: so what both have in common is less.
-        of_images = np.cov(*(part.mean(axis=1) for part in parts))[0, 1] / len(left)
-        r = float(np.clip(of_images / (deviation * other_deviation), -1, 1))
-    below, above = _joined(down, other_up, r), _joined(up, other_down, r)
+    gained, lost = (_alone(part, batch, tail) for part in parts)
+    both = float(np.mean(parts[0].mean(axis=1) * parts[1].mean(axis=1)))
     estimate = float(left.mean() - right.mean())
+    below, above = _reach(gained, lost, both), _reach(lost, gained, both)
     return max(estimate - below, -1.0), min(estimate + above, 1.0)
 
 
-def _joined(first: float, other: float, correlation: float) -> float:
-    """How far a difference may reach when its two terms reach ``first`` and ``other``."""
-    return float(np.sqrt(max(first**2 + other**2 - 2 * correlation * first * other, 0.0)))
+class _Alone(NamedTuple):
+    """The share of answers that one side alone has right, with its exact interval.
+
+    Attributes:
+        worth: of how many answers that is, as a fraction of the images.
+        tied: the fraction of its variance that it owes to draws shared by a batch.
+    """
+
+    share: float
+    low: float
+    high: float
+    worth: float
+    tied: float
+
+
+def _alone(part: NDArray[np.bool_], batch: NDArray[np.int64], tail: float) -> _Alone:
+    share, worth = float(part.mean()), intervals.answers_worth(part, batch, tail)
+    low, high = intervals.clopper_pearson(share * worth, worth, tail)
+    tied = intervals.shared_variance(part, batch) * worth / max(share * (1 - share), _TINY)
+    return _Alone(share, low, high, worth / len(part), min(tied, 1.0))
+
+
+def _reach(first: _Alone, other: _Alone, both: float) -> float:
+    """How far ``first`` less ``other`` may lie below its estimate.
+
+    No image can be right on one side alone twice, so the two shares fall as the other rises. Their
+    correlation is the most negative one within these ends, which is at the upper end of ``other``: -1 where
+    all images differ, even if none is seen on one of the sides. And whatever a draw that a batch shares adds
+    to one share, it may take from the other.
+
+    Args:
+        both: the product of an image's two shares, on average: 0 where no image has both.
+    """
+    down, up, x, y = first.share - first.low, other.high - other.share, first.share, other.high
+    of_images = (both - x * y) / max(math.sqrt(x * (1 - x) * y * (1 - y)), _TINY)
+    of_images = min(max(of_images, -1.0), 1.0) * math.sqrt(first.worth * other.worth)
+    r = max(of_images - math.sqrt(first.tied * other.tied), -1.0)
+    return math.sqrt(max(down**2 + up**2 - 2 * r * down * up, 0.0))
 
 
 def shared_cells(first: CaseResult, second: CaseResult) -> tuple[Cell, Cell]:

@@ -19,6 +19,7 @@ from robustbench_coded.judge.verdict import (
     Needs,
     Verdict,
     accuracy_text,
+    own_batches_text,
     rounded,
 )
 from robustbench_coded.schema.words import CheckName, Rung, VerdictName
@@ -95,9 +96,8 @@ def _no_gain(v: Verdict) -> str:
 def _at_chance_level(v: Verdict) -> str:
     if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
-    gained = v.gain is not None and v.gain.low > v.bar
-    beside = f"; the gain is above the minimum gain of {100 * v.bar:g} points" if gained else ""
-    return f"{_gain(v)}{beside}; this is {v.meaning}"
+    beside = f"; the minimum gain is {100 * v.bar:g} points" if v.gain is not None else ""
+    return f"{_gain(v)}{beside}; at most the chance threshold, {v.broken_at:.1%}, is left"
 
 
 def _constant(v: Verdict) -> str:
@@ -140,21 +140,34 @@ def _contains_threshold(v: Verdict) -> str:
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_gain(v)}; this interval contains the minimum gain of {100 * v.bar:g} points; {more}"
     if v.clean and v.accuracy and v.accuracy.high <= v.broken_at:
-        clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the threshold for broken"
+        clause = f"clean inputs {accuracy_text(v.clean)}: this interval contains the chance threshold"
         return f"{_gain(v)}; {clause}, {v.broken_at:.1%}; {more}"
-    return f"{_gain(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
+    return f"{_gain(v)}; the chance threshold, {v.broken_at:.1%}, lies inside the interval; {more}"
 
 
 def _unbounded(v: Verdict) -> str:
     """Why no interval leaves room for a positive verdict, as a clause; '' where one does."""
     figure = v.accuracy if v.accuracy is None or v.accuracy.kind is None else v.gain
-    if v.accuracy is not None and v.accuracy.own is not None:
-        return "inputs that are made together do more in their own batch, of which there are too few"
+    if v.accuracy is not None and (at := _as_attacked(v)):
+        return f"{own_batches_text(v.accuracy)}: {at}"
     if figure is None or figure.kind is not None:
         return ""
     if v.unknown_draw:
         return "where the draw is known, only negative verdicts are given"
     return NO_INTERVAL
+
+
+def _as_attacked(v: Verdict) -> str:
+    """What holds back a positive verdict in the batches that the attacker made, as a clause; else ''."""
+    if v.accuracy is None or v.accuracy.kind is None or v.accuracy.own is None:
+        return ""
+    if v.accuracy.lower_as_attacked:
+        return "inputs that are made together do more there, and these batches are too few"
+    if v.accuracy.as_attacked <= v.broken_at < v.accuracy.low:
+        return f"that is at most the chance threshold, {v.broken_at:.1%}"
+    if v.compared and v.gain is not None and v.gain.as_attacked <= v.bar < v.gain.low:
+        return f"the gain there is {100 * v.gain.as_attacked:+.1f} points, at most the minimum gain"
+    return ""
 
 
 def _open_check(v: Verdict) -> str:
@@ -178,11 +191,6 @@ def _no_failure(v: Verdict) -> str:
 ATTACKS = Needs((Rung.QUICK, Rung.CONFIRM, Rung.ADAPTIVE, Rung.CROSS_EXAMINATION))
 EVERYTHING = Needs((*ATTACKS.rungs, Rung.BEFORE_POSITIVE))
 OF_ITS_BASE = Needs(ATTACKS.rungs, base_alone=True)
-
-
-def _if_compared(v: Verdict) -> Needs:
-    """What is broken stays so, whatever runs, but may turn out to gain nothing."""
-    return ATTACKS if v.compared else NOTHING
 
 
 def _of_its_base(v: Verdict) -> Needs:
@@ -217,23 +225,23 @@ RULES = (
             "least as strongly as the defence, or the defence retains less than the minimum gain."
         ),
     ),
-    Rule("gain below the minimum", VerdictName.NO_GAIN, _no_gain, _of_its_base,
-        when=(
-            "The upper confidence limit of the gain is below the minimum gain, and the base model was "
-            "attacked at least as strongly as the defence. Or that of the accuracy itself is."
-        ),
-    ),
-    Rule("accuracy at chance level", VerdictName.BROKEN, _at_chance_level, _if_compared,
+    Rule("accuracy at chance level", VerdictName.BROKEN, _at_chance_level, lambda v: NOTHING,
         when=(
             "The upper confidence limit of the accuracy is at most chance level plus 5% of the clean "
             "accuracy, and this threshold is below the lower confidence limit of the clean accuracy. The "
             "latter never holds for images of a single class."
         ),
     ),
-    Rule("constant predictions", VerdictName.BROKEN, _constant, _if_compared,
+    Rule("constant predictions", VerdictName.BROKEN, _constant, lambda v: NOTHING,
         when=(
             "On clean inputs of at least two classes, predictions are no more accurate than a constant "
             "prediction, and the upper confidence limit of the clean accuracy is below 90%."
+        ),
+    ),
+    Rule("gain below the minimum", VerdictName.NO_GAIN, _no_gain, _of_its_base,
+        when=(
+            "The upper confidence limit of the gain is below the minimum gain, and the base model was "
+            "attacked at least as strongly as the defence. Or that of the accuracy itself is."
         ),
     ),
     # A lower confidence limit is below a threshold, or there is none: open.
@@ -255,8 +263,9 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
-            "is not above the threshold for `broken`, or the figure has no interval, or accuracy is over 3 "
-            "points lower in the inputs' own batches. Or the threshold is at least the clean accuracy."
+            "is not above the threshold for `broken`, or one of the two is not above it as attacked, or the "
+            "figure has no interval, or accuracy is over 3 points lower as attacked. Or the threshold is at "
+            "least the clean accuracy."
         ),
         brief="too few images to tell",
     ),

@@ -28,7 +28,13 @@ from robustbench_coded.judge.judgements import (
 )
 from robustbench_coded.judge.outcomes import DIGITS
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.summary import ImagesSpent, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.judge.summary import (
+    ImagesSpent,
+    SummaryRow,
+    own_columns,
+    summary_frame,
+    summary_rows,
+)
 from robustbench_coded.runs import folder
 from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
@@ -70,7 +76,7 @@ GO_ON = "the command that began it goes on with it"
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
-    "interval_kind", "gain_interval_kind", "gain_examples",
+    "interval_kind", "gain_interval_kind", "gain_examples", "own_accuracy", "own_batches",
 )  # fmt: skip
 
 
@@ -81,7 +87,7 @@ def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     ``gain_examples`` says how many of them ``gain`` compares.
     """
     frame = pd.DataFrame(map(_line, judgements), columns=list(COLUMNS))
-    return frame.astype(dict.fromkeys(("k", "n", "gain_examples"), "Int64"))
+    return frame.astype(dict.fromkeys(("k", "n", "gain_examples", "own_batches"), "Int64"))
 
 
 def _line(judgement: Judgement) -> dict[str, object]:
@@ -98,6 +104,7 @@ def _line(judgement: Judgement) -> dict[str, object]:
         "interval_kind": verdict.accuracy and verdict.accuracy.kind and str(verdict.accuracy.kind),
         "gain_interval_kind": verdict.gain and verdict.gain.kind and str(verdict.gain.kind),
         "gain_examples": verdict.gain and verdict.gain.examples,
+        **own_columns(verdict.accuracy),
     }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.intervals import Interval, accuracy_interval
+from robustbench_coded.judge.intervals import AsAttacked, Interval, accuracy_interval
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
@@ -52,8 +52,9 @@ class SummaryRow:
         interval_kind: the images that they are for; None without outcomes.
         batches: number of batches that the accuracy comes from, 0 if predictions are independent. They are
             random batches if there is an interval, and otherwise the disjoint batches of the attack.
-        own: accuracy in the disjoint batches in which the inputs were perturbed, and their number, if it is
-            more than 3 points below the accuracy in random batches.
+        own, rebatched: as of `Interval`.
+        lower_member: of combined rows: the attack that leaves less as attacked, because they are chosen on
+            other draws; '' if none does.
         forwards, backwards: forward and backward passes per attacked image.
         seconds: total time; no column of the file, so that the same evaluation gives the same bytes.
         done: whether every planned example has its outcomes.
@@ -74,7 +75,8 @@ class SummaryRow:
     high: float | None
     interval_kind: IntervalKind | None
     batches: int
-    own: tuple[float, int] | None
+    own: AsAttacked | None
+    rebatched: str
     majority: float | None
     every_draw: float | None
     forwards: float | None
@@ -89,6 +91,7 @@ class SummaryRow:
     selection_draws: int
     reached: Interval | None = None
     faulty: int = 0
+    lower_member: str = ""
 
     @property
     def subject(self) -> Subject:
@@ -116,7 +119,8 @@ class SummaryRow:
         if self.accuracy is None:
             return None
         ends = (0.0, 1.0) if self.low is None or self.high is None else (self.low, self.high)
-        return Interval(self.accuracy, *ends, self.interval_kind, self.examples, self.batches, self.own)
+        kind, batches = self.interval_kind, self.batches
+        return Interval(self.accuracy, *ends, kind, self.examples, batches, self.own, self.rebatched)
 
     @property
     def measured(self) -> bool:
@@ -144,8 +148,7 @@ class SummaryRow:
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
             "batches": self.batches,
-            "own_accuracy": _number(_rounded(self.own[0] if self.own else None)),
-            "own_batches": self.own[1] if self.own else None,
+            **own_columns(self.interval),
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
@@ -156,6 +159,15 @@ class SummaryRow:
         if self.faulty:
             columns["faulty"] = self.faulty
         return columns
+
+
+def own_columns(figure: Interval | None) -> dict[str, object]:
+    """The columns of a figure as attacked, empty where it has none of its own."""
+    own = None if figure is None else figure.own
+    return {
+        "own_accuracy": _number(_rounded(own and own.accuracy)),
+        "own_batches": own and own.batches,
+    }
 
 
 def _ends(of: str, ends: tuple[float, float] | None) -> dict[str, object]:
@@ -203,6 +215,7 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         interval_kind=interval.kind if interval else None,
         batches=interval.batches if interval else 0,
         own=interval.own if interval else None,
+        rebatched=interval.rebatched if interval else "",
         majority=_figure(outcomes.accuracy_majority, cell),
         every_draw=_figure(outcomes.accuracy_every_draw, cell),
         forwards=_rounded(sum(cost.forwards for cost in spent) / attacked if attacked else None),
@@ -217,6 +230,7 @@ def _summary_row(result: CaseResult, costs: Mapping[Case, ImagesSpent]) -> Summa
         selection_draws=result.combination.selection_draws,
         reached=reached(result),
         faulty=result.faulty,
+        lower_member=result.combination.lower,
     )
 
 

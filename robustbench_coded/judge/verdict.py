@@ -150,11 +150,15 @@ class Verdict:
     @property
     def above_the_bar(self) -> bool:
         """True if the figures leave room for a positive verdict, so that it depends on checks alone."""
-        if self.accuracy is None or self.accuracy.own is not None or self.accuracy.low <= self.broken_at:
+        if self.accuracy is None or self.accuracy.lower_as_attacked:
             return False
+        if min(self.accuracy.low, self.accuracy.as_attacked) <= self.broken_at:
+            return False
+        if not self.compared:
+            return True
         # Nothing gains more than it keeps, whatever the two intervals say.
-        gains = self.gain is not None and self.gain.low > self.bar and not self.keeps_less_than_margin
-        return not self.compared or gains
+        gains = self.gain is not None and min(self.gain.low, self.gain.as_attacked) > self.bar
+        return gains and not self.keeps_less_than_margin
 
     @property
     def could_lose(self) -> bool:
@@ -171,13 +175,14 @@ class Verdict:
 
     @property
     def bars(self) -> tuple[float, ...]:
-        """Thresholds of its accuracy, the first those that say most."""
+        """Thresholds of its accuracy, the lowest first: below it, no further attack changes the verdict."""
         if self.claim is not None:
             return (self.claim.value,)
         if not self.compared:
             return (self.broken_at,)
+        lowest = self.broken_at if self.tells else self.bar
         gained = self.bar + (0.0 if self.base is None else self.base.estimate)
-        return self.bar, gained, max(gained, self.broken_at)
+        return (lowest, *(bar for bar in (self.bar, gained) if bar > lowest))
 
 
 def rounded(count: int) -> str:
@@ -190,15 +195,14 @@ def accuracy_text(accuracy: Interval) -> str:
     about = f"{accuracy.images:,} images"
     if accuracy.kind is not None:
         about = f"{accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase}, {about}"
-        about += f"; {own_batches_text(accuracy)}" if accuracy.own else ""
+        about += f"; {own_batches_text(accuracy)}" if accuracy.lower_as_attacked else ""
     else:
         about = f"no interval, {about} in {accuracy.batches:,} batches"
     return f"{accuracy.estimate:.1%} ({about})"
 
 
 def own_batches_text(accuracy: Interval) -> str:
-    """``in their own batches 0.5%, in 5 batches``; '' where the inputs do no more there."""
+    """``in their own batches 0.5%, in 5 batches``; '' where each input is answered on its own."""
     if accuracy.own is None:
         return ""
-    share, batches = accuracy.own
-    return f"in their own batches {share:.1%}, in {batches:,} batches"
+    return f"in their own batches {accuracy.own.accuracy:.1%}, in {accuracy.own.batches:,} batches"

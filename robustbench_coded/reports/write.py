@@ -51,10 +51,9 @@ def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:
     Args:
         width: in inches, of a page or of a column (``style.COLUMN``).
     """
-    judged = run.manifest.judged_perturbations
-    rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in judged]
+    tables = tables_of(run)
     with style.styled(width):
-        drawn = [*curves.draw_curves(tables_of(run), sweeps_of(run)), curves.draw_ladder(rows)]
+        drawn = [*curves.draw_curves(tables, sweeps_of(run)), *map(curves.draw_attacks, tables[:1])]
     return [figure for figure in drawn if figure is not None]
 
 

@@ -128,9 +128,9 @@ def broken(tmp_path_factory, few_victims):
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
-def test_150_images_and_as_many_random_batches_settle_what_ten_batches_leave_open(broken, threat):
+def test_random_batches_settle_what_ten_disjoint_ones_leave_open(broken, threat):
     verdict = judged(broken, threat).verdict
-    assert verdict.name == VerdictName.NO_GAIN and verdict.accuracy.high < 0.03
+    assert verdict.name == VerdictName.BROKEN and verdict.accuracy.high <= verdict.broken_at
     assert verdict.accuracy.images > 100 and verdict.accuracy.kind == "evaluated images"
 
 
@@ -176,6 +176,6 @@ def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     share = (scored.groupby("draw").prediction.first() == scored.groupby("draw").label.first()).mean()
     assert 0.03 < share < 0.2
     verdict = judged(run).verdict
-    assert verdict.name != VerdictName.NO_GAIN and verdict.accuracy.high > 0.1
+    assert verdict.name != VerdictName.BROKEN and verdict.accuracy.high > 0.1
     by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
     assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6

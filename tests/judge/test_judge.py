@@ -58,8 +58,8 @@ def alone(evaluation, kept, examples=1600, labels=lambda outcomes: outcomes):
 @pytest.mark.parametrize(
     ("kept", "base", "word"),
     [
-        (0.0, 0.0, "no gain"),
-        (0.01, 0.0, "no gain"),
+        (0.0, 0.0, "broken"),
+        (0.01, 0.0, "broken"),
         (0.30, 0.30, "no gain"),
         (0.20, 0.50, "worse than its base"),
         (0.27, 0.30, "worse than its base"),
@@ -73,7 +73,7 @@ def alone(evaluation, kept, examples=1600, labels=lambda outcomes: outcomes):
 def test_words_by_the_intervals(evaluation, kept, base, word):
     made = judged(evaluation, kept, base, 12_800)
     assert made.name == word, made.reason
-    assert ("at chance level: at most 15.0%" in made.reason) == (word == "broken")
+    assert ("at most the chance threshold, 15.0%" in made.reason) == (word == "broken")
 
 
 def test_the_margin_is_the_smallest_gain_that_counts(evaluation):
@@ -115,7 +115,7 @@ def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
 def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
     made = judged(evaluation, 0.5, None)
     assert (made.rule, made.gain) == ("incomplete", None)
-    assert judged(evaluation, 0.0, None, 12_800).name == "no gain"
+    assert judged(evaluation, 0.0, None, 12_800).name == "broken"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_disjoint_batches_alone_settle_nothing(evaluation, kept):
     assert "no interval, 1,600 images" in made.reason
 
 
-@pytest.mark.parametrize(("kept", "name"), [(0.0, "no gain"), (0.12, "broken"), (0.6, "not settled")])
+@pytest.mark.parametrize(("kept", "name"), [(0.0, "broken"), (0.12, "broken"), (0.6, "not settled")])
 def test_a_known_draw_reads_the_upper_end_of_the_unknown_one_and_is_never_positive(evaluation, kept, name):
     run = evaluation().add("clean", share(1, 1600, 4), batch_dependent=False)
     run.add("clean", share(1, 1600), **BASE).add("apgd-mt-20", share(0.0, 1600), **BASE)
@@ -159,7 +159,7 @@ def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(ev
     checks = [*PASSED, Check("twice the steps", CheckOutcome(outcome), "")]
     strong = judged(evaluation, 0.6, 0.2, checks=checks)
     assert (strong.rule, strong.open_checks) == ("open check", ("twice the steps",))
-    assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).name == "no gain"
+    assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).name == "broken"
 
 
 def test_a_claim_is_refuted_by_the_upper_end(evaluation):
@@ -233,7 +233,7 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
         made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
         return made.name, made.accuracy.estimate, "outcomes are ignored" in made.reason
 
-    assert word(0.0, 0.5) == ("no gain", 0.0, True)
+    assert word(0.0, 0.5) == ("broken", 0.0, True)
     assert word(0.6, 0.0) == ("not settled", 0.6, True)
     assert word(0.6, 0.0, Claim(0.9, WHOLE_BATCH, BUDGET))[0] == "not settled"  # the claim waits for the rest
 
@@ -293,7 +293,7 @@ def test_all_wrong_on_150_images_and_in_150_random_batches_is_settled(evaluation
     checks = [Check("self-tests", CheckOutcome.NOT_RUN, "")]
     assert ensemble_of(few).interval().kind is None
     found = judge(rows, ensemble_of(rows), checks)
-    assert found.name == ("no gain" if base == 0 else "worse than its base"), found.reason
+    assert found.name == ("broken" if base == 0 else "worse than its base"), found.reason
 
 
 def test_a_claim_is_refuted_for_the_images_that_its_interval_is_about(evaluation):

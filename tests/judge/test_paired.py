@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import gammaln, xlogy
 
 from robustbench_coded.extras.board.record import CHANCE, p_value, paired
 from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import Cell
-from robustbench_coded.judge.paired import NotPaired, in_own_batches, paired_difference
+from robustbench_coded.judge.paired import (
+    NotPaired,
+    in_own_batches,
+    independent_difference,
+    paired_difference,
+)
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.words import IntervalKind
 
@@ -63,6 +69,32 @@ def test_few_images_that_differ_count_as_few():
     assert found.high == pytest.approx(clopper_pearson(3, 128, 0.025)[1]) and found.low < 0
 
 
+SIZES = [n if n in (8, 13, 24, 48) else pytest.param(n, marks=pytest.mark.long) for n in range(8, 65)]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_no_end_of_a_gain_errs_more_often_than_planned_wherever_the_truth_lies(n):
+    """Every outcome of n images, at truths with no image, few and all images that differ."""
+    near = np.r_[0, np.geomspace(5e-4, 0.05, 8), np.linspace(0.08, 0.5, 10)]
+    alone, differ = (table.ravel() for table in np.meshgrid(near, np.r_[near, 1 - near]))
+    truths = np.stack([differ * (1 - alone), differ * alone, 1 - differ])  # left alone, right alone, neither
+    counts = np.array([(b, c, n - b - c) for b in range(n + 1) for c in range(n + 1 - b)])
+    chance = np.exp(
+        gammaln(n + 1) - gammaln(counts + 1).sum(axis=1) + xlogy(counts[:, None], truths.T).sum(axis=2).T
+    )
+    assert chance.sum(axis=1) == pytest.approx(1)
+    for tail in (0.025, 0.0125):
+        ends = {}
+        for b, c, _ in counts[counts[:, 0] >= counts[:, 1]]:
+            left, right = np.arange(n)[:, None] < b, np.arange(n)[:, None] >= n - c
+            low, high = independent_difference(left, right, np.arange(n), tail)
+            ends[b, c], ends[c, b] = (low, high), (-high, -low)
+        low, high = np.array([ends[b, c] for b, c, _ in counts]).T
+        gain = (truths[0] - truths[1])[:, None]
+        errs = [(chance * wrong).sum(axis=1).max() for wrong in (low > gain + 1e-9, high < gain - 1e-9)]
+        assert max(errs) <= tail
+
+
 def test_only_shared_images_and_draws_are_compared():
     one = row(np.ones((32, 4)), ids=np.arange(32))
     correct = np.zeros((32, 3), bool)
@@ -88,7 +120,8 @@ def test_disjoint_batches_have_no_interval_but_their_own_images_can_be_compared(
     first, second = row(np.ones((64, 4)), by_batch=True), row(np.zeros((64, 1)))
     found = paired_difference(first, second)
     assert (found.kind, found.low, found.high, found.estimate) == (None, -1, 1, 1)
-    assert in_own_batches(first, second).low > 0.9
+    # All images differ: of 0 in 64 the base model may have as many right as the defence has wrong.
+    assert in_own_batches(first, second).low == pytest.approx(1 - 2 * (1 - 0.025 ** (1 / 64)))
 
 
 def test_a_coin_for_each_batch_counts_by_the_larger_batches():

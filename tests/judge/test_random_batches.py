@@ -101,7 +101,7 @@ def test_an_ensemble_s_lower_end_is_theirs_where_all_near_the_strongest_were_sco
     wrong = 4 if in_random == 0.75 else 0
     least = -upper_end(-np.repeat([0.0, 1.0], [wrong, 16 - wrong]), TAIL / 2, most=0.0)  # of 16 images
     assert found.estimate == in_random and found.low == pytest.approx(least if holds else 0.0)
-    assert found.own == ((0.75, 2) if in_random == 1.0 else None)
+    assert found.own == (0.75, 2) and found.lower_as_attacked == (in_random == 1.0)
 
 
 def test_an_attack_that_is_strong_in_its_own_batches_alone_hides_no_other():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robustbench_coded.judge import rules as module
 from robustbench_coded.judge.checks import Check
-from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.intervals import AsAttacked, Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.rules import RULES, decide
 from robustbench_coded.judge.verdict import Verdict
@@ -52,9 +52,9 @@ ALONE = {"compared": False, "gain": None, "bar": 0.15}
 DECIDES = {
     "below the claim": {"claim": CLAIM, "claimed": accuracy(0.58, 0.62)},
     "below its base": {"gain": gain(-0.3, -0.1)},
-    "gain below the minimum": {"gain": gain(-0.01, 0.02)},
-    "accuracy at chance level": {"accuracy": accuracy(0.08, 0.12), "gain": gain(0.04, 0.12)},
+    "accuracy at chance level": {"accuracy": accuracy(0.08, 0.12)},
     "constant predictions": {"constant": True},
+    "gain below the minimum": {"gain": gain(-0.01, 0.02)},
     "incomplete": {"missing": True},
     "other attacks on the base model": {
         "gain": gain(-0.01, 0.02),
@@ -95,6 +95,9 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
         ("incomplete", "interval contains the threshold"),
         ("below the claim", "gain below the minimum"),
         ("below its base", "constant predictions"),
+        ("below its base", "accuracy at chance level"),
+        ("accuracy at chance level", "gain below the minimum"),
+        ("constant predictions", "gain below the minimum"),
         ("incomplete", "open check"),
         ("interval contains the threshold", "open check"),
         ("open check", "published break"),
@@ -127,8 +130,9 @@ def test_an_objection_names_all_that_is_open():
 @pytest.mark.parametrize(
     ("kept", "over_base", "word"),
     [
-        ((0.00, 0.01), (-0.02, 0.01), "no gain"),
-        ((0.10, 0.14), (0.02, 0.06), "broken"),  # below the floor, whatever the gain
+        ((0.00, 0.01), (-0.02, 0.01), "broken"),  # at chance level, whatever the gain
+        ((0.10, 0.14), (-0.02, 0.01), "broken"),
+        ((0.10, 0.14), (-0.05, -0.01), "worse than its base"),
         ((0.10, 0.14), (0.04, 0.06), "broken"),
         ((0.10, 0.16), (0.08, 0.14), "not settled"),  # neither broken nor certainly above that
         ((0.16, 0.20), (0.04, 0.08), "no failure found"),
@@ -141,9 +145,8 @@ def test_an_objection_names_all_that_is_open():
 def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, word):
     made = decide(replace(GOOD, accuracy=accuracy(*kept), gain=gain(*over_base)))
     assert made.name == word
-    above = word == "broken" and over_base[0] > 0.03
-    assert ("the gain is above the minimum gain of 3 points" in made.reason) == above
-    assert (f"at chance level: at most {GOOD.broken_at:.1%}" in made.reason) == (word == "broken")
+    figures = f"{made.gain}; the minimum gain is 3 points; at most the chance threshold, 15.0%, is left."
+    assert made.reason.endswith(figures) == (word == "broken")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
 )
 def test_nothing_holds_back_the_word_where_less_than_the_margin_is_left(withheld):
     left = {"accuracy": accuracy(0.0, 0.029), "gain": gain(-0.01, 0.02)}
-    made = decide(replace(GOOD, **{**left, **withheld}))
+    made = decide(replace(GOOD, **{**left, **withheld}, broken_at=0.01))
     assert (made.name, made.rule) == ("no gain", "gain below the minimum")
     assert decide(replace(GOOD, **{**left, **withheld, **ALONE})).name == "broken"
 
@@ -269,16 +272,20 @@ def test_the_page_explains_every_check():
     assert set(re.findall(r"\*\*([^*]+)\*\*", section)) == {str(name) for name in CheckName}
 
 
+# Less than the minimum gain, which is more than the chance threshold of a hundred classes.
+LITTLE = {"accuracy": accuracy(0.0, 0.02), "broken_at": 0.01}
+
+
 @pytest.mark.parametrize(
     ("figures", "needs", "base_alone"),
     [
         (DECIDES["below the claim"], "", False),
         (DECIDES["below its base"], "adaptive", True),
         ({"gain": gain(-0.01, 0.02)}, "adaptive", True),  # the base model may fall below the defence
-        ({"accuracy": accuracy(0.0, 0.02)}, "", False),  # whatever the base model keeps
-        ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.0, 0.01)}, "", False),
-        ({"accuracy": accuracy(0.0, 0.02), "base": accuracy(0.2, 0.3)}, "adaptive", True),
-        (DECIDES["accuracy at chance level"], "adaptive", False),  # it may turn out to gain nothing
+        (LITTLE, "", False),  # whatever the base model keeps
+        (LITTLE | {"base": accuracy(0.0, 0.01)}, "", False),
+        (LITTLE | {"base": accuracy(0.2, 0.3)}, "adaptive", True),
+        (DECIDES["accuracy at chance level"], "", False),
         (ALONE | {"accuracy": accuracy(0.0, 0.04)}, "", False),
         (DECIDES["incomplete"], "before a positive verdict", False),
         (DECIDES["other attacks on the base model"], "adaptive", False),
@@ -312,14 +319,37 @@ def test_the_reason_names_the_figure_that_holds_a_verdict_open():
 
 def test_bars_are_those_of_the_verdict_the_lowest_first():
     base = accuracy(0.1, 0.3)
-    assert replace(GOOD, base=base).bars == (0.03, 0.23, 0.23)
-    assert replace(GOOD, base=accuracy(0.0, 0.02)).bars == (0.03, 0.04, 0.15)
+    assert replace(GOOD, base=base).bars == (0.15, 0.23)
+    assert replace(GOOD, base=base, broken_at=0.01).bars == (0.01, 0.03, 0.23)
+    assert replace(GOOD, base=base, clean=accuracy(0.1, 0.3)).bars == (
+        0.03,
+        0.23,
+    )  # none of them can be broken
+    assert replace(GOOD, base=accuracy(0.0, 0.02)).bars == (0.15,)
     assert replace(GOOD, **ALONE).bars == (0.15,) and replace(GOOD, claim=CLAIM).bars == (0.7,)
 
 
-def test_inputs_that_do_more_in_their_own_batches_hold_back_a_positive_verdict_alone():
-    own = replace(GOOD.accuracy, own=(0.3, 5))
-    made = decide(replace(GOOD, accuracy=own))
-    assert (made.name, made.rule) == (OPEN, "interval contains the threshold")
-    assert "inputs that are made together do more in their own batch" in made.reason
-    assert decide(replace(GOOD, accuracy=own, gain=gain(-0.01, 0.02))).name == "no gain"
+@pytest.mark.parametrize(
+    ("as_attacked", "gained", "says"),
+    [
+        ((0.58, 5), 0.03, "in their own batches 58.0%, in 5 batches: the gain there is +3.0 points"),
+        ((0.58, 5), 0.031, ""),
+        ((0.56, 5), 0.2, "in their own batches 56.0%, in 5 batches: inputs that are made together do more"),
+    ],
+)
+def test_a_positive_verdict_also_needs_the_figure_as_attacked_and_a_negative_one_does_not(
+    as_attacked, gained, says
+):
+    own = replace(GOOD.accuracy, own=AsAttacked(*as_attacked))
+    made = decide(replace(GOOD, accuracy=own, gain=replace(GOOD.gain, own=gained)))
+    assert made.name == (OPEN if says else POSITIVE) and says in made.reason
+    assert made.rule == ("interval contains the threshold" if says else "nothing found")
+    assert decide(replace(GOOD, accuracy=own, gain=replace(gain(-0.01, 0.02), own=gained))).name == "no gain"
+
+
+def test_without_a_base_model_the_figure_as_attacked_has_to_be_above_the_chance_threshold():
+    for own, word in ((0.15, OPEN), (0.16, POSITIVE)):
+        kept = replace(accuracy(0.16, 0.18), own=AsAttacked(own, 5))
+        made = decide(replace(GOOD, **ALONE, accuracy=kept))
+        assert made.name == word
+        assert ("in 5 batches: that is at most the chance threshold, 15.0%" in made.reason) == (word == OPEN)

@@ -219,7 +219,7 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
                 "step_size": step,
                 "randomised": subject.randomised,
                 "batch_dependent": subject.batch_dependent,
-                "has_base": True,
+                "has_base": subject.defence != "standard",
                 "examples_planned": run.victims if threat.startswith("victim") else run.examples,
                 "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
                 "units": [hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:20]],

@@ -51,22 +51,25 @@ def test_panels_take_most_of_a_figure_and_nothing_stands_behind_them(name, hosti
         assert b"fill: #ffffff" in found.svg  # opaque: the page's theme and the system's may differ
 
 
-def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
-    captions = []
-    monkeypatch.setattr(style, "drawing", lambda figure, *texts: captions.append(texts[-1]))
+def test_the_figure_by_attack_has_the_cells_of_its_table_under_its_names(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: drawn.append((figure, texts[-1])))
     monkeypatch.setattr(style, "MOST_PANELS", 2)
+    (table, *_) = tables_of(run)
     more = [
-        replace(row, case=row.case.of_checkpoint(f"{name}{row.case.subject.checkpoint}"))
+        replace(row, subject=row.subject.of_checkpoint(f"{name}{row.subject.checkpoint}"))
         for name in ("", "a", "b")
-        for row in run.rows
+        for row in table.rows
     ]
-    curves.draw_ladder(run.rows)
-    curves.draw_ladder(more)
-    assert "are shown" not in captions[0]
-    assert (
-        f"The first 2 of {len({row.case.subject.checkpoint for row in more})} checkpoints are shown."
-        in captions[1]
-    )
+    curves.draw_attacks(table)
+    curves.draw_attacks(replace(table, rows=tuple(more)))
+    assert curves.draw_attacks(replace(table, rows=table.rows[:1])) is None  # the table says as much
+    (figure, caption), (_, many) = drawn
+    assert "are shown" not in caption and "The first 2 of 3 checkpoints are shown." in many
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == [c.title for c in table.columns]
+    expected = [[100 * cell.figure.as_attacked for cell in row.cells if cell.figure] for row in table.rows]
+    assert [list(line.lines[0].get_xdata()) for line in panel.containers] == expected
 
 
 def points(figure):
@@ -84,23 +87,23 @@ def test_accuracies_over_batch_sizes_are_as_attacked_and_in_random_batches(make_
     (sweep,) = sweeps_of(run)
     assert len([*draw_curves(tables_of(run), [sweep])]) == 2 and len(drawn) == 1  # none over eps
     found = {name: line for (_, name), line in points(drawn[0]).items()}
-    every = [row for row in run.rows if row.subject.k]
-    worst = [row for row in every if (row.attack, row.threat) == (ENSEMBLE, WHOLE_BATCH)]
-    attacked = [(row.subject.k, 100 * (row.own[0] if row.own else row.accuracy)) for row in worst]
+    every = [row for row in run.results if row.case.subject.k]
+    worst = [row for row in every if (row.case.attack, row.case.threat) == (ENSEMBLE, WHOLE_BATCH)]
+    attacked = [(row.case.subject.k, 100 * row.cell.correct.mean()) for row in worst]
     assert found["Worst case, as attacked"] == attacked and len(found["Clean"]) == 3
-    assert found["Worst case, re-batched"] == [(row.subject.k, 100 * row.accuracy) for row in worst]
-    assert all(row.high > row.accuracy for row in worst)
+    scored = [(row.case.subject.k, 100 * row.interval().estimate) for row in worst]
+    assert found["Worst case, re-batched"] == scored
 
 
 def test_accuracies_over_eps_begin_with_clean_inputs(run, drawn):
-    (table,) = tables_of(run)
+    (table, *_) = tables_of(run)
     half = replace(table, perturbation=Perturbation("linf", 4 / 255, "pixel"))
-    last = table.columns.index((ENSEMBLE, WHOLE_BATCH))
+    (last,) = [i for i, c in enumerate(table.columns) if (c.attack, c.threat) == (ENSEMBLE, WHOLE_BATCH)]
     assert [*draw_curves([table], [])] == [None, None] and not drawn
     assert len([*draw_curves([table, half], [])]) == 2 and len(drawn) == 1
     found = points(drawn[0])
     assert len(found) == len(table.rows)
     for row in table.rows:
-        clean, everything = (100 * row.cells[place].line.accuracy for place in (0, last))
+        clean, everything = (100 * row.cells[place].figure.as_attacked for place in (0, last))
         assert [(0.0, clean), (4.0, everything), (8.0, everything)] in found.values()
     assert drawn[0].axes[0].get_xlabel() == "eps in 1/255 (linf, pixel)"

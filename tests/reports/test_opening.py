@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from msgspec import structs, to_builtins
 
-from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.intervals import AsAttacked, Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import Verdict
@@ -17,7 +17,7 @@ from robustbench_coded.reports.run.verdict_tables import row_text_table
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
-from tests.reports.conftest import BROKEN_BASE
+from tests.reports.conftest import ACCURACIES, BROKEN_BASE
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 VICTIM = ThreatModel("victim", "unknown")
@@ -49,8 +49,11 @@ STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 
 def opened(*judgements):
     """The first screen of a finished run with these judgements and without rows."""
-    data = SimpleNamespace(name="npz:data/test.npz")
-    manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()), data=data)
+    data = SimpleNamespace(name="npz:data/test.npz", available=10_000)
+    last = SimpleNamespace(command=(), versions={}, time="", git=SimpleNamespace(commit=None))
+    manifest = SimpleNamespace(
+        finished=True, outlook=(), last=last, data=data, protocol=None, sequential=None, invocations=()
+    )
     return opening_of(
         SimpleNamespace(
             judgements=judgements, judged=judgements, manifest=manifest, failures=(), rows=[], results=[]
@@ -64,16 +67,14 @@ def opened(*judgements):
         (VerdictName.NO_GAIN, "no gain"),
         (VerdictName.WORSE_THAN_BASE, "worse than its base"),
         (VerdictName.BROKEN, "broken (at chance level: at most 14.0%)"),
-        (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128 (not a proof of robustness)"),
+        (VerdictName.NO_FAILURE_FOUND, "no failure found at batch size K = 128 (not a proof of robustness)"),
     ],
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
     found = opened(STANDARD, judgement(verdict, 0.101, base=STANDARD.verdict.accuracy))
-    word = "" if verdict == VerdictName.NO_FAILURE_FOUND else " No:"
-    assert found.question == f"Does RCI protect erm against linf perturbations of at most 8/255?{word}"
     assert list(map(str, found.answers)) == [
-        f"{said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). The strongest attack "
-        "is PGD-20."
+        f"RCI (N = 190) on erm: {said}. Robust accuracy is 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]). "
+        "The strongest attack is PGD-20."
     ]
     positive = verdict == VerdictName.NO_FAILURE_FOUND
     assert str(found.next) == (
@@ -81,66 +82,90 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
     )
 
 
+def test_where_a_batch_is_answered_together_the_figure_as_attacked_comes_first():
+    whole = judgement(VerdictName.BROKEN, 0.109, kind=IntervalKind.EVALUATED_IMAGES)
+    figure = replace(whole.verdict.accuracy, own=AsAttacked(0.06, 5), rebatched="pgd-100+loss=margin")
+    one = replace(whole, verdict=replace(whole.verdict, accuracy=figure))
+    found = opened(one)
+    assert (
+        "6.0% as attacked (5 batches); re-batched 10.9% [5.9, 15.9]† under PGD-100 (margin loss)."
+        in found.answers[0].figures
+    )
+    table = row_text_table(found.rows)
+    shown = dict(zip(table.heads, table.rows[0], strict=True))
+    assert (shown["Robust accuracy"], shown["Re-batched"]) == ("6.0 (5 batches)", "10.9 [5.9, 15.9]†")
+    assert shown["Re-batched under"] == "PGD-100 (margin loss)"
+    without = replace(one.verdict, accuracy=replace(figure, kind=None, estimate=0.06, rebatched=""))
+    alone = opened(replace(one, verdict=without))
+    assert "Robust accuracy is 6.0% as attacked (5 batches)." in alone.answers[0].figures
+    assert "Re-batched" not in row_text_table(alone.rows).heads
+
+
 def test_what_answers_image_by_image_has_no_batch_size():
     (answer,) = opened(judgement(VerdictName.NO_FAILURE_FOUND, 0.3, subject=BASE)).answers
-    assert answer.verdict == "No failure found (not a proof of robustness)"
+    assert answer.verdict == "no failure found (not a proof of robustness)"
 
 
 def test_an_open_verdict_says_why_in_plain_words(make_run):
     (answer,) = opening_of(load_run(make_run(accuracies=BROKEN_BASE))).answers
-    assert answer.verdict == "Not settled (no interval)"
-    assert answer.sentence.startswith("Robust accuracy is 50.0% in ")
+    assert answer.verdict == "not settled (no interval)"
+    assert answer.figures.startswith("Robust accuracy is 50.0% as attacked (4 batches)")
 
 
-def test_each_verdict_has_one_sentence_which_names_its_subjects():
+def test_few_settings_have_a_line_each_and_many_are_counted():
     several = [
-        judgement(VerdictName.NO_GAIN, left, subject=structs.replace(RCI, checkpoint=name), attack=attack)
-        for left, name, attack in ((0.0, "erm", "a"), (0.016, "mixup", "b"), (0.004, "coded", "c"))
+        judgement(verdict, 0.0, subject=structs.replace(RCI, checkpoint=name))
+        for name, verdict in zip("abcde", [VerdictName.NO_GAIN] * 3 + [VerdictName.BROKEN] * 2, strict=True)
     ]
-    (answer,) = opened(*several).answers
-    assert answer == Answer("no gain: RCI", "")  # figures stand in the rows
-    other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
-    both = opened(other, *several)
-    assert both.question.endswith("? No.")
-    first, second = both.answers
-    assert first.verdict == "No gain: RCI (N = 190) on erm, mixup and coded"
-    assert second.verdict == "Broken (at chance level: at most 14.0%): RCI (N = 128) on at"
-    assert second.sentence.startswith("Robust accuracy is 4.0% [0.0, 9.0]")
+    assert [a.setting for a in opened(*several[:4]).answers] == [
+        f"RCI (N = 190) on {name}" for name in "abcd"
+    ]
+    assert list(map(str, opened(*several).answers)) == ["5 settings: no gain (3), broken (2)."]
+    assert [row.network for row in opened(*several).rows] == [*"abcde"]
 
 
-def test_what_another_attacker_reaches_is_named():
+def test_what_other_attackers_reach_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
-    found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
-    assert found.others == (
-        "Against an attacker who perturbs a single input per batch within eps (victim/unknown), the verdict "
-        "is broken for RCI (N = 190) on erm (2.0% [0.0, 7.0]).",
+    facts = dict(opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM)).facts)
+    assert facts["Other attackers"] == "victim/unknown: broken"
+    assert "Other attackers" not in dict(opened(whole).facts)
+
+
+def test_the_facts_say_on_what_the_answer_rests(make_run):
+    run = load_run(make_run())
+    facts = dict(opening_of(run).facts)
+    rows = [r for r in run.rows if r.subject.defence == "rci" and r.threat == WHOLE_BATCH]
+    attacks = [r for r in rows if r.measured and r.attack not in ("clean", "random-sign")]
+    (everything,) = [r for r in rows if r.attack == "ensemble"]
+    # As many forwards as backwards: together one evaluation.
+    assert facts["Attacks"] == (
+        f"{len(attacks)}, of at most 20 steps and 10 draws each; {everything.backwards:,.0f} gradient "
+        "evaluations per image"
     )
-    same = [judgement(VerdictName.BROKEN, 0.01, subject=OTHER, threat=t) for t in (WHOLE_BATCH, VICTIM)]
-    beside_same = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM), *same)
-    assert beside_same.others == (f"{found.others[0]} All other verdicts are unchanged.",)
-    alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
-    assert alike.others == ("Against other attackers (victim/unknown), the verdicts are the same.",)
-    assert opened(whole).others == ()
+    assert facts["Images"] == "128 of 10,000 (cifar10)" and facts["Stopped early"] == "no"
+    (judged,) = [j for j in run.judgements if j.threat == WHOLE_BATCH]
+    passed = sum(check.passed for check in judged.checks)
+    assert facts["Checks"].startswith(f"{passed} of {len(judged.checks)} passed; open: ")
+    assert "†" not in facts["Intervals"]
 
 
-def test_the_intervals_say_which_images_they_are_about():
-    measured = "Brackets show 95% confidence intervals from 640 images."
-    assert (
-        opened(STANDARD).certainty == f"{measured} Intervals are for the population (the data distribution)."
-    )
-    scored_again = judgement(VerdictName.NO_GAIN, 0.01, kind=IntervalKind.EVALUATED_IMAGES)
-    batches = opened(scored_again)
-    assert batches.certainty == (
-        f"{measured} Unmarked intervals are for the population (the data distribution). Intervals marked † "
-        "are for the evaluated images."
-    )
-    assert batches.answers[0].sentence.startswith("Robust accuracy is 1.0% [0.0, 6.0]†")
+def test_a_defence_that_was_not_reached_before_the_stop_has_its_row(make_run):
+    attacks = [(attack, "rci") for attack, _ in ACCURACIES]
+    run = load_run(make_run(finished=False, missing=[*attacks, ("pgd-10", "standard")]))
+    found = opening_of(run)
+    assert [(answer.setting, answer.verdict) for answer in found.answers] == [
+        ("RCI (N = 48) on erm", "not settled (incomplete)")
+    ]
+    table = row_text_table(found.rows)
+    assert table.rows[0][table.heads.index("Verdict")] == "not settled: not run yet"
+    assert dict(found.facts)["Stopped early"].startswith("yes")
+    assert {*run.verdicts.defence} == {"rci"}
 
 
-def test_networks_without_a_defence_withstand_or_do_not():
+def test_networks_without_a_defence_are_answered_for():
     found = opened(STANDARD)
-    assert found.question == "Does erm withstand linf perturbations of at most 8/255? No:"
-    assert "base model" not in found.answers[0].sentence
+    assert found.answers[0].setting == "Standard inference on erm"
+    assert "base model" not in found.answers[0].figures
     assert [row.bare for row in found.rows] == [None]
     assert "Base model" not in row_text_table(found.rows).heads
 
@@ -148,31 +173,10 @@ def test_networks_without_a_defence_withstand_or_do_not():
 CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 
 
-@pytest.mark.parametrize(
-    ("left", "stands"),
-    [
-        (0.1, "cannot be tested yet"),
-        (0.8, "stands so far for the population"),
-        (0.7, "lies inside the interval"),
-    ],
-)
-def test_a_claim_is_the_question_where_there_is_one(left, stands):
-    found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
-    assert found.question == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255? No:"
-    assert f". The claimed 72.0% {stands}. The strongest attack is PGD-20." in found.answers[0].sentence
-
-
-def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
-    path = make_run(accuracies=BROKEN_BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)})
-    manifest = json.loads((path / "run.json").read_text())
-    manifest["invocations"][0]["options"] |= {"claim": {"value": 0.5, "eps": 8 / 255, "attack": "pgd-10"}}
-    (path / "run.json").write_text(sealed(manifest))
-    run = load_run(path)
-    (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
-    (answer,) = opening_of(run).answers
-    assert answer.sentence.endswith("The strongest attack is transfer PGD-20.")
-    # Disjoint batches alone refute nothing.
-    assert row.interval().kind is None and "The claimed 50.0% cannot be tested yet" in answer.sentence
+def test_a_claim_is_answered_by_the_reason_of_its_verdict():
+    claimed = judgement(VerdictName.NOT_SETTLED, 0.7, claim=CLAIM)
+    told = replace(claimed, verdict=replace(claimed.verdict, reason="Claimed: 72.0% of answers."))
+    assert opened(told).answers[0].figures == "Claimed: 72.0% of answers."
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
@@ -189,7 +193,7 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     others = [one(128, VICTIM), one(190, eps=4 / 255), one(None, defence="standard")]
     assert opens_with([others[0], first, others[1], second, alone, others[2]]) == [first, second, alone]
     assert opens_with([others[2]]) == [others[2]]
-    assert opened().answers == (Answer(NO_VERDICT, ""),)
+    assert opened().answers == (Answer("", NO_VERDICT),)
 
 
 def test_the_figures_of_an_opening_are_those_of_the_judgements(make_run):
@@ -197,13 +201,13 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements(make_run):
     found = opening_of(run)
     judged = {j.subject.defence: j.verdict for j in run.judged if j.threat == WHOLE_BATCH}
     (row,) = found.rows
-    assert row.robust.estimate == judged["rci"].accuracy.estimate
+    assert row.robust.estimate == judged["rci"].accuracy.as_attacked
     assert row.bare.estimate == judged["standard"].accuracy.estimate
     assert row.chance == judged["rci"].broken_at and row.judged[0].threat == WHOLE_BATCH
     assert {str(j.threat) for j in row.others} == {"batch/known", "victim/unknown"}
     shown = dict(zip(row_text_table(found.rows).heads, row_text_table(found.rows).rows[0], strict=True))
-    assert f"Robust accuracy is {shown['Robust accuracy'].replace(' ', '% ', 1)}" in found.answers[0].sentence
-    assert f"(base model {shown['Base model']}%" in found.answers[0].sentence
+    assert shown["Robust accuracy"] == f"{100 * judged['rci'].accuracy.as_attacked:.1f} (4 batches)"
+    assert f"(base model {shown['Base model']}%" in found.answers[0].figures
     assert shown["Clean (base)"] == "88.3 (90.6)"
 
 
@@ -322,17 +326,17 @@ def test_a_next_step_names_the_attacker_that_the_report_does_not_open_with():
 
 
 @pytest.mark.parametrize(
-    ("data", "title"),
+    ("data", "called"),
     [
-        ("npz:data/cifar10_test.npz", "RCI on cifar10: linf, eps 8/255"),
-        ("folder:my/images/", "RCI on images: linf, eps 8/255"),
-        ("digits", "RCI on digits: linf, eps 8/255"),
-        (None, "RCI on data in memory: linf, eps 8/255"),
+        ("npz:data/cifar10_test.npz", "cifar10"),
+        ("folder:my/images/", "images"),
+        ("digits", "digits"),
+        (None, "data in memory"),
     ],
 )
-def test_the_title_says_what_was_evaluated_on_which_data(make_run, data, title):
+def test_the_title_says_what_was_evaluated_on_which_data(make_run, data, called):
     path = make_run()
     manifest = json.loads((path / "run.json").read_text())
     manifest["data"]["name"] = data
     (path / "run.json").write_text(sealed(manifest))
-    assert opening_of(load_run(path)).title == title
+    assert opening_of(load_run(path)).title == f"RCI (N = 48) on erm ({called}), linf 8/255"

@@ -10,11 +10,16 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.render.terminal import comparison_table, example_table, result, summary_table
+from robustbench_coded.reports.render.terminal import (
+    AccuracyTable,
+    comparison_table,
+    example_table,
+    result,
+    summary_table,
+)
 from robustbench_coded.reports.run.examples import example_text_table
-from robustbench_coded.reports.run.tables import Column
+from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import TextTable
-from robustbench_coded.schema.case import WHOLE_BATCH
 
 
 def printed(path, width, *, color=False, **environment):
@@ -31,42 +36,41 @@ def shown(what, width, *, color=False, **environment):
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 250])
 def test_no_line_is_wider_than_the_terminal_and_no_accuracy_is_lost(make_run, width):
-    path = make_run()
-    text = printed(path, width)
+    run = load_run(make_run())
+    text = shown(summary_table(run), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    summary = load_run(path).summary
-    measured = summary[summary.attack != "strongest"]
-    for line in measured.itertuples():
-        assert f"{100 * line.accuracy:.1f}" in text
-        head = Column(line.attack, WHOLE_BATCH).title
-        assert {*re.split(r"[ -]", head)} <= {*re.split(r"[ \n│,-]+", text)}, head
+    words = " ".join(text.split())
+    for table in tables_of(run):
+        for column, *cells in zip(table.columns, *(row.cells for row in table.rows), strict=True):
+            assert {*re.split(r"[ -]", column.title)} <= {*re.split(r"[ -]+", words)}
+            assert all(cell.texts(table)[0][0] in words for cell in cells)
 
 
-def test_incomplete_rows_say_so(make_run):
+def test_a_narrow_terminal_turns_the_table_round(make_run):
+    (table, *_) = tables_of(load_run(make_run()))
+    narrow, wide = (shown(AccuracyTable(table), width) for width in (80, 140))
+    assert re.search(r"(?m)^ EOT-PGD-20 \(10 draws\) +0\.0 \[0\.0, 2\.8\] +10\.", narrow)
+    assert re.search(r"(?m)^ RCI \(N = 48\) +88\.3 +45\.3", wide) and "not run" in wide
+    assert "more columns" not in narrow + wide
+
+
+def test_a_run_that_lacks_outcomes_says_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
-    assert "not run yet" in text
-    assert "1 of 13 planned cases lacks outcomes" in text
+    assert "not run" in text and "1 of 13 planned cases lacks outcomes" in text
 
 
 def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     run = load_run(make_run())
     text = " ".join(shown(result(run), 80).split())
-    assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
+    assert text.startswith(
+        "RCI (N = 48) on erm: not settled (no interval). Robust accuracy is 0.0% as attacked"
+    )
     first, _, rest = text.partition("Accuracy under attack")
-    assert "No further run on these images" in first and "batch/unknown" not in first
+    assert "No further run on these images" in first
     assert "Transfer PGD-20" in rest and "*" not in text
     whole = " ".join(shown(summary_table(run), 80).split())
     reasons = {j.verdict.reason for j in run.judgements if j.verdict.name == "not settled"}
     assert reasons and all((reason in whole, reason in text) == (True, False) for reason in reasons)
-
-
-def test_many_subjects_have_a_line_each_and_no_table_of_attacks(make_run, subject):
-    subjects = [
-        subject(f"network-{place}", *more) for place in "abcdefghijkl" for more in ((), ("rci", 32, 48))
-    ]
-    text = shown(result(load_run(make_run(subjects=subjects))), 80)
-    assert "Accuracy under attack" not in text and len(text.splitlines()) < 60
-    assert len(re.findall(r"(?m)^ network-.  ", text)) == 12
 
 
 def views(path):

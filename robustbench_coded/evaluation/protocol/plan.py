@@ -70,11 +70,11 @@ class Need:
         return sum(self.costs)
 
     def __str__(self) -> str:
-        """``pgd-20: quick, one cheap attack on each open verdict (640 gradient evaluations)``."""
-        attacks = list(dict.fromkeys(case.attack for case in self.cases))
+        """``one cheap attack on each open verdict: pgd-20 (640 gradient evaluations)``."""
+        attacks = [name for name in dict.fromkeys(case.attack for case in self.cases) if name not in CONTROLS]
         more = f" and {len(attacks) - 2} more" if len(attacks) > 2 else ""
-        named = f"{', '.join(attacks[:2])}{more}: " if attacks else ""
-        return f"{named}{self.rung}, {self.reason} ({self.gradients:,} gradient evaluations)"
+        named = f": {', '.join(attacks[:2])}{more}" if attacks else ""
+        return f"{self.reason}{named} ({self.gradients:,} gradient evaluations)"
 
 
 @dataclass(frozen=True)

@@ -33,37 +33,32 @@ FEWEST_TO_HOLD = 20  # where little would do: their images are few, too
 
 
 class Proof(NamedTuple):
-    """Random batches that would bring an accuracy below a bar; ``certain``: the lowest one, whatever else
-    would run.
+    """Random batches that would bring an accuracy below a bar; ``certain``: the lowest one, below which
+    nothing else that would run changes the verdict.
     """
 
     need: Need
     certain: bool
 
 
-def proof_of(
-    plan: EvaluationPlan, results: Results, comparison: Comparison, *, last: bool = False
-) -> Proof | None:
+def proof_of(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Proof | None:
     """Random batches of the strongest attack, if as many would show that what it leaves is below a bar: the
-    claim, the minimum gain, the base model's accuracy plus that, and what broken means.
+    claim, the chance threshold, the minimum gain, or the base model's accuracy plus that.
 
     The first of them are always paid; where they show too little, twice as many are scored once.
-
-    Args:
-        last: True where no attack is left; before that, what is broken may still turn out to gain nothing,
-            which says more.
     """
-    bars = _bars(plan, results, comparison, last=last)
+    verdicts = results.of(plan, comparison)
+    bars = next((v.bars for v in verdicts if v is not None and v.name == VerdictName.NOT_SETTLED), ())
     case = _strongest(plan, results, comparison)
-    if not bars or case is None:
+    if not bars or case is None or not plan.random_batches:
         return None
     row = results.rows[on_whole_batches(case) if comparison.one_victim else case]
-    bar = next((bar for bar in bars if _shows(row, bar, plan.tail)), None)
+    bar = next((bar for bar in bars if bar < 1 and _shows(row, bar, plan.tail)), None)
     before = _before(plan, results, case)
     most = 1 if comparison.one_victim else 2  # each victim once; batches again, twice as many
     if bar is None or len(before) >= most:
         return None
-    claimed = any(v is not None and v.claim is not None for v in results.of(plan, comparison))
+    claimed = any(v is not None and v.claim is not None for v in verdicts)
     needed_ = max(CLEAN_BATCHES if claimed else 0, _count(row, bar, plan.tail))
     images = results.sizes[case]
     largest = min(images if comparison.one_victim else MOST_RANDOM_BATCHES, MOST_RANDOM_BATCHES)
@@ -72,18 +67,6 @@ def proof_of(
     need = priced(plan, results, need)
     fits = not before or verdict_fits(plan, results, comparison, need.gradients)
     return Proof(need, bar == bars[0]) if fits and extras_fit(plan, results, need.gradients) else None
-
-
-def _bars(plan: EvaluationPlan, results: Results, comparison: Comparison, *, last: bool) -> tuple[float, ...]:
-    """The bars of the verdict, the lowest first; none where it can fall no further."""
-    verdicts = [verdict for verdict in results.of(plan, comparison) if verdict is not None]
-    unclear = [v for v in verdicts if v.name in (VerdictName.NOT_SETTLED, VerdictName.BROKEN)]
-    if not unclear or not plan.random_batches:
-        return ()
-    bars = unclear[0].bars
-    open_ = any(verdict.name == VerdictName.NOT_SETTLED for verdict in verdicts)
-    below = bars if len(bars) == 1 or (last and open_) else bars[:2]
-    return tuple(bar for bar in below if bar < 1)
 
 
 def _shows(row: CaseResult, bar: float, tail: float) -> bool:

@@ -145,7 +145,7 @@ def _confirm(
     """Until no attack is left, for what settles a verdict whatever else would run."""
     for comparison in open_:
         if results.needs(plan, comparison, Rung.CONFIRM):
-            proof = proof_of(plan, results, comparison, last=last)
+            proof = proof_of(plan, results, comparison)
             if proof and (last or proof.certain):
                 return proof.need
     return None
@@ -153,7 +153,7 @@ def _confirm(
 
 def _run_rows(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:
     rows = [case for case in plan.cases if case in plan.rows]
-    return _rows(plan, results, Rung.NAMED_ROWS, "rows of every table", rows)
+    return _rows(plan, results, Rung.NAMED_ROWS, "standard attacks of every table", rows)
 
 
 def _adapt(plan: EvaluationPlan, results: Results, open_: Sequence[Comparison]) -> Need | None:

@@ -77,7 +77,8 @@ class _Climb:
         if all(unit.id in done.metadata or unit.id in done.failures for unit in plan.units):
             return
         recorder.write(steps)
-        recorder.listener.begun(step)
+        judged = recorder.evaluation.plan.judged
+        recorder.listener.begun(step, {c.inputs for c in judged if c not in self._reported})
         try:
             run_plan(self._work, plan)
         except (KeyboardInterrupt, TimeIsUp):

@@ -9,7 +9,7 @@ third.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import duration, perturbation_text, pixels, subject_text
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import CLEAN, VerdictName
+from robustbench_coded.schema.words import CLEAN, Rung, VerdictName
 
 BAR = 16  # cells
 EVERY = 10.0  # seconds between two lines where there is no terminal
@@ -61,8 +61,12 @@ class Listener:
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 
-    def begun(self, step: Need) -> None:
-        """This is what runs next, and why."""
+    def begun(self, step: Need, open_inputs: Collection[str]) -> None:
+        """This is what runs next, and why.
+
+        Args:
+            open_inputs: the kinds of attacked inputs that have a verdict which may still change.
+        """
 
     def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
         """The units of a step are known and none has run yet.
@@ -183,8 +187,12 @@ class ProgressListener(Listener):
         self.close()
         self.note("stopped; writing the reports of what is finished")
 
-    def begun(self, step: Need) -> None:
+    def begun(self, step: Need, open_inputs: Collection[str]) -> None:
         self._end_status()
+        if step.rung == Rung.NAMED_ROWS and not {case.threat.inputs for case in step.cases} & {*open_inputs}:
+            of = " on whole batches" if open_inputs else ""
+            more = "running the table's other attacks (Ctrl-C keeps the verdicts)"
+            self.note(f"verdicts{of} are final; {more}")
         self.note(str(step))
 
     def planned(self, plan: Plan, images: int, *, remade: int = 0) -> None:
@@ -240,7 +248,7 @@ class ProgressListener(Listener):
             self.note(f"  {self._how_far()}")
 
     def _how_far(self) -> str:
-        share = f"{self._done / max(self._total, 1):.0%} of at least {self._total:,} evaluations"
+        share = f"{self._done / max(self._total, 1):.0%} of {self._total:,} gradient evaluations"
         passed = self._clock() - self._began
         if passed < FIRST or self._done < self._total / 50:
             return share

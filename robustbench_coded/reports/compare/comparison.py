@@ -29,6 +29,7 @@ from robustbench_coded.reports.run.tables import (
     by_inference,
     columns_of,
     subjects_of,
+    typed_attacks,
 )
 from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
@@ -84,10 +85,7 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
             yield f"{checkpoint} is not the same file in {series(list(hashes))}: the weights differ."
 
 
-LEGEND = (
-    "Accuracies in percent, in bold under the strongest single attack; paired differences in points; 95% "
-    "intervals."
-)
+LEGEND = "In bold: under the strongest single attack. Differences are paired, in points, with 95% intervals."
 COMMON = "Over common attacks: both worst cases are formed again of the attacks that ran on both."
 CLEAN_DIFFERENCE, DIFFERENCE = "Clean, difference", "Worst case, difference"
 GAIN, VERDICT = "Gain over base", "Verdict"
@@ -159,8 +157,7 @@ class RunComparison:
     def legend(self) -> str:
         """How to read the tables, whose differences have intervals of these kinds."""
         differences = (d for each in self.compared for d in (each.clean, each.worst, each.gain) if d)
-        cells = (cell for table in self.tables for row in table.rows for cell in row.cells if cell)
-        kinds = {*(d.kind for d in differences), *(cell.line.interval_kind for cell in cells)}
+        kinds = {d.kind for d in differences}
         common = COMMON if any(each.common for each in self.compared) else ""
         return " ".join(filter(None, (LEGEND, kinds_text(kinds), common, *self.lower)))
 
@@ -171,7 +168,7 @@ class RunComparison:
             for table in self.tables
             for row in table.rows
             for cell in row.cells
-            if cell is not None
+            if cell.line is not None
         ]
         return {
             "runs": {name: str(run.path) for name, run in self.runs.items()},
@@ -228,9 +225,11 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
 
 
 def _cell_data(cell: TableCell) -> dict[str, Any]:
-    figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
+    line = cell.line
+    assert line is not None
+    figures = {name: value for name, value in asdict(line).items() if name != "case"}
     return {
-        **cell.line.case.as_columns(),
+        **line.case.as_columns(),
         **figures,
         "difference": cell.difference and asdict(cell.difference),
     }
@@ -279,8 +278,9 @@ class _Rows:
             for name, run in self.runs.items()
         }
         shown = [c for c in self.contenders if any(row.subject == c.subject for row in lines[c.run])]
-        columns = columns_of([*chain(*lines.values())])
-        build = {name: TableBuilder(run.rows) for name, run in self.runs.items()}
+        typed = chain(*(typed_attacks(run.manifest) for run in self.runs.values()))
+        columns = columns_of([*chain(*lines.values())], typed=[*typed])
+        build = {name: TableBuilder(run.rows, run.manifest.cases) for name, run in self.runs.items()}
         with_k = len({c.subject.k for c in self.contenders if c.subject.k is not None}) > 1
         rows, behind = [], []
         for contender in shown:
@@ -310,15 +310,18 @@ class _Rows:
         if other is None or other == contender:
             return row
         cells = (
-            cell and replace(cell, difference=self.pairing.difference(contender, other, cell.line))
+            replace(cell, difference=self.pairing.difference(contender, other, cell.line))
+            if cell.line
+            else cell
             for cell in row.cells
         )
         return replace(row, cells=tuple(cells))
 
     def _compared(self, contender: Contender, perturbation: Perturbation, row: TableRow) -> Compared:
         """What stands behind the cells of a row."""
-        cells = {cell.line.attack: cell for cell in row.cells if cell and cell.line.threat == WHOLE_BATCH}
-        clean, worst = (cells[name].difference if name in cells else None for name in (CLEAN, ENSEMBLE))
+        lines = ((cell.line, cell) for cell in row.cells if cell.line and not cell.attack)
+        cells = {line.attack: (line, cell) for line, cell in lines if line.threat == WHOLE_BATCH}
+        clean, worst = (cells[name][1].difference if name in cells else None for name in (CLEAN, ENSEMBLE))
         setting = Case(contender.subject, WHOLE_BATCH, perturbation, ENSEMBLE)
         judgements = (j for j in self.runs[contender.run].judgements if j.case == setting)
         verdict = next((j.verdict for j in judgements), None)
@@ -328,7 +331,7 @@ class _Rows:
         if other and other.subject.defence == STANDARD != contender.subject.defence:
             gain = worst
         elif other and different and worst and not of_base(contender, other):
-            common = len(self.pairing.common_attacks(contender, other, cells[ENSEMBLE].line))
+            common = len(self.pairing.common_attacks(contender, other, cells[ENSEMBLE][0]))
         made = Compared(clean, worst, common, different, gain, str(verdict.name) if verdict else "")
         self.compared.extend([made] * different)
         return replace(made, worst=None) if gain is worst else made  # the gain says it already

@@ -1,5 +1,5 @@
-"""The figures of a run: the rows of the first screen; accuracies over eps and over batch sizes; and what each
-attacker leaves, from one who knows nothing to one who knows the draw.
+"""The figures of a run: the rows of the first screen; accuracies over eps and over batch sizes; and those of
+a table by attack.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,13 +15,9 @@ from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.verdict_tables import NAMES, Row, shown_rows
 from robustbench_coded.reports.text.formatting import (
     inference_text,
-    papers_attack,
-    parsed_attack,
-    perturbation_text,
     pixels,
 )
-from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE
 
 ROW_HEIGHT = 0.3  # inches
 LETTERS = 9  # points
@@ -30,8 +26,8 @@ INK = "#24292f"
 HOLLOW: dict[str, Any] = {"fillstyle": "none", "clip_on": False}
 ANSWER_TITLE = "Robust accuracy"
 ANSWER_CAPTION = (
-    "Robust accuracy with its 95% interval, that of the base model, and the accuracy up to which a "
-    "defence is broken."
+    "Robust accuracy with its 95% interval (re-batched where a batch is answered together), that of the base "
+    "model, and the chance threshold, up to which a defence is broken."
 )
 
 
@@ -51,8 +47,8 @@ def answer_size(rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    """A dot with its interval for each row, a tick at the accuracy up to which it is broken, and the base
-    model as a diamond; the caller draws the legend.
+    """A dot with its interval for each row, a tick at the chance threshold, and the base model as a
+    diamond; the caller draws the legend.
     """
     table, _ = shown_rows(rows)
     names = [place for place, head in enumerate(table.heads) if head in NAMES and head != "Images"]
@@ -68,13 +64,13 @@ def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
         marks = [
             (row.robust.estimate, "o", "robust accuracy", {"color": style.COLOURS[0], "clip_on": False}),
             (row.bare and row.bare.estimate, "D", "base model", {"color": INK, **HOLLOW}),
-            (row.chance, "|", "broken up to", {"color": style.COLOURS[1], "markersize": 11}),
+            (row.chance, "|", "chance threshold", {"color": style.COLOURS[1], "markersize": 11}),
         ]
         for share, marker, meaning, look in marks:
             if share is not None:
                 axes.plot([100 * share], [place], marker, label=first * meaning, **look)
         verdict = table.rows[place][table.heads.index("Verdict")].partition(":")[0]
-        text = f"{row.robust.text.partition(' (in')[0]}  {verdict}"
+        text = f"{row.robust.text}  {verdict}"
         axes.text(102, place, style.label(text, RIGHT), va="center", fontsize=LETTERS)
     axes.set_yticks(range(len(rows)), [style.label(", ".join(texts)) for texts in said], fontsize=LETTERS)
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -98,7 +94,7 @@ def draw_curves(shown: Iterable[tables.Table], sweeps: Iterable[Sweep]) -> Itera
         budget = (f"eps-{norm}", f"eps{over and ' in 1/255'} ({norm}, {table.perturbation.eps_space})")
         for row in table.rows:
             for column, cell in zip(table.columns, row.cells, strict=True):
-                if cell is not None and column.attack in (CLEAN, ENSEMBLE):
+                if cell.line and column.attack in (CLEAN, ENSEMBLE):
                     lines = figures.setdefault(budget, {}).setdefault(row.subject.checkpoint, {})
                     at = float(column.attack != CLEAN and eps)
                     lines.setdefault(inference_text(row.subject, with_k=True), {})[at] = cell.line
@@ -132,7 +128,7 @@ def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
             drawn.minorticks_off()
         style.percent_axis(drawn)
     style.legend(figure, axes)
-    over_eps = "under all attacks together (at eps 0 unperturbed)"
+    over_eps = "in the worst case, as attacked (at eps 0 unperturbed)"
     over_sizes = (
         "as attacked, in the batches that the attacker made, and of the same inputs in random batches"
     )
@@ -141,106 +137,36 @@ def _curves(panels: Panels, name: str, axis: str) -> style.Drawing | None:
     return style.drawing(figure, name, title, caption + style.first_of(len(shown), len(swept), "panels"))
 
 
-# What an attacker knows, from the top: nothing, predictions, the base model, draws like those of the defence,
-# and the draw itself.
-_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "nothing (random signs)"}
-_KINDS = {
-    "answers": "predictions alone",
-    "transfer": "base model alone",
-    "fixed": "one surrogate draw",
-    "bpda": "base model's gradients",
-    "fgsm": "FGSM",
-    "pgd-10": "PGD-10",
-    "pgd-100": "PGD-100",
-    "fresh": "other gradients",
-    "averaged": "averaged draws",
-    "aware": "known draw",
-    "package": "other packages",
-}
-_ONE_VICTIM = "transfer, one victim"
-_ENSEMBLES = {
-    WHOLE_BATCH: "all attacks",
-    ThreatModel("batch", "known"): "all attacks, known draw",
-    ThreatModel("victim", "unknown"): "all attacks, one victim",
-}
-_ORDER = (*_CONTROLS.values(), *_KINDS.values(), _ONE_VICTIM, *_ENSEMBLES.values())
-RUNG_HEIGHT = 0.2  # inches
+ROW_OF_ATTACK = 0.2  # inches
 PANELS_ACROSS = 2
 
 
-def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per checkpoint, a dot per defence and rung; None without an attack."""
-    perturbation = tables.main_perturbation(rows)
-    if perturbation is None:
+def draw_attacks(table: tables.Table) -> style.Drawing | None:
+    """The cells of a table: a panel per checkpoint, a row per attack, a dot per defence; None for fewer than
+    two defences, of which the table says as much.
+    """
+    methods = list(dict.fromkeys(row.subject.inference for row in table.rows))
+    if len(methods) < 2:
         return None
-    rungs = {subject: _rungs(rows, subject, perturbation) for subject in tables.subjects_of(rows)}
-    names = sorted({name for points in rungs.values() for name in points}, key=_ORDER.index)
-    checkpoints = list(dict.fromkeys(subject.checkpoint for subject in rungs))
-    shown = checkpoints[: style.MOST_PANELS]
-    across = min(PANELS_ACROSS, len(shown))
-    figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
-    methods = list(dict.fromkeys(subject.inference for subject in rungs))
+    panels: dict[str, list[tables.TableRow]] = {}
+    for row in table.rows:
+        panels.setdefault(row.subject.checkpoint, []).append(row)
+    shown = list(panels)[: style.MOST_PANELS]
+    height = 0.7 + ROW_OF_ATTACK * len(table.columns)
+    figure, axes = style.panels(len(shown), height, across=min(PANELS_ACROSS, len(shown)))
     for panel, checkpoint in zip(axes, shown, strict=True):
-        for subject, points in rungs.items():
-            if subject.checkpoint == checkpoint:
-                _dots(panel, points, names, methods.index(subject.inference), len(methods), subject)
+        for row in panels[checkpoint]:
+            number = methods.index(row.subject.inference)
+            apart = 0.6 / len(methods) * (number - (len(methods) - 1) / 2)  # dots of one attack
+            lines = [(place + apart, cell.line) for place, cell in enumerate(row.cells) if cell.line]
+            places, accuracies, bars = style.with_bars(*zip(*lines, strict=True))
+            look = style.style_of(number, inference_text(row.subject, with_k=True))
+            panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
         panel.set_title(style.label(checkpoint))
-        panel.set_yticks(range(len(names)), names, fontsize=8)
-        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_yticks(range(len(table.columns)), [c.title for c in table.columns], fontsize=8)
+        panel.set_ylim(len(table.columns) - 0.5, -0.5)
         panel.set_xlim(-3, 103)
         panel.set_xlabel("accuracy, %")
     style.legend(figure, axes)
-    caption = (
-        f"Accuracy under the strongest attack of each kind, {perturbation_text(perturbation)}, from an "
-        "attacker who knows nothing to one who knows the defence's draw, and under all attacks together, "
-        "which decides the verdict."
-    ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
-    return style.drawing(figure, "ladder", "Accuracy by what the attacker knows", caption)
-
-
-def _dots(
-    panel: Axes,
-    points: dict[str, SummaryRow],
-    names: Sequence[str],
-    number: int,
-    styles: int,
-    subject: Subject,
-) -> None:
-    """One subject's accuracies; subjects of one rung stand a little apart."""
-    apart = 0.6 / styles * (number - (styles - 1) / 2)
-    rungs = sorted(((names.index(name), row) for name, row in points.items()), key=lambda pair: pair[0])
-    places, accuracies, bars = style.with_bars([rung + apart for rung, _ in rungs], [row for _, row in rungs])
-    look = style.style_of(number, inference_text(subject, with_k=True))
-    panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
-
-
-def _rungs(rows: Sequence[SummaryRow], subject: Subject, perturbation: Perturbation) -> dict[str, SummaryRow]:
-    """The lowest row of each rung."""
-    points: dict[str, SummaryRow] = {}
-    for row in rows:
-        under = row.attack == CLEAN or row.perturbation == perturbation
-        if row.subject == subject and under and row.accuracy is not None and (name := _rung(row)):
-            points[name] = min(points.get(name, row), row, key=lambda r: r.accuracy or 0.0)
-    return points
-
-
-def _rung(row: SummaryRow) -> str | None:
-    """The rung of a row; None for those that have no place in the figure."""
-    if row.attack == ENSEMBLE:
-        return _ENSEMBLES.get(row.threat)
-    if row.attack in CONTROLS:
-        return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
-    name = parsed_attack(row.attack)
-    if name is None or name.knows == "submitted":
-        return None
-    if row.threat.inputs != "batch":
-        return _ONE_VICTIM if row.threat.inputs == "victim" and name.knows == "transfer" else None
-    if (papers := papers_attack(row.attack)) is not None:
-        return _KINDS[papers]
-    if name.package is not None:
-        return _KINDS["package"]
-    if name.declared.asks_answers_alone:
-        return _KINDS["answers"]
-    if name.draws > 1 and name.knows == "fresh":
-        return _KINDS["averaged"]
-    return _KINDS.get(name.knows, "other gradients")
+    caption = f"{table.title}, as attacked." + style.first_of(len(shown), len(panels), "checkpoints")
+    return style.drawing(figure, "attacks", "Accuracy by attack", caption)

@@ -142,14 +142,15 @@ def plot(
 def with_bars(
     at: Sequence[float], rows: Sequence[SummaryRow]
 ) -> tuple[list[float], list[float], list[list[float]]]:
-    """Of the rows with outcomes: their places, accuracies in percent, and bars below and above, of length 0
-    where a row has no interval.
+    """Of the rows with outcomes: their places, accuracies in percent, as attacked, and bars below and above,
+    of length 0 where such an accuracy has no interval.
     """
     shown = []
     for place, row in zip(at, rows, strict=True):
         if (ci := row.interval) is not None:
-            low, high = (ci.low, ci.high) if ci.kind else (ci.estimate, ci.estimate)
-            shown.append((place, 100 * ci.estimate, 100 * low, 100 * high))
+            attacked = ci.as_attacked
+            low, high = (ci.low, ci.high) if ci.kind and ci.own is None else (attacked, attacked)
+            shown.append((place, 100 * attacked, 100 * low, 100 * high))
     below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
     above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]
     return [place for place, *_ in shown], [accuracy for _, accuracy, *_ in shown], [below, above]

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from robustbench_coded.reports.compare.comparison import RunComparison, comparison_csv
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
-from robustbench_coded.reports.run.tables import narrowed
 
 TITLE = "csrobust comparison"
 
@@ -28,7 +27,7 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
 
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:
-    for table in map(narrowed, comparison.tables):  # comparison.csv has all columns
-        yield Section("accuracies", table.title, (table, Legend(comparison.legend)))
+    for table in comparison.tables:
+        yield Section("accuracies", table.title, (table, Legend(f"{table.legend} {comparison.legend}")))
     apart = Bullets(comparison.incompatibilities or ("None that matters here.",))
     yield Section("apart", "Differences between the runs", (apart,))

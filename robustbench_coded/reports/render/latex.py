@@ -8,12 +8,8 @@ from dataclasses import replace
 from itertools import groupby, zip_longest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.run.tables import Column, Table, TableRow, narrowed
-from robustbench_coded.reports.text.attack_names import paper_name
+from robustbench_coded.reports.run.tables import Table, TableCell, TableRow
 from robustbench_coded.reports.text.escape import latex, shortened
-from robustbench_coded.reports.text.formatting import threats_text
-from robustbench_coded.schema.case import ThreatModel
-from robustbench_coded.schema.words import CONTROLS
 
 COLUMNS = 4  # of a tabular, beside that of the labels
 LINES = 44  # of all tabulars of a table environment, less their heads: what a page holds
@@ -34,15 +30,12 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     Many columns are cut into parts, one below the other; many rows go on in further table environments.
 
     Args:
-        attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none:
-            clean inputs, FGSM and PGD, the strongest attacks and the ensemble.
+        attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none: all.
 
     Raises:
         InputError: the table has no column of that name.
     """
-    table = _chosen(table, attacks) if attacks else narrowed(table)
-    threats = list(dict.fromkeys(c.threat for c in table.columns if c.attack not in CONTROLS))
-    several = len(threats) > 1
+    table = _chosen(table, attacks) if attacks else table
     count = len(table.columns)
     parts = max(1, -(-count // COLUMNS))
     cuts = [range(i * count // parts, (i + 1) * count // parts) for i in range(parts)]
@@ -51,23 +44,20 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     for row in table.rows:
         lines = _row(table, row).count(NEW_LINE)
         if lines > room:
-            pages, room = [*pages, []], LINES // (parts + bool(table.ends))
+            pages, room = [*pages, []], LINES // parts
         pages[-1].append(row)
         room -= lines
     environments = []
     for place, rows in enumerate(pages):
         page = replace(table, rows=tuple(rows))
-        tabulars = [
-            _tabular(replace(page.of_columns(cut), ends=()), several=several) for cut in cuts if len(cut)
-        ]
-        tabulars += [_tabular(page.of_columns(()), several=several)] if page.ends else []
-        environments.append(_environment(table, threats, tabulars, place))
+        tabulars = [_tabular(page.of_columns(cut)) for cut in cuts]
+        environments.append(_environment(table, tabulars, place))
     return "\n".join(environments)
 
 
-def _environment(table: Table, threats: Sequence[ThreatModel], tabulars: Sequence[str], place: int) -> str:
+def _environment(table: Table, tabulars: Sequence[str], place: int) -> str:
     """One table environment, which fits a page; all but the first continue it."""
-    caption = f"{table.title} (continued)." if place else _caption(table, threats)
+    caption = f"{table.title} (continued)." if place else _caption(table)
     name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-") + (f"-{place + 1}" if place else "")
     lines = [
         r"\begin{table}",
@@ -90,37 +80,27 @@ def _chosen(table: Table, attacks: Sequence[str]) -> Table:
     return table.of_columns([i for attack in attacks for i, both in enumerate(names) if attack in both])
 
 
-def _caption(table: Table, threats: Sequence[ThreatModel]) -> str:
-    sizes = {row.subject.k for row in table.rows if row.subject.k is not None}
-    batches = f" in batches of {min(sizes)}" if len(sizes) == 1 and "K" not in table.heads else ""
-    sentences = [
-        f"{table.title}. Percent of {table.examples:,} test images{batches}, with 95% intervals",
-        threats_text(threats).rstrip("."),
-        "Bold: the strongest single attack" + (" of its threat model" if len(threats) > 1 else ""),
-    ]
-    if any(column.attack == "ensemble" for column in table.columns):
-        sentences.append("Ensemble: for each image the strongest attack on other draws")
-    sentences += [table.kinds.rstrip(".")] if table.kinds else []
-    return ". ".join(sentences) + "."
+def _caption(table: Table) -> str:
+    bold = "Bold: the strongest single attack of its threat model."
+    return " ".join([f"{table.title}.", table.legend, bold])
 
 
-def _tabular(table: Table, *, several: bool) -> str:
+def _tabular(table: Table) -> str:
     """A tabular; rows of one inference stand below its name."""
-    columns = rf"@{{}}l{'r' * len(table.columns)}{'l' * len(table.ends)}@{{}}"
-    heads = [_head(column, several=several) for column in table.columns]
-    heads += [textwrap.wrap(head, HEAD) for head in table.ends]
-    shown = [_stack(list(map(latex, head))) for head in heads]
+    titles = (*(column.title for column in table.columns), *table.ends)
+    columns = rf"@{{}}l{'r' * len(titles)}@{{}}"
+    heads = [_stack([latex(line) for line in _wrapped(title, HEAD)]) for title in titles]
     lines = [
         SCALED,
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line([latex(", ".join(table.heads[_shared(table) :])), *shown]),
+        _line([latex(", ".join(table.heads[_shared(table) :])), *heads]),
     ]
     for group, rows in groupby(table.rows, key=lambda row: row.labels[: _shared(table)]):
         lines.append(r"\midrule")
         if group:
             name = rf"\textit{{{latex(', '.join(group), GROUP)}}}"
-            lines.append(rf"\multicolumn{{{len(heads) + 1}}}{{@{{}}l@{{}}}}{{{name}}} {NEW_LINE}")
+            lines.append(rf"\multicolumn{{{len(titles) + 1}}}{{@{{}}l@{{}}}}{{{name}}} {NEW_LINE}")
         lines += [_row(table, row) for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}"])
 
@@ -133,9 +113,10 @@ def _shared(table: Table) -> int:
 def _row(table: Table, row: TableRow) -> str:
     """A line of the table for each line of its label and its cells."""
     label = textwrap.wrap(shortened(", ".join(row.labels[_shared(table) :]), LABEL), LABEL_LINE)
-    cells = [[] if cell is None else _lines(cell.texts(table.examples)) for cell in row.cells]
-    cells += [_lines([(text, False)]) for _, text in zip(table.ends, row.ends)]
-    lines = zip_longest([(text, False) for text in label], *cells)
+    ends = [[(line, False) for line in _wrapped(text, CELL)] for text in row.ends]
+    lines = zip_longest(
+        [(text, False) for text in label], *(_lines(cell, table) for cell in row.cells), *ends
+    )
     return "\n".join(_line(list(map(_text, line))) for line in lines) + "[2pt]"
 
 
@@ -147,25 +128,19 @@ def _stack(parts: Sequence[str]) -> str:
     return rf"\shortstack[r]{{{NEW_LINE.join(parts)}}}" if len(parts) > 1 else parts[0]
 
 
-def _head(column: Column, *, several: bool) -> list[str]:
-    """The lines of an attack's name, and its threat model where the table has several."""
-    named = paper_name(column.attack)
-    names = [named, *([str(column.threat)] if several and column.attack not in CONTROLS else [])]
-    return [
-        line
-        for name in names
-        for line in textwrap.wrap(name, HEAD, break_long_words=False, break_on_hyphens=False)
-    ]
-
-
-def _lines(texts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """The lines of a cell, and which are bold; an interval of a difference has a line of its own."""
+def _lines(cell: TableCell, table: Table) -> list[tuple[str, bool]]:
+    """The lines of a cell, and which are bold; the interval of a difference has a line of its own."""
     lines = []
-    for text, bold in texts:
-        for i, part in enumerate(re.split(r" (?=\[)|(?<=[\]†]) ", text)):
-            whole = [part] if part.startswith("[") else textwrap.wrap(part, CELL, break_on_hyphens=False)
-            lines += [(line, bold and not i) for line in whole]
+    for text, bold in cell.texts(table):
+        figure, bracket, ends = text.partition(" [")
+        lines += [(line, bold) for line in _wrapped(figure, CELL)]
+        lines += [(bracket.strip() + ends, False)] if bracket else []
     return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines that end at spaces alone."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _text(shown: tuple[str, bool] | None) -> str:

@@ -12,6 +12,7 @@ from robustbench_coded.reports.render.sections import (
     Report,
     Section,
 )
+from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.tables import Table, TableCell
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import markdown, markdown_block
@@ -20,15 +21,14 @@ from robustbench_coded.reports.text.escape import markdown, markdown_block
 def markdown_report(report: Report) -> str:
     """The answer, and what qualifies it, in GitHub's Markdown; the rest is named at its end."""
     opening = report.opening
-    answers = [f"**{markdown(verdict)}.** {markdown(text)}".rstrip() for verdict, text in opening.answers]
-    if len(answers) == 1:
-        answers = [f"{markdown(opening.question)} {answers[0]}".lstrip()]
-    else:
-        answers.insert(0, markdown(opening.question))
-    parts = [f"# {markdown(report.title)}", markdown(report.about), *answers]
+    answers = [
+        f"{markdown(a.setting)}{': ' * bool(a.setting)}**{a.verdict}.** {markdown(a.figures)}"
+        for a in opening.answers
+    ]
+    parts = [f"# {markdown(report.title)}", *answers]
     parts += [markdown_text_table(report.table)] if opening.rows else []
     parts += [markdown(f"All rows: {report.same}.")] if report.same else []
-    parts += [markdown(text) for text in (*opening.others, opening.certainty, opening.next)]
+    parts += [facts(opening.facts), markdown(opening.next)]
     parts += [markdown_block(opening.next.command)] if opening.next.command else []
     parts += [bullets(report.remarks)] if report.remarks else []
     for section in report.sections:
@@ -52,7 +52,7 @@ def markdown_table(table: Table) -> str:
     lines = [[*table.heads, *(markdown(column.title) for column in table.columns), *table.ends]]
     lines.append([*[":--"] * len(table.heads), *["--:"] * len(table.columns), *[":--"] * len(table.ends)])
     for row in table.rows:
-        cells = [_cell(cell, table.examples) for cell in row.cells]
+        cells = [_cell(cell, table) for cell in row.cells]
         lines.append([*map(markdown, row.labels), *cells, *map(markdown, row.ends)])
     return _rows(lines)
 
@@ -70,6 +70,11 @@ def bullets(texts: Sequence[str]) -> str:
     return "\n".join(f"- {markdown(text)}" for text in texts)
 
 
+def facts(listed: Sequence[Fact]) -> str:
+    """A list of facts, one line each."""
+    return "\n".join(f"- **{markdown(fact.about)}.** {markdown(fact.text)}" for fact in listed)
+
+
 def _section(section: Section) -> list[str]:
     return [f"## {markdown(section.title)}", *(text for block in section.blocks for text in _block(block))]
 
@@ -81,8 +86,8 @@ def _block(block: Block) -> list[str]:
             return [markdown(text)]
         case Bullets(texts):
             return [bullets(texts)]
-        case Facts(facts):
-            return ["\n".join(f"- **{fact.about}.** {markdown(fact.text)}" for fact in facts)]
+        case Facts(listed):
+            return [facts(listed)]
         case Commands(commands):
             return [markdown_block(command) for command in commands]
         case Figures(figures):
@@ -100,13 +105,11 @@ def _block(block: Block) -> list[str]:
             return [markdown_text_table(block)]
 
 
-def _cell(cell: TableCell | None, examples: int) -> str:
+def _cell(cell: TableCell, table: Table) -> str:
     """The accuracy and its interval, and what else there is on lines below it."""
-    if cell is None:
-        return ""
-    (accuracy, strongest), *others = cell.texts(examples)
+    (accuracy, strongest), *others = cell.texts(table)
     shown = [f"**{accuracy}**" if strongest else accuracy]
-    shown += [f"<sub>**{text}**</sub>" if bold else f"<sub>{text}</sub>" for text, bold in others]
+    shown += [f"<sub>{'**' * bold}{markdown(text)}{'**' * bold}</sub>" for text, bold in others]
     return "<br>".join([" ".join(shown[:2]), *shown[2:]])
 
 

@@ -21,7 +21,7 @@ RULED = Box("    \n    \n ─  \n    \n    \n    \n    \n    \n")  # a line unde
 
 
 # Where a cell of several figures is broken, the least first: nowhere, between figures, at each interval too.
-_BREAKS = ("(?!)", r"(?<=[]†]) | (?=in \d|batches \d|\(\d)", r"(?<=[]†]) | (?=in \d|batches \d|\(\d|\[)")
+_BREAKS = ("(?!)", r"(?<=[]†]) | (?=in \d|n = |\(\d)", r"(?<=[]†]) | (?=in \d|n = |\(\d|\[)")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class PlainTable:
 
     def __init__(self, title: str, table: TextTable):
         self._title, self._table = title, table
+
+    def fits(self, width: int) -> bool:
+        """True if it stands in one table of so many characters, without a broken word."""
+        columns = _columns(self._table, _BREAKS[-1])
+        return sum(column.least + APART for column in columns) + APART <= width
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for place, columns in enumerate(_parts(self._table, options.max_width)):

@@ -9,19 +9,11 @@ from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import findings, methodology, verdict_tables
 from robustbench_coded.reports.run.opening import Opening
-from robustbench_coded.reports.run.tables import Table, narrowed, row_text_table, tables_of
+from robustbench_coded.reports.run.tables import Table, row_text_table, tables_of
 from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 from robustbench_coded.schema.words import VerdictName
 
-ACCURACY_LEGEND = (
-    "Accuracies are in percent, on fresh draws unless the attacker knows the draw, with 95% intervals. "
-    "Bold: the strongest single attack in its threat model, unless its perturbations were crafted for "
-    "another threat model."
-)
-EMPTY_LEGEND = (
-    "Blank cells: the attack does not apply (it requires randomness, a base model or co-batched inputs) or "
-    "did not run."
-)
+BOLD = "Bold: the strongest single attack of its threat model."
 SIZES_LEGEND = (
     "Worst case in percent. As attacked: in the batches that the attacker made. Re-batched: the same inputs "
     "in random batches, between which the differences are."
@@ -83,13 +75,11 @@ class Report:
     """A report, as texts that still have to be escaped.
 
     Attributes:
-        about: images, networks, date and code, in a line.
         opening: its first screen; table: its rows; same: what is the same in all of them.
         remarks: what else a reader has to know before anything else.
     """
 
     title: str
-    about: str
     opening: Opening
     table: TextTable
     same: str
@@ -106,7 +96,6 @@ def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title
     table, same = verdict_tables.shown_rows(opening.rows)
     return Report(
         title=title or opening.title,
-        about=methodology.about(run),
         opening=opening,
         table=table,
         same=same,
@@ -123,7 +112,7 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     yield Section("others", "Other attackers", (verdict_tables.other_text_table(opening.rows),))
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):
-        yield _accuracies(narrowed(table), "" if opening.certainty else table.kinds)
+        yield _section("accuracies", table.title, table, Legend(f"{table.legend} {BOLD}"))
     for sweep in sweeps_of(run):
         blocks = (Legend(sweep.sentence), sweep.text_table, Legend(SIZES_LEGEND))
         yield Section("batch-sizes", sweep.title, blocks)
@@ -131,7 +120,7 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
-    yield _section("notes", "Notes", Bullets(methodology.notes_of(run.manifest)))
+    yield _section("notes", "Notes", Bullets(run.manifest.notes))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
     yield _section("measured", "How it was measured", Facts(tuple(methodology.methods_of(run))))
     commands = tuple(findings.commands_of(run))
@@ -140,13 +129,6 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     yield _section("attacks", "Attacks", Facts(tuple(methodology.attacks_of(run))), detail=True)
     legend = Legend(f"{ROWS_LEGEND} {kinds_text({row.interval_kind for row in run.rows})}")
     yield Section("cost", "All rows with their cost", (legend, row_text_table(run.rows)), detail=True)
-
-
-def _accuracies(table: Table, kinds: str) -> Section:
-    legend = f"All results use {table.examples:,} images unless a cell states n. {ACCURACY_LEGEND}"
-    legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
-    legend += f" {kinds}" if kinds else ""
-    return _section("accuracies", table.title, table, Legend(legend))
 
 
 def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Section:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
 from robustbench_coded.judge.run import Run
@@ -13,44 +13,60 @@ from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
 from robustbench_coded.reports.run import findings
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.tables import narrowed, tables_of
+from robustbench_coded.reports.run.tables import Table, tables_of
 from robustbench_coded.reports.run.verdict_tables import WIDE, shown_rows
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import VerdictName
 
-MOST_SUBJECTS = 4  # that have a column in the table of attacks after an evaluation
+
+class AccuracyTable:
+    """A table of accuracies in a terminal of any width: a row per defence, with intervals where these have
+    room, or turned round, with a row per attack.
+    """
+
+    def __init__(self, table: Table):
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table, same = self._table.by_attack(), ""
+        legend = self._table.legend
+        for whole in (False, True):  # without and with intervals
+            by_defence, constants = self._table.by_defence(whole=whole).without_constants(self._table.heads)
+            if PlainTable("", by_defence).fits(options.max_width):
+                table, same = by_defence, constants and f" ({constants})"
+                legend = self._table.legend if whole else self._table.legend.removesuffix(self._table.kinds)
+        yield PlainTable(f"{self._table.title}{same}", table)
+        yield _sentence(legend.rstrip())
 
 
 def result(run: Run) -> Group:
-    """Text that an evaluation prints: the answer, then the attacks on subjects, if these are few."""
-    few = len({row.subject for row in run.rows}) <= MOST_SUBJECTS
-    attacks = [PlainTable(table.title, table.by_attack()) for table in map(narrowed, tables_of(run)) if few]
-    return Group(answer(run), *attacks, *_batch_sizes(run))
+    """Text that an evaluation prints: the answer, then the attacks on whole batches."""
+    first: dict[Perturbation, Table] = {}
+    for table in tables_of(run):
+        first.setdefault(table.perturbation, table)
+    return Group(answer(run), *map(AccuracyTable, first.values()), *_batch_sizes(run))
 
 
 def answer(run: Run) -> Group:
     """The first screen: the same in the same order as in report.html."""
     opening = opening_of(run)
-    first = " ".join(filter(None, (opening.question, *map(str, opening.answers))))
     table, same = shown_rows(opening.rows)
-    table = table.with_columns([head not in (*WIDE, "Broken up to", "Claim") for head in table.heads])
-    about = [f"All rows: {same}."] if same else []
-    sentences = [*about, *opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
+    table = table.with_columns([head not in WIDE for head in table.heads])
+    below = [f"All rows: {same}."] if same else []
+    below += map(str, (*opening.facts, f"{opening.next} {opening.next.command}".strip()))
     return Group(
-        _sentence(first),
+        *(_sentence(str(answer)) for answer in opening.answers),
         *([PlainTable("", table)] if opening.rows else []),
-        *map(_sentence, filter(None, (*sentences, *findings.remarks_on(run)))),
+        *map(_sentence, filter(None, (*below, *findings.remarks_on(run)))),
     )
 
 
 def summary_table(run: Run) -> Group:
     """The answer, then every attack on every subject; names are never read as markup."""
-    parts: list[Any] = [answer(run)]
-    parts += [PlainTable(table.title, table.by_attack()) for table in tables_of(run)]
-    if any(None in row.cells for table in tables_of(run) for row in table.rows):
-        parts.append(_sentence(sections.EMPTY_LEGEND))
-    return Group(*parts, *_batch_sizes(run), *map(_sentence, _reasons(run)))
+    tables = map(AccuracyTable, tables_of(run))
+    return Group(answer(run), *tables, *_batch_sizes(run), *map(_sentence, _reasons(run)))
 
 
 def _batch_sizes(run: Run) -> Iterator[Any]:
@@ -71,7 +87,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
         beside: sections that stand behind these.
     """
     parts: list[Any] = [*map(_sentence, (comparison.answer, *comparison.unpaired))]
-    parts += [PlainTable(table.title, table.by_attack()) for table in comparison.tables]
+    parts += map(AccuracyTable, comparison.tables)
     parts += map(_sentence, (comparison.legend, *comparison.incompatibilities))
     for section in beside:
         for block in section.blocks:

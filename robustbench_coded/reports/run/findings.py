@@ -21,14 +21,10 @@ LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through n
 
 def remarks_on(run: Run) -> list[str]:
     """Sentences that stand below the answer."""
-    remarks = [*_guesses(run.manifest), *_mismatches(run.manifest)]
-    if not run.manifest.finished:
-        remarks.append("The run was stopped before its end; the same command resumes it.")
+    remarks = _doubtful(run.manifest)
     if run.failures:
         remarks.append(
-            f"{run.missing}, so some rows are incomplete, and so is the ensemble. "
-            "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
-            "all commands of this folder are listed under 'Reproduce'."
+            f"{run.missing}; these are not counted in any accuracy. The same command computes them."
         )
     remarks += hidden_gradients(run.manifest)
     return remarks
@@ -117,20 +113,16 @@ def _usable(operator: dict[str, Any]) -> bool:
     )
 
 
-def _guesses(manifest: RunManifest) -> list[str]:
-    """What was evaluated although nothing says that it is the network of the file."""
-    return [
-        f"What was not stated was guessed (--guess): {c.name} is evaluated as {c.arch} with "
-        f"normalisation {c.normalisation.get('name')}, which its labels prefer and which may be wrong."
-        for c in manifest.checkpoints
-        if c.guessed
-    ]
-
-
-def _mismatches(manifest: RunManifest) -> list[str]:
-    """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
-    return [
-        f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(map(str, clauses))}."
-        for c in manifest.checkpoints
-        if isinstance(clauses := c.recognition.get("contradictions"), list) and clauses
-    ]
+def _doubtful(manifest: RunManifest) -> list[str]:
+    """Checkpoints that may be other networks than those they were evaluated as."""
+    sentences = []
+    for c in manifest.checkpoints:
+        clauses = c.recognition.get("contradictions")
+        reasons = [*map(str, clauses)] if isinstance(clauses, list) else []
+        if c.guessed:
+            reasons.append(f"normalisation {c.normalisation.get('name')} was guessed (--guess)")
+        if reasons:
+            sentences.append(
+                f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(reasons)}."
+            )
+    return sentences

@@ -6,22 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.attack import LEVELS
 from robustbench_coded.judge.checks import is_black_box
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.text.attack_names import attack_text
 from robustbench_coded.reports.text.formatting import (
-    attack_text,
-    counted,
     is_submitted,
-    kinds_text,
     parsed_attack,
     perturbation_text,
     series,
     threats_text,
 )
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS
 
 
 class Fact(NamedTuple):
@@ -30,26 +27,23 @@ class Fact(NamedTuple):
     about: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.about}: {self.text}"
+
 
 # How examples were taken from a data set, and which images the intervals are about.
 _CHOICES = {
-    "all": ("all {taken} examples", "images drawn in the same way as these {taken}."),
-    "drawn": (
-        "a random {taken} of {all} examples, stratified by class",
-        "all {all} examples of {name}, of which these are a random part, and to images like those.",
-    ),
-    "first": (
-        "the first {taken} of {all} examples",
-        "images drawn in the same way as the first {taken} of {name}; to the others only in a random order.",
-    ),
+    "all": "all {taken} images; the intervals are about images drawn in the same way",
+    "drawn": "a random {taken} of {all} images, stratified by class; the intervals are about all of them",
+    "first": "the first {taken} of {all} images; the intervals are about the others only in a random order",
 }
 
 
-def _choice(manifest: RunManifest) -> list[str]:
+def _choice(manifest: RunManifest) -> str:
     data = manifest.data
     subset = "drawn" if manifest.identity.subset is not None else "first"
-    texts = _CHOICES["all" if data.examples == data.available else subset]
-    return [text.format(taken=data.examples, all=data.available, name=data.name) for text in texts]
+    chosen = "all" if data.examples == data.available else subset
+    return _CHOICES[chosen].format(taken=data.examples, all=data.available)
 
 
 _NOT_TRIED = "Attackers {} were not evaluated (no row under a {} threat model)."
@@ -77,52 +71,32 @@ def limits_of(run: Run) -> list[str]:
     ]
 
 
-def about(run: Run) -> str:
-    """``640 images, 4 networks, protocol 1, 2026-11-28, commit 4949e8f6``: where the figures come from."""
-    manifest = run.manifest
-    last, protocol = manifest.last, manifest.protocol
-    parts = [
-        f"{max((row.examples for row in run.rows), default=0):,} images",
-        counted(len(manifest.checkpoints), "network") if manifest.checkpoints else "",
-        f"protocol {protocol.version}" if protocol else "",
-        last.time[:10],
-        f"commit {last.git.commit[:8]}" if last.git.commit else "",
-    ]
-    return ", ".join(filter(None, parts))
-
-
 def methods_of(run: Run) -> list[Fact]:
-    """How the numbers of a run came about, in twelve facts at most, but for each attack (`attacks_of`)."""
-    manifest, rows = run.manifest, run.rows
+    """How the numbers of a run came about, but for each attack (`attacks_of`)."""
+    manifest, rows, protocol = run.manifest, run.rows, run.manifest.protocol
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
-    filled = "a last batch that is not full is filled with examples that are not scored there"
-    again = any(result.random_batches for result in run.results)
+    one_by_one = not all(case.randomised or case.batch_dependent for case in manifest.cases)
     facts = {
-        "Data": f"{_data(manifest)} The intervals apply to {_choice(manifest)[1]}",
+        "Data": _data(manifest),
         "Networks": _networks(manifest.checkpoints),
-        "Recognition": " ".join(filter(None, map(_recognition, manifest.checkpoints))),
         "Gradients": _gradients(manifest),
-        "Perturbations": " ".join(_perturbations(rows)),
+        "Perturbations": _perturbations(rows),
         "Threat models": threats_text({row.threat for row in rows}),
-        "Protocol": _protocol(manifest),
-        "Batches": f"{_examples(rows)} K = {series(list(map(str, sizes)))}; {filled}.",
-        "Draws": f"{_draws(manifest, rows)} Seed {manifest.identity.seed}.",
-        "Intervals": _INTERVALS + (f" {_SCORED_AGAIN}" if again else ""),
-        "Stopping": "" if all(c.randomised or c.batch_dependent for c in manifest.cases) else _STOPPING,
+        "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
+        "Batches": f"K = {series(list(map(str, sizes)))}; the last batch is filled with others.",
+        "Draws": f"{_draws(manifest)}; seed {manifest.identity.seed}",
+        "Intervals": _INTERVALS,
+        "Stopping": _STOPPING if one_by_one else "",
         "Versions": " ".join(dict.fromkeys(_versions(manifest))),
     }
     return [Fact(about, text) for about, text in facts.items() if text]
 
 
 _INTERVALS = (
-    "95%, in brackets; the unit is the random batch where answers depend on the batch, else the image. "
-    f"{kinds_text(tuple(IntervalKind))} A figure from disjoint batches alone, or of an attack that knows the "
-    "draw, has no interval."
-)
-_SCORED_AGAIN = (
-    "Where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
-    "of these images, in one draw each; accuracy, interval and number of images come from these batches. "
-    "Where accuracy is over 3 points lower in the inputs' own batches, that accuracy stands beside it."
+    "95%, in brackets; for the population where images are answered one by one. Where a batch is answered "
+    "together, a figure as attacked is of the batches that the attacker made and has no interval; "
+    "re-batched, the same inputs are scored in random batches of these images, in one draw each, with an "
+    "interval for the evaluated images (†). An attack that knows the draw has no interval."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
@@ -130,21 +104,11 @@ _STOPPING = (
 )
 
 
-def _protocol(manifest: RunManifest) -> str:
-    """``protocol 1 (docs/protocol.md); rungs that ran: clean, quick, confirm.``"""
-    protocol = manifest.protocol
-    if protocol is None:
-        return ""
-    end = "; stopped before its end" if protocol.stopped else ""
-    rungs = series(list(protocol.rungs)) or "none"
-    return f"protocol {protocol.version} (docs/protocol.md); rungs that ran: {rungs}{end}."
-
-
 def _data(manifest: RunManifest) -> str:
     data: DataFacts = manifest.data
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
     return (
-        f"{data.name} ({data.source}), {_choice(manifest)[0]}, {data.classes} classes, images {size}, "
+        f"{data.name} ({data.source}): {_choice(manifest)}; {data.classes} classes, images {size}, "
         f"sha256 {str(data.sha256)[:16]}."
     )
 
@@ -161,41 +125,11 @@ def _networks(checkpoints: Sequence[CheckpointFacts]) -> str:
     return " ".join(f"{series(names)}: {kind}." for kind, names in kinds.items())
 
 
-def _recognition(checkpoint: CheckpointFacts) -> str:
-    """The evidence by which a network and its normalisation were recognised, where its file does not say."""
-    sentence, by = checkpoint.recognition.get("sentence"), checkpoint.recognition.get("by")
-    if not isinstance(sentence, str) or by == _SAID:
-        return ""
-    return f"{checkpoint.name}: {sentence[:1].upper()}{sentence[1:]}."
-
-
-_SAID = ["its metadata", "stored"]
-
-
 def _gradients(manifest: RunManifest) -> str:
     """What drove the attacks; what was scored is always the original model."""
-    facts = {c.name: c.gradients for c in manifest.checkpoints if c.gradients.get("sentence")}
-    prepared = {name: f for name, f in facts.items() if f.get("prepared") is True}
-    texts = [f"{name}: attacked with {f['sentence']}." for name, f in facts.items() if name not in prepared]
-    if prepared:
-        kinds = dict.fromkeys(
-            f"{f.get('folded')} batch-norms folded, {f.get('precision')}" for f in prepared.values()
-        )
-        agree = [
-            min(float(f.get(part) or 0) for f in prepared.values())
-            for part in ("same_predictions", "same_signs")
-        ]
-        texts.append(
-            f"Attacks used prepared copies of {series(list(prepared))} ({series(list(kinds))}) with "
-            f"{agree[0]:.1%} of the predictions and {agree[1]:.2%} of the gradients' signs of the originals."
-        )
+    used = {c.name: sentence for c in manifest.checkpoints if (sentence := c.gradients.get("sentence"))}
+    texts = [f"{name}: {sentence}." for name, sentence in used.items()]
     return " ".join([*texts, "The original model was scored in float32."]) if texts else ""
-
-
-def notes_of(manifest: RunManifest) -> tuple[str, ...]:
-    """The notes of the run, without those that *Recognition* has."""
-    recognised = {f"{c.name}: {c.recognition.get('sentence')}" for c in manifest.checkpoints}
-    return tuple(note for note in manifest.notes if note not in recognised)
 
 
 def _numbers(values: Any) -> str:
@@ -204,36 +138,19 @@ def _numbers(values: Any) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in values)
 
 
-def _examples(rows: Sequence[SummaryRow]) -> str:
-    counts = sorted({row.examples_planned for row in rows})
-    text = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
-    missing = sum(1 for row in rows if row.measured and not row.done)
-    return f"Attacks ran on {text} images." + (f" {missing} cases are incomplete." if missing else "")
-
-
-_SPACES = {
-    "pixel": "pixel: eps is measured on pixels in [0, 1]",
-    "normalized": "normalized: eps is multiplied by each channel's own standard deviation",
-}
-
-
-def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
+def _perturbations(rows: Sequence[SummaryRow]) -> str:
     budgets = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
-    spaces = {perturbation.eps_space for perturbation in budgets}
-    if budgets:
-        texts = "; ".join(text for space, text in _SPACES.items() if space in spaces)
-        yield f"{series(list(map(perturbation_text, budgets)))}. {texts}. Perturbed images stay in [0, 1]."
+    normalised = any(budget.eps_space != "pixel" for budget in budgets)
+    space = "; normalized: eps times each channel's own standard deviation" if normalised else ""
+    return f"{series(list(map(perturbation_text, budgets)))}{space}; perturbed images stay in [0, 1]"
 
 
-_SUBMITTED = {
-    "": Fact(
-        "from:SUBJECT/ATTACK",
-        "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), "
-        "submitted as they are: forward passes alone. +bits=8: pixels rounded to multiples of 1/255 within "
-        "eps. ensemble: of several attacks the worst by the attacker's own draws.",
-    ),
-    f"+{LEVELS}=": Fact("+levels=L", "pixels rounded to multiples of 1/L within eps, as in the data."),
-}
+_SUBMITTED = Fact(
+    "from:SUBJECT/ATTACK",
+    "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), submitted "
+    "as they are. +bits=8 and +levels=L: pixels rounded to multiples of 1/255 and of 1/L within eps. "
+    "ensemble: of several attacks the worst by the attacker's own draws.",
+)
 
 
 def attacks_of(run: Run) -> Iterator[Fact]:
@@ -246,28 +163,23 @@ def attacks_of(run: Run) -> Iterator[Fact]:
         if attack == CLEAN or attack in submitted:
             continue
         steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
-        yield Fact(attack, f"{attack_text(attack, steps, group[0].perturbation.norm)}.")
-    for mark, fact in _SUBMITTED.items():
-        if any(mark in attack for attack in submitted):
-            yield fact
+        yield Fact(attack, f"{attack_text(attack, steps)}.")
+    if submitted:
+        yield _SUBMITTED
 
 
-def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
-    cases = manifest.cases
-    chosen = {invocation.count("selection_draws") for invocation in manifest.invocations} - {None}
+def _draws(manifest: RunManifest) -> str:
+    """How many draws score, how many choose, and how many attacks know theirs."""
+    known = {case.draws for case in manifest.cases if case.case.threat.draw_known}
+    scoring = {case.draws for case in manifest.cases if case.randomised and not case.case.threat.draw_known}
+    selection = {call.count("selection_draws") for call in manifest.invocations} - {None}
     counts = {
-        "accuracies are means over {} draws made after the attack": {
-            case.draws for case in cases if case.randomised and not case.case.threat.draw_known
-        },
-        "attacks are chosen on {} other draws": chosen if any(row.attack == ENSEMBLE for row in rows) else (),
-        "where the draw is known, {} separate attacks are each scored on the draw they know": {
-            case.draws for case in cases if case.case.threat.draw_known
-        },
+        "{} scoring draws, made after the attack": scoring,
+        "{} other draws on which attacks are chosen": selection if scoring else (),
+        "where the draw is known, {} separate attacks, each scored on the draw it knows": known,
     }
-    if not any(case.randomised or case.case.threat.draw_known for case in cases):
-        return "every defence here is deterministic: it has one answer."
-    parts = (text.format(series(list(map(str, sorted(draws))))) for text, draws in counts.items() if draws)  # type: ignore[type-var]
-    return f"{'; '.join(parts)}."
+    texts = [text.format(series(sorted(map(str, draws)))) for text, draws in counts.items() if draws]
+    return "; ".join(texts) or "none: every defence here is deterministic"
 
 
 def _versions(manifest: RunManifest) -> Iterator[str]:

@@ -1,55 +1,56 @@
-"""The first screen of a report: the question with its answer in a word; a sentence for each verdict; a row
-for each defence and network; what other attackers reach; what would change the answer.
+"""The first screen of a report: a line of answer for each setting, a row for each defence and network, the
+facts behind them, and the next step.
 
     opening_of(run) -> Opening
 
-It reads judgements, which have every figure, and fills templates: a rule brings its own reason.
+It reads judgements, which have every figure: a rule brings its own reason.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from attacks.attack import Attack
+from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.verdict_tables import Row, rows_of
+from robustbench_coded.reports.run.verdict_tables import Row, counted_texts, rows_of, verdict_text
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
-    INFERENCE,
     attacker_text,
+    batches_text,
     counted,
     inference_text,
+    interval,
     kinds_text,
     papers_set,
+    parsed_attack,
     percent,
-    perturbation_text,
-    pixels,
     series,
-    with_interval,
+    short_perturbation_text,
+    subject_text,
 )
-from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import STANDARD, VerdictName
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
+from robustbench_coded.schema.words import CONTROLS, ENSEMBLE, STANDARD, VerdictName
 
 NAME_WIDTH = 40
-MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
+MOST_ANSWERS = 4  # settings that have a line each; of more it counts the verdicts
 NO_VERDICT = "No verdict yet"
-POSITIVE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
-
-_OTHER = "Against an attacker who {does} ({threat}), the verdict is {verdicts}."
-_BRACKETS = "Brackets show 95% confidence intervals from {images} images. {kinds}"
 
 
 class Answer(NamedTuple):
-    """A verdict with those that it is about, and the sentence that states it (empty before any)."""
+    """A setting (empty before any was judged), its verdict, and the figures behind it."""
 
+    setting: str
     verdict: str
-    sentence: str
+    figures: str = ""
 
     def __str__(self) -> str:
-        return f"{self.verdict}. {self.sentence}".rstrip()
+        return f"{self.setting}{': ' * bool(self.setting)}{self.verdict}. {self.figures}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,15 @@ class Opening:
 
     Attributes:
         title: what was evaluated, on which data, against which perturbations.
-        question: with its answer in a word; empty if nothing was judged.
-        answers: a sentence for each verdict.
-        others: what attackers of other threat models reach.
-        certainty: what the intervals are about.
+        answers: a line for each setting.
+        facts: what the answers rest on.
         next: what would change the answer.
         rows: whatever was judged.
     """
 
     title: str
-    question: str
     answers: tuple[Answer, ...]
-    others: tuple[str, ...]
-    certainty: str
+    facts: tuple[Fact, ...]
     next: NextCommand
     rows: tuple[Row, ...] = ()
 
@@ -78,29 +75,19 @@ class Opening:
 def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
     judged = opens_with(run.judgements)
-    unsettled = [[j for j in group if j.verdict.name == OPEN] for group in (judged, run.judgements)]
+    unsettled = [
+        [j for j in group if j.verdict.name == VerdictName.NOT_SETTLED] for group in (judged, run.judgements)
+    ]
     following = next_command(run, unsettled[0] or unsettled[1])
     if run.manifest.finished and not unsettled[0] and unsettled[1]:
         threats = {str(judgement.case.threat) for judgement in unsettled[1]}
         following = following._replace(about=threats.pop() if len(threats) == 1 else "other attackers")
     if not judged:
-        return Opening(f"Robust accuracy on {_data(run)}", "", (Answer(NO_VERDICT, ""),), (), "", following)
-    subjects, names = [j.subject for j in judged], [j.verdict.name for j in judged]
-    groups: dict[VerdictName, list[Judgement]] = {}
-    for judgement in sorted(judged, key=lambda j: -names.count(j.verdict.name)):
-        groups.setdefault(judgement.verdict.name, []).append(judgement)
-    budget = perturbation_text(judged[0].perturbation).removesuffix(" (pixel)")
-    question = _question(subjects, judged[0].perturbation, judged[0].verdict.claim)
-    word = "" if {POSITIVE, OPEN} & {*groups} else " No" + (":" if len(groups) == 1 else ".")
-    return Opening(
-        title=f"{_named(subjects)} on {_data(run)}: {budget}",
-        question=question + word,
-        answers=tuple(_answer(judged, group, within=word == " No:") for group in groups.values()),
-        others=tuple(_others(run, judged)),
-        certainty=_certainty(run),
-        next=following,
-        rows=tuple(rows_of(run)),
-    )
+        return Opening(f"Robust accuracy on {_data(run)}", (Answer("", NO_VERDICT),), (), following)
+    answers = tuple(map(_answer, judged))
+    if len(judged) > MOST_ANSWERS:
+        answers = (Answer(counted(len(judged), "setting"), counted_texts(map(verdict_text, judged))),)
+    return Opening(_title(run, judged), answers, tuple(_facts(run, judged)), following, tuple(rows_of(run)))
 
 
 def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -122,147 +109,106 @@ def _data(run: Run) -> str:
     return papers_set(name) or re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
 
 
-def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
-    """The question: whether a defence protects, a network withstands, or a claim holds."""
-    named = _named(subjects)
-    verb = "Do " if re.match(r"\d+ ", named) else "Does "
-    # A program without a checkpoint is called like its defence.
-    bare = subjects[0].defence == STANDARD or _networks(subjects) == named
-    if claim is not None:
-        under = "" if claim.attack is None else f" under {claim.attack}"
-        eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
-        on = "" if bare else f" on {_networks(subjects)}"
-        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
-    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
-    return f"{does} {_perturbations(perturbation.norm, perturbation.eps, perturbation.eps_space)}?"
+def _title(run: Run, judged: Sequence[Judgement]) -> str:
+    """``RCI (N = 190) on digits-erm (digits), linf 0.3``; of several defences or networks the number."""
+    subjects = [judgement.subject for judgement in judged]
+    with_k = len({subject.k for subject in subjects}) > 1
+    defences = list(dict.fromkeys(inference_text(subject, with_k=with_k) for subject in subjects))
+    networks = list(dict.fromkeys(subject.checkpoint for subject in subjects))
+    named = [
+        shortened(names[0], NAME_WIDTH) if len(names) == 1 else f"{len(names)} {nouns}"
+        for names, nouns in ((defences, "defences"), (networks, "networks"))
+    ]
+    return f"{' on '.join(named)} ({_data(run)}), {short_perturbation_text(judged[0].perturbation)}"
 
 
-def _perturbations(norm: str, eps: float, eps_space: str) -> str:
-    """``linf perturbations of at most 8/255``."""
-    if norm == "l0":
-        return f"changes of {counted(round(eps), 'pixel')}"
-    most = pixels(eps) if norm == "linf" else f"{eps:g}"
-    normalised = "" if eps_space == "pixel" else " (normalised)"
-    return f"{norm} perturbations of at most {most}{normalised}"
-
-
-def _named(subjects: Sequence[Subject]) -> str:
-    """``RCI``, ``RCI (2 settings)``, ``12 defences``, or the name of a network that has none."""
-    kinds = {subject.defence.partition("[")[0] for subject in subjects}
-    if kinds == {STANDARD}:
-        return _networks(subjects)
-    if (settings := len({inference_text(subject, with_k=True) for subject in subjects})) > 1:
-        own = INFERENCE.get(min(kinds)) if len(kinds) == 1 else None
-        return f"{own} ({settings} settings)" if own else f"{settings} defences"
-    kind, bracket, options = subjects[0].defence.partition("[")
-    return shortened(f"{INFERENCE.get(kind, kind)}{bracket}{options}", NAME_WIDTH)
-
-
-def _networks(subjects: Sequence[Subject]) -> str:
-    names = list(dict.fromkeys(subject.checkpoint for subject in subjects))
-    return shortened(names[0], NAME_WIDTH) if len(names) == 1 else f"{len(names)} networks"
-
-
-def _listed(judgements: Sequence[Judgement], among: Sequence[Judgement]) -> str:
-    """``RCI (N = 128) on erm, mixup and coded``; the number of those that are too many."""
-    if len(judgements) > MOST_NAMED:
-        subjects = [j.subject for j in judgements]
-        bare = {subject.defence for subject in subjects} == {STANDARD}
-        return _named(subjects) if bare else f"{len(subjects)} pairs of defence and network"
-    with_k = len({j.subject.k for j in among}) > 1
-    networks: dict[str, list[str]] = {}
-    inferences: dict[str, list[str]] = {}
-    for subject in (j.subject for j in judgements):
-        inference = shortened(inference_text(subject, with_k=with_k), NAME_WIDTH)
-        networks.setdefault(inference, []).append(shortened(subject.checkpoint, NAME_WIDTH))
-    for inference, names in networks.items():
-        inferences.setdefault(series(names), []).append(inference)
-    return "; ".join(f"{series(methods)} on {names}" for names, methods in inferences.items())
-
-
-def _answer(judged: Sequence[Judgement], group: Sequence[Judgement], *, within: bool) -> Answer:
-    """The sentence of one verdict; figures of several subjects stand in their rows.
-
-    Args:
-        within: whether the sentence goes on with the question's answer.
-    """
-    verdict, first = group[0].verdict, group[0]
-    # A positive verdict is for the batches that were sent.
-    sizes = sorted({j.subject.k for j in group if j.subject.k})
-    at_size = f" at batch size K = {series([str(k) for k in sizes])}" if sizes else ""
-    chance = percent(max(j.verdict.broken_at for j in group))
-    why = {
-        VerdictName.BROKEN: f" (at chance level: at most {chance}%)",
-        OPEN: f" ({series(list(dict.fromkeys(j.verdict.brief for j in group)))})",
-        POSITIVE: f"{at_size} (not a proof of robustness)",
-    }.get(verdict.name, "")
-    who = f": {_named([j.subject for j in group]) if len(group) == len(judged) else _listed(group, judged)}"
-    name = str(verdict.name) if within else f"{verdict.name[:1].upper()}{verdict.name[1:]}"
-    named = f"{name}{why}{who if len(judged) > 1 else ''}"
-    if verdict.accuracy is None or len(group) > 1:
-        return Answer(named, "")
-    bare = f" (base model {with_interval(verdict.base, percent_sign=True)})" if verdict.base else ""
-    decided = f" The strongest attack is {attack_in_words(first.attack)}." if first.attack else ""
-    sentence = f"Robust accuracy is {with_interval(verdict.accuracy, percent_sign=True)}{bare}"
-    return Answer(named, f"{sentence}{_of_claim(first)}.{decided}")
-
-
-def _of_claim(judgement: Judgement) -> str:
-    """Where the claim lies, and what refutes it."""
+def _answer(judgement: Judgement) -> Answer:
+    """A setting's verdict with its meaning, and the figures or, of a claim, the reason."""
     verdict = judgement.verdict
-    claim, robust = verdict.claim, verdict.claimed or verdict.accuracy
-    if claim is None or robust is None:
-        return ""
-    measured = f" (measured: {with_interval(robust, percent_sign=True)})"
-    voted = f"{_of_what(claim)}{measured}" if claim.votes > 1 else ""
-    about = f" {robust.kind.phrase}" if robust.kind else ""
-    stands = "lies inside the interval" if robust.low < claim.value else f"stands so far{about}"
-    refuted = f"is refuted {verdict.refuted_for}" if verdict.refuted_for else "cannot be tested yet"
-    refuted += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
-    says = stands if robust.kind and robust.high >= claim.value else refuted
-    return f". The claimed {percent(claim.value)}%{voted} {says}"
+    threat = "" if judgement.threat == WHOLE_BATCH else f" ({judgement.threat})"
+    setting = f"{shortened(subject_text(judgement.subject), 2 * NAME_WIDTH)}{threat}"
+    size = f" at batch size K = {judgement.subject.k}" if judgement.subject.k else ""
+    meaning = {
+        VerdictName.BROKEN: f" ({verdict.meaning})",
+        VerdictName.NOT_SETTLED: f" ({verdict.brief})",
+        VerdictName.NO_FAILURE_FOUND: f"{size} (not a proof of robustness)",
+    }.get(verdict.name, "")
+    answer = Answer(setting, f"{verdict.name}{meaning}")
+    if verdict.claim is not None:
+        return answer._replace(figures=verdict.reason)
+    if verdict.accuracy is None:
+        return answer
+    base = f" (base model {_stated(verdict.base)})" if verdict.base else ""
+    strongest = f" The strongest attack is {attack_in_words(judgement.attack)}." if judgement.attack else ""
+    return answer._replace(figures=f"Robust accuracy is {_stated(verdict.accuracy)}{base}.{strongest}")
 
 
-def _of_what(claim: Claim) -> str:
-    return "" if claim.votes == 1 else f" {claim.of_what}"
+def _stated(figure: Interval) -> str:
+    """``28.7% [25.1, 32.4]``; ``6.0% as attacked (5 batches); re-batched 10.9% [0.0, 13.0]† under FGSM``."""
+    ends = interval(figure.low, figure.high, figure.kind)
+    if figure.own is None:
+        return f"{percent(figure.estimate)}% {ends}".rstrip()
+    attacked = f"{percent(figure.as_attacked)}% as attacked ({batches_text(figure.own[1])})"
+    under = f"{ends} under {attack_in_words(figure.rebatched)}"
+    return f"{attacked}; re-batched {percent(figure.estimate)}% {under}" if figure.kind else attacked
 
 
-def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
-    """A sentence for each threat model with another verdict than that of the answer."""
-    about = {j.subject: j for j in judged if j.verdict.claim is None}
-    beside = [j for j in run.judgements if (shown := about.get(j.subject)) and j.threat != shown.threat]
-    beside = [j for j in beside if j.perturbation == about[j.subject].perturbation]
-    groups: dict[ThreatModel, dict[VerdictName, list[Judgement]]] = {}
-    for j in beside:
-        if j.verdict.name != about[j.subject].verdict.name:
-            groups.setdefault(j.threat, {}).setdefault(j.verdict.name, []).append(j)
-    same = sum(j.verdict.name == about[j.subject].verdict.name for j in beside)
-    for number, (threat, verdicts) in enumerate(groups.items(), 1):
-        texts = [
-            f"{name} for {_listed(group, judged)}{_in_brackets(group)}" for name, group in verdicts.items()
-        ]
-        text = _OTHER.format(does=attacker_text(threat), threat=threat, verdicts=series(texts))
-        yield text + (" All other verdicts are unchanged." if same and number == len(groups) else "")
-    if beside and not groups:
-        threats = series(list(dict.fromkeys(str(j.threat) for j in beside)))
-        yield f"Against other attackers ({threats}), the verdicts are the same."
+def _facts(run: Run, judged: Sequence[Judgement]) -> Iterator[Fact]:
+    """What the answers rest on, in a line each."""
+    data, protocol, last = run.manifest.data, run.manifest.protocol, run.manifest.last
+    sizes = sorted({j.examples for j in judged})
+    images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
+    yield Fact("Images", f"{images} of {data.available or sizes[-1]:,} ({_data(run)})")
+    threats = {judgement.threat: None for judgement in judged}
+    yield Fact("Attacker", "; ".join(f"{attacker_text(threat)} ({threat})" for threat in threats))
+    yield Fact("Attacks", _effort(run, judged))
+    checks = [check for judgement in judged for check in judgement.checks]
+    open_ = series(sorted({str(check.name) for check in checks if not check.passed}))
+    passed = sum(check.passed for check in checks)
+    yield Fact(
+        "Checks",
+        "all passed" if passed == len(checks) else f"{passed} of {len(checks)} passed; open: {open_}",
+    )
+    most = max(run.manifest.sequential.sample_sizes, default=0) if run.manifest.sequential else 0
+    early = f"yes, at {images} images, where the verdicts were settled" if sizes[-1] < most else "no"
+    yield Fact("Stopped early", early if run.manifest.finished else "yes; the same command resumes the run")
+    others = [j for j in run.judgements if j not in judged and j.perturbation == judged[0].perturbation]
+    threats = {judgement.threat: None for judgement in others if judgement.subject.defence != STANDARD}
+    if threats:
+        told = (
+            f"{threat}: {counted_texts(j.verdict.name for j in others if j.threat == threat)}"
+            for threat in threats
+        )
+        yield Fact("Other attackers", "; ".join(told))
+    kinds = {figure.kind for j in judged for figure in (j.verdict.accuracy, j.verdict.base) if figure}
+    yield Fact("Intervals", f"95%. {kinds_text(kinds)}".rstrip())
+    made = [
+        f"csrobust {last.versions.get('csrobust')}",
+        f"protocol {protocol.version}" if protocol else "",
+        last.time[:10],
+    ]
+    made.append(f"commit {last.git.commit[:8]}" if last.git.commit else "")
+    yield Fact("Made by", ", ".join(filter(None, made)))
 
 
-def _in_brackets(group: Sequence[Judgement]) -> str:
-    """The accuracy of a single one."""
-    if len(group) > 1:
-        return ""
-    accuracy = group[0].verdict.accuracy
-    return f" ({with_interval(accuracy, percent_sign=True) if accuracy else 'no outcomes'})"
-
-
-def _certainty(run: Run) -> str:
-    """What the intervals are about."""
-    judged = [j for j in run.judgements if j.verdict.accuracy is not None]
-    if not judged:
-        return ""
-    sizes = [j.examples for j in judged]
-    images = " to ".join(f"{size:,}" for size in dict.fromkeys((min(sizes), max(sizes))))
-    shown = [figure for j in judged for figure in (j.verdict.accuracy, j.verdict.clean) if figure]
-    kinds = {figure.kind for figure in shown} | {row.interval_kind for row in run.rows}
-    return _BRACKETS.format(images=images, kinds=kinds_text(kinds))
+def _effort(run: Run, judged: Sequence[Judgement]) -> str:
+    """``14, of at most 100 steps and 10 draws; 4,312 gradient evaluations per image``."""
+    settings = {judgement.case.setting for judgement in judged}
+    rows = [row for row in run.rows if row.case.setting in settings and row.accuracy is not None]
+    named = {
+        row.attack: parsed_attack(row.attack) for row in rows if row.measured and row.attack not in CONTROLS
+    }
+    attacks = [attack for attack in named.values() if isinstance(attack, Attack)]
+    steps = max((attack.steps or 1 for attack in attacks), default=0)
+    draws = max((attack.draws for attack in attacks), default=0)
+    # A forward is a third of an evaluation.
+    costs = [
+        row.backwards + (row.forwards - row.backwards) / 3
+        for row in rows
+        if row.attack == ENSEMBLE and row.forwards is not None and row.backwards is not None
+    ]
+    spent = series([f"{cost:,.0f}" for cost in dict.fromkeys((min(costs), max(costs)))]) if costs else "no"
+    return (
+        f"{len(named)}, of at most {counted(steps, 'step')} and {counted(draws, 'draw')} each; "
+        f"{spent.replace(' and ', ' to ')} gradient evaluations per image"
+    )

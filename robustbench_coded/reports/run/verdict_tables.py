@@ -18,11 +18,13 @@ from robustbench_coded.reports.text.formatting import (
     THREAT,
     Columns,
     TextTable,
+    attacked_text,
     difference_text,
     inference_text,
     of_part,
     percent,
     pixels,
+    rebatched_text,
     series,
     with_interval,
 )
@@ -31,9 +33,10 @@ from robustbench_coded.schema.words import STANDARD, VerdictName
 
 
 class Measured(NamedTuple):
-    """An accuracy as fractions: of one network with its interval, or the mean of several with their range.
+    """An accuracy as fractions: of one network as attacked, or the mean of several with their range.
 
-    ``low`` and ``high`` are None without an interval; ``text`` says all of it in percent.
+    ``low`` and ``high``: of one network its interval, which is that of random batches where a batch is
+    answered together; None without an interval. ``text`` says the accuracy in percent.
     """
 
     estimate: float
@@ -47,8 +50,8 @@ class Measured(NamedTuple):
         known = [ci for ci in intervals if ci is not None]
         if len(known) == 1:
             low, high = (known[0].low, known[0].high) if known[0].kind else (None, None)
-            return Measured(known[0].estimate, low, high, with_interval(known[0]))
-        values = [ci.estimate for ci in known]
+            return Measured(known[0].as_attacked, low, high, attacked_text(known[0]))
+        values = [ci.as_attacked for ci in known]
         if not values:
             return None
         mean, low, high = sum(values) / len(values), min(values), max(values)
@@ -72,8 +75,14 @@ class Row(NamedTuple):
 
     @property
     def robust(self) -> Measured | None:
-        """Accuracy under all attacks together."""
+        """Accuracy in the worst case over all attacks, as attacked."""
         return Measured.of(j.verdict.accuracy for j in self.judged)
+
+    @property
+    def again(self) -> Interval | None:
+        """Of a single network, the figure of the same inputs in random batches; None without one."""
+        figure = self.judged[0].verdict.accuracy if len(self.judged) == 1 else None
+        return figure if rebatched_text(figure) else None
 
     @property
     def bare(self) -> Measured | None:
@@ -87,7 +96,7 @@ class Row(NamedTuple):
 
     @property
     def chance(self) -> float:
-        """The accuracy up to which it is `broken`; of several trainings the largest."""
+        """The chance threshold, up to which it is `broken`; of several trainings the largest."""
         return max(j.verdict.broken_at for j in self.judged)
 
     @property
@@ -143,8 +152,9 @@ _NAMED: Columns[Row] = {
     "Eps": lambda row: pixels(row.budget.eps),
 }
 NAMES = (*_NAMED, "Images")  # said once where all rows have the same
-WIDE = ("Strongest attack", "Gain (points)")  # columns that no terminal has room for
-ROBUST, BARE, CHANCE = "Robust accuracy", "Base model", "Broken up to"
+# Columns that no terminal has room for.
+WIDE = ("Strongest attack", "Re-batched under", "Gain (points)", "Claim")
+ROBUST = "Robust accuracy"
 
 
 def row_text_table(rows: Sequence[Row]) -> TextTable:
@@ -152,17 +162,20 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
     figures: Columns[Row] = {
         "Clean (base)": lambda row: row.clean,
         ROBUST: lambda row: row.robust.text if row.robust else "",
-        BARE: lambda row: percent(row.bare.estimate) if row.bare else "",
+        "Re-batched": lambda row: rebatched_text(row.again),
+        "Base model": lambda row: percent(row.bare.estimate) if row.bare else "",
         "Gain (points)": lambda row: row.gain,
-        CHANCE: lambda row: percent(row.chance) if row.robust else "",
         "Claim": lambda row: percent(claim.value) if (claim := row.judged[0].verdict.claim) else "",
     }
     columns: Columns[Row] = {
         **_NAMED,
         "Images": lambda row: series(list(dict.fromkeys(f"{j.examples:,}" for j in row.judged))),
         **figures,
-        "Strongest attack": lambda row: _counted(attack_in_words(j.attack) for j in row.judged if j.attack),
-        "Verdict": lambda row: _counted(map(_verdict, row.judged)),
+        "Re-batched under": lambda row: attack_in_words(row.again.rebatched) if row.again else "",
+        "Strongest attack": lambda row: counted_texts(
+            attack_in_words(j.attack) for j in row.judged if j.attack
+        ),
+        "Verdict": lambda row: counted_texts(map(verdict_text, row.judged)),
     }
     return TextTable.of(rows, columns, {"K", "Eps", "Images", *figures}).without_empty(columns)
 
@@ -191,19 +204,21 @@ def _under(threat: ThreatModel) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         judged = [j for j in row.others if j.threat == threat]
         robust = Measured.of(j.verdict.accuracy for j in judged)
-        return f"{_counted(map(_verdict, judged))}: {robust.text}" if robust else ""
+        shown = robust and (with_interval(judged[0].verdict.accuracy) if len(judged) == 1 else robust.text)
+        return f"{counted_texts(map(verdict_text, judged))}: {shown}" if shown else ""
 
     return cell
 
 
-def _verdict(j: Judgement) -> str:
+def verdict_text(j: Judgement) -> str:
+    """The name of the verdict, and whether outcomes are missing."""
     if not j.examples or j.verdict.accuracy is None:
         return f"{j.verdict.name}: not run yet"
     return f"{j.verdict.name}: outcomes are missing" if j.verdict.missing else str(j.verdict.name)
 
 
-def _counted(texts: Iterable[str]) -> str:
-    """``no gain``, or of several trainings ``no gain (2), broken (1)``."""
+def counted_texts(texts: Iterable[str]) -> str:
+    """``no gain``, or of several ``no gain (2), broken (1)``."""
     counts = Counter(texts)
     return ", ".join(f"{text} ({count})" if len(counts) > 1 else text for text, count in counts.items())
 

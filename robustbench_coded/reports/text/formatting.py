@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from attacks.attack import AnyAttack, Attack, Package, Submitted, read_attack
+from attacks.attack import AnyAttack, Attack, Submitted, read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, RANDOM_SIGN, STANDARD, STRONGEST
+from robustbench_coded.schema.words import CLEAN, STANDARD
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -94,22 +94,14 @@ _INPUTS = {
     "victim": "perturbs a single input per batch within eps, the other K - 1 are clean",
     "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
+INPUTS_SHORT = {  # what a title adds
+    "batch": "",
+    "victim": ", one input of a batch attacked",
+    "co-batch": ", one input of a batch attacked, the others chosen",
+}
 _RANDOMNESS = {
     "unknown": "the defence draws its randomness after the attack",
     "known": "the attacker knows the scored draw, with a separate attack for each draw",
-}
-# In the order in which tables show them.
-THREATS = tuple(ThreatModel(inputs, randomness) for inputs in _INPUTS for randomness in _RANDOMNESS)
-_COMBINED = {
-    STRONGEST: "the one attack that is lowest over the entire run",
-    ENSEMBLE: "for each example the attack that is lowest on selection draws, scored on other draws",
-}
-_ESTIMATORS = {
-    "fresh": "one fresh draw at each step",
-    "fixed": "one surrogate draw for the whole attack",
-    "aware": "the scored draw itself",
-    "transfer": "gradients of the base model",
-    "bpda": "the defence in the forward pass, the base model in the backward pass",
 }
 
 
@@ -165,32 +157,38 @@ def interval(low: float | None, high: float | None, kind: words.IntervalKind | N
     return f"[{100 * low:.1f}, {100 * high:.1f}]{MARKS[kind]}"
 
 
-def beside_text(figure: Interval) -> str:
-    """The batches that a figure is from: ``in 5 batches`` in place of an interval, or ``in their own batches
-    0.5, in 5 batches`` where inputs made together do more there; else ''.
-    """
-    if figure.own is not None:
-        return f"in their own batches {percent(figure.own[0])}, in {_batches(figure.own[1])}"
-    return f"in {_batches(figure.batches)}" if figure.kind is None else ""
-
-
-def _batches(count: int) -> str:
+def batches_text(count: int) -> str:
+    """``1 batch``, ``1,024 batches``."""
     return "1 batch" if count == 1 else f"{count:,} batches"
 
 
-def with_interval(figure: Interval | None, missing: str = "", *, percent_sign: bool = False) -> str:
-    """``28.7 [25.1, 32.4]†`` in percent, or ``28.7 in 5 batches``; ``missing`` where there is none.
+def attacked_text(figure: Interval) -> str:
+    """``28.7 [25.1, 32.4]`` in percent; where a batch is answered together the accuracy as attacked, ``6.0 (5
+    batches)``.
+    """
+    ends = interval(figure.low, figure.high, figure.kind)
+    if figure.own is not None:
+        ends = f"({batches_text(figure.own[1])})"
+    return f"{percent(figure.as_attacked)} {ends}".rstrip()
 
-    Args:
-        percent_sign: for a sentence: ``28.7% [25.1, 32.4]†``.
+
+def rebatched_text(figure: Interval | None) -> str:
+    """``10.9 [0.0, 13.0]†``: the same inputs in random batches; '' where they were not scored there."""
+    if figure is None or figure.own is None or figure.kind is None:
+        return ""
+    return f"{percent(figure.estimate)} {interval(figure.low, figure.high, figure.kind)}"
+
+
+def with_interval(figure: Interval | None, missing: str = "") -> str:
+    """``28.7 [25.1, 32.4]``, or ``6.0 (5 batches; re-batched 10.9 [0.0, 13.0]†)``; ``missing`` where there
+    is none.
     """
     if figure is None:
         return missing
-    ends = interval(figure.low, figure.high, figure.kind)
-    beside = beside_text(figure)
-    unit = "%" if percent_sign else ""
-    shown = f"{ends}{f' ({beside})' if ends and beside else beside}"
-    return f"{percent(figure.estimate)}{unit} {shown}".rstrip()
+    again = rebatched_text(figure)
+    return (
+        f"{attacked_text(figure).removesuffix(')')}; re-batched {again})" if again else attacked_text(figure)
+    )
 
 
 def difference_text(difference: Difference) -> str:
@@ -259,39 +257,6 @@ def of_part(columns: Columns[Any], part: Callable[[Any], Any]) -> Columns[Any]:
         return lambda row: text_of(part(row))
 
     return {head: through(text_of) for head, text_of in columns.items()}
-
-
-def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:
-    """Description of an attack: algorithm, steps, step size and what its gradients come from."""
-    if name in _COMBINED:
-        return _COMBINED[name]
-    if name == CLEAN:
-        return "unperturbed inputs"
-    if name == RANDOM_SIGN and norm == "l0":
-        return "eps pixels at random, each channel of them black or white, no gradients"
-    if name == RANDOM_SIGN:
-        return "plus or minus eps at random in each pixel, no gradients"
-    attack = parsed_attack(name)
-    if attack is None:
-        return "an attack unknown to this version"
-    options = "".join(f"; {option} {value}" for option, value in attack.options)
-    if isinstance(attack, Submitted):
-        return "perturbed inputs of that attack on that subject, submitted again" + options
-    if isinstance(attack, Package):
-        plugin = attack.package == "plugin"
-        made_by = ", a user-defined attack" if plugin else f" of the package {attack.package}"
-        return f"{attack.algorithm}{made_by}{options}"
-    parts = [attack.declared.sentence]
-    if attack.steps:
-        parts.append(f"{attack.steps} {'queries' if attack.declared.asks_answers_alone else 'steps'}")
-    if step_sizes:
-        parts.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
-    if attack.declared.plain and attack.init is None:
-        parts.append("random start")
-    smooth = "; smooth backward pass for operators that hide the gradient" if attack.relaxed else ""
-    several = f"{attack.draws} fresh draws averaged at each step"
-    draws = several if attack.draws > 1 else _ESTIMATORS[attack.knows]
-    return f"{', '.join(parts)}; {draws}{smooth}{options}"
 
 
 @lru_cache(maxsize=4096)

@@ -60,7 +60,7 @@ CHECKED = judged(
 ASKED = judged(0.5, 0.7, (0.3, 0.6), checks=[ASKS])
 HELD = judged(0.5, 0.7, (0.3, 0.6), checks=[not_run("self-tests", "")])
 BROKEN = judged(0.0, 0.04)
-NO_GAIN = judged(0.0, 0.01, (-0.01, 0.01))
+NO_GAIN = judged(0.0, 0.01, (-0.01, 0.01), broken_at=0.005)
 NO_GAIN_YET = judged(0.4, 0.6, (-0.1, 0.01), base=0.5)  # unless its base model falls
 
 
@@ -223,13 +223,16 @@ def settled_by_batches(steps):
     return {DEFENDED: NO_GAIN, BASE: BROKEN} if any(step.batches for step in steps) else {}
 
 
-def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_before_anything_else():
-    left = {"transfer-pgd-20": 0.0, "fgsm": 0.5}
+@pytest.mark.parametrize("share", [0.0, 0.06])
+def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_before_anything_else(share):
+    """Broken means at most 5% above a tenth; that the gain is below 3 points says no more."""
+    left = {"transfer-pgd-20": share, "fgsm": 0.5}
     results = simulate(plan_of(), lambda c: left.get(c.attack, 0.9), settled_by_batches)
     assert rungs(results) == ["clean", "quick", "confirm", SELF_TESTS, MORE]  # clean inputs, in the end
     proof = results.steps[2]
     assert [c.attack for c in proof.cases] == ["transfer-pgd-20"] and proof.images == 256
-    assert proof.batches == values_needed(1 / (ANSWERS + 1), 0.03, plan_of().tail)
+    answers = (round(share * ANSWERS) + 1) / (ANSWERS + 1)
+    assert proof.batches == values_needed(answers, 0.15, plan_of().tail)
     assert proof.gradients == proof.batches * (190 // 3)
 
 
@@ -242,9 +245,9 @@ def test_no_random_batches_are_scored_for_what_so_few_images_cannot_show():
         {ON_RCI[-1]: SimpleNamespace(cell=SimpleNamespace(correct=answers))},
         verdicts={setting(DEFENDED, plan): WIDE},
     )
-    assert proof_of(plan, few, DEFENDED) is None
-    alone = replace(few, verdicts={setting(DEFENDED, plan): OPEN})
-    assert proof_of(plan, alone, DEFENDED).certain
+    assert proof_of(plan, few, DEFENDED).certain
+    many_classes = judged(0.0, 1.0, (-1.0, 1.0), broken_at=0.02)
+    assert proof_of(plan, replace(few, verdicts={setting(DEFENDED, plan): many_classes}), DEFENDED) is None
 
 
 def test_what_decides_at_each_of_several_batch_sizes_is_scored_in_random_batches():
@@ -271,7 +274,7 @@ def test_inputs_made_together_are_scored_in_random_batches_where_others_show_too
             {each: SimpleNamespace(cell=SimpleNamespace(correct=row)) for each, row in rows.items()},
             verdicts={setting(DEFENDED, plan): WIDE},
         )
-        assert proof_of(plan, results, DEFENDED, last=True).need.cases == (proof,)
+        assert proof_of(plan, results, DEFENDED).need.cases == (proof,)
 
 
 def test_the_first_attack_is_paid_whatever_it_costs_and_so_are_its_first_random_batches():
@@ -307,30 +310,10 @@ def test_what_random_batches_will_settle_once_its_base_is_attacked_waits_for_tha
 
 def test_random_batches_are_doubled_once_while_the_verdict_is_open():
     results = simulate(plan_of(), lambda c: 0.0 if c.attack == "transfer-pgd-20" else 0.9)
-    first = values_needed(1 / (ANSWERS + 1), 0.03, plan_of().tail)
+    first = values_needed(1 / (ANSWERS + 1), 0.15, plan_of().tail)
     at_256 = [step for step in scored(results) if step.images == 256]
     assert [step.batches for step in at_256] == [first, 2 * first]
     assert at_256[1].gradients == first * (190 // 3)  # those before are not scored again
-
-
-def test_next_to_nothing_is_proven_where_no_attack_is_left_that_shows_that_nothing_is_gained():
-    # Broken means at most 5% above a tenth; no gain, 3 points above the base.
-    left = {"transfer-pgd-20": 0.06}
-    share = {**left, "pgd-10": 0.01, "pgd-100": 0.01}
-    broken = judged(0.05, 0.07, (0.04, 0.06), base=0.01)
-
-    def verdicts(steps):
-        return {DEFENDED: broken} if any(step.batches for step in steps) else {}
-
-    results = simulate(
-        plan_of(), lambda c: (share if c.subject == STANDARD else left).get(c.attack, 0.9), verdicts
-    )
-    order = rungs(results)
-    first = order.index("confirm")
-    assert broken.name == "broken" and order.count("confirm") == 1 and first > order.index("adaptive")
-    assert "pgd-100" in [name for step in results.steps[:first] for _, name in ran(step)]
-    answers = (round(0.06 * ANSWERS) + 1) / (ANSWERS + 1)
-    assert results.steps[first].batches == values_needed(answers, 0.15, plan_of().tail)
 
 
 @pytest.mark.parametrize("claimed", [0.5, 0.08])
