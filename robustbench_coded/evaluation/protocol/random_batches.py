@@ -119,7 +119,8 @@ def batches_of_sizes(plan: EvaluationPlan, results: Results) -> Need | None:
     sizes = Counter(map(_at_any_size, plan.judged))
     swept = [c for c in plan.about if c.subject.batch_dependent and sizes[_at_any_size(c)] > 1]
     scorable = (case for c in swept if c.inputs == "batch" for case in _scorable(plan, results, c))
-    left = tuple(case for case in scorable if case.case in results.unscored.get(case.case.setting, ()))
+    few = {case for case, (batches, _) in results.batches.items() if batches < CLEAN_BATCHES}
+    left = tuple(c for c in scorable if c in few or c.case in results.unscored.get(c.case.setting, ()))
     reason = "random batches of the strongest attacks at each batch size"
     return Need(Rung.MORE_EXAMPLES, reason, left, plan.size, CLEAN_BATCHES) if left else None
 

@@ -309,12 +309,12 @@ class _Rows:
             self.pairing.reasons[why] = None
         if other is None or other == contender:
             return row
-        cells = (
+        cells = [
             replace(cell, difference=self.pairing.difference(contender, other, cell.line))
-            if cell.line
+            if cell.line and not cell.attack  # the strongest others are different attacks
             else cell
             for cell in row.cells
-        )
+        ]
         return replace(row, cells=tuple(cells))
 
     def _compared(self, contender: Contender, perturbation: Perturbation, row: TableRow) -> Compared:
