@@ -30,7 +30,7 @@ NEGATIVE = tuple(verdict for verdict in TYPED.values() if verdict != VerdictName
 
 
 def verdicts_named(text: str) -> tuple[VerdictName, ...]:
-    """``broken,no-gain`` as verdicts.
+    """``claim-refuted,no-gain`` as verdicts. What is broken has no gain that counts, and no word for both.
 
     Raises:
         InputError: one of them is no verdict that a run can fail on.
@@ -40,7 +40,7 @@ def verdicts_named(text: str) -> tuple[VerdictName, ...]:
         if name not in TYPED:
             choices = ", ".join(TYPED)
             raise InputError(f"--fail-on {name!r}: {did_you_mean(name, TYPED)}choose from {choices}")
-    return tuple(TYPED[name] for name in names)
+    return (*(TYPED[name] for name in names), *[VerdictName.BROKEN] * ("no-gain" in names))
 
 
 def failing(judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> list[str]:

@@ -129,7 +129,9 @@ def test_every_figure_is_finite_and_every_interval_holds_it(evaluation, setting)
         assert (row.low is None) == (row.high is None) == (row.interval_kind is None), row.case
         if row.low is not None:
             check(row.low, row.accuracy, row.high, row.case)
-        assert row.own is None or row.own[0] < row.accuracy - 0.03
+        assert (row.own is None) == (row.unit == "example")
+        if row.own and not row.rebatched:
+            assert (round(row.own.accuracy, 6), row.own.batches) == (row.accuracy, row.batches)
         if row.reached is not None:
             check(row.reached.low, row.reached.estimate, row.reached.high, row.case)
     for result in results:

@@ -90,9 +90,9 @@ def test_what_transfer_made_on_the_base_model_is_no_other_attack(evaluation):
 
 def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_its_base_model(evaluation):
     # Half a point: nothing that the base model was spared could leave it much less.
-    for left, rule in ((0.004, "gain below the minimum"), (0.006, "accuracy at chance level")):
+    for left, matters in ((0.004, False), (0.006, True)):
         found = judged(evaluation, {"pgd-20": left}, {"pgd-20": 0.4, "square-1000": left + 0.02})
-        assert found.rule == rule and found.accuracy.high > 0.03
+        assert bool(found.unmatched_attacks) == matters and found.name == "broken"
 
 
 def test_a_base_model_that_met_cross_entropy_alone_leaves_its_defences_open(evaluation):
