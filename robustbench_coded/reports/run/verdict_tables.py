@@ -163,6 +163,7 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
         "Clean (base)": lambda row: row.clean,
         ROBUST: lambda row: row.robust.text if row.robust else "",
         "Re-batched": lambda row: rebatched_text(row.again),
+        "Re-batched under": lambda row: attack_in_words(row.again.rebatched) if row.again else "",
         "Base model": lambda row: percent(row.bare.estimate) if row.bare else "",
         "Gain (points)": lambda row: row.gain,
         "Claim": lambda row: percent(claim.value) if (claim := row.judged[0].verdict.claim) else "",
@@ -171,13 +172,13 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
         **_NAMED,
         "Images": lambda row: series(list(dict.fromkeys(f"{j.examples:,}" for j in row.judged))),
         **figures,
-        "Re-batched under": lambda row: attack_in_words(row.again.rebatched) if row.again else "",
         "Strongest attack": lambda row: counted_texts(
             attack_in_words(j.attack) for j in row.judged if j.attack
         ),
         "Verdict": lambda row: counted_texts(map(verdict_text, row.judged)),
     }
-    return TextTable.of(rows, columns, {"K", "Eps", "Images", *figures}).without_empty(columns)
+    numbers = {"K", "Eps", "Images", *figures} - {"Re-batched under"}
+    return TextTable.of(rows, columns, numbers).without_empty(columns)
 
 
 def shown_rows(rows: Sequence[Row]) -> tuple[TextTable, str]:
