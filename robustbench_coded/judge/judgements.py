@@ -150,11 +150,11 @@ def judgements_of(
     claims = [call.claim for call in manifest.invocations if call.claim is not None]
     of_standard = is_about_standard(manifest, (result.case.subject for result in results))
     # A setting of which nothing has run yet has no ensemble, but a verdict: it is open.
-    attacked = {r.case.setting: r for r in results if r.case.attack not in (*words.CONTROLS, *words.COMBINED)}
+    planned = {r.case.setting: r for r in results if r.case.attack not in (*words.CONTROLS, *words.COMBINED)}
     begun = {r.case.setting for r in results if r.case.attack == words.ENSEMBLE}
     waiting = [
         replace(r, case=setting.of_attack(words.ENSEMBLE), cell=None, clean=None, complete=False, sources=())
-        for setting, r in attacked.items()
+        for setting, r in planned.items()
         if setting not in begun
     ]
     for result in (*results, *waiting):
