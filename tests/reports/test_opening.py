@@ -14,6 +14,7 @@ from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, next_command
 from robustbench_coded.reports.run.opening import NO_VERDICT, Answer, opening_of, opens_with
 from robustbench_coded.reports.run.verdict_tables import row_text_table
+from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
@@ -160,6 +161,8 @@ def test_a_defence_that_was_not_reached_before_the_stop_has_its_row(make_run):
     assert table.rows[0][table.heads.index("Verdict")] == "not settled: not run yet"
     assert dict(found.facts)["Stopped early"].startswith("yes")
     assert {*run.verdicts.defence} == {"rci"}
+    write_reports(run.path)  # with figures, in which it has no dot
+    assert "| not settled: not run yet |" in (run.path / "report.md").read_text()
 
 
 def test_networks_without_a_defence_are_answered_for():

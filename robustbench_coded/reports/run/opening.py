@@ -188,7 +188,8 @@ def _effort(run: Run, judged: Sequence[Judgement]) -> str:
     """``14, of at most 100 steps and 10 draws each; 4,312 gradient evaluations per image``."""
     settings = {judgement.case.setting for judgement in judged}
     rows = [row for row in run.rows if row.case.setting in settings and row.accuracy is not None]
-    names = {row.attack for row in rows if row.measured} - {*CONTROLS}
+    if not (names := {row.attack for row in rows if row.measured} - {*CONTROLS}):
+        return "none has run yet"
     attacks = [attack for attack in map(parsed_attack, names) if isinstance(attack, Attack)]
     steps = max((attack.steps or 1 for attack in attacks), default=0)
     draws = max((attack.draws for attack in attacks), default=0)
