@@ -229,7 +229,7 @@ def _table(
         elif other != contender:
             cells = [
                 replace(cell, difference=pairing.difference(contender, other, cell.line))
-                if cell.line
+                if cell.line and not cell.attack  # which may be another one there
                 else cell
                 for cell in cells
             ]
