@@ -102,11 +102,6 @@ def test_where_a_batch_is_answered_together_the_figure_as_attacked_comes_first()
     assert "Re-batched" not in row_text_table(alone.rows).heads
 
 
-def test_what_answers_image_by_image_has_no_batch_size():
-    (answer,) = opened(judgement(VerdictName.NO_FAILURE_FOUND, 0.3, subject=BASE)).answers
-    assert answer.verdict == "no failure found (not a proof of robustness)"
-
-
 def test_an_open_verdict_says_why_in_plain_words(make_run):
     (answer,) = opening_of(load_run(make_run(accuracies=BROKEN_BASE))).answers
     assert answer.verdict == "not settled (no interval)"

@@ -182,13 +182,10 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
 
 
 def shown_rows(rows: Sequence[Row]) -> tuple[TextTable, str]:
-    """The table of the rows, and what its first columns would say in each of them."""
-    return _named_once(row_text_table(rows))
-
-
-def _named_once(table: TextTable) -> tuple[TextTable, str]:
-    """Without names that are the same in all rows; of a single row the defence's stays."""
-    return table.without_constants([name for name in NAMES if len(table.rows) > 1 or name != "Defence"])
+    """The table of the rows, and what its first columns would say in each of them; a single row keeps its
+    defence's name.
+    """
+    return row_text_table(rows).without_constants([n for n in NAMES if len(rows) > 1 or n != "Defence"])
 
 
 def other_text_table(rows: Sequence[Row]) -> TextTable:
@@ -198,7 +195,7 @@ def other_text_table(rows: Sequence[Row]) -> TextTable:
         **_NAMED,
         **{str(threat): _under(threat) for threat in threats},
     }
-    return _named_once(TextTable.of([row for row in rows if row.others], columns))[0]
+    return TextTable.of([row for row in rows if row.others], columns).without_constants(_NAMED)[0]
 
 
 def _under(threat: ThreatModel) -> Callable[[Row], str]:
