@@ -85,7 +85,7 @@ def methods_of(run: Run) -> list[Fact]:
         "Threat models": threats_text({row.threat for row in rows}),
         "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
         "Batches": f"K = {series(list(map(str, sizes)))}; the last batch is filled with others.",
-        "Draws": f"{_draws(manifest)}; seed {manifest.identity.seed}",
+        "Draws": f"{_draws(manifest)}. Seed {manifest.identity.seed}.",
         "Intervals": _INTERVALS,
         "Stopping": _STOPPING if one_by_one else "",
         "Versions": " ".join(dict.fromkeys(_versions(manifest))),
