@@ -3,7 +3,7 @@ it, made once for everything that shows them; and the self-tests of the subjects
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -149,7 +149,15 @@ def judgements_of(
     judged = manifest.judged_perturbations
     claims = [call.claim for call in manifest.invocations if call.claim is not None]
     of_standard = is_about_standard(manifest, (result.case.subject for result in results))
-    for result in results:
+    # A setting of which nothing has run yet has no ensemble, but a verdict: it is open.
+    planned = {r.case.setting: r for r in results if r.case.attack not in (*words.CONTROLS, *words.COMBINED)}
+    begun = {r.case.setting for r in results if r.case.attack == words.ENSEMBLE}
+    waiting = [
+        replace(r, case=setting.of_attack(words.ENSEMBLE), cell=None, clean=None, complete=False, sources=())
+        for setting, r in planned.items()
+        if setting not in begun
+    ]
+    for result in (*results, *waiting):
         if result.case.attack != words.ENSEMBLE or result.case.perturbation not in judged:
             continue
         # A claim is about the defences given; without one it is about the model itself.

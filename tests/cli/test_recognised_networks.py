@@ -47,7 +47,7 @@ def test_what_nothing_decides_is_asked_and_a_guess_is_said_first(capsys, robust_
     assert any("--normalize none  (9" in line and line.endswith("% of 640)") for line in lines)
     assert not out.exists()
     assert main([*args, "--guess", "--out", str(out)]) == 0
-    said = f"What was not stated was guessed (--guess): robust is evaluated as {own} "
+    said = f"robust is evaluated as {own}, and may be another network: normalisation "
     printed = capsys.readouterr()
     assert said in " ".join((printed.out + printed.err).split())
     report = (out / "report.md").read_text()

@@ -240,7 +240,7 @@ def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypa
     assert not (again.path / "perturbed").exists()
 
     class Stops(Listener):
-        def begun(self, step):
+        def begun(self, step, open_inputs):
             if step.rung == "cross-examination":
                 raise KeyboardInterrupt
 

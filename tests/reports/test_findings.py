@@ -8,7 +8,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.markdown import markdown_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.methodology import attacks_of, limits_of, methods_of
+from robustbench_coded.reports.run.methodology import limits_of
 from robustbench_coded.reports.run.opening import opening_of
 from tests.reports.conftest import BROKEN_BASE
 
@@ -65,24 +65,3 @@ def test_what_was_not_tried_is_said(make_run):
     assert "no row under a known threat model" not in everything
     assert "no row under a victim threat model" not in everything
     assert "no row under a co-batch threat model" in everything
-
-
-def test_facts_name_everything_that_decides_the_numbers(make_run):
-    run = load_run(make_run(seed=7))
-    text = "\n".join(map(str, [*methods_of(run), *attacks_of(run)]))
-    for said in (
-        "the first 128 of 10000 images",
-        "sha256 dddddddddddddddd",
-        "normalisation stored: imagenet (mean 0.485, deviation 0.229)",
-        "linf, eps 8/255 (pixel)",
-        "pgd-10: PGD-10: PGD; step size 2/255.",
-        "eot10-pgd-20: EOT-PGD-20 (10 draws): PGD; step size 2/255.",
-        "4 scoring draws, made after the attack; 3 other draws on which attacks are chosen",
-        "2 separate attacks, each scored on the draw it knows",
-        "seed 7",
-        "an attack stops on an example at its first misclassified iterate",
-        "K = 32",
-        "torch 2.9; commit 0123456789ab; device cpu",
-        "victim: the attacker perturbs a single input per batch within eps",
-    ):
-        assert said in text, said

@@ -19,11 +19,11 @@ from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.reports.render.latex import latex_table
 from robustbench_coded.reports.render.terminal import summary_table
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.tables import Column, tables_of
+from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.run.verdict_tables import shown_rows
 from robustbench_coded.reports.text.formatting import MARKS, difference_text, inference_text, kinds_text
 from robustbench_coded.reports.write import write_reports
-from robustbench_coded.schema.case import Subject, ThreatModel
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import IntervalKind
 from tests.reports.conftest import ACCURACIES, Invented, write_invented
 from tests.reports.conftest import Subject as Attacked
@@ -38,12 +38,18 @@ SUBJECTS = (
 )
 WHOLE, VICTIMS = "batch/unknown", "victim/unknown"
 INFERENCES = ("Standard inference", "RCI (N = 32)", "RCI (N = 48)", "noise")
-CELL = re.compile(r"([\d.]+)\W*(\[[\d.]+, [\d.]+\])(†?)")
+CELL = re.compile(r"\W*([\d.]+)(?:\W*(\[[\d.]+, [\d.]+\])(†?))?")
 TITLES = {
-    Column(attack, ThreatModel(*threat.split("/"))).title: (attack, threat)
-    for attack, threat in itertools.product(
-        (*(name for name, _ in ACCURACIES), "pgd-100", "ensemble"), (WHOLE, VICTIMS, "batch/known")
-    )
+    "Clean": ("clean", WHOLE),
+    "FGSM": ("fgsm", WHOLE),
+    "PGD-10": ("pgd-10", WHOLE),
+    "PGD-100": ("pgd-100", WHOLE),
+    "EOT-PGD-20 (10 draws)": ("eot10-pgd-20", WHOLE),
+    "Transfer PGD-20": ("transfer-pgd-20", WHOLE),
+    "Worst case": ("ensemble", WHOLE),
+    "PGD-10, order or draw known": ("aware-pgd-10", "batch/known"),
+    "Strongest other, order or draw known": ("strongest", "batch/known"),
+    "Worst case, order or draw known": ("ensemble", "batch/known"),
 }
 LEGENDS = (
     "Unmarked intervals are for the population (the data distribution).",
@@ -68,29 +74,29 @@ def expected(mixed):
 
 
 def of_records(records):
-    """Cells of what has the columns of summary.csv."""
+    """Cells of what has the columns of summary.csv: as attacked, with the interval of the same figure."""
     for line in records:
-        if not line["interval_kind"]:
+        if line["accuracy"] in ("", None) or line["threat"] == VICTIMS:
             continue
         n = int(float(line["n"])) if line["n"] not in ("", None) else None
         inference = inference_text(Subject("erm", line["defence"], None, n))
-        accuracy, low, high = (100 * float(line[name]) for name in ("accuracy", "ci_low", "ci_high"))
-        mark = MARKS[IntervalKind(line["interval_kind"])]
-        yield (
-            (inference, line["attack"], line["threat"]),
-            (f"{accuracy:.1f}", f"[{low:.1f}, {high:.1f}]", mark),
-        )
+        own, ends, mark = line["own_accuracy"], "", ""
+        if own in ("", None) and line["interval_kind"]:
+            ends = f"[{100 * float(line['ci_low']):.1f}, {100 * float(line['ci_high']):.1f}]"
+            mark = MARKS[IntervalKind(line["interval_kind"])]
+        figure = line["accuracy"] if own in ("", None) else own
+        yield (inference, line["attack"], line["threat"]), (f"{100 * float(figure):.1f}", ends, mark)
 
 
 def of_text(inference, head, text):
     """The cell of a table whose column has an attack's title."""
-    found = CELL.search(re.sub(r"</?sub>|\\", "", text))
+    found = CELL.match(re.sub(r"</?sub>|\\|\*", "", text))
     title = head.replace("\\", "").replace("\N{NON-BREAKING HYPHEN}", "-")
-    return [((inference, *TITLES[title]), found.groups())] if found else []
+    return [((inference, *TITLES[title]), tuple(t or "" for t in found.groups()))] if found else []
 
 
 def of_markdown(text):
-    for table in re.findall(r"(?m)^\| Defence \| Network .*\n(?:\|.*\n)+", text):
+    for table in re.findall(r"(?m)^\| Defence \| Network .*\n(?:\|.*\n)+", text)[:1]:  # of whole batches
         head, _, *lines = (line.strip("| \n").split(" | ") for line in table.splitlines())
         for line in lines:
             for name, cell in zip(head[2:], line[2:], strict=False):
@@ -107,7 +113,8 @@ class Pivot(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
-        self.inside = found.get("class") == "pivot" if tag == "table" else self.inside
+        if tag == "table":
+            self.inside = found.get("class") == "pivot" and not self.cells  # that of whole batches
         if tag == "tr":
             self.labels = []
         if tag in ("td", "th"):
@@ -126,15 +133,17 @@ class Pivot(HTMLParser):
 def of_terminal(shown):
     console = Console(file=io.StringIO(), width=1000)
     console.print(shown)
-    lines, heads, ends = console.file.getvalue().splitlines(), [], []
+    lines, heads, ends = console.file.getvalue().partition("Accuracy under")[2].splitlines(), [], []
     for line, below in zip(lines, [*lines[1:], ""], strict=True):
         ends = [place.end() for place in re.finditer("─+", below)] or ends  # a line under each title
         cells = [line[start:end].strip() for start, end in itertools.pairwise([0, *ends])]
-        heads = cells if "─" in below else heads
-        if heads[:1] != ["Attack"] or not any(cells[1:]) or "─" in line:
-            continue
-        for head, cell in zip(heads[1:], cells[1:], strict=bool(cells)):
-            yield from of_text(head.removesuffix(" erm"), cells[0], cell)
+        if heads and not line.strip():
+            return  # the end of the table of whole batches
+        if "─" in below:
+            heads = cells
+        elif heads and "─" not in line:
+            for head, cell in zip(heads[1:], cells[1:], strict=True):
+                yield from of_text(cells[0], head, cell)
 
 
 def of_latex(table):
@@ -144,16 +153,22 @@ def of_latex(table):
         text = text.partition(r"\midrule")[2].replace(r"\dag{}", "†").replace("{[}", "[")
         values = re.findall(r"& (?:\\textbf{)?([\d.]+)}? \\\\", text)
         ends = re.findall(r"(\[[\d.]+, [\d.]+\])(†?)", text)
-        rows = [row for row in table.rows if row.cells[place] is not None]
-        pairs = zip(rows, values, strict=True)
-        shown = [(row, value) for row, value in pairs if row.cells[place].line.low is not None]
-        for (row, value), found in zip(shown, ends, strict=True):
-            yield (row.labels[0], *map(str, column)), (value, *found)
+        found = iter(ends)
+        for row, value in zip([row for row in table.rows if row.cells[place].figure], values, strict=True):
+            bracket = len(row.cells[place].texts(table)) > 1 and not row.cells[place].attack
+            yield (
+                (row.labels[0], column.attack, str(column.threat)),
+                (value, *(next(found) if bracket else ("", ""))),
+            )
 
 
 def of_lines(lines):
     """Cells of what has the names of `csrobust compare --json`."""
-    return of_records({**line, "ci_low": line["low"], "ci_high": line["high"]} for line in lines)
+    for line in lines:
+        own = re.findall(r"\d[\d.e-]*", str(line["own"]))[:1]
+        yield from of_records(
+            [{**line, "ci_low": line["low"], "ci_high": line["high"], "own_accuracy": "".join(own)}]
+        )
 
 
 FORMATS = {
@@ -171,25 +186,33 @@ FORMATS = {
 }
 
 
-def test_the_run_mixes_rows_of_all_kinds(expected):
-    marks = [expected.get((inference, "pgd-10", WHOLE), (None, None, None))[2] for inference in INFERENCES]
-    assert marks == ["", None, "†", ""]
+def test_the_run_mixes_rows_of_all_kinds(mixed):
+    kinds = {row.subject.n: row.interval_kind for row in load_run(mixed).rows if row.attack == "pgd-10"}
+    assert kinds == {None: "population", 32: None, 48: "evaluated images"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_prints_the_same_interval_of_the_same_kind(name, mixed, expected):
+def test_every_format_prints_the_same_figure_as_attacked_with_its_own_interval(name, mixed, expected):
     found = dict(FORMATS[name](mixed))
     assert {key: (cell, expected.get(key)) for key, cell in found.items() if cell != expected.get(key)} == {}
-    assert {mark for _, _, mark in found.values()} == set(MARKS.values())
-    # Single victims have one in every defence, disjoint batches and known draws in none.
-    bounded = {(inference, threat) for inference, _, threat in found}
-    batches = {(inference, WHOLE) for inference in INFERENCES if inference != "RCI (N = 32)"}
-    narrow = name.endswith((".md", ".html"))  # their verdicts under other threat models have another table
-    assert bounded == batches | {(inference, VICTIMS) for inference in INFERENCES[1:] if not narrow}
-    assert len(found) >= (12 if narrow else 18)
+    # Whole batches have none, answers one by one have that of the population.
+    assert {mark for _, _, mark in found.values()} == {""}
+    bounded = {inference for (inference, *_), cell in found.items() if cell[1]}
+    assert bounded == {"Standard inference", "noise"}
+    columns = {key[1:] for key in found}
+    assert columns >= {*TITLES.values()} and len(found) >= 30
 
 
-def test_the_page_of_a_board_s_entry_prints_them_too(mixed, expected, tmp_path):
+def test_the_page_of_a_board_s_entry_has_the_intervals_of_the_summary(mixed, tmp_path):
+    expected = {
+        (inference_text(row.subject), row.attack, str(row.threat)): (
+            f"{100 * row.accuracy:.1f}",
+            f"[{100 * row.low:.1f}, {100 * row.high:.1f}]",
+            MARKS[row.interval_kind],
+        )
+        for row in load_run(mixed).rows
+        if row.interval_kind
+    }
     assert main(["board", str(mixed), "--out", str(tmp_path)]) == 0
     found, page = {}, (tmp_path / "index.html").read_text()
     for entry in msgspec.json.decode((tmp_path / "board.json").read_bytes(), type=Board).entries:
@@ -197,27 +220,11 @@ def test_the_page_of_a_board_s_entry_prints_them_too(mixed, expected, tmp_path):
         section = page.partition(f'<details id="{entry.id}">')[2].partition("</details>")[0]
         for threat, rows in re.findall(r"(?s)<h4>(\S+/\S+)</h4>\s*<dl>(.*?)</dl>", section):
             for attack, text in re.findall(r"<dt>([^<]+)</dt><dd>([^<]+)</dd>", rows):
-                if cell := CELL.search(text):
+                if (cell := CELL.match(text)) and cell[2]:
                     found[inference, attack, threat] = cell.groups()
         shown = expected.get((inference, "ensemble", entry.threat), ("", "", ""))
         assert shown[2] == MARKS[entry.ensemble.kind]
     assert len(found) >= 9 and found.items() <= expected.items()
-
-
-def test_every_format_explains_its_marks(mixed):
-    run = load_run(mixed)
-    (table,) = tables_of(run)
-    caption = re.search(r"(?s)\\caption{(.*?)}\n\\label", latex_table(table))[1]
-    console = Console(file=io.StringIO(), width=1000)
-    console.print(summary_table(run))
-    texts = [
-        (mixed / "report.md").read_text(),
-        (mixed / "report.html").read_text().replace("&#39;", "'"),
-        console.file.getvalue(),
-        comparison_document(compare([mixed]), "md"),
-        caption.replace(r"\dag{}", "†"),
-    ]
-    assert [[legend in text for legend in LEGENDS] for text in texts] == [[True] * 2] * len(texts)
 
 
 def test_a_legend_names_what_is_there():
@@ -232,7 +239,7 @@ def test_a_legend_names_what_is_there():
 def test_the_tables_end_with_the_kinds_where_the_contract_has_them(mixed):
     summary, verdicts = ((mixed / f"{name}.csv").read_text().splitlines() for name in ("summary", "verdicts"))
     assert ",backwards_per_example,status,interval_kind," in summary[0]
-    assert verdicts[0].endswith(",open_checks,reason,interval_kind,gain_interval_kind,gain_examples")
+    assert ",open_checks,reason,interval_kind,gain_interval_kind,gain_examples" in verdicts[0]
     found = {
         (line["defence"], line["n"]): (line["interval_kind"], line["gain_interval_kind"])
         for line in csv.DictReader(verdicts)
@@ -243,13 +250,6 @@ def test_the_tables_end_with_the_kinds_where_the_contract_has_them(mixed):
         ("rci", "48"): ("evaluated images", "evaluated images"),
         ("noise", ""): ("population", "population"),
     }
-
-
-def test_a_figure_without_an_interval_says_how_many_batches_it_is_from(mixed):
-    for line in csv.DictReader((mixed / "summary.csv").open()):
-        assert bool(line["ci_low"]) == bool(line["interval_kind"]) and (line["n"] != "32" or line["batches"])
-    for page in ("report.md", "report.html"):
-        assert " in 4 batches" in re.sub(r"<[^>]+>|\s+", " ", (mixed / page).read_text()), page
 
 
 def test_the_figure_of_the_first_screen_and_its_table_agree_cell_by_cell(mixed):
@@ -271,9 +271,12 @@ def test_the_figure_of_the_first_screen_and_its_table_agree_cell_by_cell(mixed):
         expected = {
             "circle": [float(said["Robust accuracy"].split()[0])],
             "base": [float(said["Base model"])],
-            "chance": [float(said["Broken up to"])],
+            "chance": [100 * rows[place].chance],
             "interval": [
-                float(end) for end in re.findall(r"[\d.]+", said["Robust accuracy"].partition("[")[2])
+                float(end)
+                for end in re.findall(
+                    r"[\d.]+", (said["Re-batched"] or said["Robust accuracy"]).partition("[")[2]
+                )
             ],
         }
         inline = {

@@ -14,6 +14,7 @@ from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, next_command
 from robustbench_coded.reports.run.opening import NO_VERDICT, Answer, opening_of, opens_with
 from robustbench_coded.reports.run.verdict_tables import row_text_table
+from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
@@ -101,11 +102,6 @@ def test_where_a_batch_is_answered_together_the_figure_as_attacked_comes_first()
     assert "Re-batched" not in row_text_table(alone.rows).heads
 
 
-def test_what_answers_image_by_image_has_no_batch_size():
-    (answer,) = opened(judgement(VerdictName.NO_FAILURE_FOUND, 0.3, subject=BASE)).answers
-    assert answer.verdict == "no failure found (not a proof of robustness)"
-
-
 def test_an_open_verdict_says_why_in_plain_words(make_run):
     (answer,) = opening_of(load_run(make_run(accuracies=BROKEN_BASE))).answers
     assert answer.verdict == "not settled (no interval)"
@@ -160,6 +156,8 @@ def test_a_defence_that_was_not_reached_before_the_stop_has_its_row(make_run):
     assert table.rows[0][table.heads.index("Verdict")] == "not settled: not run yet"
     assert dict(found.facts)["Stopped early"].startswith("yes")
     assert {*run.verdicts.defence} == {"rci"}
+    write_reports(run.path)  # with figures, in which it has no dot
+    assert "| not settled: not run yet |" in (run.path / "report.md").read_text()
 
 
 def test_networks_without_a_defence_are_answered_for():

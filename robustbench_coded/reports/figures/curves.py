@@ -159,7 +159,7 @@ def draw_attacks(table: tables.Table) -> style.Drawing | None:
             number = methods.index(row.subject.inference)
             apart = 0.6 / len(methods) * (number - (len(methods) - 1) / 2)  # dots of one attack
             lines = [(place + apart, cell.line) for place, cell in enumerate(row.cells) if cell.line]
-            places, accuracies, bars = style.with_bars(*zip(*lines, strict=True))
+            places, accuracies, bars = style.with_bars([at for at, _ in lines], [line for _, line in lines])
             look = style.style_of(number, inference_text(row.subject, with_k=True))
             panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
         panel.set_title(style.label(checkpoint))

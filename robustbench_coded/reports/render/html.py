@@ -40,8 +40,8 @@ def page(template: str, *, more_style: str = "", **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
-# No line of a table ends inside an interval, and names end one at a hyphen or one of these signs.
-_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]†?")
+# No line of a table ends inside an interval or a number of batches; names end one at a hyphen or these signs.
+_INTERVAL = re.compile(r"\[(?:at most )?[-+]?\d[^][]{0,25}\]†?|\([\d,]+ batch(?:es)?\)")
 _JOINT = re.compile(r"(?<=[\w\]])[+=:,](?=[A-Za-z])")
 
 

@@ -46,28 +46,29 @@ def _choice(manifest: RunManifest) -> str:
     return _CHOICES[chosen].format(taken=data.examples, all=data.available)
 
 
-_NOT_TRIED = "Attackers {} were not evaluated (no row under a {} threat model)."
-
-
 def limits_of(run: Run) -> list[str]:
     """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
-    blind = any(n.knows == "transfer" or is_black_box(n) for n in names)
-    inputs = {row.threat.inputs for row in rows}
-    alone = not any(case.batch_dependent for case in run.manifest.cases)
-    unless = {
-        _NOT_TRIED.format("who know the defence's draw", "known"): any(row.threat.draw_known for row in rows),
-        _NOT_TRIED.format("who perturb a single input among clean ones", "victim"): alone
-        or "victim" in inputs,
-        _NOT_TRIED.format("who choose the co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
-        "No attack without gradients of the defence ran (transfer, Square).": blind,
+    tried = {part for row in rows for part in (row.threat.inputs, row.threat.randomness)}
+    if not any(case.batch_dependent for case in run.manifest.cases):
+        tried |= {"victim", "co-batch"}
+    attackers = {
+        "known": "who know the defence's draw",
+        "victim": "who perturb a single input among clean ones",
+        "co-batch": "who choose the co-batched inputs",
     }
+    blind = any(name.knows == "transfer" or is_black_box(name) for name in names)
     return [
         "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
         "This report contains no certified bounds.",
         "The intervals do not account for other attacks, other training runs or distribution shift.",
-        *(limit for limit, not_so in unless.items() if not not_so),
+        *(
+            f"Attackers {who} were not evaluated (no row under a {part} threat model)."
+            for part, who in attackers.items()
+            if part not in tried
+        ),
+        *([] if blind else ["No attack without gradients of the defence ran (transfer, Square)."]),
     ]
 
 
@@ -84,7 +85,7 @@ def methods_of(run: Run) -> list[Fact]:
         "Threat models": threats_text({row.threat for row in rows}),
         "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
         "Batches": f"K = {series(list(map(str, sizes)))}; the last batch is filled with others.",
-        "Draws": f"{_draws(manifest)}; seed {manifest.identity.seed}",
+        "Draws": f"{_draws(manifest)}. Seed {manifest.identity.seed}.",
         "Intervals": _INTERVALS,
         "Stopping": _STOPPING if one_by_one else "",
         "Versions": " ".join(dict.fromkeys(_versions(manifest))),

@@ -155,60 +155,46 @@ def _stated(figure: Interval) -> str:
 
 def _facts(run: Run, judged: Sequence[Judgement]) -> Iterator[Fact]:
     """What the answers rest on, in a line each."""
-    data, protocol, last = run.manifest.data, run.manifest.protocol, run.manifest.last
+    manifest, last = run.manifest, run.manifest.last
     sizes = sorted({j.examples for j in judged})
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
-    yield Fact("Images", f"{images} of {data.available or sizes[-1]:,} ({_data(run)})")
-    threats = {judgement.threat: None for judgement in judged}
-    yield Fact("Attacker", "; ".join(f"{attacker_text(threat)} ({threat})" for threat in threats))
-    yield Fact("Attacks", _effort(run, judged))
+    threats = dict.fromkeys(f"{attacker_text(j.threat)} ({j.threat})" for j in judged)
     checks = [check for judgement in judged for check in judgement.checks]
-    open_ = series(sorted({str(check.name) for check in checks if not check.passed}))
-    passed = sum(check.passed for check in checks)
-    yield Fact(
-        "Checks",
-        "all passed" if passed == len(checks) else f"{passed} of {len(checks)} passed; open: {open_}",
-    )
-    most = max(run.manifest.sequential.sample_sizes, default=0) if run.manifest.sequential else 0
+    open_ = sorted({str(check.name) for check in checks if not check.passed})
+    passed = f"{sum(check.passed for check in checks)} of {len(checks)} passed"
+    most = max(manifest.sequential.sample_sizes, default=0) if manifest.sequential else 0
     early = f"yes, at {images} images, where the verdicts were settled" if sizes[-1] < most else "no"
-    yield Fact("Stopped early", early if run.manifest.finished else "yes; the same command resumes the run")
-    others = [j for j in run.judgements if j not in judged and j.perturbation == judged[0].perturbation]
-    threats = {judgement.threat: None for judgement in others if judgement.subject.defence != STANDARD}
-    if threats:
-        told = (
-            f"{threat}: {counted_texts(j.verdict.name for j in others if j.threat == threat)}"
-            for threat in threats
-        )
-        yield Fact("Other attackers", "; ".join(told))
+    others: dict[str, list[str]] = {}
+    for j in run.judgements:
+        if j not in judged and j.perturbation == judged[0].perturbation and j.subject.defence != STANDARD:
+            others.setdefault(str(j.threat), []).append(j.verdict.name)
     kinds = {figure.kind for j in judged for figure in (j.verdict.accuracy, j.verdict.base) if figure}
-    yield Fact("Intervals", f"95%. {kinds_text(kinds)}".rstrip())
-    made = [
-        f"csrobust {last.versions.get('csrobust')}",
-        f"protocol {protocol.version}" if protocol else "",
-        last.time[:10],
-    ]
-    made.append(f"commit {last.git.commit[:8]}" if last.git.commit else "")
-    yield Fact("Made by", ", ".join(filter(None, made)))
+    protocol = f", protocol {manifest.protocol.version}" if manifest.protocol else ""
+    commit = f", commit {last.git.commit[:8]}" if last.git.commit else ""
+    facts = {
+        "Images": f"{images} of {manifest.data.available or sizes[-1]:,} ({_data(run)})",
+        "Attacker": "; ".join(threats),
+        "Attacks": _effort(run, judged),
+        "Checks": passed + (f"; open: {series(open_)}" if open_ else ""),
+        "Stopped early": early if manifest.finished else "yes; the same command resumes the run",
+        "Other attackers": "; ".join(f"{threat}: {counted_texts(names)}" for threat, names in others.items()),
+        "Intervals": f"95%. {kinds_text(kinds)}".rstrip(),
+        "Made by": f"csrobust {last.versions.get('csrobust')}{protocol}, {last.time[:10]}{commit}",
+    }
+    yield from (Fact(about, text) for about, text in facts.items() if text)
 
 
 def _effort(run: Run, judged: Sequence[Judgement]) -> str:
-    """``14, of at most 100 steps and 10 draws; 4,312 gradient evaluations per image``."""
+    """``14, of at most 100 steps and 10 draws each; 4,312 gradient evaluations per image``."""
     settings = {judgement.case.setting for judgement in judged}
     rows = [row for row in run.rows if row.case.setting in settings and row.accuracy is not None]
-    named = {
-        row.attack: parsed_attack(row.attack) for row in rows if row.measured and row.attack not in CONTROLS
-    }
-    attacks = [attack for attack in named.values() if isinstance(attack, Attack)]
+    if not (names := {row.attack for row in rows if row.measured} - {*CONTROLS}):
+        return "none has run yet"
+    attacks = [attack for attack in map(parsed_attack, names) if isinstance(attack, Attack)]
     steps = max((attack.steps or 1 for attack in attacks), default=0)
     draws = max((attack.draws for attack in attacks), default=0)
-    # A forward is a third of an evaluation.
-    costs = [
-        row.backwards + (row.forwards - row.backwards) / 3
-        for row in rows
-        if row.attack == ENSEMBLE and row.forwards is not None and row.backwards is not None
-    ]
-    spent = series([f"{cost:,.0f}" for cost in dict.fromkeys((min(costs), max(costs)))]) if costs else "no"
-    return (
-        f"{len(named)}, of at most {counted(steps, 'step')} and {counted(draws, 'draw')} each; "
-        f"{spent.replace(' and ', ' to ')} gradient evaluations per image"
-    )
+    of_all = [row for row in rows if row.attack == ENSEMBLE]  # a forward is a third of an evaluation
+    costs = sorted((2 * (row.backwards or 0) + (row.forwards or 0)) / 3 for row in of_all) or [0]
+    spent = " to ".join(dict.fromkeys(f"{cost:,.0f}" for cost in (costs[0], costs[-1])))
+    each = f"of at most {counted(steps, 'step')} and {counted(draws, 'draw')} each"
+    return f"{len(names)}, {each}; {spent} gradient evaluations per image"

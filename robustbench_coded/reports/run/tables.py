@@ -406,14 +406,9 @@ def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
     kinds = list(dict.fromkeys(s.defence for s in subjects))
     checkpoints = list(dict.fromkeys(s.checkpoint for s in subjects))
 
-    def place(s: Subject) -> tuple[bool, int, int, int, int]:
-        return (
-            s.defence != words.STANDARD,
-            kinds.index(s.defence),
-            s.k or 0,
-            s.n or 0,
-            checkpoints.index(s.checkpoint),
-        )
+    def place(s: Subject) -> tuple[object, ...]:
+        kind, network = kinds.index(s.defence), checkpoints.index(s.checkpoint)
+        return s.defence != words.STANDARD, kind, s.k or 0, s.n or 0, network
 
     return sorted(subjects, key=place)
 

@@ -163,6 +163,7 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
         "Clean (base)": lambda row: row.clean,
         ROBUST: lambda row: row.robust.text if row.robust else "",
         "Re-batched": lambda row: rebatched_text(row.again),
+        "Re-batched under": lambda row: attack_in_words(row.again.rebatched) if row.again else "",
         "Base model": lambda row: percent(row.bare.estimate) if row.bare else "",
         "Gain (points)": lambda row: row.gain,
         "Claim": lambda row: percent(claim.value) if (claim := row.judged[0].verdict.claim) else "",
@@ -171,23 +172,20 @@ def row_text_table(rows: Sequence[Row]) -> TextTable:
         **_NAMED,
         "Images": lambda row: series(list(dict.fromkeys(f"{j.examples:,}" for j in row.judged))),
         **figures,
-        "Re-batched under": lambda row: attack_in_words(row.again.rebatched) if row.again else "",
         "Strongest attack": lambda row: counted_texts(
             attack_in_words(j.attack) for j in row.judged if j.attack
         ),
         "Verdict": lambda row: counted_texts(map(verdict_text, row.judged)),
     }
-    return TextTable.of(rows, columns, {"K", "Eps", "Images", *figures}).without_empty(columns)
+    numbers = {"K", "Eps", "Images", *figures} - {"Re-batched under"}
+    return TextTable.of(rows, columns, numbers).without_empty(columns)
 
 
 def shown_rows(rows: Sequence[Row]) -> tuple[TextTable, str]:
-    """The table of the rows, and what its first columns would say in each of them."""
-    return _named_once(row_text_table(rows))
-
-
-def _named_once(table: TextTable) -> tuple[TextTable, str]:
-    """Without names that are the same in all rows; of a single row the defence's stays."""
-    return table.without_constants([name for name in NAMES if len(table.rows) > 1 or name != "Defence"])
+    """The table of the rows, and what its first columns would say in each of them; a single row keeps its
+    defence's name.
+    """
+    return row_text_table(rows).without_constants([n for n in NAMES if len(rows) > 1 or n != "Defence"])
 
 
 def other_text_table(rows: Sequence[Row]) -> TextTable:
@@ -197,7 +195,7 @@ def other_text_table(rows: Sequence[Row]) -> TextTable:
         **_NAMED,
         **{str(threat): _under(threat) for threat in threats},
     }
-    return _named_once(TextTable.of([row for row in rows if row.others], columns))[0]
+    return TextTable.of([row for row in rows if row.others], columns).without_constants(_NAMED)[0]
 
 
 def _under(threat: ThreatModel) -> Callable[[Row], str]:

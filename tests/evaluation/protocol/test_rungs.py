@@ -527,7 +527,7 @@ def test_a_screen_asks_some_rungs_alone():
 
 def test_a_step_says_what_it_costs_and_why():
     step = replace(simulate(plan_of()).steps[1], reason="one cheap attack")
-    assert str(step) == "pgd-10, transfer-pgd-20: quick, one cheap attack (7,680 gradient evaluations)"
+    assert str(step) == "one cheap attack: pgd-10, transfer-pgd-20 (7,680 gradient evaluations)"
 
 
 def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_own():

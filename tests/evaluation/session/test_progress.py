@@ -90,7 +90,7 @@ def test_one_line_says_how_far_the_whole_is_whatever_the_row_is_called(width):
     listener._live.refresh()
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip("\x00\r\n")
     assert len(line) <= width
-    assert "30% of at least 100,000 evaluations, 70 s left" in line and line.startswith("cifar10")
+    assert "30% of 100,000 gradient evaluations, 70 s left" in line and line.startswith("cifar10")
     listener.close()
 
 
@@ -101,7 +101,7 @@ def test_how_far_it_is_stands_on_a_line_every_ten_seconds_where_there_is_no_term
     listener.planned(plan, images)
     for now[0] in (104.0, 111.0, 115.0):
         listener.unit_done(plan.units[0], 3, 4)
-    assert screen.getvalue() == "  50% of at least 100 evaluations\n"  # too early to tell how long it takes
+    assert screen.getvalue() == "  50% of 100 gradient evaluations\n"  # too early to tell how long it takes
 
 
 def test_random_batches_are_counted_apart_from_answers():

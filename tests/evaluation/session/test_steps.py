@@ -371,7 +371,7 @@ class StopsWhereMoreExamplesRun(Clock):
     def __init__(self):
         super().__init__(10**6)
 
-    def begun(self, step):
+    def begun(self, step, open_inputs):
         self.units = 1 if step.wider else self.units
 
 
