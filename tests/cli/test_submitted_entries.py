@@ -21,7 +21,8 @@ def verified(csrobust, folder, monkeypatch):
     rows = json.loads((folder / "run" / "run.json").read_text())["cases"]
     specs = sorted({row["spec"] for row in rows if ":build" in row["spec"]})
     answer = csrobust("verify", folder, *(word for spec in specs for word in ("--defence", spec)), "--json")
-    return answer.code, json.loads(answer.out or "[]"), answer.err
+    rows = [row for row in json.loads(answer.out or "[]") if "file" not in row]
+    return answer.code, rows, answer.err
 
 
 @pytest.mark.parametrize("folder", ENTRIES, ids=lambda folder: folder.name)

@@ -50,7 +50,7 @@ class VerifiedRow:
 
     Attributes:
         checkpoint, defence, k, n, threat, attack, eps: which row.
-        inputs: perturbed inputs that were measured.
+        inputs: perturbed inputs that were measured; 0 of clean ones.
         furthest: the largest distance from a clean input, as a fraction of what was allowed.
         outside: inputs further away than allowed, or outside [0, 1].
         outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
@@ -99,6 +99,7 @@ class VerifiedRow:
         if self.differing:
             faults.append(f"{self.differing} of {self.outcomes} answers differ")
         measured = f"{self.inputs} inputs, {self.furthest:.4f} of eps at most"
+        measured = measured if self.inputs else "unperturbed"
         if not self.outcomes:
             measured += "; its answers followed queries, which are not stored"
         else:
@@ -132,10 +133,11 @@ def scored_again(
         clean, y = context.group([batch])
         x = clean.clone()
         x[0, given.slots.to(x.device)] = given.x.to(x.device)
-        budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
-        tally["inputs"] += len(given.slots)
-        tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
-        tally["outside"] += int(outside(x, clean, budget).sum())
+        if case.attack != CLEAN:
+            budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
+            tally["inputs"] += len(given.slots)
+            tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
+            tally["outside"] += int(outside(x, clean, budget).sum())
         if case.subject.sequence and sees_queries(case.subject, case.made_by):
             continue  # its answers followed queries that are not stored
         indices = list(range(draws)) if given.known == EVERY else [given.known]
