@@ -123,9 +123,16 @@ def options_of(reports: Path, name: str) -> list[str]:
     return options
 
 
+def listed(reports: Path, pattern: str) -> list[Path]:
+    """The files in ``reports`` that match a pattern, without a user's own, which git does not list."""
+    command = ["git", "-C", str(reports), "ls-files", "--others", "-z"]
+    others = subprocess.run(command, capture_output=True, text=True).stdout.split("\0")
+    return sorted({*reports.glob(pattern)} - {reports / name for name in others})
+
+
 def together(reports: Path) -> list[Path]:
     """The files with the options of several runs."""
-    return sorted(reports.glob(f"*/{TOGETHER}"))
+    return listed(reports, f"*/{TOGETHER}")
 
 
 def sections(path: Path) -> list[tuple[str, str]]:
@@ -153,7 +160,7 @@ def page_of(name: str, reports: Path = REPORTS) -> str:
 
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
-    names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("*/run.toml")]
+    names = [path.parent.relative_to(reports).as_posix() for path in listed(reports, "*/run.toml")]
     names += dict.fromkeys(name for path in together(reports) for name, _ in sections(path))
     known = known_minutes(reports)
     return sorted(names, key=lambda name: (known.get(name, math.inf), name))

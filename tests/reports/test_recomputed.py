@@ -2,20 +2,19 @@
 
 import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import beta
 
+from benchmarks.evidence import REPORTS, listed
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.judge import base_ensemble
 from robustbench_coded.judge.paired import paired_difference
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.schema.words import COMBINED, ENSEMBLE
 
-REPORTS = Path(__file__).parents[2] / "reports"
-RUNS = sorted(path.parent for path in REPORTS.rglob("run.json"))
+RUNS = [path.parent for path in listed(REPORTS, "**/run.json")]
 TAIL = 0.025
 
 

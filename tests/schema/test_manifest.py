@@ -1,17 +1,17 @@
 """run.json and threat models."""
 
 import json
-from pathlib import Path
 
 import pytest
 from msgspec import to_builtins
 
+from benchmarks.evidence import REPORTS, listed
 from robustbench_coded.schema.case import KEY_COLUMNS, WHOLE_BATCH, Case, ThreatModel
 from robustbench_coded.schema.manifest import ManifestError, manifest_from
 
 # Of earlier runs, and read by nothing.
 UNREAD = {"last_batch", "relaxed_gradients", "verdicts_sharing", "outlook"}
-RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
+RUNS = listed(REPORTS, "*/run.json")
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from robustbench_coded.cli.parser import AsJson, Quiet, RunFolder, RunFolders, examples
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.extensions import load, points_of
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
@@ -31,6 +31,9 @@ def show_command(
             print(json.dumps(loaded.as_data()))
         else:
             Console().print(summary_table(loaded))
+        for report in load("audits", "reports")(loaded):
+            if not report.holds:
+                LOG.warning(f"{report}; csrobust report {run} writes it again")
         return 0
     sheet = example_text_table(loaded, example)
     if as_json:
@@ -150,15 +153,14 @@ def compare_command(
     written = [] if out is None else [(n, out / f"comparison.{ENDINGS[n]}") for n in chosen or ["md", "html"]]
     for name, file in written:
         write_text(file, comparison_document(comparison, name, beside))
+        if not (quiet or as_json):
+            print(one_line(f"comparison: {file}"))
     if as_json:
         print(json.dumps(comparison.as_data()))
     elif chosen and not written:
         print(comparison_document(comparison, chosen[0], beside), end="")
     elif not written:
         Console().print(comparison_table(comparison, beside))
-    if not (quiet or as_json):
-        for _, file in written:
-            print(one_line(f"comparison: {file}"))
     return 0
 
 
@@ -172,11 +174,9 @@ def _formats(text: str, known: Sequence[str]) -> list[str]:
 
 def _refuse_file(out: Path | None) -> None:
     """Raises InputError if --out is a file or named like one, where a folder is to be written."""
-    if (
-        out is not None
-        and not out.is_dir()
-        and (out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json"))
-    ):
+    if out is None or out.is_dir():
+        return
+    if out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json"):
         raise InputError(f"--out {out} is a file; give a folder")
 
 

@@ -109,7 +109,7 @@ def _invocation(prepared: PreparedEvaluation) -> Invocation:
         options=prepared.config.as_data(),
         resolved=prepared.resolved,
         versions=dict(_versions()),
-        git=_git(),
+        git=git_state(),
         machine=Machine(
             system=platform.system(),
             processor=platform.machine(),
@@ -277,7 +277,7 @@ def _versions() -> dict[str, str]:
 
 
 @functools.cache
-def _git() -> GitState:
+def git_state() -> GitState:
     """The checkout that this code runs from, if it does."""
     folder = str(Path(__file__).parent)
     try:

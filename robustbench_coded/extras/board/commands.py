@@ -1,44 +1,33 @@
 """``csrobust board`` and ``submit``: defences of several runs as one static site, and entries for it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from robustbench_coded.cli.parser import examples, takes
+from robustbench_coded.cli.parser import examples
 from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
-@examples("csrobust board reports/mine --out board", "csrobust board reports/mine --record reports/try")
-@takes("checkpoints", "defence", "data_dir", "arch")
+@examples("csrobust board reports/mine --out board")
 def board_command(
     folders: Annotated[
         list[Path], Option("Run folders, and folders that csrobust submit wrote.", positional=True)
     ],
     out: Annotated[Path, Option("Folder to write index.html to.")] = Path("board"),
     as_json: Annotated[bool, Option("Print board.json, too.", word="json")] = False,
-    record: Annotated[Path | None, Option("Finished run to try as the new record of an entry.")] = None,
-    **options: Any,
 ) -> int:
     """Write a static site of the defences in these runs.
 
-    It has a sortable table and a page for each defence. --record first scores the perturbed inputs of a run
-    again; --ckpt, --defence, --arch and --data-dir name what has moved and the code that may be loaded.
+    It has a sortable table, and the details of each defence.
     """
     from robustbench_coded.extras.board.entry import encoded
     from robustbench_coded.extras.board.page import write_board
     from robustbench_coded.reports.text.formatting import counted
 
-    tries = []
-    if record is not None:
-        from robustbench_coded.extras.board.record import try_record
-
-        tries = try_record(folders, record, out, **options)
     board = write_board(folders, out)
     if as_json:
         print(encoded(board).decode(), end="")
     else:
-        for each in tries:
-            print(one_line(str(each)))
         count = len({entry.id for entry in board.entries})
         size = f"{counted(count, 'defence')}, {counted(len(board.entries), 'verdict')}"
         print(one_line(f"board: {out / 'index.html'}, {size}"))

@@ -15,18 +15,16 @@ from msgspec import structs
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure, Record
-from robustbench_coded.extras.board.submit import RUN, Source, SubmittedEntry, source_at
+from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure
+from robustbench_coded.extras.board.submit import Source, SubmittedEntry, source_at
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.reports.text import formatting
-from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import papers_attack
-from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, stores_inputs
-from robustbench_coded.runs.log import read_log
+from robustbench_coded.runs.folder import MANIFEST, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
@@ -64,25 +62,11 @@ def finished_run(path: Path) -> Run:
     return run
 
 
-def run_hash(run: Run) -> str:
-    """Hash of the outcomes of a finished run, whenever and wherever it was computed."""
-    done = read_log(run.path).done
-    return hashlib.sha256("".join(done[unit].content for unit in run.manifest.unit_ids).encode()).hexdigest()
-
-
-def next_try(folder: str, run: Run, batch_dependent: bool) -> str:
-    """The command of a run that can be compared with a record's: its options, and its seed."""
-    words = ["csrobust", "eval", f"{folder}/{RUN_FILE}", "--seed", str(run.manifest.identity.seed or 0)]
-    words += ["--until", "settled"] * batch_dependent  # scores random batches
-    return shell([*words, "--attacks", "ATTACK", "--save-adversarials", "--out", "TRY"])
-
-
-def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, dict[str, Run]]:
+def board_of(folders: Sequence[Path]) -> tuple[Board, dict[str, Run]]:
     """The entries of all folders, and by its name the run that each came from, in the order of ``folders``.
 
     Args:
         folders: each a run folder, or what `csrobust submit` wrote.
-        tries: the log, of which the last record of each entry counts.
 
     Raises:
         InputError: a folder that is neither, is not finished, or whose files were changed; two of one name;
@@ -91,12 +75,10 @@ def board_of(folders: Sequence[Path], tries: Sequence[Record]) -> tuple[Board, d
     sources = [source_at(folder) for folder in folders]
     if twice := [name for name, count in Counter(source.name for source in sources).items() if count > 1]:
         raise InputError(f"two folders are named {twice[0]}, which names a run on the board; rename one")
-    records = {each.entry: each for each in tries if each.holds}
     runs = {source.name: finished_run(source.path) for source in sources}
     entries = [entry for source in sources for entry in entries_of(runs[source.name], source)]
     if not entries:
         raise InputError("these runs have no published defence; csrobust submit makes an entry of your own")
-    entries = [structs.replace(entry, record=records.get(entry.key, entry.record)) for entry in entries]
     entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
     return Board(csrobust=__version__, entries=tuple(entries)), runs
 
@@ -128,7 +110,6 @@ def _entry(
     run: Run, judgement: Judgement, known: PaperRecord | None, source: Source, digest: str
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
-    folder = f"{source.name}/{RUN}" if source.entry else source.name
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     rows = [row for row in run.rows if row.case.setting == judgement.case.setting]
     planned = next(case for case in run.manifest.cases if case.case.subject == subject)
@@ -159,6 +140,7 @@ def _entry(
         usual_acc=None if usual is None else usual.accuracy,
         usual_attack=None if usual is None else usual.attack,
         ensemble=_figure(verdict.accuracy),
+        strongest_attack=whole.strongest_attack,
         base_acc=None if verdict.base is None else verdict.base.estimate,
         gain=_figure(verdict.gain),
         examples=whole.examples,
@@ -171,16 +153,6 @@ def _entry(
         run=source.name,
         run_sha256=digest,
         stored=stores_inputs(run.path),
-        record=None
-        if whole.accuracy is None
-        else Record(
-            accuracy=whole.accuracy,
-            attack=whole.strongest_attack,
-            run=source.name,
-            sha256=run_hash(run),
-            date=run.manifest.last.time[:10],
-            next_try="" if whole.low is None else next_try(folder, run, planned.batch_dependent),
-        ),
     )
 
 

@@ -8,10 +8,9 @@ import re
 import msgspec
 from msgspec import Struct
 
-from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import IntervalKind
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Figure(Struct, frozen=True):
@@ -48,40 +47,6 @@ class Dispute(_Sourced, frozen=True):
     authors: str
 
 
-class Record(Struct, frozen=True, kw_only=True):
-    """The lowest accuracy of an entry, shown by its own run or by a try; or a line of the log of tries.
-
-    Attributes:
-        entry: of a try, as `BoardEntry.key` has it.
-        accuracy: of all attacks of the run together, on the images of the record that it was compared with.
-        attack: the strongest of the entry's own run, or all that the commands of a try name.
-        run, sha256, date: name of the run's folder, hash of its outcomes, day of its last command.
-        next_try: the command of a run that may be compared with it; '' without an interval.
-        before: accuracy of the attacks of the earlier record, on the same images; null of the entry's run.
-        p: probability, at most, that attacks which are no stronger come out as low; at least 1e-9.
-        tries: at the entry so far, this one included; p is multiplied by it.
-        holds: whether it is a record.
-    """
-
-    accuracy: float
-    attack: str
-    run: str
-    sha256: str
-    date: str
-    next_try: str
-    entry: str = ""
-    before: float | None = None
-    p: float | None = None
-    tries: int = 0
-    holds: bool = True
-
-    def __str__(self) -> str:
-        """A line on a try."""
-        shown = f"{self.accuracy:.1%} under {self.attack}, {self.before or 0:.1%} before"
-        start = "new record" if self.holds else "no new record"
-        return f"{start}: {shown}, p = {self.p:.2g}, tries {self.tries} ({self.entry})"
-
-
 class BoardEntry(Struct, frozen=True, kw_only=True):
     """One defence on one checkpoint under one threat model and perturbation.
 
@@ -94,7 +59,8 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         claim: what the paper claims, in words.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
         usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
-        ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
+        ensemble: accuracy under the ensemble of all attacks, which decides the verdict; strongest_attack: the
+            one of these that leaves least.
         base_acc, gain: of the base model under its own ensemble, and the paired difference.
         forwards, backwards: images per scored example that the evaluation cost.
         breaks: published evaluations by others that left little or no gain.
@@ -102,7 +68,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         disputes: what critics and authors say where neither is settled; no verdict depends on it.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
-        record: the lowest accuracy so far; null without an accuracy.
     """
 
     id: str
@@ -134,6 +99,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     usual_acc: float | None = None
     usual_attack: str | None = None
     ensemble: Figure | None = None
+    strongest_attack: str = ""
     base_acc: float | None = None
     gain: Figure | None = None
     examples: int = 0
@@ -149,19 +115,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     run: str
     run_sha256: str
     stored: bool = False
-    record: Record | None = None
-
-    @property
-    def setting(self) -> Case:
-        """Subject, threat model and perturbation."""
-        subject = Subject(self.checkpoint, self.defence, self.k, self.n)
-        perturbation = Perturbation(self.norm, self.eps, self.eps_space)
-        return Case(subject, ThreatModel.parse(self.threat), perturbation, "")
-
-    @property
-    def key(self) -> str:
-        """What names an entry in the log of tries."""
-        return f"{self.id}, {self.threat}, {self.norm} {self.eps:g} {self.eps_space}"
 
     @property
     def kind(self) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entries import board_of
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
-from robustbench_coded.extras.board.record import read_tries
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.run.findings import commands_of
@@ -21,6 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     short_perturbation_text,
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import IntervalKind, VerdictName
 
 STYLE = """
@@ -28,7 +28,7 @@ a { color: var(--mark); }
 td a { font-weight: 600; }
 #rows td.short, #rows td.number { overflow-wrap: normal; }
 #rows td.number { white-space: nowrap; }
-#rows td .record { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
+#rows td .attack { min-width: 9rem; white-space: normal; overflow-wrap: anywhere; }
 #rows { font-size: .86rem; }
 details dl { grid-template-columns: minmax(0, 2fr) minmax(0, 3fr); }
 dt { overflow-wrap: anywhere; }
@@ -82,7 +82,7 @@ def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
         entries: those of this defence, of one id.
     """
     first = entries[0]
-    subject = first.setting.subject
+    subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
     rows = [row for row in run.rows if row.subject == subject]
     return {
@@ -116,7 +116,7 @@ def write_board(folders: Sequence[Path], out: Path) -> Board:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    board, runs = board_of(folders, read_tries(out))
+    board, runs = board_of(folders)
     names = dict.fromkeys(entry.id for entry in board.entries)
     groups = [[entry for entry in board.entries if entry.id == name] for name in names]
     details = [details_of(runs[group[0].run], group) for group in groups]

@@ -37,7 +37,7 @@ from robustbench_coded.runs.adversarials import (
 from robustbench_coded.runs.folder import read_run, stores_inputs
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.words import CLEAN
 
 # A batch, its perturbed inputs, the slots whose answers count, and what was recorded of them by batch, slot
 # and draw; None for inputs of another tool.
@@ -50,7 +50,7 @@ class VerifiedRow:
 
     Attributes:
         checkpoint, defence, k, n, threat, attack, eps: which row.
-        inputs: perturbed inputs that were measured.
+        inputs: perturbed inputs that were measured; 0 of clean ones.
         furthest: the largest distance from a clean input, as a fraction of what was allowed.
         outside: inputs further away than allowed, or outside [0, 1].
         outcomes: answers that were given; of a run, all of them are compared with the recorded ones.
@@ -99,6 +99,7 @@ class VerifiedRow:
         if self.differing:
             faults.append(f"{self.differing} of {self.outcomes} answers differ")
         measured = f"{self.inputs} inputs, {self.furthest:.4f} of eps at most"
+        measured = measured if self.inputs else "unperturbed"
         if not self.outcomes:
             measured += "; its answers followed queries, which are not stored"
         else:
@@ -132,10 +133,11 @@ def scored_again(
         clean, y = context.group([batch])
         x = clean.clone()
         x[0, given.slots.to(x.device)] = given.x.to(x.device)
-        budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
-        tally["inputs"] += len(given.slots)
-        tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
-        tally["outside"] += int(outside(x, clean, budget).sum())
+        if case.attack != CLEAN:
+            budget = run_unit.budget_of(context, case, _eps_scale(case, given.victim, clean))
+            tally["inputs"] += len(given.slots)
+            tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
+            tally["outside"] += int(outside(x, clean, budget).sum())
         if case.subject.sequence and sees_queries(case.subject, case.made_by):
             continue  # its answers followed queries that are not stored
         indices = list(range(draws)) if given.known == EVERY else [given.known]
@@ -150,12 +152,15 @@ def scored_again(
             draws=list(drawn),
             group_images=context.setup.group_images,
         )
+        made_from = None if case.attack == CLEAN else clean
         labels = y[0].cpu().numpy()[list(slots)]
-        now, margin = (of[:, 0, list(slots)] for of in answers(context.defence(case.subject), x, clean=clean))
+        here = answers(context.defence(case.subject), x, clean=made_from)
+        now, margin = (of[:, 0, list(slots)] for of in here)
         tally["outcomes"] += now.size
         tally["accuracy"] += int((now == labels).sum())
         try:
-            there = None if exact is None else answers(exact, x.double(), clean=clean.double())[0]
+            double = None if made_from is None else made_from.double()
+            there = None if exact is None else answers(exact, x.double(), clean=double)[0]
         except Exception:  # code of others that knows float32 alone raises what it likes
             there = exact = None
         tally["turned"] += 0 if there is None else int((there[:, 0, list(slots)] != now).sum())
@@ -218,7 +223,8 @@ def verify_run(
     draws: int | None = None,
     seed: int | None = None,
 ) -> list[VerifiedRow]:
-    """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``).
+    """Verifies every row of a run whose perturbed inputs are stored (``--save-adversarials``), and those of
+    clean inputs, which are the data's.
 
     Nothing in the folder is executed; of code, only what ``defences`` and ``arch`` name is loaded.
 
@@ -242,8 +248,7 @@ def verify_run(
     anew = (
         None if draws is None and seed is None else (manifest.identity.seed if seed is None else seed, draws)
     )
-    cases = [record for record in manifest.cases if record.case.attack not in CONTROLS]
-    return [row for record in cases for row in _verified(context, path, record, defences, anew)]
+    return [row for record in manifest.cases for row in _verified(context, path, record, defences, anew)]
 
 
 def _verified(
@@ -282,10 +287,13 @@ def _stored(
     """
     for unit in record.units:
         outcomes, _, _ = read_run(path, [unit])
-        evaluations = read_adversarials(path, unit)
         if outcomes.empty:
             raise DamagedAdversarials(f"the outcomes of unit {unit} are missing or damaged")
         scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
+        if case.attack == CLEAN:
+            evaluations = _unperturbed(context, case, dict.fromkeys(scoring.index.get_level_values("batch")))
+        else:
+            evaluations = read_adversarials(path, unit)
         answers = 0
         for given in evaluations:
             batch = context.batch(case.subject, given.batch)
@@ -294,6 +302,18 @@ def _stored(
             yield batch, given, slots, scoring
         if answers != len(scoring):
             raise DamagedAdversarials(f"unit {unit} holds the inputs of {answers} of {len(scoring)} answers")
+
+
+def _unperturbed(
+    context: worker_context.WorkerContext, case: PlannedCase, indices: Iterable[int]
+) -> list[PerturbedBatch]:
+    """These batches of the data, as a run would store them."""
+    batches = [context.batch(case.subject, index) for index in indices]
+    images = [context.group([batch])[0][0].cpu() for batch in batches]
+    return [
+        PerturbedBatch(batch.index, EVERY, EVERY, torch.arange(batch.k), x)
+        for batch, x in zip(batches, images, strict=True)
+    ]
 
 
 def _in_random_batches(
