@@ -30,12 +30,11 @@ def fraction(text: str, option: str) -> float:
     """``8/255``, ``0.5/255`` or ``0.03`` as a number."""
     over, slash, under = text.partition("/")
     try:
-        exact = Context(60).divide(Decimal(over), Decimal(under if slash else 1))
+        value = float(Context(60).divide(Decimal(over), Decimal(under if slash else 1)))
     except ArithmeticError as error:
         raise InputError(f"{option} {text!r} is not a number; write 8/255 or 0.03") from error
-    value = float(exact)
-    if exact and not SMALLEST <= abs(value) < math.inf:
-        raise InputError(f"{option} {text!r} is out of the range of numbers; write 8/255 or 0.03")
+    if Decimal(over) and not SMALLEST <= abs(value) < math.inf:
+        raise InputError(f"{option} {text!r} is not a number of usual size; write 8/255 or 0.03")
     return value
 
 
