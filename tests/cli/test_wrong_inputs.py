@@ -73,7 +73,7 @@ TABLE = [
     (["eval", "unknown.toml"], "no option 'epsilons'"),
     (["eval", "--chkpt", "a.pt"], "did you mean --ckpt?"),
     (["compare", "empty"], "not a run folder (it has no run.json)"),
-    (["report", "empty", "--format", "word"], "choose from md, html, checklist, every-eval-ever"),
+    (["report", "empty", "--format", "word"], "choose from md, html, every-eval-ever"),
     (["list", "everything"], "choose from attacks, models"),
     (["report", "empty"], "not a run folder"),
     (["evl"], "'eval'"),

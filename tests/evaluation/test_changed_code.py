@@ -135,14 +135,8 @@ class OfTheEnvironment(Signed):
     """Reads its sign where no code shows it."""
 
     def __init__(self, model):
-        super().__init__(1)
-
-    @property
-    def identity(self):
-        return os.environ["SIGN"]
-
-    def forward(self, x):
-        return self.model(x) * int(os.environ["SIGN"])
+        super().__init__(int(os.environ["SIGN"]))
+        self.identity = os.environ["SIGN"]
 
 
 def test_settings_that_a_defence_declares_as_its_identity_belong_to_its_code(monkeypatch):
@@ -153,9 +147,6 @@ def test_settings_that_a_defence_declares_as_its_identity_belong_to_its_code(mon
     monkeypatch.setenv("SIGN", "-1")
     with pytest.raises(InputError, match=r"a different version of defence .* \(changed: identity\)"):
         evaluate(MODEL, labelled(), **given)
-    assert digests(Path("run")) == before
-    monkeypatch.setenv("SIGN", "1")
-    assert clean(evaluate(MODEL, labelled(), **given)).tolist() == [1, 1]
     assert digests(Path("run")) == before
 
 
