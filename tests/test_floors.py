@@ -24,7 +24,7 @@ CORE = (
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
     "published", "libraries", "piped", "ray_actors", "board", "verification", "exporters",
-    "checklist", "leaderboards",
+    "leaderboards",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

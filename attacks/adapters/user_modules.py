@@ -59,6 +59,8 @@ def object_named(spec: str) -> Callable[..., Any]:
         module = own_module(place)
     except (Exception, SystemExit) as error:  # the user's module can fail in any way
         reason = f"{type(error).__name__}: {error}"
+        if not isinstance(error, ImportError):  # it reads a file that is missing, for example
+            raise ValueError(f"{place} raised {reason}") from error
         raise ValueError(f"importing {place} failed ({reason}); {how_to_mend(error, place)}") from error
     named = getattr(module, name, None)
     if not callable(named):

@@ -185,7 +185,7 @@ def labels(y: Any, count: int, name: str, *, classes: int | None = None) -> np.n
     if wrong := [int(i) for i in np.flatnonzero((y < 0) | (y > top))[:1]]:
         allowed = f"0 to {top}" if classes else "0, 1, 2, ..."
         raise InputError(
-            f"{name}: label {int(y[wrong[0]])} of image {wrong[0]} is out of range; labels are {allowed}"
+            f"{name}: label {y[wrong[0]].item()} of image {wrong[0]} is out of range; labels are {allowed}"
         )
     return y.astype(np.int64)
 
@@ -228,7 +228,8 @@ def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
                 2 * size, name, "give a part of it, as itertools.islice(data, 1000)"
             )  # once in pieces and once as a whole
             one_image = x.ndim < 4 and y.size == 1
-            images.append(x[None] if one_image else x)
+            x = x[None] if one_image else x
+            images.append(x[:, None] if x.ndim == 3 else x)  # grey ones, so that a last batch of one fits
             numbers.append(y.reshape(1) if one_image else np.atleast_1d(y))
         if not images:
             raise InputError(f"{name}: there are no images; expected {EXPECTED}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -39,7 +39,7 @@ class Dataset:
         scale: the pixel value that means 1.0 (255; 16 for digits; 1 for floats).
         labels: ``[n]`` int64, from 0 to ``classes`` - 1.
         classes: number of classes, at least 2.
-        class_names: one name a class, or empty where there are no names.
+        class_names: one name a class, or empty where there are no names, as labels are the network's outputs.
         source: where the images came from, in words, for reports.
         outputs: for data of some of a network's classes, the output that each class has; None where classes
             and outputs are the same.
@@ -85,32 +85,40 @@ class Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.
 
         Where data and outputs are the same, or the network has been made for these data, it is this one. Of
-        arrays, whose classes have no names, the highest classes may be missing.
+        classes without names (arrays, folders named by numbers) any may be missing.
 
         Raises:
-            InputError: the network has too few outputs, or labels begin at 1.
+            InputError: the network has another number of outputs, or labels begin at 1.
         """
         if self.labels.min() == 1 and self.labels.max() == classes:
             message = f"labels go from 1 to {classes}, and the network's {classes} classes begin at 0"
-            raise InputError(f"{self.name}: {message}; give y - 1")
-        folder = re.sub(r"@\d+$", "", self.name.removeprefix("folder:"))
-        wordnet = self.name.startswith("folder:") and all(map(WORDNET_ID.fullmatch, self.class_names))
-        if wordnet and self.classes < classes == IMAGENET_CLASSES:
-            raise InputError(
-                f"{self.name}: its {self.classes} folders are named by WordNet ids, which --data "
-                f"imagenet:{folder} counts among the network's {classes} classes"
-            )
+            raise InputError(f"{self.name}: {message}; give y - 1, or name folders from 0")
         if not self.class_names and self.outputs is None and self.classes < classes:
             return replace(self, classes=classes)
-        if self.outputs is None or classes == self.classes:
+        if classes == self.classes:
             return self
-        if classes <= max(self.outputs):
-            raise InputError(
-                f"{self.name} compares {self.classes} outputs, up to number {max(self.outputs)}, and the "
-                f"network answers {classes} classes; choose the data it was trained on with --data"
-            )
+        if classes <= max(self.outputs or (classes,)):
+            mend = "choose the data it was trained on with --data"
+            kind, _, folder = re.sub(r"@\d+$", "", self.name).partition(":")
+            named = (*self.class_names, "")[0]
+            if kind == "folder" and classes == IMAGENET_CLASSES and WORDNET_ID.fullmatch(named):
+                mend = f"write --data imagenet:{folder}, which numbers its WordNet ids"
+            elif kind == "folder":
+                mend = f"name folders by the network's outputs, 0 to {classes - 1}, or {mend}"
+            message = f"it has {self.classes} classes, and the network answers {classes}"
+            raise InputError(f"{self.name}: {message}; {mend}")
         labels = np.array(self.outputs, dtype=np.int64)[self.labels]
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
+
+    def in_order_of(self, names: Mapping[int, str]) -> Dataset:
+        """The same images with labels as a network numbers these names of its outputs; itself where a class
+        has none of them.
+        """
+        number = {name: output for output, name in names.items()}
+        if not self.class_names or not number.keys() >= {*self.class_names}:
+            return self
+        labels = np.array([number[name] for name in self.class_names])[self.labels]
+        return replace(self, labels=labels, classes=len(names), class_names=(*number,))
 
     @cached_property
     def distinct(self) -> np.ndarray:
@@ -178,10 +186,24 @@ MOST = 255
 NEAR = 1e-4  # of a level: pixels are in float32, and files may have been written with fewer digits
 
 
+def _spread(data: Dataset) -> np.ndarray:
+    """Pixels in [0, 1] of some of the images."""
+    chosen = np.unique(np.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).astype(np.int64))
+    return data.batch(chosen)[0].numpy()
+
+
+def darkness_of(data: Dataset) -> str:
+    """A sentence where no pixel is half as bright as white: perhaps a value below it was meant to be."""
+    most = float(_spread(data).max())
+    if not 0 < most < 0.5:
+        return ""
+    brightest = f"the brightest pixel is {most * data.scale:.3g}, and {data.scale:g} is taken for white"
+    return f"{data.name}: {brightest}; divide by {most * data.scale:.3g} where that is white"
+
+
 def levels_of(data: Dataset) -> int | None:
     """The smallest L up to 255 for which every pixel is a multiple of 1/L; None where there is no such L."""
-    chosen = np.unique(np.linspace(0, len(data) - 1, min(LOOKED_AT, len(data))).astype(np.int64))
-    pixels = np.unique(data.batch(chosen)[0].numpy()).astype(np.float64)
+    pixels = np.unique(_spread(data)).astype(np.float64)
     if len(pixels) > MOST + 1:
         return None
     for levels in range(1, MOST + 1):

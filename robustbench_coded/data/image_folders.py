@@ -9,6 +9,7 @@ ImageNet's validation images and ImageNet-R, whose folders are named by WordNet 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Container, Hashable, Iterator, Sequence
@@ -24,7 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"})
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".gif", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
+_LABEL = re.compile("[0-9]{1,6}")  # a folder's name; longer ones are dates and identities
 _SPLITS = {"test": ("test", "val", "valid"), "train": ("train",)}
 # TinyImageNet as published: labelled test images lie in one folder, and this file names their classes.
 _ANNOTATIONS = Path("val", "val_annotations.txt")
@@ -36,9 +38,9 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     """Reads ``root/CLASS/.../IMAGE``, or ``root/SPLIT/CLASS/.../IMAGE`` where the split has a folder; of
     TinyImageNet as published, the validation images by their annotations.
 
-    Classes are numbered in the order of their names. Images come in the order of the SHA-256 of
-    ``CLASS/.../IMAGE``: a shuffle that no file system, random generator or later addition changes. They are
-    decoded when a batch asks for them.
+    Folders that are all named by numbers are these labels; other classes are numbered in the order of their
+    names. Images come in the order of the SHA-256 of ``CLASS/.../IMAGE``: a shuffle that no file system,
+    random generator or later addition changes. They are decoded when a batch asks for them.
 
     Args:
         root: the folder.
@@ -49,24 +51,33 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
         InputError: no such folder, fewer than two classes, a class without images, an annotation of no class
             or without its image; when decoding: a damaged image, images of different sizes.
     """
-    annotations = root / _ANNOTATIONS
+    annotations, notes = root / _ANNOTATIONS, [""]
     if split == "test" and annotations.is_file():
         files, class_names = _annotated(annotations, split_folder(root, _SPLITS["train"], ""))
     else:
         root = split_folder(root, _SPLITS[split], "one with a folder of images per class")
         files, class_names = _list(root)
+        notes = [_left_out(root, len(files))]
     files.sort(key=lambda file: fixed_order(file[0].relative_to(root)))
     paths = [path for path, _ in files]
     labels = np.array([number for _, number in files], dtype=np.int64)
     scaled = f", scaled and cropped to {size} x {size}" if size else ""
+    source = f"folder {root.name}, {len(paths)} images of {len(class_names)} classes, fixed order{scaled}"
+    if all(map(_LABEL.fullmatch, class_names)):
+        numbers = np.array([*map(int, class_names)])
+        for place in np.flatnonzero(numbers != np.arange(len(numbers)))[:1]:
+            order = f"to torchvision's ImageFolder, which counts folders in the order of names, it is {place}"
+            notes.append(f"{root}: folder {class_names[place]} is label {numbers[place]}; {order}")
+        labels, class_names = numbers[labels], ()
     return Dataset(
         name=f"folder:{root}@{size}" if size else f"folder:{root}",
         images=ImageFiles(paths, Preprocessing(size, round(size * 8 / 7)) if size else None),
         scale=255.0,
         labels=labels,
-        classes=len(class_names),
+        classes=len(class_names) or max(2, int(labels.max()) + 1),
         class_names=class_names,
-        source=f"folder {root.name}, {len(paths)} images of {len(class_names)} classes, fixed order{scaled}",
+        source=source,
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -132,6 +143,14 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
             )
         files += [(path, number) for path in images]
     return files, tuple(folder.name for folder in folders)
+
+
+def _left_out(root: Path, taken: int) -> str:
+    """A sentence on the files in a folder and below it that are not taken; empty where all are."""
+    names = [name for _, _, files in os.walk(root) for name in files if not name.startswith(".")]
+    if (left := len(names) - taken) < 1:
+        return ""
+    return f"{root}: {left:,} files are left out; images of a class are its {', '.join(sorted(SUFFIXES))}"
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -251,9 +270,11 @@ def _mode(path: Path) -> str:
 
 
 def _open(path: Path) -> Image.Image:
-    """Reads the header alone; the pixels are decoded later."""
+    """Reads the header alone, and the palette; the pixels are decoded later."""
     try:
-        image = Image.open(path)
+        image: Image.Image = Image.open(path)
+        if image.mode == "P" and not np.ptp(np.reshape(image.getpalette(), (-1, 3)), axis=1).any():
+            image = image.convert("L")  # as GIFs have it
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
     if image.mode.startswith(("I", "F")):
@@ -377,6 +398,7 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
         class_names=tuple(present) if outputs else wnids(),
         source=f"{name} folder {root.name}, {len(files)} images{listed}, {preprocessing}",
         outputs=outputs,
+        notes=tuple(filter(None, [] if "list" in options else [_left_out(root, len(files))])),
     )
 
 

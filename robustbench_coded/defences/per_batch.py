@@ -129,6 +129,7 @@ class PerBatch:
         self.batch_dependent = defence.batch_dependent
         self.base: torch.nn.Module | None = defence.base
         self.abstain: int | None = getattr(defence, "abstain", None)
+        self.identity: Any = getattr(defence, "identity", None)
         self.images = getattr(defence, "images", None)
         grouped = getattr(defence, "logits_grouped", None)
         self.logits_grouped = self._grouped if callable(grouped) and not announcements_of(defence) else None

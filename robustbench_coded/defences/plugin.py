@@ -34,6 +34,7 @@ _ATTRIBUTES: dict[str, tuple[Any, str]] = {
 _OPTIONAL_ATTRIBUTES: dict[str, tuple[Any, str]] = {
     "abstain": (int, "the index of a class or None"),
     "remembers": (bool, "bool"),
+    "identity": (str | nn.Module, "str"),  # of networks that are defences it may be a layer
 }
 _METHODS: dict[str, tuple[str, ...]] = {"sample": ("generator", "k"), "logits": ("x", "draw")}
 _OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}

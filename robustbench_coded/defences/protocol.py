@@ -22,7 +22,7 @@ class Defence(Protocol):
     Optional members: ``logits_grouped(x, draws)`` and ``images(k)``; ``reset()`` and ``fit(x)``, called
     before every batch (``per_batch``); ``remembers``, whether the state that ``reset`` clears may also
     persist over a sequence (``kept_memory``); ``abstain``, the index of the class that means rejection
-    (``reject_class``).
+    (``reject_class``); ``identity``, text that changes with settings that its code reads from elsewhere.
     """
 
     name: str

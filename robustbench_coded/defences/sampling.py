@@ -138,6 +138,7 @@ class SamplingModule:
         self.user_code = UserCode()
         reject = getattr(module, "abstain", None)
         self.abstain: int | None = reject if isinstance(reject, int) else None
+        self.identity: Any = getattr(module, "identity", None)  # text, or a part of the network
         own_name = getattr(module, "name", None)
         self.name: str = own_name if isinstance(own_name, str) and own_name else name
         base = getattr(module, "base", model)

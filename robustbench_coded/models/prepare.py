@@ -202,7 +202,7 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
         grad = gradients.gradient_or_zero(loss, x)  # a network in memory may have none
-    return _Answers(logits.detach(), predicted, grad)
+    return _Answers(logits.detach().nan_to_num(0.0, 0.0, 0.0), predicted, grad)
 
 
 def _compared(reference: _Answers, answer: _Answers) -> tuple[float, float, float, float]:

@@ -19,16 +19,20 @@ def read_claim(text: object, flag: str) -> StatedClaim:
     said: dict[str, Any] = {"value": _accuracy(accuracy, flag)}
     for part in parts:
         name, _, value = part.partition("=")
+        if name not in ("eps", "votes"):
+            name = "threat" if part in INPUTS or ("/" in part and not {"@", ":"} & {*part}) else "attack"
+        if name in said:
+            raise InputError(f"{flag}: {part} is its second {name}; a claim is about one")
         if name == "eps":
-            said["eps"] = radius(value, f"{flag} eps")
+            said[name] = radius(value, f"{flag} eps")
         elif name == "votes":
-            said["votes"] = int(value) if value.isdecimal() else value
-            check_value(f"{flag} votes", said["votes"], count(2, 10_000))
-        elif part in INPUTS or ("/" in part and not {"@", ":"} & {*part}):
-            said["threat"] = _threat(part, flag)
+            said[name] = int(value) if value.isdecimal() else value
+            check_value(f"{flag} votes", said[name], count(2, 10_000))
+        elif name == "threat":
+            said[name] = _threat(part, flag)
         else:
             try:
-                said["attack"] = str(read_runnable(part))
+                said[name] = str(read_runnable(part))
             except ValueError as error:
                 raise InputError(f"{flag}: {error}") from error
     return StatedClaim(**said)

@@ -20,6 +20,7 @@ from robustbench_coded.errors import InputError
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
 REQUIRED = inspect.Parameter.empty  # in place of a default
+SMALLEST = 2.0**-126  # of the numbers that float32 has with all their digits; some machines take less for 0
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
     def rule(value: Any) -> str | None:
         if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
             return "is not a number"
+        if 0 < abs(value) < SMALLEST:
+            return "is too small to be told from 0"
         if value < least or (above and value == least):
             return f"is too small; give {'more than ' if above else ''}{least:g}{'' if above else ' or more'}"
         if value > most:

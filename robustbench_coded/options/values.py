@@ -1,13 +1,14 @@
 """Values of options as people type them: radii, times, counts, lists, norms and named files."""
 
 import math
+from decimal import Context, Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from attacks.norms import Norm, norm_named
 from robustbench_coded.errors import LOG, InputError
-from robustbench_coded.options.option import Rule, check_value, plain
+from robustbench_coded.options.option import SMALLEST, Rule, check_value, plain
 
 
 def read_number(value: Any, option: str, rule: Rule) -> Any:
@@ -27,15 +28,13 @@ def named_norm(value: object, option: str) -> Norm:
 
 def fraction(text: str, option: str) -> float:
     """``8/255``, ``0.5/255`` or ``0.03`` as a number."""
-    over, slash, under = text.strip().partition("/")
+    over, slash, under = text.partition("/")
     try:
-        if "/" in under:
-            raise ValueError("two fraction lines")
-        value = float(Fraction(over) / Fraction(under if slash else 1))
-    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        value = float(Context(60).divide(Decimal(over), Decimal(under if slash else 1)))
+    except ArithmeticError as error:
         raise InputError(f"{option} {text!r} is not a number; write 8/255 or 0.03") from error
-    if not math.isfinite(value):
-        raise InputError(f"{option} {text!r} is not finite; write 8/255 or 0.03")
+    if Decimal(over) and not SMALLEST <= abs(value) < math.inf:
+        raise InputError(f"{option} {text!r} is not a number of usual size; write 8/255 or 0.03")
     return value
 
 

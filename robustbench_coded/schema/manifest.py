@@ -209,7 +209,8 @@ class CodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         digest: of all of it, as it was when the first outcomes were computed.
-        parts: files, packages, functions and objects, by name -> a hash or a version.
+        parts: files, packages, functions and objects, by name -> a hash or a version; and the ``identity``
+            that a defence declares.
         after: parts as the last command left them where they changed while they ran: counters, caches.
         unknown: why it cannot be compared as a whole, so that each new command computes it anew.
     """

@@ -129,6 +129,7 @@ class Broken(Dataset):
         ((X, np.array(["cat", "dog"])), "number the classes: numpy.unique"),
         ((X, torch.tensor([0.5, 1])), "expected y integers"),
         ((X, -Y), "label -1 of image 0 is out of range"),
+        ((X, torch.tensor([0, torch.inf])), "label inf of image 1 is out of range"),
         ((X * torch.nan, Y), "NaN or infinite"),
         ([(X[0], 1), (X[1, :, 1:], 0)], r"do not fit together \(.*\); give them one size"),
         ((X.expand(2, 3, 4, 5)[:, [0, 0]], Y), r"expected images .* got float32 \[2, 2, 4, 5\]"),
@@ -158,6 +159,14 @@ def test_bytes_of_0_and_1_alone_are_black_and_white(form, tmp_path):
         pixels(x, "x")  # one batch of them may be as good as black
     assert dataset_in_memory((2 * x, Y)).batch([0])[0].max() == 2 / 255
     assert not dataset_in_memory((0 * x, Y)).notes  # black in any case
+
+
+def test_batches_of_grey_images_may_end_with_a_single_one():
+    x, y = torch.rand(3, 4, 5), torch.tensor([0, 1, 1])
+    whole = dataset_in_memory((x, y))
+    for size in (1, 2, 3):
+        parts = DataLoader(TensorDataset(x, y), batch_size=size)
+        assert dataset_in_memory(parts).sha256 == whole.sha256
 
 
 BYTES = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from robustbench_coded.data.arrays import dataset_in_memory
-from robustbench_coded.data.dataset import Dataset, levels_of, stratified_rows
+from robustbench_coded.data.dataset import Dataset, darkness_of, levels_of, stratified_rows
 from robustbench_coded.data.named_sets import load_digits
 
 
@@ -108,6 +108,20 @@ def test_digits_have_16_and_their_bytes_do_too():
 def test_floats_of_any_value_have_none():
     assert levels_of(data_of(torch.rand(40, 1, 8, 8))) is None
     assert levels_of(data_of(torch.full((4, 1, 2, 2), 0.5**0.5))) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.arange(64, dtype=torch.uint8) % 17, "the brightest pixel is 16, and 255 is taken for white"),
+        (torch.arange(64).float() % 17 / 255, "the brightest pixel is 0.0627, and 1 is taken for white"),
+        (255 * (torch.arange(64) == 9).to(torch.uint8), ""),  # sparse
+        (torch.zeros(64, dtype=torch.uint8), ""),
+    ],
+)
+def test_images_of_few_low_levels_are_named_with_what_is_taken_for_white(x, said):
+    sentence = darkness_of(data_of(x.view(1, 1, 8, 8).repeat(2, 1, 1, 1)))
+    assert said in sentence and bool(sentence) == bool(said)
 
 
 def rows(labels, count, seed=0):

@@ -33,6 +33,45 @@ def test_classes_are_in_order_of_name_and_pixels_are_exact(tmp_path):
     assert sorted(levels) == [1, 2, 3, 4, 5] and [level_to_class[v] for v in levels] == y.tolist()
 
 
+def test_folders_named_by_numbers_are_these_labels_and_any_may_be_missing(tmp_path):
+    names = ["2/a.png", "10/a.png", "07/a.png"]
+    make(tmp_path, names)
+    data = load_data(f"folder:{tmp_path}")
+    x, y = data.batch(range(3))
+    levels = (x[:, 0, 0, 0] * 255).round().int().tolist()
+    assert dict(zip(levels, y.tolist(), strict=True)) == {1: 2, 2: 10, 3: 7}
+    assert (data.classes, data.of_all_classes(12).classes) == (11, 12)
+    (note,) = data.notes
+    assert "folder 07 is label 7; to torchvision's ImageFolder" in note and note.endswith("it is 0")
+    with pytest.raises(InputError, match="it has 11 classes, and the network answers 10; name folders by"):
+        data.of_all_classes(10)
+    make(tmp_path, ["20240101/a.png"])  # a date
+    assert load_data(f"folder:{tmp_path}").class_names == ("07", "10", "2", "20240101")
+
+
+def test_classes_that_a_network_names_are_its_outputs_and_others_have_to_be_all(tmp_path):
+    make(tmp_path, NAMES)
+    data = load_data(f"folder:{tmp_path}")
+    ordered = data.in_order_of({0: "dog", 1: "eel", 2: "cat", 3: "ant"})
+    number = {"ant": 3, "cat": 2, "dog": 0}
+    assert ordered.labels.tolist() == [number[data.class_names[label]] for label in data.labels]
+    assert ordered.classes == ordered.of_all_classes(4).classes == 4
+    assert data.in_order_of({0: "LABEL_0", 1: "dog", 2: "cat"}) is data
+    with pytest.raises(InputError, match="it has 3 classes, and the network answers 4; name folders by the"):
+        data.of_all_classes(4)
+
+
+def test_gifs_are_read_and_what_is_left_out_is_counted(tmp_path):
+    make(tmp_path, ["a/1.png", "a/2.jfif", "b/3.GIF"], mode="L")
+    data = load_data(f"folder:{tmp_path}")
+    assert data.image_shape == (1, 4, 6) and len(data) == 3 and data.notes == ()
+    for name in ("a/1.heic", "b/c/notes.txt", "b/.hidden", "readme.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no image")
+    (note,) = load_data(f"folder:{tmp_path}").notes
+    assert ": 3 files are left out; " in note
+
+
 def test_copies_of_a_file_repeat_its_image_and_files_of_its_size_do_not(tmp_path):
     make(tmp_path, NAMES)
     for copy in ("cat/copy.png", "ant/of-another-class.png"):

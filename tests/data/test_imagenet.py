@@ -122,7 +122,7 @@ def test_data_of_some_classes_compare_those_logits_alone(tmp_path):
     assert torch.equal(some.gather(1, y[:, None]), whole.gather(1, all_labels[:, None]))
     assert labelled.classes == 1000
     assert data.of_all_classes(200) is data
-    with pytest.raises(InputError, match="up to number 998, and the network answers 10 classes"):
+    with pytest.raises(InputError, match="it has 200 classes, and the network answers 10;"):
         data.of_all_classes(10)
 
 

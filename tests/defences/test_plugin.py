@@ -174,7 +174,7 @@ def test_declarations_of_a_module_are_believed_and_not_settled_over(folder, mode
     [
         ("robustbench_no_such:build", "it must be installed or lie in the current folder"),
         ("half_written:build", "install robustbench_no_such_module, which it needs"),
-        ("syntax_broken:build", "importing syntax_broken failed (SyntaxError"),
+        ("syntax_broken:build", "syntax_broken raised SyntaxError"),
         ("own_defences:Wole", "has no function Wole"),
         ("own_defences:not_a_function", "has no function not_a_function"),
         ("own_defences:fails", "it raised ValueError: no luck"),

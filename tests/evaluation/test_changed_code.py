@@ -131,6 +131,25 @@ def test_a_defence_that_answers_clean_images_as_another_does_is_another():
         evaluate({"rows": MODEL}, labelled(), defences={"mine": given[1]}, out="run", **SMALL)
 
 
+class OfTheEnvironment(Signed):
+    """Reads its sign where no code shows it."""
+
+    def __init__(self, model):
+        super().__init__(int(os.environ["SIGN"]))
+        self.identity = os.environ["SIGN"]
+
+
+def test_settings_that_a_defence_declares_as_its_identity_belong_to_its_code(monkeypatch):
+    given = {"defences": OfTheEnvironment, "out": "run", **SMALL}
+    monkeypatch.setenv("SIGN", "1")
+    evaluate(MODEL, labelled(), **given)
+    before = digests(Path("run"))
+    monkeypatch.setenv("SIGN", "-1")
+    with pytest.raises(InputError, match=r"a different version of defence .* \(changed: identity\)"):
+        evaluate(MODEL, labelled(), **given)
+    assert digests(Path("run")) == before
+
+
 def test_two_attacks_of_one_code_have_a_row_each_and_a_changed_one_is_refused():
     given = {**SMALL, "attacks": [stepping(-1), stepping(1), "fgsm"], "eps": 0.1}
     run = evaluate(MODEL, labelled(), out="run", **given)

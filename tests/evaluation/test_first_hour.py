@@ -175,6 +175,11 @@ def test_labels_of_no_class_are_named(tmp_path, y, words):
         evaluate(MODEL, (X, y.clamp(1)), out=tmp_path / "run", **SMALL)
 
 
+def test_two_images_tell_a_network_that_is_right_from_none(tmp_path):
+    run = evaluate(MODEL, (X[:2], Y[:2]), attacks="fgsm", out=tmp_path / "run", **SMALL)
+    assert not any("as by chance" in note for note in run.manifest.notes)
+
+
 def test_the_first_lines_name_labels_that_begin_at_one_and_layers_in_training_mode(tmp_path, capsys):
     wide = Linear(out=lambda logits: nn.functional.pad(logits, (0, 1), value=-99)).eval()
     defence = nn.Sequential(nn.Dropout(0.5), wide)

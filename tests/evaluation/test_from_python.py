@@ -181,6 +181,12 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"n_examples": 8}, "^there is no option 'n_examples'; did you mean limit?"),
         ({"attacks": lambda x: x}, r"lambda does not take \(model, x, y, eps\)"),
         ({"device": "tpu"}, "^device 'tpu' is not known; write cpu, cuda"),
+        (
+            {"device": "xpu:7", "data": iter(int, 1)},
+            "^device 'xpu:7': this machine has",
+        ),
+        ({"eps": 1e-40}, "^eps 1e-40 is too small to be told from 0"),
+        ({"data": "digits", "models": lambda x: torch.zeros(len(x), 12)}, "digits: it has 10 classes, and"),
     ],
 )
 def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, given, said):

@@ -1,9 +1,11 @@
 """An option is defined once: Python and the command line refuse the same value with the same sentence."""
 
+import multiprocessing
 from pathlib import Path
 from typing import Literal, get_type_hints
 
 import pytest
+import torch
 from msgspec import convert, to_builtins
 
 from robustbench_coded import InputError, evaluate
@@ -11,6 +13,7 @@ from robustbench_coded.cli.help import written
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.options.config import OF_ARGUMENTS, EvalConfig, options
+from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from tests.docs.conftest import module_at
 
@@ -81,3 +84,10 @@ def test_the_words_of_a_choice_are_its_rule_and_its_type():
     assert OPTIONS["engine"].rule("steam") == "is not known; choose local or ray"
     assert TYPES["engine"] == Literal["local", "ray"]
     assert OPTIONS["until"].rule("now") == "is not known; choose settled"
+
+
+def test_a_process_of_a_pool_has_no_workers_and_says_so(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    assert worker_count(None, torch.device("cpu")) == 1
+    with pytest.raises(InputError, match=r"--workers 2: a process of multiprocessing.Pool has none; leave"):
+        worker_count(2, torch.device("cpu"))

@@ -13,7 +13,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
 from robustbench_coded.evaluation.execution.target import answers_or_nan
 from robustbench_coded.evaluation.session.from_python import evaluate
-from tests.evaluation.conftest import Wrapper
+from tests.evaluation.conftest import SMALL, RowMean, Wrapper, labelled
 
 EXAMPLES = 16
 RAISED = {"raises": ArithmeticError, "leaves": SystemExit, "has-no-file": FileNotFoundError}
@@ -178,3 +178,20 @@ def test_above_the_share_that_may_be_errors_it_is_refused(digits, tmp_path):
         InputError, match=r"dividing was not evaluated: it answers \d+% of clean inputs with NaN"
     ):
         evaluated(digits, 0.3, tmp_path / "run")
+
+
+class WithoutOne(RowMean):
+    """Answers all images but one."""
+
+    def forward(self, x):
+        lost = (x - labelled()[0][0]).flatten(1).abs().amax(1) < 1e-6
+        return super().forward(x) + torch.where(lost, torch.nan, 0.0)[:, None]
+
+
+@pytest.mark.parametrize("defences", [(), {"d": WithoutOne()}])
+def test_a_network_may_fail_at_as_many_images_as_a_defence(tmp_path, defences):
+    model = RowMean() if defences else WithoutOne()
+    options = SMALL | {"batch_size": 24, "first": True, "attacks": "fgsm", "out": tmp_path / "run"}
+    run = evaluate(model, labelled(), defences=defences, **options)
+    assert run.summary[run.summary.attack == "clean"].accuracy.iloc[-1] == pytest.approx(23 / 24)
+    assert any("it answers 4.2% of clean inputs with NaN" in note for note in run.manifest.notes)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import VICTIMS
 from robustbench_coded.evaluation.planning.cases import (
     FORMAT_VERSION,
@@ -13,7 +12,6 @@ from robustbench_coded.evaluation.planning.cases import (
     planned_case,
     unit_id,
 )
-from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 SUBJECT = ProbedSubject(Subject("erm", "rci", 128, 192), "rci:N=1.5K", 128, True, True, True, 192)
@@ -36,8 +34,8 @@ OF_VICTIMS = replace(
 @pytest.mark.parametrize(
     ("unit", "pinned"),
     [
-        (UNIT, "3b230ddb72ea3beb2bf6"),
-        (OF_VICTIMS, "57fb535e05fa5a2fa7ce"),
+        (UNIT, "b721d76351297823b778"),
+        (OF_VICTIMS, "b24899e2f80949c0ecac"),
         (
             replace(
                 UNIT,
@@ -45,21 +43,15 @@ OF_VICTIMS = replace(
                     SUBJECT, ThreatModel("batch", "unknown"), "clean", Perturbation("linf", 0.0, "pixel")
                 ),
             ),
-            "c6844e98c21704fad4a9",
+            "3cc09ca45512d24f65f8",
         ),
     ],
 )
-def test_ids_of_version_3_are_what_they_were(unit, pinned):
-    assert FORMAT_VERSION == 3
+def test_ids_of_version_4_are_what_they_were(unit, pinned):
+    assert FORMAT_VERSION == 4
     assert unit_id(unit, FIXED) == pinned
 
 
 def test_cost_and_who_asked_decide_nothing():
     other = replace(UNIT, images=5, id="x")
     assert unit_id(other, FIXED) == unit_id(UNIT, FIXED)
-
-
-def test_defaults_of_options_that_are_no_more_stay_in_the_identity():
-    fixed = prepare(EvalConfig(checkpoints=(("erm", "digits-erm"),), attacks=("fgsm",), limit=8)).fixed
-    former = {"last_batch": "pad", "own_batches": False, "victims": 64}
-    assert former.items() <= fixed.items()

@@ -55,7 +55,7 @@ def test_without_a_function_it_is_build():
     [
         (None, "build", "there is no file"),
         ("def other(): ...", "build", "has no function build"),
-        ("1 / 0", "build", "mine.py shows the whole error"),
+        ("open('no.npy')", "build", "mine.py raised FileNotFoundError: "),
         ("", "1x", "file.py:function"),
     ],
 )

@@ -1,6 +1,5 @@
 """``csrobust report --format``: what other tools are given, and what is refused."""
 
-import hashlib
 import json
 
 import pandas as pd
@@ -8,7 +7,6 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.models.shipped import shipped
 from robustbench_coded.runs.folder import sealed
 from tests.reports.conftest import ACCURACIES, HOSTILE
 
@@ -124,34 +122,10 @@ def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tm
 
 def test_another_format_is_refused(invented_run, tmp_path, capsys):
     assert main(["report", str(invented_run), "--format", "excel", "--out", str(tmp_path / "out")]) == 2
-    assert (
-        "--format 'excel' is not known; choose from md, html, checklist, every-eval-ever"
-        in capsys.readouterr().err
-    )
+    assert "--format 'excel' is not known; choose from md, html, every-eval-ever" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder(invented_run, tmp_path, capsys):
     (tmp_path / "out").write_text("")
     assert main(["report", str(invented_run), "--format", "latex", "--out", str(tmp_path / "out")]) == 2
     assert "is a file; give a folder" in capsys.readouterr().err
-
-
-def test_a_checklist_has_every_claim_and_asks_for_what_no_file_says(make_run, tmp_path):
-    path = make_run()
-    manifest = json.loads((path / "run.json").read_text())
-    ours = hashlib.sha256(shipped()["digits-erm"].read_bytes()).hexdigest()
-    first = manifest["checkpoints"][0]
-    manifest["checkpoints"] = [
-        {**first, "name": f"net{i}", "sha256": digest, "metadata": {"license": "CC0"} if i == 2 else {}}
-        for i, digest in enumerate([ours, "0" * 64, "1" * 64])
-    ]
-    (path / "run.json").write_text(sealed(manifest))
-    text, run = (exported(path, "checklist", tmp_path) / "checklist.md").read_text(), load_run(path)
-    lines = text.splitlines()
-    claims = [line for line in lines if line.startswith("- **Claim.**")]
-    assert len(claims) == len(run.judgements) > 0
-    for claim, judgement in zip(claims, run.judgements, strict=True):
-        assert judgement.subject.defence.split("[")[0] in claim and judgement.verdict.name in claim
-    licences = [line.rpartition("licence: ")[2] for line in lines if line.startswith("- **Network.**")]
-    assert licences == ["that of csrobust (MIT).", "not recorded, please add it.", "CC0."]
-    assert f"Of {len(claims)} claim" in text and "- **Compute.** " in text and "Seed 0." in text

@@ -60,7 +60,7 @@ def report_command(
         str,
         Option(
             "md and html (the report in the run folder); to --out: latex (tables, and figures as PDF), "
-            "parquet, robustbench and every-eval-ever (JSON), checklist (artefact evaluation).",
+            "parquet, robustbench and every-eval-ever (JSON).",
             word="format",
         ),
     ] = "md,html",

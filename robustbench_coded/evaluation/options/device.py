@@ -2,6 +2,7 @@
 their threads.
 """
 
+import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from math import prod
@@ -91,8 +92,16 @@ def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 
 def worker_count(workers: int | None, device: torch.device) -> int:
-    """Workers on this machine: the requested number, else one for each device, else one."""
-    return len(devices(device)) if workers is None else workers
+    """Workers on this machine: the requested number, else one for each device, else one.
+
+    Raises:
+        InputError: some are requested by a process that may start none.
+    """
+    child = multiprocessing.current_process().daemon  # of a Pool
+    if child and workers is not None:
+        mend = "leave workers out, or start it by concurrent.futures.ProcessPoolExecutor"
+        raise InputError(f"--workers {workers}: a process of multiprocessing.Pool has none; {mend}")
+    return (1 if child else len(devices(device))) if workers is None else workers
 
 
 def threads_each(workers: int) -> int:

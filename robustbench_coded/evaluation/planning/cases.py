@@ -229,7 +229,7 @@ def code_behind(fixed: dict[str, Any], checkpoint: str, spec: str, attack: str =
 
 # The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
 # value that is written in another way orphans the units of every unfinished run.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def unit_id(unit: Unit, fixed: dict[str, Any]) -> str:
@@ -260,7 +260,6 @@ def unit_id(unit: Unit, fixed: dict[str, Any]) -> str:
         },
         "groups": unit.groups,
         "random_batches": unit.random_batches,
-        "query_budget": None,  # once an option: its default stays in the identity
         "context": {key: value for key, value in fixed.items() if key not in ("checkpoints", "code")},
         "checkpoint": fixed["checkpoints"][subject.checkpoint],
         **code_behind(fixed, subject.checkpoint, subject.spec, planned.attack),

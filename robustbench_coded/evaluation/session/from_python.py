@@ -19,6 +19,7 @@ from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.config import OF_ARGUMENTS, EvalConfig, options, without_checkpoint
+from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
@@ -121,12 +122,6 @@ def _evaluate(
     if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
         raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     plain = isinstance(data, str) and labels is None
-    in_memory = InMemory(
-        None if plain else dataset_in_memory(data if labels is None else (data, labels)),
-        networks,
-        built,
-        chosen.get("batch_size") or (128,),
-    )
     in_hand = not plain or networks or built
     config = EvalConfig(
         checkpoints=checkpoints,
@@ -135,7 +130,13 @@ def _evaluate(
         attacks=None if attacks is None else words([*keep(several)], "--attacks"),
         **chosen,
     )
-    _ = config.requests  # a wrong name is said before anything is loaded
+    _ = config.requests, device_named(config.device)  # what is wrong here is said before anything is read
+    in_memory = InMemory(
+        None if plain else dataset_in_memory(data if labels is None else (data, labels)),
+        networks,
+        built,
+        config.batch_size or (128,),
+    )
     if alone and in_hand:
         if any(brought(text) is not None for text in named):
             raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")

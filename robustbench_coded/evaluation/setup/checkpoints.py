@@ -15,6 +15,7 @@ from robustbench_coded.data import dataset, registry
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.defences.options import brought
+from robustbench_coded.defences.protocol import reject_class
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
@@ -130,6 +131,10 @@ def checkpoint_in_memory(
             "normalisation inside; give eps in pixel units"
         )
     model = in_memory.model(name, data)
+    rejects = reject_class(getattr(in_memory.models[name], "defence", None)) is not None
+    if data.of_all_classes(model.classes - rejects) is not data and data.outputs:
+        mend = "give its file, of which the others are left out"
+        raise InputError(f"{name}: {data.name} compares {data.classes} of its outputs; {mend}")
     mean, deviation = tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
     return _loaded(
         config,
@@ -241,7 +246,8 @@ class EvaluatedImages(NamedTuple):
         """Sentences on what the user may not have meant."""
         given, once = len(self.whole), len(self.whole.distinct)
         repeated = f"{self.name}: {given:,} images, of which {once:,} differ in pixels or label"
-        return [*self.whole.notes, *([f"{repeated}; each is evaluated once"] if once < given else [])]
+        again = f"{repeated}; each is evaluated once" if once < given else ""
+        return [*self.whole.notes, *filter(None, (dataset.darkness_of(self.whole), again))]
 
 
 def images_of(
@@ -257,6 +263,13 @@ def images_of(
     """
     name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = whole or registry.load_data(name, data_dir=config.data_dir)
+    networks = [*in_memory.models.values(), *(checkpoint.network for checkpoint in checkpoints)]
+    names = [getattr(getattr(network, "config", None), "id2label", None) or {} for network in networks]
+    orders = [whole.in_order_of(of_outputs) for of_outputs in names]
+    whole = orders[0] if orders and not checkpoints else whole  # workers read folders in the order of names
+    if any(not np.array_equal(order.labels, whole.labels) for order in orders):
+        mend = "name its folders by the outputs, 0, 1, 2 ..."
+        raise InputError(f"{name}: a network's configuration has these classes in another order; {mend}")
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     for attack in map(read_attack, config.attack_names):
         if attack.target is not None and attack.target >= whole.classes:

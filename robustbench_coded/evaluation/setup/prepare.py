@@ -21,7 +21,7 @@ from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.config import AWARE_ATTACKS, EvalConfig, default_eps
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     gradient_of_sum,
@@ -83,26 +83,16 @@ def fixed_facts(
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        # What decides how every case is attacked and scored; constants were options, and ids hash them.
-        "seed": setup.options.seed,
+        # What decides how every case is attacked and scored.
         "draws": setup.options.draws,
         "selection_draws": setup.options.selection_draws,
-        "aware_attacks": AWARE_ATTACKS,
         "victims": setup.options.victims,
-        "early_stop": True,
-        "keeps_adversarials": False,
-        "own_batches": False,  # as `_hashed` says
     }
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """The identity as hashed. Which images were taken is in their digest, and was before it had a name.
-
-    Defaults of options that are no more stay: ids are hashes of them.
-    """
-    known = (to_builtins(identity) | {"last_batch": "pad"}).items()
-    unsaid = (("state", None), ("subnormals", None))
-    return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
+    """The identity as hashed. Which images were taken is in their digest."""
+    return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
 
 
 def folder_name(prepared: "PreparedEvaluation") -> str:
@@ -217,6 +207,7 @@ def made_ready(
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
     """
+    device_named(config.device)  # before anything is loaded
     if in_memory is None:
         config, in_memory = with_zoo(config)
     out = None if config.overwrite or config.limit is not None else config.out

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks import accelerator, gradients, oracle
+from attacks.adapters.user_modules import Code
 from attacks.relaxation import Relaxation
 from robustbench_coded.code_identity import arrays_in
 from robustbench_coded.data.dataset import Dataset
@@ -336,9 +337,11 @@ def _defence(
     """The defence around the checkpoint, and the batches over which it keeps its state; 0 for none."""
     defence = context.build(spec, context.model(checkpoint.name), k)
     name = code_names(checkpoint.name, spec)[1]
-    given = spec.startswith(options.GIVEN)
-    if options.is_user_defence(spec) and not given and name not in context.arrays:
-        context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
+    if options.is_user_defence(spec) and name not in context.arrays:
+        held = {} if spec.startswith(options.GIVEN) else arrays_in(defence).parts
+        identity = getattr(defence, "identity", None)
+        declared = {"identity": identity} if isinstance(identity, str) else {}
+        context.arrays[name] = Code(held | declared)  # before it is asked, which may change them
     remembers = isinstance(defence, PerBatch) and getattr(defence.defence, "remembers", False)
     if remembers and config.batches_kept:
         return KeptMemory(defence, k), config.batches_kept  # type: ignore[arg-type]
@@ -390,14 +393,17 @@ def _probed(
     data, device = context.data, context.device
     at_once = images_at_once(prod(data.image_shape[1:]), 2 * MOST)
     few = at_once < 2 * MOST and not theirs
-    return probed(
+    ask = partial(
+        probed,
         defence,
         probe_batch(data, len(x), FEWEST if few else MOST).to(device),
         config.seed,
         highest=int(data.labels.max()),
         remembers=probe_batch(data, len(x), REMEMBERED).to(device) if remembers else None,
-        whole=x if theirs else None,
     )
+    result = ask(whole=x if theirs else None)
+    # Of a few inputs the share without an answer says little.
+    return ask(whole=x) if result.figures["unanswered"] and not theirs else result
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
@@ -436,7 +442,7 @@ def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator
     right = int((answers == y).sum())
     one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
     chance = max(one_class if one_class < 1 else 0, 1 / checkpoint.classes)  # of one class nothing is known
-    if bdtrc(right - 1, len(x), chance) > BY_CHANCE:
+    if bdtrc(right - 1, len(x), chance) > BY_CHANCE and right / len(x) < (1 + chance) / 2:  # not 2 of 2
         from_zero = int((answers == y - 1).sum())
         doubt = "are its weights trained, and on these data?"
         if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
