@@ -166,7 +166,7 @@ class SamplingModule:
         """
         with self.user_code, all_seeded(self.module, draw or 0) as sampled:
             begin_batch(self.module, own_input(x))
-            answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
+            answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name, len(x)))
             self.has_sampled = self.has_sampled or sampled()
         if draw is None and self.has_sampled:
             raise InputError(f"{self.name} draws random numbers and is not randomised; set randomised = True")

@@ -37,7 +37,7 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
         networks = networks_in([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
         for network in networks:
             _warn_of_parts_in_training(network)
-        with torch_defaults(), _process_restored(), _networks_restored(networks):
+        with torch_defaults(), _process_restored(), networks_restored(networks):
             return call(*args, **kwargs)
 
     return within
@@ -72,7 +72,8 @@ def _process_restored() -> Iterator[None]:
 
 
 @contextmanager
-def _networks_restored(networks: list[nn.Module]) -> Iterator[None]:
+def networks_restored(networks: list[nn.Module]) -> Iterator[None]:
+    """Afterwards their modes, hooks, buffers and gradients are as before."""
     modules = {id(module): module for network in networks for module in network.modules()}.values()
     modes = [(module, module.training) for module in modules]
     hooks = [(stored, dict(stored)) for module, _ in modes for stored in (getattr(module, h) for h in HOOKS)]

@@ -73,11 +73,10 @@ class AttackResult(NamedTuple):
 def perturb(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     """Runs the named attack; one that continues from another attack runs that one first.
 
-    Attacks compute in float32 at least, and the result has the type of the clean inputs. Distances are measured
-    here alone, for attacks from everywhere: a result that is not finite, or outside ball or box, is counted as
-    ``faulty``, and the clean input takes its place. Where the defence cannot be differentiated, the attack
-    begins again with smooth operators (``relaxed-``), and its counts have the number of inputs as
-    ``without_gradient``.
+    Attacks compute in float32 at least, and the result has the type of the clean inputs. Distances of all
+    attacks are measured here: a result that is not finite, or outside ball or box, is counted as ``faulty``,
+    and the clean input takes its place. Where the defence cannot be differentiated, the attack begins again
+    with smooth operators (``relaxed-``), and its counts have the number of inputs as ``without_gradient``.
 
     Raises:
         NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
