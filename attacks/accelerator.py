@@ -1,8 +1,10 @@
 """torch's functions for each kind of accelerator (torch.cuda, torch.xpu, torch.mps, those of other packages),
-where it offers it.
+where it offers it; and what all threads of the process share.
 """
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+_lock = threading.RLock()
+
+
+def process_lock() -> threading.RLock:
+    """Held by the one thread that changes what belongs to the process.
+
+    These are torch's defaults, the states of the random generators, and classes that have substitutes.
+    """
+    return _lock
+
+
+def _make_lock_anew() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_make_lock_anew)  # no thread of the parent's goes on in the child
 
 
 def module_of(device: torch.device) -> Any:
@@ -50,15 +70,16 @@ def seed_accelerators(seed: int) -> None:
 @contextmanager
 def random_states_kept() -> Iterator[None]:
     """Afterwards the generators of torch (of accelerators, too), numpy and Python are as before."""
-    before, others = torch.get_rng_state(), random_states()
-    of_numpy, of_python = np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-        set_random_states(others)
-        np.random.set_state(of_numpy)
-        random.setstate(of_python)
+    with process_lock():
+        before, others = torch.get_rng_state(), random_states()
+        of_numpy, of_python = np.random.get_state(), random.getstate()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(before)
+            set_random_states(others)
+            np.random.set_state(of_numpy)
+            random.setstate(of_python)
 
 
 def synchronise(device: torch.device) -> None:

@@ -1,6 +1,7 @@
 """Differentiates targets. An exception of the target or of torch means that there is no gradient.
 
-Exceptions that say something about the machine alone (no memory, a fault of the device) are told apart.
+Exceptions that say something about the machine alone (no memory, a fault of the device), or about csrobust,
+are told apart.
 """
 
 from collections.abc import Callable
@@ -27,13 +28,17 @@ def makes_process_unusable(error: BaseException) -> bool:
     return fault and not is_out_of_memory(error)
 
 
+OWN_FAULT = "a fault of csrobust, not of the network; please report it"  # a note of such an exception
+
+
 def is_machine_fault(error: BaseException) -> bool:
-    """True if an exception is about the machine alone."""
-    return is_out_of_memory(error) or makes_process_unusable(error)
+    """True if an exception is about the machine alone, or is noted to be a fault of csrobust."""
+    own = OWN_FAULT in getattr(error, "__notes__", ())
+    return own or is_out_of_memory(error) or makes_process_unusable(error)
 
 
 def raise_machine_fault(error: BaseException) -> None:
-    """Raises ``error`` again where it is about the machine alone: nothing about a defence follows from it.
+    """Raises ``error`` again where it is about the machine or csrobust: it says nothing about a defence.
 
     Every place that takes any exception for an answer of a defence begins with this.
     """

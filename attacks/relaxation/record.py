@@ -108,7 +108,6 @@ class Relaxing(Protocol):
     """The interface of the mode that handlers use."""
 
     record: Record
-    keep_cuts: bool  # leave detach and no_grad to the defence
     departed: Any  # tensors that have left torch
 
 

@@ -4,8 +4,8 @@
 """
 
 import types
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from attacks.gradients import raise_machine_fault
+from attacks.accelerator import process_lock
+from attacks.gradients import OWN_FAULT, raise_machine_fault
 from attacks.relaxation import saturation, selection, steps, stop_gradients, untraced_code
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
 from attacks.relaxation.shadow import follow, replaced, shadow_of, tensors_in, written
@@ -30,13 +31,17 @@ class RelaxedMode(TorchFunctionMode):
 
     Args:
         record: takes note of the operators.
-        keep_cuts: leave detach and no_grad to the defence.
+        handlers: of the functions that have another backward, by name.
+
+    Raises:
+        Exception: what torch alone raises; or a fault of csrobust, with the note OWN_FAULT: anything but a
+            RuntimeError, which torch raises where a handler asks for what it cannot compute.
     """
 
-    def __init__(self, record: Record, *, keep_cuts: bool = False):
+    def __init__(self, record: Record, handlers: Mapping[str, Handler] = HANDLERS):
         super().__init__()
         self.record = record
-        self.keep_cuts = keep_cuts
+        self.handlers = handlers
         self.departed = untraced_code.Departed()
         self.graph_is_off = False
         self._shadows = False
@@ -44,7 +49,14 @@ class RelaxedMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self._answer(func, args, kwargs or {})
+        try:
+            return self._answer(func, args, kwargs or {})
+        except Exception as error:
+            raise_machine_fault(error)
+            if not isinstance(error, RuntimeError):
+                func(*args, **(kwargs or {}))  # raises what torch alone raises
+                error.add_note(OWN_FAULT)
+            raise
 
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.departed:
@@ -53,7 +65,7 @@ class RelaxedMode(TorchFunctionMode):
         name = _name(func)
         in_place = name.endswith("_") and not name.endswith("__")
         if torch.is_grad_enabled() or name in stop_gradients.HANDLERS:
-            if in_place and name not in HANDLERS:
+            if in_place and name not in self.handlers:
                 answer = self._in_place(func, name[:-1], args, kwargs)
             else:
                 answer = self._handled(Call(func, name, args, kwargs))
@@ -67,12 +79,12 @@ class RelaxedMode(TorchFunctionMode):
         return self._plain(Call(func, name, args, kwargs), in_place)
 
     def _handled(self, call: Call) -> Any:
-        handler = HANDLERS.get(call.name)
+        handler = self.handlers.get(call.name)
         if handler is None:
             return UNSEEN
         try:
             answer = handler(self, call)
-        except Exception as error:
+        except RuntimeError as error:
             raise_machine_fault(error)
             # What one operator cannot be given is no reason to give up all others: torch answers alone.
             return UNSEEN
@@ -192,25 +204,23 @@ class Relaxation:
         """True if nothing can be relaxed: a defence without a gradient has none then."""
         return self.level == _NOTHING
 
-    @contextmanager
-    def forward(self) -> Iterator[None]:
+    def forward(self) -> AbstractContextManager[None]:
         """Around the forward within ``answer``."""
         if self.level == _NOTHING:
-            yield
-            return
-        with stop_gradients.graphs_retained(), self._mode() if self.level < _GRAPHS else nullcontext():
-            yield
+            return nullcontext()
+        return stop_gradients.Relaxed(self.record, self._mode, self.level < _CUTS).forward()
 
     def _mode(self) -> RelaxedMode:
-        return RelaxedMode(self.record, keep_cuts=self.level >= _CUTS)
+        if self.level == _GRAPHS:
+            return RelaxedMode(self.record, stop_gradients.PASSES)
+        cuts = stop_gradients.CUTS if self.level == _CUTS else {}
+        return RelaxedMode(self.record, {name: HANDLERS[name] for name in HANDLERS if name not in cuts})
 
     @contextmanager
     def _around(self) -> Iterator[None]:
-        with ExitStack() as stack:
+        with process_lock(), ExitStack() as stack:
             if self.level < _GRAPHS:
-                stack.enter_context(stop_gradients.opened(self.record, self._mode))
-            if self.level < _CUTS:
-                stack.enter_context(stop_gradients.cuts_mended(self.record))
+                stack.enter_context(stop_gradients.substitutes())
             if self.level > _EVERYTHING:
                 stack.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
             yield

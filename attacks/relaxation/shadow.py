@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.gradients import raise_machine_fault
 from attacks.relaxation.record import Call
 from attacks.relaxation.surrogate_gradients import straight_through
 
@@ -111,7 +112,8 @@ def _soft(call: Call, answered: Answered) -> Any:
         kwargs.pop("dtype")
     try:
         return answered(call.func, replaced(call.args, _number), kwargs)
-    except (RuntimeError, TypeError, IndexError, NotImplementedError):
+    except (RuntimeError, TypeError, IndexError) as error:
+        raise_machine_fault(error)
         return None
 
 

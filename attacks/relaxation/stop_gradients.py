@@ -4,11 +4,16 @@ Autograd functions may have any backward: zero, noise, the wrong sign. Their for
 backward pass, with a graph and relaxed operators, on the inputs and random numbers it had, and
 differentiated. Where that fails or gives nothing, the gradient is the function's own, and where that is
 nothing, too, the identity if shapes agree.
+
+Autograd functions and inference mode are out of the mode's sight. Substitutes take their place while a
+relaxed attack runs. A substitute does what torch does unless its own thread runs a relaxed forward; in a
+backward pass, which may have threads of its own, unless this very call was made in one.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,8 +27,6 @@ from attacks.relaxation.surrogate_gradients import OwnPass, own_pass, sloped
 def detached(mode: Relaxing, call: Call) -> Any:
     """The same numbers, their gradient kept. They share their memory, as they would without us."""
     x = call.args[0]
-    if mode.keep_cuts:
-        return UNSEEN
     if (shadow := shadow_of(x)) is not None:
         return attach(call.run(), shadow)
     if not live(x):
@@ -36,7 +39,7 @@ def detached(mode: Relaxing, call: Call) -> Any:
 
 def detached_in_place(mode: Relaxing, call: Call) -> Any:
     """``detach_``."""
-    if mode.keep_cuts or not live(call.args[0]):
+    if not live(call.args[0]):
         return UNSEEN
     mode.record.note("detach")
     return call.args[0]
@@ -44,67 +47,77 @@ def detached_in_place(mode: Relaxing, call: Call) -> Any:
 
 def grad_mode(mode: Relaxing, call: Call) -> Any:
     """no_grad, enable_grad and set_grad_enabled, however they are entered and left."""
-    if mode.keep_cuts:
-        return UNSEEN
     mode.graph_is_off = not call.args[0]  # type: ignore[attr-defined]
     return None
 
 
-def noted(op: Operator, grad: Tensor | None) -> None:
-    """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
-    op.flowed += int(grad is not None and bool((grad != 0).any()))
-
-
-@contextmanager
-def cuts_mended(record: Record) -> Iterator[None]:
-    """Within it inference mode is none."""
-
-    def enter(self: Any) -> None:
-        op = record.note("inference_mode") if self.mode else None  # inference_mode(False) cuts nothing
-        if op is not None:
-            op.flowed += 1
-
-    entered, exited = torch.inference_mode.__enter__, torch.inference_mode.__exit__
-    torch.inference_mode.__enter__ = enter  # type: ignore[method-assign]
-    torch.inference_mode.__exit__ = lambda self, *error: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        torch.inference_mode.__enter__, torch.inference_mode.__exit__ = entered, exited  # type: ignore
-
-
-@contextmanager
-def graphs_retained() -> Iterator[None]:
-    """Within it passes backward that the defence makes free no graph, and nothing is relaxed in them.
+def own_gradients(mode: Relaxing, call: Call) -> Any:
+    """Passes backward that the defence makes free no graph, and nothing is relaxed in them.
 
     A defence that adapts to inputs by ``loss.backward()`` (TENT, arXiv 2006.10726) frees that of its answer.
     """
-    backward, grad = torch.autograd.backward, torch.autograd.grad
-    torch.autograd.backward, torch.autograd.grad = _retaining(backward, 2), _retaining(grad, 3)
-    try:
-        yield
-    finally:
-        torch.autograd.backward, torch.autograd.grad = backward, grad
+    with own_pass():
+        return call.func(*call.args, **{**call.kwargs, "retain_graph": True})
 
 
-def _retaining(run: Callable[..., Any], place: int) -> Callable[..., Any]:
-    """``run``, whose argument ``retain_graph`` is the one at ``place``, with True for it."""
-
-    def retaining(*args: Any, **kwargs: Any) -> Any:
-        with own_pass():
-            if len(args) > place:
-                return run(*args[:place], True, *args[place + 1 :], **kwargs)
-            return run(*args, **{**kwargs, "retain_graph": True})
-
-    return retaining
-
-
-HANDLERS: dict[str, Handler] = {
+PASSES: dict[str, Handler] = {"grad": own_gradients, "backward": own_gradients}  # torch names the arguments
+CUTS: dict[str, Handler] = {
     "detach": detached,
     "data.get": detached,
     "detach_": detached_in_place,
     "_set_grad_enabled": grad_mode,
 }
+HANDLERS = CUTS | PASSES
+
+
+class Relaxed(NamedTuple):
+    """How a thread runs a forward.
+
+    Attributes:
+        record: takes note of the operators.
+        mode: gives the mode that the forward runs under.
+        mends_cuts: whether inference mode is none.
+    """
+
+    record: Record
+    mode: Callable[[], Any]
+    mends_cuts: bool
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """Around a forward in this thread."""
+        before = _RELAXED.set(self)
+        try:
+            with self.mode():
+                yield
+        finally:
+            _RELAXED.reset(before)
+
+
+_RELAXED: ContextVar[Relaxed | None] = ContextVar("the relaxed forward that this thread runs", default=None)
+_ENTER, _EXIT = torch.inference_mode.__enter__, torch.inference_mode.__exit__
+_SKIPPED = "_csrobust_skipped"
+
+
+def _enter(self: Any) -> None:
+    relaxed = _RELAXED.get()
+    if relaxed is None or not relaxed.mends_cuts:
+        _ENTER(self)
+        return
+    setattr(self, _SKIPPED, True)
+    op = relaxed.record.note("inference_mode") if self.mode else None  # inference_mode(False) cuts nothing
+    if op is not None:
+        op.flowed += 1
+
+
+def _exit(self: Any, *error: Any) -> None:
+    if not vars(self).pop(_SKIPPED, False):
+        _EXIT(self, *error)
+
+
+def noted(op: Operator, grad: Tensor | None) -> None:
+    """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
+    op.flowed += int(grad is not None and bool((grad != 0).any()))
 
 
 WRONG = 0.9  # cosine between a function's own gradient and that of its forward, below which it misleads
@@ -144,55 +157,59 @@ def functions() -> Iterator[type]:
             yield cls
 
 
-@contextmanager
-def opened(record: Record, tracing: Callable[[], Any]) -> Iterator[None]:
-    """Within it such functions have the backward of their forward.
+_substituted: set[type] = set()
 
-    Args:
-        record: where they are noted.
-        tracing: gives the mode under which a forward is run again.
-    """
+
+@contextmanager
+def substitutes() -> Iterator[None]:
+    """Within it inference mode and such functions are what a relaxed forward needs (`process_lock`)."""
     with ExitStack() as stack:
-        for cls in functions():
-            if "forward" in vars(cls):
-                _open(cls, record, tracing, stack)
+        _substitute(torch.inference_mode, {"__enter__": _enter, "__exit__": _exit}, stack)
+        for cls in [cls for cls in functions() if "forward" in vars(cls)]:
+            _substitute(cls, _opened(cls), stack)
         yield
 
 
-def _open(cls: Any, record: Record, tracing: Callable[[], Any], stack: ExitStack) -> None:
-    forward, backward = cls.forward, cls.backward
-    separate = cls.setup_context is not torch.autograd.Function.setup_context
-    raw = {name: vars(cls).get(name) for name in ("forward", "backward", "setup_context", "vjp")}
-
-    def seen(ctx: Any, args: tuple[Any, ...]) -> None:
-        setattr(ctx, _SAVED, (args, torch.get_rng_state()))
-
-    def run(ctx: Any, *args: Any) -> Any:
-        seen(ctx, args)
-        return forward(ctx, *args)
-
-    def set_up(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-        seen(ctx, inputs)
-        return setup(ctx, inputs, output)
-
-    def back(ctx: Any, *grads: Any) -> Any:
-        return _gradients(ctx, grads, forward, backward, separate, record, tracing, cls.__name__)
-
-    if separate:
-        setup = cls.setup_context
-        cls.setup_context = staticmethod(set_up)
-    else:
-        cls.forward = staticmethod(run)
-    cls.backward = staticmethod(back)
+def _substitute(cls: Any, methods: dict[str, Any], stack: ExitStack) -> None:
+    """Gives a class these methods until the stack ends, unless it has substitutes already."""
+    if cls in _substituted:
+        return
 
     def restore() -> None:
-        for name, value in raw.items():
-            if value is not None:
-                setattr(cls, name, value)
+        for name in methods:
+            if name in own:
+                setattr(cls, name, own[name])
             elif name in vars(cls):
                 delattr(cls, name)
+        _substituted.discard(cls)
 
+    own = {name: vars(cls)[name] for name in methods if name in vars(cls)}
     stack.callback(restore)
+    _substituted.add(cls)
+    for name, method in methods.items():
+        setattr(cls, name, method)
+
+
+def _opened(cls: Any) -> dict[str, Any]:
+    """Methods by which an autograd function has the backward of its forward."""
+    base = torch.autograd.Function
+    separate = cls.setup_context is not base.setup_context
+    entry = "setup_context" if separate else "forward"
+    way = "vjp" if cls.vjp is not base.vjp else "backward"
+    forward, entered, backward = cls.forward, getattr(cls, entry), getattr(cls, way)
+
+    def enter(ctx: Any, *args: Any) -> Any:
+        if (relaxed := _RELAXED.get()) is not None:
+            inputs = args[0] if separate else args
+            setattr(ctx, _SAVED, (relaxed, inputs, torch.get_rng_state()))
+        return entered(ctx, *args)
+
+    def back(ctx: Any, *grads: Any) -> Any:
+        if OwnPass.running or not hasattr(ctx, _SAVED):
+            return backward(ctx, *grads)
+        return _gradients(ctx, grads, forward, backward, separate, cls.__name__)
+
+    return {entry: staticmethod(enter), way: staticmethod(back)}
 
 
 def _gradients(
@@ -201,27 +218,29 @@ def _gradients(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     separate: bool,
-    record: Record,
-    tracing: Callable[[], Any],
     name: str,
 ) -> Any:
-    if OwnPass.running:
-        return backward(ctx, *grads)
-    args, state = getattr(ctx, _SAVED)
-    vjps = _of_forward(args, state, grads, forward, separate, tracing)
+    relaxed, args, state = getattr(ctx, _SAVED)
+    vjps = _of_forward(relaxed, args, state, grads, forward, separate)
     own: Any = None
-    if vjps is None or record.measuring or not _any(vjps):
+    if vjps is None or relaxed.record.measuring or not _any(vjps):
         own = _own(backward, ctx, grads)
     if vjps is None or not _any(vjps):
         vjps = own if own is not None and _any(own) else _identity(args, grads)
-    op = record.note(f"autograd function {name}", 0.0 if own is not None and _agree(own, vjps) else 1.0)
+    agree = own is not None and _agree(own, vjps)
+    op = relaxed.record.note(f"autograd function {name}", 0.0 if agree else 1.0)
     if op is not None and _any(vjps):
         op.flowed += 1
     return vjps
 
 
 def _of_forward(
-    args: tuple[Any, ...], state: Tensor, grads: tuple[Any, ...], forward: Any, separate: bool, tracing: Any
+    relaxed: Relaxed,
+    args: tuple[Any, ...],
+    state: Tensor,
+    grads: tuple[Any, ...],
+    forward: Any,
+    separate: bool,
 ) -> tuple[Any, ...] | None:
     """The gradients of the function's forward with respect to its arguments; None where it can't be had."""
     leaves = [
@@ -234,7 +253,7 @@ def _of_forward(
     before = torch.get_rng_state()
     try:
         torch.set_rng_state(state)
-        with torch.enable_grad(), tracing():
+        with torch.enable_grad(), relaxed.forward():
             # Views, because a forward may change its inputs in place.
             shown = [a.view_as(a) if isinstance(a, Tensor) and a.requires_grad else a for a in leaves]
             out = forward(*shown) if separate else forward(_Context(), *shown)

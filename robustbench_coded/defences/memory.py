@@ -1,6 +1,5 @@
 """Does an answer depend on anything beside batch and draw: on earlier questions, or on a layer's mode?"""
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from torch.nn import functional
 from attacks.gradients import raise_machine_fault, slope
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.models.in_memory import networks_in
+from robustbench_coded.models.in_memory import networks_in, own_copy
 
 CALLS = 200  # questions about other inputs after which the first one is asked again
 WITH_GRADIENTS = 10  # every so many of them are differentiated
@@ -161,11 +160,10 @@ def in_evaluation_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | None:
     """What a copy that was asked nothing before says; None where the defence has no copy that answers."""
-    try:
-        answer = _answer(copy.deepcopy(defence), x, draw)
-    except Exception as error:  # nothing says that a defence can be copied
-        raise_machine_fault(error)
-        return None
+    copied = own_copy(defence)
+    if copied is None and defence.base is not None:
+        copied = own_copy(defence, defence.base.modules())
+    answer = torch.empty(0) if copied is None else _answer(copied, x, draw)
     return answer if answer.numel() else None
 
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.defences.protocol import Defence, Draw, reject_class
-from robustbench_coded.models.in_memory import logits_of
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.in_memory import logits_of, own_copy, with_images
 from robustbench_coded.user_code import UserCode
 
 # How far below the smallest finite logit of an input a class is put that was given no chance at all.
 BELOW = 1.0
 
 
-def as_logits(answer: Any, of: str = "it") -> Any:
+def as_logits(answer: Any, of: str = "it", inputs: int = 0) -> Any:
     """Votes in integers become floats, classes that are ruled out get a finite logit; both keep the class.
 
     A logit of -inf (the logarithm of no votes, a masked class) says that the class is not the answer. It is
@@ -29,8 +30,9 @@ def as_logits(answer: Any, of: str = "it") -> Any:
         answer: [..., classes], or what has such a tensor in it (`logits_of`); anything else is returned as it
             is.
         of: the name of who answers.
+        inputs: how many it was asked about (`with_images`).
     """
-    answer = logits_of(answer, of)
+    answer = with_images(logits_of(answer, of), inputs)
     if not isinstance(answer, Tensor):
         return answer
     if answer.ndim > 1 and not answer.is_floating_point() and not answer.is_complex():
@@ -143,7 +145,7 @@ class PerBatch:
 
         with self.user_code:
             begin_batch(self.defence, own_input(x))
-            return own_answer(as_logits(self.defence.logits(own_input(x), draw), self.name))
+            return own_answer(as_logits(self.defence.logits(own_input(x), draw), self.name, len(x)))
 
     def _grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         with self.user_code:
@@ -220,7 +222,8 @@ class KeptMemory(PerBatch):
                 if callable(fit := getattr(state, "fit", None)):
                     fit(own_input(part))
                 own = None if draw is None else draw[place]
-                answers.append(own_answer(as_logits(state.logits(own_input(part), own), self.name)))
+                answer = as_logits(state.logits(own_input(part), own), self.name, len(part))
+                answers.append(own_answer(answer))
         return torch.cat(answers)
 
 
@@ -244,7 +247,13 @@ class Session:
 
     def _copy(self, state: Any) -> Any:
         """With its memory and around the same network."""
-        return copy.deepcopy(state, {} if self.base is None else {id(self.base): self.base})
+        copied = own_copy(state, () if self.base is None else self.base.modules())
+        if copied is None:
+            raise InputError(
+                f"{self.name}: its memory can't be copied, or the copy refers to the original; let functions"
+                " take self as an argument, not from a closure"
+            )
+        return copied
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """A query [k, C, H, W] -> [k, classes], which is remembered."""

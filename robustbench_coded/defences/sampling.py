@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.accelerator import random_states, seed_accelerators, set_random_states
+from attacks.accelerator import process_lock, random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import PerBatch, as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.errors import InputError
@@ -51,15 +51,16 @@ def seeded_globally(seed: int, held: Sequence[Held] = ()) -> Iterator[Callable[[
     """
     sources = [*_GLOBAL, *map(_source, held)]
     seeds = [seed] * len(_GLOBAL) + [(seed + 1 + i) % 2**32 for i in range(len(held))]
-    before = [source.read() for source in sources]
-    try:
-        for source, start in zip(sources, seeds, strict=True):
-            source.seed(start)
-        first = [_plain(source.read()) for source in sources]
-        yield lambda: first != [_plain(source.read()) for source in sources]
-    finally:
-        for source, state in zip(sources, before, strict=True):
-            source.put(state)
+    with process_lock():
+        before = [source.read() for source in sources]
+        try:
+            for source, start in zip(sources, seeds, strict=True):
+                source.seed(start)
+            first = [_plain(source.read()) for source in sources]
+            yield lambda: first != [_plain(source.read()) for source in sources]
+        finally:
+            for source, state in zip(sources, before, strict=True):
+                source.put(state)
 
 
 def all_seeded(module: nn.Module, seed: int) -> AbstractContextManager[Callable[[], bool]]:
@@ -166,7 +167,7 @@ class SamplingModule:
         """
         with self.user_code, all_seeded(self.module, draw or 0) as sampled:
             begin_batch(self.module, own_input(x))
-            answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
+            answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name, len(x)))
             self.has_sampled = self.has_sampled or sampled()
         if draw is None and self.has_sampled:
             raise InputError(f"{self.name} draws random numbers and is not randomised; set randomised = True")

@@ -6,9 +6,11 @@ from copy import copy
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.accelerator import lacks
 from attacks.algorithm import LossName
 from attacks.attack import Package, Runnable, read_changed, refuse_norm
 from attacks.estimators import FreshDraws
@@ -18,7 +20,7 @@ from attacks.norms import Norm
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
 from attacks.relaxation import Relaxation
-from robustbench_coded.data.arrays import check_range, labels, pixels
+from robustbench_coded.data.arrays import array, channels_at_the_end, check_range, labels, pixels
 from robustbench_coded.defences.memory import in_evaluation_mode
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
@@ -109,23 +111,26 @@ def attack(
     @guarded
     def perturbed(model: Any, base: Any) -> Tensor:
         with in_evaluation_mode([*_training(model), *_training(base)]):
-            images = _images(x, model)
+            images, dtype = _images(x, model)
             classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
             try:
                 budget = PerturbationBudget(named_norm(norm, "norm"), radius)
                 refuse_norm(named, budget.norm)
             except ValueError as error:
                 raise InputError(str(error)) from None
-            defence = _as_defence(model, images, int(classes.max()))
-            if base is not None:
-                defence = copy(defence)
-                defence.base = base
-            if named.uses_base and defence.base is None:
+            defence = _as_defence(model, images.to(dtype), int(classes.max()))
+            asked = defence.base if base is None else base
+            if named.uses_base and asked is None:
                 raise InputError(f"{named} asks the base model; give it: base=network")
-            run = partial(_attacked, attack=named, budget=budget, seed=seed, early_stop=early_stop)
+            if asked is not None:
+                defence = copy(defence)
+                defence.base = NetworkInMemory(asked)
+            run = partial(
+                _attacked, attack=named, budget=budget, seed=seed, dtype=dtype, early_stop=early_stop
+            )
             if target is None:
                 return run(defence, images, classes)
-            return _targeted(defence, images, named, _targets(target, defence, images, seed), run)
+            return _targeted(defence, images, named, _targets(target, defence, images.to(dtype), seed), run)
 
     return _like(x, perturbed(model, base=base).detach())
 
@@ -213,23 +218,30 @@ def _training(model: Any) -> list[nn.Module]:
     return [m for network in networks if network.training for m in network.modules() if m.training]
 
 
-def _images(x: Any, model: Any) -> Tensor:
-    """Images [B, C, H, W] in the floating type and on the device of the model's weights.
+def _images(x: Any, model: Any) -> tuple[Tensor, torch.dtype]:
+    """Images [B, C, H, W] in the caller's floating type, on the device of the model's weights; and theirs.
+
+    The model is asked in the type of its weights; a function in the caller's.
 
     Raises:
         InputError: they are no images.
     """
     stored = x
     if not (isinstance(x, Tensor) and x.is_floating_point() and x.ndim == 4 and 3 >= x.shape[1] > 0 < len(x)):
-        whole = torch.from_numpy(pixels(x, "x")).permute(0, 3, 1, 2)
-        stored = whole if whole.is_floating_point() else whole / 255
+        values = pixels(x, "x")
+        if values.dtype != np.uint8:  # it has rounded them
+            values = channels_at_the_end(x, "x").astype(f"f{min(array(x).itemsize, 8)}")
+        stored = torch.from_numpy(values).permute(0, 3, 1, 2)
+        stored = stored if stored.is_floating_point() else stored / 255
+        stored = stored.to(x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else stored
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((w for w in weights if w.is_floating_point()), stored)
-    images = stored.detach().to(like.device, like.dtype)
+    known = torch.float32 if "float64" in lacks(like.device) else torch.float64
+    images = stored.detach().to(like.device, min(stored.dtype, known, key=lambda dtype: dtype.itemsize))
     images = images.clone(memory_format=torch.contiguous_format)
     lowest, highest = map(float, images.aminmax())
     check_range(lowest, highest, "x")
-    return images if lowest >= 0 and highest <= 1 else images.clamp(0, 1)
+    return images if lowest >= 0 and highest <= 1 else images.clamp(0, 1), like.dtype
 
 
 def _like(x: Any, perturbed: Tensor) -> Any:
@@ -241,9 +253,9 @@ def _like(x: Any, perturbed: Tensor) -> Any:
         perturbed = perturbed.permute(0, 2, 3, 1)
     if isinstance(x, Tensor):
         return perturbed.to(x.device, x.dtype if x.is_floating_point() else torch.float32)
-    array = perturbed.float().cpu().numpy()
-    given = getattr(x, "dtype", array.dtype)
-    return array.astype(given) if given.kind == "f" else array
+    found = perturbed.cpu().numpy()
+    given = getattr(x, "dtype", found.dtype)
+    return found.astype(given) if given.kind == "f" else found
 
 
 def _targeted(defence: Defence, x: Tensor, attack: Runnable, wanted: Tensor, run: partial[Tensor]) -> Tensor:
@@ -257,7 +269,8 @@ def _targeted(defence: Defence, x: Tensor, attack: Runnable, wanted: Tensor, run
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
     points, answers = x.clone(), None
     if len(classes) > 1 and attack.declared.family == "decision":
-        answers = Target(defence, len(x), run.keywords["seed"], [0]).answer(x, 0).argmax(-1)
+        seed, dtype = run.keywords["seed"], run.keywords["dtype"]
+        answers = Target(defence, len(x), seed, [0], dtype=dtype).answer(x, 0).argmax(-1)
     for each in classes:
         rows = wanted == each
         others = torch.full_like(wanted[rows], OTHERS)
@@ -277,10 +290,11 @@ def _attacked(
     attack: Runnable,
     budget: PerturbationBudget,
     seed: int,
+    dtype: torch.dtype,
     early_stop: bool,
     start: Tensor | None = None,
 ) -> Tensor:
-    target = Target(defence, len(x), seed, [0])
+    target = Target(defence, len(x), seed, [0], dtype=dtype)
     generators, known = [streams.stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(
         target,

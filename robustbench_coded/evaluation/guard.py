@@ -1,4 +1,7 @@
-"""Settings that a public call makes and restores: torch's defaults, networks and random numbers."""
+"""Settings that a public call makes and restores: torch's defaults, networks and random numbers.
+
+Some of them belong to the process, so that one thread at a time is within such a call (``process_lock``).
+"""
 
 import sys
 import warnings
@@ -10,7 +13,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from attacks.accelerator import random_states_kept
+from attacks.accelerator import process_lock, random_states_kept
 from robustbench_coded.models.in_memory import networks_in
 from robustbench_coded.threads import subnormals_flushed
 
@@ -34,7 +37,7 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
         networks = networks_in([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
         for network in networks:
             _warn_of_parts_in_training(network)
-        with torch_defaults(), _process_restored(), _networks_restored(networks):
+        with torch_defaults(), _process_restored(), networks_restored(networks):
             return call(*args, **kwargs)
 
     return within
@@ -43,8 +46,8 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
 @contextmanager
 def torch_defaults() -> Iterator[None]:
     """Gradients, float32, the CPU and no autocast by default, as in a new process; put back afterwards."""
-    dtype, accelerator = torch.get_default_dtype(), torch.accelerator.current_accelerator()
-    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as outer:
+    with process_lock(), torch.inference_mode(False), torch.enable_grad(), ExitStack() as outer:
+        dtype, accelerator = torch.get_default_dtype(), torch.accelerator.current_accelerator()
         for kind in ("cpu", *([] if accelerator is None else [accelerator.type])):
             if torch.is_autocast_enabled(kind):
                 outer.enter_context(torch.autocast(kind, enabled=False))
@@ -69,7 +72,8 @@ def _process_restored() -> Iterator[None]:
 
 
 @contextmanager
-def _networks_restored(networks: list[nn.Module]) -> Iterator[None]:
+def networks_restored(networks: list[nn.Module]) -> Iterator[None]:
+    """Afterwards their modes, hooks, buffers and gradients are as before."""
     modules = {id(module): module for network in networks for module in network.modules()}.values()
     modes = [(module, module.training) for module in modules]
     hooks = [(stored, dict(stored)) for module, _ in modes for stored in (getattr(module, h) for h in HOOKS)]

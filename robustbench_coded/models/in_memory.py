@@ -2,18 +2,21 @@
 
 logits_of(answer)      -> the logits [n, classes] in whatever a network returned
 answered(network, x)   -> its logits for images, or an InputError that says why there are none
+own_copy(given)        -> a deep copy that answers by itself alone
 NetworkInMemory(given) -> a module around a function, or around a module that returns something else
 """
 
+import dis
 import gc
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import cache
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +29,9 @@ from robustbench_coded.errors import InputError, described
 SHOWN = 6  # parts of an answer, in a message
 Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 END = Held | Tensor | ModuleType | CodeType | FrameType | BuiltinFunctionType  # `reached_from` stops here
-UNTRACKED = torch.Generator | np.ndarray  # by Python's collector, unlike all else that refers to objects
+UNTRACKED = torch.Generator | np.ndarray | dict  # by Python's collector, unlike all else that may change
+Given = TypeVar("Given")
+GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")  # instructions that read a global variable
 
 
 def logits_of(answer: Any, of: str = "it", example: str = "lambda x: model(x)") -> Any:
@@ -68,6 +73,12 @@ def logits_of(answer: Any, of: str = "it", example: str = "lambda x: model(x)") 
         f"{of} returns a {type(answer).__name__} ({shapes}), in which {len(matrices)} tensors have the shape "
         f"[n, classes]; say which are the logits, for example {example}[{chosen!r}]"
     )
+
+
+def with_images(answer: Any, count: int) -> Any:
+    """Logits [classes] of one image, whose axis ``squeeze()`` took away, as [1, classes]."""
+    squeezed = count == 1 and isinstance(answer, Tensor) and answer.ndim == 1 and len(answer) > 1
+    return answer[None] if squeezed else answer
 
 
 def answered(network: Callable[[Tensor], Any], x: Tensor, of: str = "it") -> Tensor:
@@ -121,7 +132,7 @@ def answering_logits(network: nn.Module) -> nn.Module:
 
 
 def _logits_alone(network: nn.Module, inputs: Any, answer: Any) -> Any:
-    return logits_of(answer, example="in its forward, return answer")
+    return with_images(logits_of(answer, example="in its forward, return answer"), len(inputs[0]))
 
 
 class NetworkInMemory(nn.Module):
@@ -147,7 +158,8 @@ class NetworkInMemory(nn.Module):
         self.plain = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkInMemory":
-        return NetworkInMemory(deepcopy(self.given, memo))  # a function, and so what it answers by, is shared
+        shared = not isinstance(self.given, nn.Module)  # a function, and so what it answers by
+        return NetworkInMemory(self.given if shared else deepcopy(self.given, memo))
 
     def forward(self, x: Tensor) -> Tensor:
         modules = (value for value in (self.given, *self.held) if isinstance(value, nn.Module))
@@ -162,8 +174,9 @@ class NetworkInMemory(nn.Module):
         except Exception:
             self.plain = False
             raise
-        self.plain = self.plain and isinstance(answer, Tensor)
-        return logits_of(answer)
+        logits = with_images(logits_of(answer), len(x))
+        self.plain = self.plain and logits is answer
+        return logits
 
 
 class FixedBatch(nn.Module):
@@ -190,6 +203,25 @@ def name_of(given: Any) -> str:
     """The name of a function, class or object, as a table can show it."""
     name = getattr(given, "__name__", None) or getattr(getattr(given, "func", None), "__name__", None)
     return (name or type(given).__name__).strip("<>")
+
+
+def own_copy(given: Given, shared: Iterable[Any] = ()) -> Given | None:
+    """A deep copy from which nothing of the original is reached; None where there is none.
+
+    A closure, such as a hook's, is not copied: that of a copy would go on reading and writing the original.
+
+    Args:
+        shared: what both may refer to.
+    """
+    memo: dict[int, Any] = {id(value): value for value in shared}
+    try:
+        with torch.no_grad():  # otherwise copies of TorchScript's parameters have a graph
+            made = deepcopy(given, memo)
+    except Exception as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
+        return None
+    own = all(memo.get(id(value), value) is value for value in reached_from(made))
+    return made if own else None
 
 
 def networks_in(given: Any) -> list[nn.Module]:
@@ -224,6 +256,8 @@ def _references(value: Any, scope: Any) -> Sequence[Any]:
         return ()
     if issubclass(kind, np.ndarray):
         return value.ravel().tolist() if value.dtype.hasobject else ()
+    if issubclass(kind, weakref.ReferenceType):
+        return (value(),)
     if issubclass(kind, nn.Module):  # not its tensors
         state = [part for name, part in vars(value).items() if name not in ("_parameters", "_buffers")]
         return [*value._modules.values(), *state, kind]
@@ -235,18 +269,20 @@ def _references(value: Any, scope: Any) -> Sequence[Any]:
     space = value.__globals__
     if space is not scope and _is_installed(space.get("__name__", "")):
         return own
-    names = _names(value.__code__)
-    named = [space[name] for name in names & space.keys()]
+    names, variables = _names(value.__code__)
+    named = [space[name] for name in variables & space.keys()]
     modules = [
         vars(part) for part in named if isinstance(part, ModuleType) and not _is_installed(part.__name__)
     ]
     return [*own, *named, *(part[name] for part in modules for name in names & part.keys())]
 
 
-def _names(code: CodeType) -> set[str]:
-    """Names of globals and attributes in a function's code, and in that of functions inside it."""
-    inside = (_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
-    return {*code.co_names}.union(*inside)
+@cache
+def _names(code: CodeType) -> tuple[set[str], set[str]]:
+    """Names of globals and attributes in a function and in those inside it; the same of globals alone."""
+    inside = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    loaded = {str(each.argval) for each in dis.get_instructions(code) if each.opname.startswith(GLOBAL)}
+    return {*code.co_names}.union(*(n for n, _ in inside)), loaded.union(*(v for _, v in inside))
 
 
 @cache

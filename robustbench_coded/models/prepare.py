@@ -1,6 +1,5 @@
 """Copies of networks prepared for attacks: batch-norms folded, fewer bits where they are enough, TF32."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
+from robustbench_coded.models.in_memory import own_copy
 from robustbench_coded.models.pixel_model import PixelModel
 
 
@@ -138,7 +138,8 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
     for dtype, (logits, predictions, signs) in _tried(precision, images.device):
         computed = cast(Computed, str(dtype).removeprefix("torch."))
         try:
-            network = copy.deepcopy(model.network)
+            if (network := own_copy(model.network)) is None:
+                raise RuntimeError("its copy would refer to the original")
             folded = fold_batch_norms(network)
             # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this
             # layout, and would rearrange every image otherwise.

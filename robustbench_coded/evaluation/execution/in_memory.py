@@ -1,7 +1,7 @@
 """Data, models and defences that an evaluation receives in memory, in place of files and names."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from attacks.gradients import raise_machine_fault
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.memory import in_evaluation_mode
+from robustbench_coded.defences.memory import ROUNDING, in_evaluation_mode
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.evaluation.guard import networks_restored
 from robustbench_coded.models.in_memory import (
     FixedBatch,
     NetworkInMemory,
@@ -24,6 +25,7 @@ from robustbench_coded.models.in_memory import (
     is_function,
     name_of,
     networks_in,
+    own_copy,
 )
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -37,7 +39,8 @@ class InMemory:
     Attributes:
         data: in place of ``--data``.
         models: by name, beside ``--ckpt``: modules or functions from pixels [B, C, H, W] in [0, 1] to logits
-            [B, classes] (`models.in_memory`). Modules are copied, put into eval mode, float32 and frozen.
+            [B, classes] (`models.in_memory`). Modules are copied, put into eval mode, float32 and frozen; one
+            whose copy answers otherwise, or refers to it, is asked itself, as a function is, in eval mode.
         defences: by name, beside ``--defence``: a defence; a module or function that answers by itself,
             and may sample inside; or a function or class that builds one of these around a model. One that is
             not built is put behind every checkpoint as it is, whatever model it has inside.
@@ -60,8 +63,8 @@ class InMemory:
             InputError: it does not answer the first images with logits for every label of the data.
         """
         given = self.models[name]
-        if isinstance(given, PixelModel):
-            return copy.deepcopy(given)
+        if isinstance(given, PixelModel) and (copied := own_copy(given)) is not None:
+            return copied
         x = data.batch(range(min(SAMPLE, len(data))))[0]
         own, network, answers = _query(given, x, name, self.batch_sizes)
         classes = answers.shape[1]
@@ -110,7 +113,7 @@ class ModelInMemory(PixelModel):
     """The Model of a network in memory, whatever normalisation it has inside.
 
     Args:
-        given: what the user has, and the copy of it, or again the function.
+        given: what the user has, and the copy of it, or the same again.
         network: answers with that copy's logits.
         answers: its logits for the first images, [n, classes], with their graph.
         channels: of these images.
@@ -161,31 +164,51 @@ def _query(
 ) -> tuple[Callable[[Tensor], Any], nn.Module, Tensor]:
     """A copy of a network, that as a module that answers with logits, and its logits for x [n, C, H, W].
 
-    One that fails on the batches asked for is asked in batches of each of these sizes.
+    Without a faithful copy it is the network itself, and a module that asks it.
     """
     try:
-        with torch.no_grad():  # otherwise copies of TorchScript's parameters have a graph
-            # Rounded to float32, in which everything else computes.
-            own = copy.deepcopy(given).eval().float() if isinstance(given, nn.Module) else given
-    except Exception as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        mend = "give a function that asks it, for example lambda x: model(x)"
-        raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
-    try:
-        network = NetworkInMemory(own)
-        asked: nn.Module = network
-        with torch.enable_grad(), all_seeded(network, 0):  # it may sample
-            try:
-                answers = answered(network, x.clone().requires_grad_())
-                answered(network, x[:2])
-            except InputError as error:  # some answer batches of one size alone
-                if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
-                    raise
-                asked, answers = fixed
-        _check_modes(own, asked, x, answers)
+        if not isinstance(given, nn.Module):
+            return given, *_ask(given, x, sizes)
+        if (own := _faithful_copy(given, x, sizes)) is not None:
+            return own, *_ask(own.float(), x, sizes)  # in which everything else computes
+        given.eval()  # until the end of the public call (`guarded`)
+        return given, *_ask(lambda images: given(images), x, sizes)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    return own, (own if isinstance(own, nn.Module) and network.plain else asked), answers
+
+
+def _faithful_copy(given: nn.Module, x: Tensor, sizes: Sequence[int]) -> nn.Module | None:
+    """A copy in evaluation mode that answers as the network does on the same draw; None without one."""
+    if (copied := own_copy(given)) is None:
+        return None
+    with networks_restored([given]), suppress(InputError):
+        given.eval()
+        answers, theirs = (_ask(each, x, sizes)[1].detach() for each in (copied.eval(), given))
+        if changed_by(theirs, answers) <= ROUNDING * float(theirs.abs().nan_to_num(0, 0, 0).max()):
+            return copied
+    return None
+
+
+def _ask(own: Callable[[Tensor], Any], x: Tensor, sizes: Sequence[int]) -> tuple[nn.Module, Tensor]:
+    """A module that answers with a network's logits, and those for x.
+
+    A network that fails on the batches asked for is asked in batches of each of these sizes.
+    """
+    network = NetworkInMemory(own)
+    asked: nn.Module = network
+    with torch.enable_grad(), all_seeded(network, 0):  # it may sample
+        try:
+            answers = answered(network, x.clone().requires_grad_())
+            answered(network, x[:2])
+        except InputError as error:  # some answer batches of one size alone
+            if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
+                raise
+            asked, answers = fixed
+        else:
+            with suppress(InputError):
+                answered(network, x[:1])  # some answer a single image in another form
+    _check_modes(own, asked, x, answers)
+    return (own if isinstance(own, nn.Module) and network.plain else asked), answers
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
 from attacks.attack import Attack, Package, Runnable
+from attacks.balls import moved
 from attacks.estimators import Estimator, FreshDraws, estimator_for
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
@@ -30,7 +31,7 @@ class AttackInputs:
     Attributes:
         target: the defence, as the attack may query it.
         base: the base model, None if there is none.
-        x, y: clean inputs [G, K, C, H, W] in [0, 1] and labels [G, K].
+        x, y: clean inputs [G, K, C, H, W] in [0, 1], of any floating type, and labels [G, K].
         budget: where perturbed inputs must lie.
         generators: a CPU generator a batch.
         known: the draw of each batch that the attacker knows, if any.
@@ -72,15 +73,18 @@ class AttackResult(NamedTuple):
 def perturb(attack: Runnable, inputs: AttackInputs) -> AttackResult:
     """Runs the named attack; one that continues from another attack runs that one first.
 
-    Wherever the attack comes from, a result that is not finite, or outside ball or box, is counted as
-    ``faulty``, and the clean input takes its place. Where the defence cannot be differentiated, the attack
-    begins again with smooth operators (``relaxed-``), and its counts have the number of inputs as
-    ``without_gradient``.
+    Attacks compute in float32 at least, and the result has the type of the clean inputs. Distances of all
+    attacks are measured here: a result that is not finite, or outside ball or box, is counted as ``faulty``,
+    and the clean input takes its place. Where the defence cannot be differentiated, the attack begins again
+    with smooth operators (``relaxed-``), and its counts have the number of inputs as ``without_gradient``.
 
     Raises:
         NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
     """
-    adversarial, counts = _unchecked(attack, inputs)
+    x = inputs.x.to(torch.promote_types(inputs.x.dtype, torch.float32))
+    adversarial, counts = _unchecked(attack, replace(inputs, x=x))
+    if x.dtype != inputs.x.dtype:
+        adversarial = moved(inputs.x, adversarial - x)
     faulty = outside(adversarial, inputs.x, inputs.budget)
     if count := int(faulty.sum()):
         counts["faulty"] += count

@@ -121,6 +121,7 @@ class Target:
         clean: unperturbed inputs [G, K, C, H, W]. If the defence classifies them but raises an exception at
             perturbed ones, their logits are NaN; None lets the exception through.
         victims: the one position in each batch whose prediction counts; empty if all count.
+        dtype: of the inputs that the defence is given; None for that of the query.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Target:
         batches: Sequence[int],
         clean: Tensor | None = None,
         victims: Sequence[int] = (),
+        dtype: torch.dtype | None = None,
     ):
         self.randomised = defence.randomised
         self.coupled = defence.batch_dependent
@@ -141,6 +143,7 @@ class Target:
         self._seed = seed
         self._batches = batches
         self._clean = clean
+        self._dtype = dtype
         # What is asked of user code is its whole answer.
         self._victims = victims if clean is None and has_logits_at(defence) else ()
 
@@ -153,12 +156,12 @@ class Target:
         part = slice(position, position + 1)
         clean = None if self._clean is None else self._clean[part]
         batches, victims = self._batches[part], self._victims[part]
-        return Target(self._defence, self._k, self._seed, batches, clean, victims)
+        return Target(self._defence, self._k, self._seed, batches, clean, victims, self._dtype)
 
     def answer(self, x: Tensor, index: int) -> Tensor:
         """Answers inputs [B, C, H, W] as a batch of B, under the ``index``-th draw for that size."""
         draw = draws_of(self._defence, len(x), self._seed, self._batches, "attack", index)[0]
-        return self._defence.logits(x, draw)
+        return self._defence.logits(x.to(self._dtype or x.dtype), draw)
 
     def known_draws(self, index: int) -> list[Any]:
         """The ``index``-th scoring draw, for an attacker who knows it."""
@@ -169,7 +172,7 @@ class Target:
         answer = partial(
             answers_or_nan, self._query, draws=draws, clean=self._clean, independent=self.independent
         )
-        logits = gradients.recorded(answer, x)
+        logits = gradients.recorded(answer, x.to(self._dtype or x.dtype))
         # In half precision losses would be, too, and many would tie.
         return logits if logits.dtype == x.dtype else logits.to(torch.promote_types(logits.dtype, x.dtype))
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.accelerator import process_lock
 from attacks.adapters.user_modules import Code
 from attacks.attack import read_attack
 from robustbench_coded.data import dataset, registry
@@ -79,9 +80,10 @@ def recognised(
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
     key = (checkpoint.path, checkpoint.sha256, stated, config.guess, seen, str(device))
-    if key not in _RECOGNISED:
-        _RECOGNISED[key] = recognise_network(checkpoint, x, y, device=device, guess=config.guess)
-    return _RECOGNISED[key]
+    with process_lock():
+        if key not in _RECOGNISED:
+            _RECOGNISED[key] = recognise_network(checkpoint, x, y, device=device, guess=config.guess)
+        return _RECOGNISED[key]
 
 
 def from_file(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attacks.accelerator import process_lock
 from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork, normal
 from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.defences.sampling import seeded_globally
@@ -42,9 +43,10 @@ class Denoiser(nn.Module):
 def denoiser_of(images: Tensor) -> Denoiser:
     """The denoiser learnt from ``images`` [P, C, H, W], once a process."""
     name = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
-    if name not in _LEARNT:
-        _LEARNT[name] = _learnt(images.cpu())
-    return _LEARNT[name].to(images.device)
+    with process_lock():
+        if name not in _LEARNT:
+            _LEARNT[name] = _learnt(images.cpu())
+        return _LEARNT[name].to(images.device)
 
 
 @torch.inference_mode(False)
