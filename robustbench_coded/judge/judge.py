@@ -136,7 +136,6 @@ def judge(
         stopped: True if the run was stopped before every rung of the protocol had run.
     """
     base = base_ensemble(results, ensemble)
-    checkpoint = checkpoints_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
     norm, setting, threat = ensemble.case.perturbation.norm, ensemble.case.setting, ensemble.case.threat
     ran = {result.case.attack for result in results if result.case.setting == setting and result.complete}
@@ -155,7 +154,7 @@ def judge(
     )
     if whole is None:
         return decide(figures)
-    figures = _measured(figures, results, whole, whole_base, _complete(checkpoint))
+    figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
         figures = replace(figures, checks=advised([another_loss(results, whole), *checks], norm, ran))
     return decide(figures)
@@ -171,11 +170,7 @@ def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseRe
 
 
 def _measured(
-    figures: Verdict,
-    results: Sequence[CaseResult],
-    whole: CaseResult,
-    base: CaseResult | None,
-    checkpoint: CaseResult | None,
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, answers = figures.claim, _clean_answers(results, whole)
@@ -202,7 +197,7 @@ def _measured(
     if claim is not None and not figures.missing:
         votes = claim.votes
         claimed = _bounded(lambda row: row.of_majorities(votes).interval(), whole, weaker)
-    beside = None if figures.compared or checkpoint is None else difference_of(whole, checkpoint)
+    checkpoint = _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
@@ -212,7 +207,7 @@ def _measured(
         clean=clean,
         refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
         base=None if checkpoint is None else checkpoint.interval(),
-        beside=beside,
+        beside=None if figures.compared or checkpoint is None else difference_of(whole, checkpoint),
         constant=answers is not None and clean is not None and uninformative(answers, clean.high),
     )
 
