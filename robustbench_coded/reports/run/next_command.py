@@ -69,8 +69,9 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     """Its base model, where that was not attacked; else what the first open verdict needs that has anything
     left to run; of those that every image left open more images, of data that has them.
     """
-    if any(BESIDE in j.verdict.open_checks for j in unsettled):
-        return NextCommand("attacks on its checkpoint", _command(run, ["--standard"]))
+    verdicts = [judgement.verdict for judgement in unsettled]
+    if any((v.compared and v.gain is None) or BESIDE in v.open_checks for v in verdicts):
+        return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     settings = [judgement.case.setting for judgement in unsettled]
     for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
         if entry.case in settings or not entry.attacks:
