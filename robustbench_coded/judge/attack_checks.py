@@ -184,9 +184,10 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
         # Where queries ran instead, there are no gradients to ask for.
         queries = [result for result in others if result.made_by.knows != "submitted"]
         wanted = [doubled_steps(lowest(queries)), *presets.LAST_RESORT] if queries else []
-        return not_run(
-            name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
-        )
+        followed = any(result.made_by.knows == "transfer" for result in others)
+        finding = "No attack with the defence's gradients ran."
+        blind = not_run(name, finding, *(wanted or [presets.FOLLOWS_SHOWN]))
+        return blind if followed else replace(blind, brief="no gradient was followed")
     best = lowest(adaptive)
     if check := passed_at_zero(name, best):
         return check

@@ -124,6 +124,7 @@ class Check:
         finding: one sentence.
         attacks: the attacks compared.
         run_next: the attacks that may pass it; none where it is passed, or something else is open.
+        brief: what a verdict says in a few words that it leaves open.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Check:
     finding: str
     attacks: tuple[str, ...] = ()
     run_next: tuple[str, ...] = ()
+    brief: str = ""
 
     @property
     def passed(self) -> bool:

@@ -15,8 +15,7 @@ lengths, of which the longer finds at most half a point more, and one of these h
 A decision-based attack at its end that found up to 3 points more also answers *transfer or black-box*: that
 it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
 attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
-there, and queries found as much here), or, if it stands around none, where two kinds of attacks
-(labels, scores) come within 3 points of one another.
+there, and queries found as much here). In norms other than linf they are too weak to answer for anything.
 
 Self-tests of anything else (answers when scored) stand as they are.
 """
@@ -67,7 +66,7 @@ def answered(
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
-        evidence = _as_its_network(results, usable, ensemble) or _of_two_kinds(results, usable, ensemble)
+        evidence = _as_its_network(results, usable, ensemble)
         if not wanted and evidence:
             answer += f"; {evidence}"
             blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
@@ -129,7 +128,8 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     if beaten is not None and round(beaten.estimate, DIGITS) > CLOSE:
         reason += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: result.made_by.steps or 0)))
-    if left_more(best, ensemble) > CLOSE:
+    at_home = ensemble.case.perturbation.norm == "linf"  # where attacks by labels search corners of the ball
+    if not at_home or left_more(best, ensemble) > CLOSE:
         reason += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.LAST_RESORT
     return (f"{'' if wanted else 'answered '}without gradients: {reason}", tuple(dict.fromkeys(wanted)))
@@ -144,23 +144,6 @@ def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult],
     if gained is None or gained.high > CLOSE:
         return ""
     return f"its checkpoint, whose gradients were followed, keeps {gained.second:.1%}: {gained}"
-
-
-def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
-    """That two kinds of attacks without gradients found as much, a clause; '' where others had gradients, or
-    a network that it stands around could be compared.
-    """
-    compared = checkpoints_ensemble(results, ensemble) is not None
-    if compared or any(is_adaptive(result.made_by) for result in usable):
-        return ""
-    made_here = [result for result in usable if result.made_by.knows != "submitted"]
-    best: dict[str, CaseResult] = {}
-    for result in sorted(made_here, key=accuracy_of):
-        best.setdefault(result.made_by.declared.family, result)
-    own, other, *_ = [*best.values(), None, None]
-    if own is None or other is None or left_more(other, own) > CLOSE:
-        return ""
-    return f"{own.case.attack} leaves {accuracy_of(own):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
 
 
 class _ByLength(NamedTuple):

@@ -188,7 +188,6 @@ def _measured(
             missing_on_base, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
-            base=base.interval(),
             gain=gain,
             unmatched_attacks=unmatched,
             missing_on_base=missing_on_base,
@@ -198,7 +197,7 @@ def _measured(
     if claim is not None and not figures.missing:
         votes = claim.votes
         claimed = _bounded(lambda row: row.of_majorities(votes).interval(), whole, weaker)
-    checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
+    checkpoint = _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
@@ -207,7 +206,8 @@ def _measured(
         broken_at=broken_at,
         clean=clean,
         refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
-        beside=None if checkpoint is None else difference_of(whole, checkpoint),
+        base=None if checkpoint is None else checkpoint.interval(),
+        beside=None if figures.compared or checkpoint is None else difference_of(whole, checkpoint),
         constant=answers is not None and clean is not None and uninformative(answers, clean.high),
     )
 

@@ -17,7 +17,7 @@ from robustbench_coded.judge.judge import judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.manifest import RunManifest
+from robustbench_coded.schema.manifest import RunManifest, Stage
 
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
@@ -163,7 +163,7 @@ def judgements_of(
         # A claim is about the defences given; without one it is about the model itself.
         about = result.case.subject.defence != words.STANDARD or of_standard
         claim = claims[-1] if claims and about else None
-        checks = _checks(results, result, selftests)
+        checks = _checks(results, result, manifest.stages, selftests)
         margin = words.MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
@@ -180,15 +180,36 @@ def judgements_of(
 def _checks(
     results: Sequence[case_results.CaseResult],
     result: case_results.CaseResult,
+    stages: Sequence[Stage],
     selftests: Mapping[Subject, tuple[Check, ...]],
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     checks = [
+        *_stage_checks(results, result.case, stages),
         *attack_checks.other_attacks(results, result),
         *attack_checks.converged(results, result),
         *selftests.get(result.case.subject, ()),
     ]
     return gradients.answered(checks, results, result)
+
+
+def _stage_checks(
+    results: Sequence[case_results.CaseResult], case: Case, stages: Sequence[Stage]
+) -> Iterator[Check]:
+    """A check for each stage of the protocol that did not run, whatever named its attacks; where the draw is
+    known no verdict is positive, and there are none.
+    """
+    own = [stage for stage in stages if stage.case == case.setting]
+    ran = {(result.case.setting, result.case.attack) for result in results if result.complete}
+    for stage in own:
+        missing = [name for name in stage.attacks if (stage.within or stage.case, name) not in ran]
+        if missing:
+            brief = f"{stage.name} did not run"
+            detail = "" if stage.within else f" ({', '.join(missing)})"
+            yield Check(stage.name, words.CheckOutcome.NOT_RUN, f"{brief}{detail}.", brief=brief)
+    if not own and not case.threat.draw_known:
+        brief = "no stage of the protocol ran"
+        yield Check("stages", words.CheckOutcome.NOT_RUN, f"{brief}.", brief=brief)
 
 
 def is_about_standard(manifest: RunManifest, subjects: Iterable[Subject]) -> bool:

@@ -46,6 +46,7 @@ class Rule:
     brief: str = ""
 
 
+OPEN_CHECK = "open check"
 NO_INTERVAL = "disjoint batches alone, or too few --draws of each, have no interval"
 
 
@@ -66,6 +67,8 @@ def decide(figures: Verdict) -> Verdict:
                     f" The draw is known: the upper confidence limit is that of an unknown draw, {most}."
                 )
             brief = "no interval" if text.endswith(NO_INTERVAL) else rule.brief or rule.name
+            if rule.name == OPEN_CHECK:
+                brief = next((c.brief for c in figures.checks if c.brief and not c.passed), brief)
             found = replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
             return replace(found, needs=rule.needs(figures))
     raise AssertionError("the last rule always applies")
@@ -171,7 +174,7 @@ def _as_attacked(v: Verdict) -> str:
 
 
 def _open_check(v: Verdict) -> str:
-    open_ = ", ".join(f"{check.name} ({check.outcome})" for check in v.checks if not check.passed)
+    open_ = ", ".join(c.brief or f"{c.name} ({c.outcome})" for c in v.checks if not c.passed)
     return f"{_gain(v)}, but not every check passed: {open_}" if open_ else ""
 
 
@@ -270,9 +273,10 @@ RULES = (
         brief="too few images to tell",
     ),
     # Above the thresholds: positive, unless an objection stands.
-    Rule("open check", VerdictName.NOT_SETTLED, _open_check, lambda v: EVERYTHING,
+    Rule(OPEN_CHECK, VerdictName.NOT_SETTLED, _open_check, lambda v: EVERYTHING,
         when=(
-            "A check or a self-test did not pass, and nothing else answers for it."
+            "A stage of the protocol did not run, whatever list named its attacks; or a check or a self-test "
+            "did not pass, and nothing else answers for it."
         ),
         brief="a check is open",
     ),

@@ -6,6 +6,7 @@ untried(run)         -> [(subject, sentence), ...], empty where everything that 
 
 from collections.abc import Iterator, Sequence
 
+from attacks.attack import read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.judgements import Judgement
@@ -27,8 +28,8 @@ def untried(run: Run) -> list[tuple[Subject, str]]:
     """Why assertions about these subjects are empty, a clause each.
 
     Under each threat model one attack needs a valid result for every image. An attack that the last command
-    names may be missing only where run.json says why it does not apply, or where no right answer is left,
-    and another one ran.
+    names may be missing only where run.json says why it does not apply (other than that a defence names no
+    base model), or where no right answer is left, and another one ran.
     """
     subjects = list(dict.fromkeys(record.case.subject for record in run.manifest.cases))
     defended = [subject for subject in subjects if subject.defence != STANDARD]
@@ -54,7 +55,9 @@ def _reasons(run: Run, subject: Subject) -> Iterator[str]:
         absent = [entry for entry in left_out if entry.attack == name]
         others = {str(r.case.threat) for r in attacks if _valid(r) and r.case.attack in {*named} - {name}}
         faults += [_fault(result) for result in rows if not _valid(result)]
-        faults += [_why(e) for e in absent if not others or (e.threat and e.threat not in others)]
+        lacks_base = subject.defence != STANDARD and read_attack(name).uses_base
+        missed = not others or lacks_base
+        faults += [_why(e) for e in absent if missed or (e.threat and e.threat not in others)]
         if not rows and not absent and not (others and nothing_left):
             faults.append(f"{name} did not run")
     tried = {result.case.setting for result in attacks if _valid(result)}

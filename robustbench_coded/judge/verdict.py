@@ -43,7 +43,8 @@ class Verdict:
         bar: threshold of the gain, or of the accuracy without a base model.
         compared: whether the gain decides, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
-        base: accuracy of the base model under its ensemble, on all of its images; None without a base.
+        base: accuracy of its checkpoint alone under its ensemble, on all of its images, also where the
+            defence names no base model; None where that was not evaluated.
         gain: accuracy minus that of the base model under its ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         claim: the claim under this threat model and perturbation.

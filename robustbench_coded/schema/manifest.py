@@ -80,6 +80,20 @@ class Protocol(Struct, frozen=True, kw_only=True):
     stopped: bool = False
 
 
+class Stage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of the protocol without which a verdict is not positive, by whatever command its attacks ran.
+
+    Attributes:
+        case: the setting of the verdict. name: of the rung, or of what is evaluated beside a defence.
+        attacks: all of them. within: the setting in which they run; None for that of the verdict.
+    """
+
+    case: Case
+    name: str
+    attacks: tuple[str, ...]
+    within: Case | None = None
+
+
 class Outlook(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The effect of a further command.
 
@@ -316,6 +330,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: sample sizes of the last command and their reasons, if they differ.
         protocol: that of the last invocation; None before there was one.
+        stages: of every verdict that the protocol can make positive.
         outlook: further commands and their costs.
     """
 
@@ -332,6 +347,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
     protocol: Protocol | None = None
+    stages: tuple[Stage, ...] = ()
     outlook: tuple[Outlook, ...] = ()
 
     @property

@@ -16,6 +16,7 @@ ENSEMBLE = "ensemble"
 COMBINED = (STRONGEST, ENSEMBLE)
 
 STANDARD = "standard"  # the defence that is none: the checkpoint's own answers
+BESIDE = "standard inference"  # the stage that evaluates it beside a defence around the checkpoint
 
 
 class Rung(StrEnum):

@@ -121,6 +121,19 @@ def test_an_attack_that_does_not_apply_is_not_missed_beside_one_that_ran():
     assert_accuracy(eps=0.01, attacks="pgd-5,transfer-pgd-5")
 
 
+def test_a_transfer_that_lacks_a_base_model_is_missed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alone_gate.py").write_text(
+        "class Twice:\n    name, base, randomised, batch_dependent = 'twice', None, False, False\n"
+        "    def __init__(self, model):\n        self.model = model\n"
+        "    def sample(self, generator, k):\n        return None\n"
+        "    def logits(self, x, draw):\n        return 2 * self.model(x)\n"
+    )
+    command = [*SMALL, "--eps", "0.01", "--defence", "alone_gate.py:Twice", "--out", "run"]
+    assert run([*command, "--fail-on", "broken"]) == 2
+    assert "transfer-pgd-5 did not run: it names no base model" in capsys.readouterr().err
+
+
 def test_a_certain_failure_needs_no_further_attack():
     with pytest.raises(AssertionError, match="expected at least 40"):
         assert_accuracy(eps=0.3, attacks=["pgd-5", half_finite])

@@ -195,8 +195,7 @@ NOT_COMPARED = Check(CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN, "No 
     [
         (QUERIES, 0.8, True),
         (QUERIES, 0.7, False),  # ten points that nothing but silence speaks for
-        (QUERIES, None, True),  # two kinds of them agree, and there is no network to compare
-        (QUERIES | {"square-1000": 0.9}, None, False),
+        (QUERIES, None, False),  # that two kinds of them agree stands in for no gradient
         (QUERIES | {"rays-800": 0.7}, 0.8, False),
         (QUERIES | {"pgd-20": 0.8}, 0.8, False),  # it has gradients, and the check compares with them
     ],
@@ -218,4 +217,13 @@ def test_queries_stand_in_for_gradients_where_the_network_keeps_as_much(
     _, found = answered([DIFFERENCES, NOT_COMPARED], rows, ensemble)
     assert found.passed is answered_for
     told = "its checkpoint, whose gradients were followed, keeps 80.0%" in found.finding
-    assert told is (answered_for and network is not None)
+    assert told is answered_for
+
+
+def test_what_searches_corners_of_the_ball_answers_nothing_in_l2(evaluation):
+    made = evaluation()
+    for attack, left in ({"clean": 1.0} | AGREE).items():
+        made.add(attack, (np.arange(N) < left * N)[:, None], norm="l2", **ALONE)
+    rows = case_results(*made.parts())
+    (ensemble,) = [row for row in rows if row.case.attack == ENSEMBLE]
+    assert answered([DIFFERENCES], rows, ensemble)[0].failed

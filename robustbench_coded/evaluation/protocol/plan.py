@@ -20,6 +20,7 @@ from robustbench_coded.judge.checks import accuracy_of
 from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import Stage
 from robustbench_coded.schema.words import CONTROLS, STANDARD, Rung
 
 
@@ -88,6 +89,8 @@ class EvaluationPlan:
         start: the first size of verdicts.
         images: what a case costs at a sample size.
         size: the one that is planned for. about: the comparisons that are asked about on it.
+        protocol: the attacks of the default, without which no verdict is positive, planned here or not.
+        stages: the same, by name, for the judge.
         rows: the cases that run whatever the others find, on the first size.
         deferred: the attacks that run only before a positive verdict.
         starts: the size that the folder holds of comparisons, where that is more than the first.
@@ -110,6 +113,8 @@ class EvaluationPlan:
     about: tuple[Comparison, ...] = ()
     starts: Mapping[Comparison, int] = field(default_factory=dict)
     kept: Mapping[Case, int] = field(default_factory=dict)
+    protocol: tuple[PlannedCase, ...] = ()
+    stages: tuple[Stage, ...] = ()
     rows: frozenset[PlannedCase] = frozenset()
     deferred: frozenset[PlannedCase] = frozenset()
     ceilings: Ceilings = field(default_factory=Ceilings)

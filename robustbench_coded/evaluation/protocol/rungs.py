@@ -10,8 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from attacks import presets
-from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import SLOW, Comparison, random_batch_images
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.comparisons import (
+    SLOW,
+    Comparison,
+    comparison_of,
+    random_batch_images,
+)
 from robustbench_coded.evaluation.protocol.follow_up import follow_up, unmatched
 from robustbench_coded.evaluation.protocol.plan import (
     Ceilings,
@@ -32,7 +37,9 @@ from robustbench_coded.evaluation.protocol.random_batches import (
 )
 from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD
-from robustbench_coded.schema.words import CLEAN, STANDARD, Rung, VerdictName
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
+from robustbench_coded.schema.manifest import Stage
+from robustbench_coded.schema.words import BESIDE, CLEAN, ENSEMBLE, STANDARD, Rung, VerdictName
 
 VERSION = "2"
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
@@ -102,12 +109,52 @@ def needed(
     """
     free = replace(plan, ceilings=Ceilings(checks=checks), checks=True, rows=frozenset(), about=(comparison,))
     free = free.at(results.size_of(plan, comparison), [comparison])
+    if stage := _stage(free, results, comparison):
+        return priced(free, results, stage)
     free = replace(free, about=tuple(free.with_base(comparison)))
     need = next_step(free, results)
     if need is None and comparison in wider(free, results):
         need = _wider(free, results, free.with_base(comparison))
     about_clean = need is not None and all(case.attack == CLEAN for case in need.cases)
     return None if need is None or about_clean else priced(free, results, need)
+
+
+def _stage(plan: EvaluationPlan, results: Results, comparison: Comparison) -> Need | None:
+    """The attacks of the protocol that were not named, where a verdict could be positive with them."""
+    above = any(verdict is not None and verdict.above_the_bar for verdict in results.of(plan, comparison))
+    left = [case for case in plan.protocol if case not in results.sizes and comparison_of(case) == comparison]
+    if not (above and left):
+        return None
+    rung = Rung(_stage_name(left[0]))
+    return Need(rung, "a stage of the protocol", tuple(left), plan.size)
+
+
+def stages_of(protocol: Sequence[PlannedCase], wraps: Callable[[ProbedSubject], bool]) -> tuple[Stage, ...]:
+    """What a positive verdict needs in each setting: all attacks of each stage; and the accuracy of its
+    checkpoint.
+
+    Args:
+        protocol: the attacks of the default. wraps: True for defences around a checkpoint.
+    """
+    attacks: dict[tuple[Case, str], list[str]] = {}
+    wrapped: dict[Case, Case] = {}
+    for case in protocol:
+        if case.perturbation.eps:  # else nothing is attacked
+            setting, subject = case.case.setting, case.subject
+            attacks.setdefault((setting, _stage_name(case)), []).append(case.attack)
+            if wraps(subject):
+                alone = Subject(subject.checkpoint, STANDARD, None, None)
+                wrapped[setting] = Case(alone, WHOLE_BATCH, case.perturbation, "")
+    beside = (Stage(case=s, name=BESIDE, attacks=(ENSEMBLE,), within=own) for s, own in wrapped.items())
+    return (*(Stage(case=s, name=name, attacks=tuple(a)) for (s, name), a in attacks.items()), *beside)
+
+
+def _stage_name(case: PlannedCase) -> str:
+    norm = case.perturbation.norm
+    if case.attack in presets.in_norm(presets.NAMED, norm):
+        return Rung.NAMED_ROWS
+    deferred = presets.in_norm((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), norm)
+    return Rung.BEFORE_POSITIVE if case.attack in deferred else Rung.ADAPTIVE
 
 
 # The rungs. Each is asked if those before it have nothing left.

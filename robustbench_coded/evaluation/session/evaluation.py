@@ -159,7 +159,13 @@ class Evaluation:
         notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
         rungs = tuple(dict.fromkeys(step.rung for step in steps))
         protocol = Protocol(version=VERSION, rungs=tuple(map(str, rungs)), stopped=stopped)
-        return structs.replace(fresh, notes=notes, sequential=self.sequential, protocol=protocol)
+        return structs.replace(
+            fresh,
+            notes=notes,
+            sequential=self.sequential,
+            protocol=protocol,
+            stages=self.plan.stages,
+        )
 
     def results(self, steps: Sequence[Need], path: Path, metadata: Metadata) -> Results:
         """The cases that ran, as the judge sees them.

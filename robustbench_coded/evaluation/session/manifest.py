@@ -251,6 +251,7 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         not_run=tuple(dict.fromkeys([*new.not_run, *not_run])),
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
+        stages=tuple({(s.case, s.name): s for s in (*old.stages, *new.stages)}.values()),
     )
 
 

@@ -29,7 +29,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     sample_sizes,
 )
 from robustbench_coded.evaluation.protocol.plan import Ceilings, EvaluationPlan, Need, Results
-from robustbench_coded.evaluation.protocol.rungs import SCREEN, needed
+from robustbench_coded.evaluation.protocol.rungs import SCREEN, needed, stages_of
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on, with_all_kept
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -143,6 +143,9 @@ def _plan(
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
     deferred = presets.in_norm((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), config.norm)
+    default = replace(config, attacks=None, claim=None)
+    every = units.cases_for(default, prepared.perturbations, prepared.subjects)[0]
+    protocol = tuple(c for c in every if c.attack not in CONTROLS and not c.threat.draw_known)
     always, again = frozenset({*rows, *held}), {case.case.setting for case in held}
     return EvaluationPlan(
         cases=tuple(cases),
@@ -152,6 +155,8 @@ def _plan(
         starts=_starts(prepared, kept, held, start),
         kept={c: own.kept for c, own in kept.items() if c.attack.startswith(PREFIX) and c.setting in again},
         images=images,
+        protocol=protocol,
+        stages=stages_of(protocol, partial(_wraps, prepared.context)),
         rows=always,
         deferred=frozenset(case for case in cases if case.attack in deferred and case not in always),
         ceilings=ceilings,
@@ -268,9 +273,16 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:
         return False  # these attacks follow its gradient
-    if isinstance(model.network, DefenceAsModel):
-        return False  # the user defence came without a model, and this is itself
+    if not _wraps(context, subject):
+        return False
     return not beside or context.defence(subject).base is not model
+
+
+def _wraps(context: WorkerContext, subject: ProbedSubject) -> bool:
+    """True for a defence around a checkpoint; False where it came without one, and stands for it."""
+    return subject.spec != STANDARD and not isinstance(
+        context.model(subject.checkpoint).network, DefenceAsModel
+    )
 
 
 def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
@@ -300,7 +312,10 @@ def _outlook(evaluation: Evaluation, setting: Case, need: Need) -> Outlook:
     config, plan = evaluation.prepared.config, evaluation.plan
     new = [case for case in need.cases if not case.submission and case not in plan.cases]
     option, images = "--until settled", need.gradients
-    if new and not need.batches and not need.wider and setting.threat.inputs in config.inputs:
+    if set(new) & set(plan.protocol):
+        names = dict.fromkeys([*config.typed, *(presets.IN_L0 if config.norm == "l0" else presets.DEFAULT)])
+        option = f"--attacks {','.join(names)}"
+    elif new and not need.batches and not need.wider and setting.threat.inputs in config.inputs:
         names = dict.fromkeys([*config.typed, *(case.attack for case in new)])
         option = f"--attacks {','.join(names)}"
         subjects = dict.fromkeys(c.subject for c in plan.judged if c.inputs == setting.threat.inputs)

@@ -15,7 +15,7 @@ from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
 from robustbench_coded.runs.folder import RUN_FILE
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import STANDARD, VerdictName
+from robustbench_coded.schema.words import BESIDE, STANDARD, VerdictName
 
 NOTHING = "No further run on these images is expected to change this."
 
@@ -69,7 +69,8 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     """Its base model, where that was not attacked; else what the first open verdict needs that has anything
     left to run; of those that every image left open more images, of data that has them.
     """
-    if any(j.verdict.compared and j.verdict.gain is None for j in unsettled):
+    verdicts = [judgement.verdict for judgement in unsettled]
+    if any((v.compared and v.gain is None) or BESIDE in v.open_checks for v in verdicts):
         return NextCommand("attacks on its base model", _command(run, ["--standard"]))
     settings = [judgement.case.setting for judgement in unsettled]
     for entry in (entry for entry in run.manifest.outlook if entry.purpose == "settle"):
