@@ -1,17 +1,27 @@
-"""The tables of README.md, docs/bias.md and reports/README.md, and a table of docs/finding.md,
-from the committed reports (`make rewrite` runs it).
+"""What has a measured figure in README.md, docs/, reports/README.md and benchmarks/README.md, between marks, from
+the committed reports (`make rewrite` runs it). The tables of the study are those of finding_study.py.
 
-python docs/readme_findings.py
+python docs/readme_findings.py              writes all but the comparison of two defences in README.md
+python docs/readme_findings.py compared     runs the two commands above it, and writes it, too (a minute)
 """
 
+import contextlib
 import csv
+import io
+import re
+import shlex
+import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
-from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, read, rows_of
+from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, protocol_head, read, rows_of
+from docs import run_tables
+from docs.finding_study import with_tables
+from robustbench_coded.cli.main import main as csrobust
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
 from robustbench_coded.schema.words import IntervalKind
@@ -21,7 +31,7 @@ README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
 REPORTS = ROOT / "reports"
 FINDING = ROOT / "docs" / "finding.md"
-PAGES = (README, BIAS, FINDING, REPORTS / "README.md")
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")), REPORTS / "README.md", ROOT / "benchmarks" / "README.md")
 # run, checkpoint, N of RCI -> the name in the table
 NETWORKS = {
     ("cifar10-resnet20", "resnet20", 190): "standard-trained ResNet-20",
@@ -34,13 +44,13 @@ Claim = tuple[str, str, str, str, str | None]
 CLAIM_COLUMNS = ("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")
 CLAIMS: tuple[Claim, ...] = (
     ("JPEG compression; digits, linf 0.2", "board-digits", "erm", "published:jpeg", "pgd-10"),
-    ("Batch-norm adaptation (arXiv 2006.10963); digits, linf 0.2",
+    ("Batch-norm adaptation; digits, linf 0.2",
      "board-digits-coupled", "erm", "published:batch-norm-adaptation", "pgd-10"),
-    ("Adversarial training (arXiv 1706.06083); CIFAR-10, linf 8/255",
+    ("Adversarial training; CIFAR-10, linf 8/255",
      "cifar10-adversarial", "pgd-at", "standard", "pgd-10"),
-    ("Stochastic local winner-takes-all (arXiv 2112.02671), authors' weights; CIFAR-10, linf 8/255",
+    ("Stochastic local winner-takes-all, authors' weights; CIFAR-10, linf 8/255",
      "lwta", "lwta-wrn34-1", "standard", None),
-    ("Randomised coded inference (arXiv 2510.00253); CIFAR-10, linf 8/255",
+    ("Randomised coded inference (RCI); CIFAR-10, linf 8/255",
      "cifar10-resnet20", "resnet20", "rci", "pgd-10"),
 )  # fmt: skip
 # Rows of reports/outside that are verdicts.
@@ -51,9 +61,14 @@ NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken,
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
-def main() -> None:
+def main(*names: str) -> None:
     for page in PAGES:
-        page.write_text(with_blocks(page.read_text()))
+        before = page.read_text()
+        after = with_blocks(before)
+        if "compared" in names and page == README:
+            after = placed(after, "compared", compared(after))
+        if after != before:
+            page.write_text(after)
 
 
 def with_blocks(text: str) -> str:
@@ -66,11 +81,30 @@ def with_blocks(text: str) -> str:
         "bias": bias,
         "provenance": provenance,
         "others": others,
+        "answer": run_tables.answer,
+        "coupled": run_tables.coupled,
+        "choices": run_tables.choices,
+        "trainings": run_tables.trainings,
+        "fine-tuned": run_tables.fine_tuned,
+        "ratios": run_tables.ratios,
     }
     for name, make in blocks.items():
         if f"<!-- {name}: begin -->" in text:
             text = placed(text, name, make())
-    return text
+    return with_tables(text) if "<!-- gains: begin -->" in text else text
+
+
+def compared(text: str) -> str:
+    """The table of two defences that the commands of README.md write, run here in a folder of their own."""
+    evaluated, then_compared = re.findall(r"^csrobust (eval .* --out runs/two|compare runs/two .*)$", text, re.M)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        with contextlib.redirect_stdout(io.StringIO()):
+            csrobust([*shlex.split(evaluated), "--quiet"])
+            csrobust(shlex.split(then_compared))
+        (page,) = Path().glob("runs/*/comparison.md")
+        table = re.search(r"^\|.*Defence.*(\n\|.*)+", page.read_text(), re.M)
+    assert table is not None
+    return table[0]
 
 
 def claims() -> str:
@@ -91,15 +125,21 @@ def claim_row(claim: Claim, reports: Path = REPORTS) -> tuple[tuple[str, ...], i
         beside = f"{100 * float(reported):.1f} (reported)"
     else:
         beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
-    ours = _accuracy(ensemble).partition(" (in")[0]
-    cells = (title, beside, ours, f"[{verdict['verdict']}](reports/{page_of(run)})")
+    cells = (title, beside, _accuracy(ensemble), _linked(verdict["verdict"], run))
     return cells, int(ensemble["examples"])
+
+
+def _linked(verdict: str, run: str) -> str:
+    """A verdict with the report of its run, and the protocol if its outcomes are not here to be judged again."""
+    head = protocol_head(run)
+    return f"[{verdict}](reports/{page_of(run)})" + (f" ({head})" if head else "")
 
 
 def findings() -> str:
     """Accuracy of both networks, with and without RCI, under a few attacks, and the verdicts."""
     rows: list[Sequence[str]] = [("network", "inference", *COLUMNS, "verdict")]
     for (run, checkpoint, n), title in NETWORKS.items():
+        head = f"({protocol_head(run)})" if protocol_head(run) else ""
         for size in ("", str(n)):
             subject = {"checkpoint": checkpoint, "n": size, "threat": MAIN}
             lines = _matching(rows_of(run, "summary"), subject)
@@ -107,7 +147,8 @@ def findings() -> str:
             budget = {name: ensemble[name] for name in ("norm", "eps", "eps_space")}
             verdicts = [row["verdict"] for row in _matching(rows_of(run), subject)]
             cells = (_cell(lines, attack, budget) for attack in COLUMNS)
-            rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, *(verdicts or ["–"])))
+            inference = " ".join([f"RCI, N = {n}" if size else "standard", *filter(None, [head])])
+            rows.append((title, inference, *cells, *(verdicts or ["–"])))
     return pipes(rows)
 
 
@@ -132,9 +173,8 @@ def _accuracy(row: dict[str, str]) -> str:
     low, high = (100 * float(row[column]) for column in ("ci_low", "ci_high"))
     cell = f"{accuracy:.1f} [{low:.1f}, {high:.1f}]{MARKS[IntervalKind(row['interval_kind'])]}"
     if row["own_accuracy"]:
-        cell += (
-            f" (in their own batches {100 * float(row['own_accuracy']):.1f}, in {row['own_batches']} batches)"
-        )
+        own = f"{100 * float(row['own_accuracy']):.1f} as attacked ({row['own_batches']} batches)"
+        return f"{own}; {cell} re-batched"
     return cell
 
 
@@ -197,11 +237,10 @@ def truth() -> str:
     (broken, stands, unsettled), (wrong, upheld, unclear) = counts["broken"], counts["robust"]
     return (
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases broken in prior "
-        f"work, csrobust breaks {broken}, leaves {unsettled} open and gives {stands or 'none'} a positive "
-        f"verdict. "
-        f"Of {sum(counts['robust'])} reported robust, mostly single images, it breaks {wrong}, leaves "
-        f"{unclear} open and gives {upheld or 'none'} a positive verdict.\n"
-        f"- [Generated defences](reports/soundness/report.md), whose accuracy is proved: {_generated()}"
+        f"work, csrobust breaks {broken}, leaves {unsettled} open and accepts {stands or 'none'}. "
+        f"Of {sum(counts['robust'])} reported robust, mostly single images, it accepts {upheld or 'none'}, "
+        f"leaves {unclear} open and breaks {wrong}.\n"
+        f"- [Generated defences](reports/soundness/report.md) of proved accuracy: {_generated()}"
     )
 
 
@@ -210,15 +249,18 @@ def _generated() -> str:
     by_tool: dict[str, list[dict[str, str]]] = {}
     for row in _rows("soundness/soundness.csv"):
         by_tool.setdefault(row["tool"], []).append(row)
-    off = [
-        f"{tool.partition(' ')[0]} on {sum(map(_far, rows))} of {len(rows)}"
+    far = {
+        tool.partition(" ")[0]: sum(map(_far, rows))
         for tool, rows in by_tool.items()
         if tool == "csrobust" or "AutoAttack" in tool
-    ]
+    }
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
-    wrong = f"csrobust's verdict is wrong on {named}."
-    return f"{', '.join(off).replace(' on', f' is off by more than {100 * FAR:g} points on', 1)}. {wrong}"
+    others = ", ".join(f"{tool} on {count}" for tool, count in far.items() if tool != "csrobust")
+    return (
+        f"csrobust is off by more than {100 * FAR:g} points on {far['csrobust']} of {len(by_tool['csrobust'])}, "
+        f"{others}. csrobust's verdict is wrong on {named}."
+    )
 
 
 def _far(row: dict[str, str]) -> bool:
@@ -298,17 +340,13 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         ]
         too_low, too_high = (sides.count(side) for side in ("too low", "too high"))
         shared = shared or dict.fromkeys(accounts)
-        off.append(f"{too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)")
-    far = sum(
-        bool(_side(float(row["accuracy"]), float(row["truth_low"]), float(row["truth_high"])))
+        off.append(f"{too_low + too_high} ({too_low} too low, {too_high} too high)")
+    far = {
+        row["defence"]
         for row in ours
-        if row["defence"] in shared and row["accuracy"]
-    )
-    yield (
-        f"csrobust differs from the known robust accuracy by more than {100 * FAR:g} points on {far} of "
-        f"{len(shared)} defences, AutoAttack on {off[0]}, "
-        f"torchattacks on {off[1]}."
-    )
+        if row["accuracy"]
+        and _side(float(row["accuracy"]), float(row["truth_low"]), float(row["truth_high"]))
+    }
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
@@ -316,9 +354,12 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"Of all {len(words)}, csrobust gives {missed or 'none'} of the {len(broken)} broken ones a positive "
-        f"verdict, calls {len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and "
-        f"leaves {open_words} open."
+        f"csrobust is off by more than {100 * FAR:g} points on {len(far & {*shared})} of {len(shared)} defences "
+        f"({len(far)} of all {len(words)}), AutoAttack on {off[0]}, torchattacks on {off[1]}."
+    )
+    yield (
+        f"csrobust accepts {missed or 'none'} of the {len(broken)} broken ones, calls {len(judged) or 'none'} of "
+        f"the {len(words) - len(broken)} robust ones broken, and leaves {open_words} open."
     )
     if constant:
         these = " and ".join(constant)
@@ -327,4 +368,4 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
