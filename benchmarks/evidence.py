@@ -152,8 +152,9 @@ def page_of(name: str, reports: Path = REPORTS) -> str:
 
 
 def protocol_head(*names: str) -> str:
-    """The protocols under which runs were judged whose outcomes are not in reports/, as their tables are headed.
-    '' if the outcomes of all are there: those are judged by the rules of today.
+    """How tables of these runs are headed: by the protocols of those whose outcomes are not in reports/.
+
+    '' if the outcomes of all are there: they are judged again by `make rewrite`.
     """
     versions = {
         row["protocol"]

@@ -21,6 +21,7 @@ from benchmarks.errors.coverage import placed
 from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, protocol_head, read, rows_of
 from docs import run_tables
 from docs.finding_study import with_tables
+from docs.public_names import public_names
 from robustbench_coded.cli.main import main as csrobust
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
@@ -30,13 +31,12 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
 REPORTS = ROOT / "reports"
-FINDING = ROOT / "docs" / "finding.md"
-PAGES = (README, *sorted((ROOT / "docs").glob("*.md")), REPORTS / "README.md", ROOT / "benchmarks" / "README.md")
-# run, checkpoint, N of RCI -> the name in the table
-NETWORKS = {
-    ("cifar10-resnet20", "resnet20", 190): "standard-trained ResNet-20",
-    ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
-}
+PAGES = (
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    REPORTS / "README.md",
+    ROOT / "benchmarks" / "README.md",
+)
 MAIN = "batch/unknown"
 Claim = tuple[str, str, str, str, str | None]
 # What README opens with: how a defence and its setting are called, run, checkpoint, defence, and the figure
@@ -55,7 +55,6 @@ CLAIMS: tuple[Claim, ...] = (
 )  # fmt: skip
 # Rows of reports/outside that are verdicts.
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
-COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 SIDES = ("robust", "broken")  # of rows of reports/outside
 NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
@@ -75,7 +74,6 @@ def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
     blocks = {
         "claims": claims,
-        "findings": findings,
         "truth": truth,
         "zoo": zoo,
         "bias": bias,
@@ -87,6 +85,7 @@ def with_blocks(text: str) -> str:
         "trainings": run_tables.trainings,
         "fine-tuned": run_tables.fine_tuned,
         "ratios": run_tables.ratios,
+        "names": public_names,
     }
     for name, make in blocks.items():
         if f"<!-- {name}: begin -->" in text:
@@ -96,7 +95,9 @@ def with_blocks(text: str) -> str:
 
 def compared(text: str) -> str:
     """The table of two defences that the commands of README.md write, run here in a folder of their own."""
-    evaluated, then_compared = re.findall(r"^csrobust (eval .* --out runs/two|compare runs/two .*)$", text, re.M)
+    evaluated, then_compared = re.findall(
+        r"^csrobust (eval .* --out runs/two|compare runs/two .*)$", text, re.M
+    )
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         with contextlib.redirect_stdout(io.StringIO()):
             csrobust([*shlex.split(evaluated), "--quiet"])
@@ -135,23 +136,6 @@ def _linked(verdict: str, run: str) -> str:
     return f"[{verdict}](reports/{page_of(run)})" + (f" ({head})" if head else "")
 
 
-def findings() -> str:
-    """Accuracy of both networks, with and without RCI, under a few attacks, and the verdicts."""
-    rows: list[Sequence[str]] = [("network", "inference", *COLUMNS, "verdict")]
-    for (run, checkpoint, n), title in NETWORKS.items():
-        head = f"({protocol_head(run)})" if protocol_head(run) else ""
-        for size in ("", str(n)):
-            subject = {"checkpoint": checkpoint, "n": size, "threat": MAIN}
-            lines = _matching(rows_of(run, "summary"), subject)
-            ensemble = _matching(lines, {"attack": "ensemble"})[0]
-            budget = {name: ensemble[name] for name in ("norm", "eps", "eps_space")}
-            verdicts = [row["verdict"] for row in _matching(rows_of(run), subject)]
-            cells = (_cell(lines, attack, budget) for attack in COLUMNS)
-            inference = " ".join([f"RCI, N = {n}" if size else "standard", *filter(None, [head])])
-            rows.append((title, inference, *cells, *(verdicts or ["–"])))
-    return pipes(rows)
-
-
 def _rows(name: str) -> list[dict[str, str]]:
     with (REPORTS / name).open() as file:
         return list(csv.DictReader(file))
@@ -159,11 +143,6 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 def _matching(rows: list[dict[str, str]], wanted: dict[str, str]) -> list[dict[str, str]]:
     return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
-
-
-def _cell(rows: list[dict[str, str]], attack: str, budget: dict[str, str]) -> str:
-    found = _matching(rows, {"attack": attack, **({} if attack == "clean" else budget)})
-    return _accuracy(found[0]) if found else "–"
 
 
 def _accuracy(row: dict[str, str]) -> str:

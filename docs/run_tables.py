@@ -130,7 +130,9 @@ def choices() -> str:
 def trainings() -> str:
     """Clean accuracy of the ResNet-20s in checkpoints/, by recipe."""
     own = {entry["recipe"]: entry for entry in _resnets() if "start" not in entry}
-    rows = [(recipe, _percent(own[recipe]["accuracy"]), f"`{own[recipe]['made_from']}`") for recipe in RECIPES]
+    rows = [
+        (recipe, _percent(own[recipe]["accuracy"]), f"`{own[recipe]['made_from']}`") for recipe in RECIPES
+    ]
     return pipes([("recipe", "accuracy", "recipe file"), *rows])
 
 

@@ -61,7 +61,8 @@ def evaluate_command(
 
     Evaluates each checkpoint with standard inference and with each named defence. The protocol
     (docs/protocol.md) first runs the attacks that usually settle the verdicts. Add --all to run the
-    remaining attacks on every example, in the same folder.
+    remaining attacks on every example, in the same folder. A bound on accuracy, as a test in Python, is
+    robustbench_coded.assert_accuracy_under_attack.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
