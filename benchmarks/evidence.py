@@ -151,19 +151,6 @@ def page_of(name: str, reports: Path = REPORTS) -> str:
     return f"{name}/report.md" if shared is None else f"{shared.name}/report.md#{anchor}"
 
 
-def protocol_head(*names: str) -> str:
-    """How tables of these runs are headed: by the protocols of those whose outcomes are not in reports/.
-
-    '' if the outcomes of all are there: they are judged again by `make rewrite`.
-    """
-    versions = {
-        row["protocol"]
-        for row in read(REPORTS / TABLE)
-        if row["run"] in names and not (REPORTS / row["run"] / "run.json").exists()
-    }
-    return f"protocol {' and '.join(sorted(versions))}" if versions else ""
-
-
 def by_cost(reports: Path) -> list[str]:
     """Runs in ``reports``, the cheapest first by what their table says."""
     names = [path.parent.relative_to(reports).as_posix() for path in reports.glob("*/run.toml")]

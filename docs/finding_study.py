@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
-from benchmarks.evidence import SHARED, lacking, page_of, protocol_head, rows_of
+from benchmarks.evidence import REPORTS, SHARED, lacking, page_of, read, rows_of
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "finding.md"
@@ -162,6 +162,19 @@ def headed(name: str, rows: Iterable[dict[str, str]]) -> str:
     """The head of a first column, with the protocol of the runs behind the table."""
     head = protocol_head(*(row["run"] for row in rows))
     return f"{name} ({head})" if head else name
+
+
+def protocol_head(*names: str) -> str:
+    """How tables of these runs are headed: by the protocols of those whose outcomes are not in reports/.
+
+    '' if the outcomes of all are there: they are judged again by `make rewrite`.
+    """
+    versions = {
+        row["protocol"]
+        for row in read(REPORTS / "evidence.csv")
+        if row["run"] in names and not (REPORTS / row["run"] / "run.json").exists()
+    }
+    return f"protocol {' and '.join(sorted(versions))}" if versions else ""
 
 
 def other_networks() -> Iterator[dict[str, str]]:

@@ -1,5 +1,5 @@
-"""What has a measured figure in README.md, docs/, reports/README.md and benchmarks/README.md, between marks, from
-the committed reports (`make rewrite` runs it). The tables of the study are those of finding_study.py.
+"""What stands between marks in README.md, docs/, reports/README.md and benchmarks/README.md, from the
+committed reports (`make rewrite` runs it). The tables of the study are those of finding_study.py.
 
 python docs/readme_findings.py              writes all but the comparison of two defences in README.md
 python docs/readme_findings.py compared     runs the two commands above it, and writes it, too (a minute)
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
-from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, protocol_head, read, rows_of
+from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, read, rows_of
 from docs import run_tables
-from docs.finding_study import with_tables
+from docs.finding_study import protocol_head, with_tables
 from docs.public_names import public_names
 from robustbench_coded.cli.main import main as csrobust
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
@@ -72,22 +72,7 @@ def main(*names: str) -> None:
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    blocks = {
-        "claims": claims,
-        "truth": truth,
-        "zoo": zoo,
-        "bias": bias,
-        "provenance": provenance,
-        "others": others,
-        "answer": run_tables.answer,
-        "coupled": run_tables.coupled,
-        "choices": run_tables.choices,
-        "trainings": run_tables.trainings,
-        "fine-tuned": run_tables.fine_tuned,
-        "ratios": run_tables.ratios,
-        "names": public_names,
-    }
-    for name, make in blocks.items():
+    for name, make in BLOCKS.items():
         if f"<!-- {name}: begin -->" in text:
             text = placed(text, name, make())
     return with_tables(text) if "<!-- gains: begin -->" in text else text
@@ -131,7 +116,7 @@ def claim_row(claim: Claim, reports: Path = REPORTS) -> tuple[tuple[str, ...], i
 
 
 def _linked(verdict: str, run: str) -> str:
-    """A verdict with the report of its run, and the protocol if its outcomes are not here to be judged again."""
+    """A verdict with the report of its run, and the protocol if that can't be judged again from here."""
     head = protocol_head(run)
     return f"[{verdict}](reports/{page_of(run)})" + (f" ({head})" if head else "")
 
@@ -236,9 +221,10 @@ def _generated() -> str:
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
     others = ", ".join(f"{tool} on {count}" for tool, count in far.items() if tool != "csrobust")
+    total = len(by_tool["csrobust"])
     return (
-        f"csrobust is off by more than {100 * FAR:g} points on {far['csrobust']} of {len(by_tool['csrobust'])}, "
-        f"{others}. csrobust's verdict is wrong on {named}."
+        f"csrobust is off by more than {100 * FAR:g} points on {far['csrobust']} of {total}, {others}. "
+        f"csrobust's verdict is wrong on {named}."
     )
 
 
@@ -333,17 +319,35 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"csrobust is off by more than {100 * FAR:g} points on {len(far & {*shared})} of {len(shared)} defences "
-        f"({len(far)} of all {len(words)}), AutoAttack on {off[0]}, torchattacks on {off[1]}."
+        f"csrobust is off by more than {100 * FAR:g} points on {len(far & {*shared})} of {len(shared)} "
+        f"defences ({len(far)} of all {len(words)}), AutoAttack on {off[0]}, torchattacks on {off[1]}."
     )
     yield (
-        f"csrobust accepts {missed or 'none'} of the {len(broken)} broken ones, calls {len(judged) or 'none'} of "
-        f"the {len(words) - len(broken)} robust ones broken, and leaves {open_words} open."
+        f"csrobust accepts {missed or 'none'} of the {len(broken)} broken ones, calls "
+        f"{len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and leaves "
+        f"{open_words} open."
     )
     if constant:
         these = " and ".join(constant)
         count = "counts" if len(constant) == 1 else "count"
         yield f"On two classes, a constant answer keeps as much as {these}, which {count} as broken."
+
+
+BLOCKS = {
+    "claims": claims,
+    "truth": truth,
+    "zoo": zoo,
+    "bias": bias,
+    "provenance": provenance,
+    "others": others,
+    "answer": run_tables.answer,
+    "coupled": run_tables.coupled,
+    "choices": run_tables.choices,
+    "trainings": run_tables.trainings,
+    "fine-tuned": run_tables.fine_tuned,
+    "ratios": run_tables.ratios,
+    "names": public_names,
+}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""Further tables and sentences with figures, from committed runs and measurements; readme_findings.py puts them
-between their marks.
-"""
+"""Tables and sentences from committed runs and measurements, which readme_findings.py puts in place."""
 
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
 
 from benchmarks.bench.table import pipes
-from benchmarks.evidence import REPORTS, ROOT, page_of, protocol_head, read, rows_of
-from docs.finding_study import ATTACKERS, budget, gains, interval, is_subject, other_networks
+from benchmarks.evidence import REPORTS, ROOT, page_of, read, rows_of
+from docs.finding_study import (
+    ATTACKERS,
+    budget,
+    gains,
+    interval,
+    is_subject,
+    other_networks,
+    protocol_head,
+)
 
 MANIFEST = ROOT / "checkpoints" / "manifest.toml"
 SPEED = ROOT / "benchmarks" / "speed"
@@ -78,11 +84,11 @@ def answer() -> str:
         f"Around {_number(len({row['checkpoint'] for row in rows}))} networks that were not trained against "
         f"attacks, RCI retains {_range(large, 'accuracy')}% at 4/255 and 8/255 (upper limits "
         f"{_range(large, 'ci_high')}%), and {_range(middle, 'accuracy')}%, about chance level, at 2/255. At "
-        f"1/255 and 0.5/255, it gains {_range(small, 'gain')} points ({_verdicts(small)}); at 1/255, Gaussian "
-        f"noise gains {_range([noise], 'gain')}. Around an adversarially trained network, it retains "
-        f"{_range([robust], 'accuracy')}% at 8/255, a gain of {interval(robust, 'gain', 'gain')}† "
-        f"({_verdicts([robust])}). If the attacker knows the order, gains are {_range(known, 'gain')} points, "
-        f"without intervals ({_verdicts(known)})."
+        f"1/255 and 0.5/255, it gains {_range(small, 'gain')} points ({_verdicts(small)}); at 1/255, "
+        f"Gaussian noise gains {_range([noise], 'gain')}. Around an adversarially trained network, it "
+        f"retains {_range([robust], 'accuracy')}% at 8/255, a gain of {interval(robust, 'gain', 'gain')}† "
+        f"({_verdicts([robust])}). If the attacker knows the order, gains are {_range(known, 'gain')} "
+        f"points, without intervals ({_verdicts(known)})."
     )
 
 
@@ -118,7 +124,7 @@ def coupled() -> str:
 
 
 def choices() -> str:
-    """For each kind of defence: options, the attack that decided in a committed run, and minutes of the run."""
+    """For each kind of defence: options, what decided in a committed run, and the minutes of the run."""
     minutes = {row["run"]: row["minutes"] for row in read(REPORTS / "evidence.csv")}
     lines: list[Sequence[str]] = [("your defence", "threat model", "options", "what decided", "cost")]
     for defence, threat, options, run, attack in CHOICES:

@@ -1,4 +1,4 @@
-"""docs/coming-from.md: both calls of a row leave the same accuracy, and the same pixels if nothing is random."""
+"""docs/coming-from.md: both calls of a row leave the same accuracy, without random starts the same pixels."""
 
 import contextlib
 import io

@@ -59,10 +59,9 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Evaluates each checkpoint with standard inference and with each named defence. The protocol
-    (docs/protocol.md) first runs the attacks that usually settle the verdicts. Add --all to run the
-    remaining attacks on every example, in the same folder. A bound on accuracy, as a test in Python, is
-    robustbench_coded.assert_accuracy_under_attack.
+    Attacks each network with and without each defence until the verdicts are settled. --all runs
+    the remaining attacks on every example, in the same folder. In a test in Python,
+    robustbench_coded.assert_accuracy_under_attack is the gate on accuracy.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
