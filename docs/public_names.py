@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("reference.md")
-STARS = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+STARS: dict[int, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
 NAME = re.compile(r"^::: (\S+)$", re.MULTILINE)
 
 
@@ -34,5 +34,5 @@ def _called(path: str) -> str:
 
 
 def _sentence(path: str) -> str:
-    paragraph = " ".join(inspect.getdoc(named(path)).partition("\n\n")[0].split())
+    paragraph = " ".join((inspect.getdoc(named(path)) or "").partition("\n\n")[0].split())
     return re.split(r"(?<=\.) ", paragraph.replace("``", "`"))[0]
