@@ -44,7 +44,7 @@ _SHARED = [name for name in evaluation_options() if name not in _OF_EVAL]
     "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
     "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
     "csrobust eval --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
-    "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
+    "csrobust eval runs/mine/run.toml --limit 1280 --out runs/more",
     "csrobust eval --ckpt model.pt --defence my_defence:build --claim '72% pgd-10'",
 )
 @takes()
