@@ -280,7 +280,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
     assert str(next_command(run, images)) == "Next step: 754 images:"
-    assert next_command(run, images).command.endswith("reports/c/run.toml --limit 754 --out reports/c-754")
+    assert next_command(run, images).command.endswith("runs/c/run.toml --limit 754 --out runs/c-754")
 
 
 def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_open(make_run):
