@@ -251,7 +251,7 @@ ALL = {"purpose": "all", "option": "--all", "images": 2_000_000}
 def test_what_comes_next_is_a_command_with_its_price(make_run):
     run, _ = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
-    assert found == NextCommand("a longer run", "csrobust eval reports/a/run.toml --until settled", 25_600)
+    assert found == NextCommand("a longer run", "csrobust eval runs/a/run.toml --until settled", 25_600)
     assert str(found) == "Next step: a longer run (about 25,600 gradients or more):"
 
 
