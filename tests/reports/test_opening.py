@@ -297,7 +297,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
         run, _ = outlook(make_run, "n", outlook=[need])
         assert next_command(run, [victims]).purpose == purpose
     alone = replace(victims, verdict=replace(victims.verdict, gain=None))  # which no other attack settles
-    of_base = NextCommand("attacks on its base model", "csrobust eval reports/n/run.toml --standard")
+    of_base = NextCommand("attacks on its base model", "csrobust eval runs/n/run.toml --standard")
     assert next_command(run, [alone]) == of_base
     other = replace(victims, case=structs.replace(victims.case, attack="x", threat=WHOLE_BATCH))
     assert next_command(run, [other]).purpose != told[2]  # it is another verdict's
@@ -305,7 +305,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
 
 def test_an_unfinished_run_is_finished_first(make_run):
     run, _ = outlook(make_run, "d", outlook=[SETTLE], finished=False)
-    assert opening_of(run).next == NextCommand("what is missing", "csrobust eval reports/d/run.toml")
+    assert opening_of(run).next == NextCommand("what is missing", "csrobust eval runs/d/run.toml")
 
 
 def test_the_run_file_is_where_the_last_command_wrote_it(make_run):
