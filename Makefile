@@ -19,10 +19,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --no-deps torchattacks pyautoattack --constraint constraints.txt
 	touch $@
 
-# What the tests, the linters and the type checker need besides.
+# What the tests, the linters and the type checker need besides. pip would report the conflict of torchattacks.
 DEVELOPED := .venv/.developed
 $(DEVELOPED): $(INSTALLED)
-	$(BIN)/pip install --quiet --group dev --constraint constraints.txt
+	$(BIN)/pip install --quiet --no-warn-conflicts --group dev --constraint constraints.txt
 	touch $@
 
 # Table 3 on embedded checkpoints: the paper's trainings, standard inference and RCI at N = 1.5 K.
@@ -65,12 +65,12 @@ paper:
 	  -V header-includes='\usepackage{etoolbox}\AtBeginEnvironment{longtable}{\scriptsize\setlength{\tabcolsep}{3pt}}' -o finding.pdf
 	@echo build/finding.pdf
 
-# Writes the reports of whole committed runs, and README's tables, again from stored outcomes.
+# Writes the reports of whole committed runs, and the tables of all pages, again from stored outcomes.
 rewrite: $(INSTALLED)
 	for run in reports/*/run.json; do $(BIN)/csrobust report "$$(dirname "$$run")" --quiet || exit 1; done
 	$(BIN)/csrobust compare reports/digits --baseline erm --format md,csv --out reports/digits-trainings
 	$(BIN)/csrobust compare reports/cifar10-recipes --baseline erm --format md,csv --out reports/cifar10-trainings
-	$(BIN)/python docs/readme_findings.py
+	$(BIN)/python docs/readme_findings.py compared
 
 # Published defences around the digits networks and ResNets, RCI, and LWTA with its authors' weights: runs of `make evidence`.
 BOARD := $(shell sed -n 's,^\[\["\(board-.*\)"\]\],runs/evidence/\1,p' reports/board/runs.toml | uniq) \

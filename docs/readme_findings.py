@@ -1,10 +1,17 @@
-"""The tables of README.md, docs/bias.md and reports/README.md, and a table of docs/finding.md,
-from the committed reports (`make rewrite` runs it).
+"""What stands between marks in README.md, docs/, reports/README.md and benchmarks/README.md, from the
+committed reports (`make rewrite` runs it). The tables of the study are those of finding_study.py.
 
-python docs/readme_findings.py
+python docs/readme_findings.py              writes all but the comparison of two defences in README.md
+python docs/readme_findings.py compared     runs the two commands above it, and writes it, too (a minute)
 """
 
+import contextlib
 import csv
+import io
+import re
+import shlex
+import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,21 +19,24 @@ from pathlib import Path
 from benchmarks.bench.table import pipes
 from benchmarks.errors.coverage import placed
 from benchmarks.evidence import OTHERS, by_cost, options_of, page_of, read, rows_of
+from docs import run_tables
+from docs.finding_study import protocol_head, with_tables
+from docs.public_names import public_names
+from robustbench_coded.cli.main import main as csrobust
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.reports.text.formatting import MARKS
-from robustbench_coded.schema.words import MARGIN, IntervalKind
+from robustbench_coded.schema.words import IntervalKind
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 BIAS = ROOT / "docs" / "bias.md"
 REPORTS = ROOT / "reports"
-FINDING = ROOT / "docs" / "finding.md"
-PAGES = (README, BIAS, FINDING, REPORTS / "README.md")
-# run, checkpoint, N of RCI -> the name in the table
-NETWORKS = {
-    ("cifar10-resnet20", "resnet20", 190): "standard-trained ResNet-20",
-    ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
-}
+PAGES = (
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    REPORTS / "README.md",
+    ROOT / "benchmarks" / "README.md",
+)
 MAIN = "batch/unknown"
 Claim = tuple[str, str, str, str, str | None]
 # What README opens with: how a defence and its setting are called, run, checkpoint, defence, and the figure
@@ -34,43 +44,53 @@ Claim = tuple[str, str, str, str, str | None]
 CLAIM_COLUMNS = ("defence and setting", "PGD-10, or as reported", "csrobust", "verdict")
 CLAIMS: tuple[Claim, ...] = (
     ("JPEG compression; digits, linf 0.2", "board-digits", "erm", "published:jpeg", "pgd-10"),
-    ("Batch-norm adaptation (arXiv 2006.10963); digits, linf 0.2",
+    ("Batch-norm adaptation; digits, linf 0.2",
      "board-digits-coupled", "erm", "published:batch-norm-adaptation", "pgd-10"),
-    ("Adversarial training (arXiv 1706.06083); CIFAR-10, linf 8/255",
+    ("Adversarial training; CIFAR-10, linf 8/255",
      "cifar10-adversarial", "pgd-at", "standard", "pgd-10"),
-    ("Stochastic local winner-takes-all (arXiv 2112.02671), authors' weights; CIFAR-10, linf 8/255",
+    ("Stochastic local winner-takes-all, authors' weights; CIFAR-10, linf 8/255",
      "lwta", "lwta-wrn34-1", "standard", None),
-    ("Randomised coded inference (arXiv 2510.00253); CIFAR-10, linf 8/255",
+    ("Randomised coded inference (RCI); CIFAR-10, linf 8/255",
      "cifar10-resnet20", "resnet20", "rci", "pgd-10"),
 )  # fmt: skip
 # Rows of reports/outside that are verdicts.
 OUTSIDE = ("networks", "published weights", "defences in their authors' code")
-COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 SIDES = ("robust", "broken")  # of rows of reports/outside
 NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
-def main() -> None:
+def main(*names: str) -> None:
     for page in PAGES:
-        page.write_text(with_blocks(page.read_text()))
+        before = page.read_text()
+        after = with_blocks(before)
+        if "compared" in names and page == README:
+            after = placed(after, "compared", compared(after))
+        if after != before:
+            page.write_text(after)
 
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    blocks = {
-        "claims": claims,
-        "findings": findings,
-        "truth": truth,
-        "zoo": zoo,
-        "bias": bias,
-        "provenance": provenance,
-        "others": others,
-    }
-    for name, make in blocks.items():
+    for name, make in BLOCKS.items():
         if f"<!-- {name}: begin -->" in text:
             text = placed(text, name, make())
-    return text
+    return with_tables(text) if "<!-- gains: begin -->" in text else text
+
+
+def compared(text: str) -> str:
+    """The table of two defences that the commands of README.md write, run here in a folder of their own."""
+    evaluated, then_compared = re.findall(
+        r"^csrobust (eval .* --out runs/two|compare runs/two .*)$", text, re.M
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        with contextlib.redirect_stdout(io.StringIO()):
+            csrobust([*shlex.split(evaluated), "--quiet"])
+            csrobust(shlex.split(then_compared))
+        (page,) = Path().glob("runs/*/comparison.md")
+        table = re.search(r"^\|.*Defence.*(\n\|.*)+", page.read_text(), re.M)
+    assert table is not None
+    return table[0]
 
 
 def claims() -> str:
@@ -91,24 +111,14 @@ def claim_row(claim: Claim, reports: Path = REPORTS) -> tuple[tuple[str, ...], i
         beside = f"{100 * float(reported):.1f} (reported)"
     else:
         beside = f"{100 * float(_matching(lines, {'attack': attack})[0]['accuracy']):.1f}"
-    ours = _accuracy(ensemble).partition(" (in")[0]
-    cells = (title, beside, ours, f"[{verdict['verdict']}](reports/{page_of(run)})")
+    cells = (title, beside, _accuracy(ensemble), _linked(verdict["verdict"], run))
     return cells, int(ensemble["examples"])
 
 
-def findings() -> str:
-    """Accuracy of both networks, with and without RCI, under a few attacks, and the verdicts."""
-    rows: list[Sequence[str]] = [("network", "inference", *COLUMNS, "verdict")]
-    for (run, checkpoint, n), title in NETWORKS.items():
-        for size in ("", str(n)):
-            subject = {"checkpoint": checkpoint, "n": size, "threat": MAIN}
-            lines = _matching(rows_of(run, "summary"), subject)
-            ensemble = _matching(lines, {"attack": "ensemble"})[0]
-            budget = {name: ensemble[name] for name in ("norm", "eps", "eps_space")}
-            verdicts = [row["verdict"] for row in _matching(rows_of(run), subject)]
-            cells = (_cell(lines, attack, budget) for attack in COLUMNS)
-            rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, *(verdicts or ["–"])))
-    return pipes(rows)
+def _linked(verdict: str, run: str) -> str:
+    """A verdict with the report of its run, and the protocol if that can't be judged again from here."""
+    head = protocol_head(run)
+    return f"[{verdict}](reports/{page_of(run)})" + (f" ({head})" if head else "")
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -120,21 +130,15 @@ def _matching(rows: list[dict[str, str]], wanted: dict[str, str]) -> list[dict[s
     return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
 
 
-def _cell(rows: list[dict[str, str]], attack: str, budget: dict[str, str]) -> str:
-    found = _matching(rows, {"attack": attack, **({} if attack == "clean" else budget)})
-    return _accuracy(found[0]) if found else "–"
-
-
 def _accuracy(row: dict[str, str]) -> str:
     accuracy, batches = 100 * float(row["accuracy"]), int(row["batches"])
     if not row["interval_kind"]:
         return f"{accuracy:.1f} in {batches} batches"
     low, high = (100 * float(row[column]) for column in ("ci_low", "ci_high"))
     cell = f"{accuracy:.1f} [{low:.1f}, {high:.1f}]{MARKS[IntervalKind(row['interval_kind'])]}"
-    if row["own_accuracy"] and float(row["own_accuracy"]) < float(row["accuracy"]) - MARGIN:
-        cell += (
-            f" (in their own batches {100 * float(row['own_accuracy']):.1f}, in {row['own_batches']} batches)"
-        )
+    if row["own_accuracy"]:
+        own = f"{100 * float(row['own_accuracy']):.1f} as attacked ({row['own_batches']} batches)"
+        return f"{own}; {cell} re-batched"
     return cell
 
 
@@ -197,11 +201,10 @@ def truth() -> str:
     (broken, stands, unsettled), (wrong, upheld, unclear) = counts["broken"], counts["robust"]
     return (
         f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} cases broken in prior "
-        f"work, csrobust breaks {broken}, leaves {unsettled} open and gives {stands or 'none'} a positive "
-        f"verdict. "
-        f"Of {sum(counts['robust'])} reported robust, mostly single images, it breaks {wrong}, leaves "
-        f"{unclear} open and gives {upheld or 'none'} a positive verdict.\n"
-        f"- [Generated defences](reports/soundness/report.md), whose accuracy is proved: {_generated()}"
+        f"work, csrobust breaks {broken}, leaves {unsettled} open and accepts {stands or 'none'}. "
+        f"Of {sum(counts['robust'])} reported robust, mostly single images, it accepts {upheld or 'none'}, "
+        f"leaves {unclear} open and breaks {wrong}.\n"
+        f"- [Generated defences](reports/soundness/report.md) of proved accuracy: {_generated()}"
     )
 
 
@@ -210,15 +213,19 @@ def _generated() -> str:
     by_tool: dict[str, list[dict[str, str]]] = {}
     for row in _rows("soundness/soundness.csv"):
         by_tool.setdefault(row["tool"], []).append(row)
-    off = [
-        f"{tool.partition(' ')[0]} on {sum(map(_far, rows))} of {len(rows)}"
+    far = {
+        tool.partition(" ")[0]: sum(map(_far, rows))
         for tool, rows in by_tool.items()
         if tool == "csrobust" or "AutoAttack" in tool
-    ]
+    }
     errors = [f"`{row['instance']}`" for row in by_tool["csrobust"] if _errs(row)]
     named = f"{len(errors)} ({', '.join(errors)})" if errors else "none"
-    wrong = f"csrobust's verdict is wrong on {named}."
-    return f"{', '.join(off).replace(' on', f' is off by more than {100 * FAR:g} points on', 1)}. {wrong}"
+    others = ", ".join(f"{tool} on {count}" for tool, count in far.items() if tool != "csrobust")
+    total = len(by_tool["csrobust"])
+    return (
+        f"csrobust is off by more than {100 * FAR:g} points on {far['csrobust']} of {total}, {others}. "
+        f"csrobust's verdict is wrong on {named}."
+    )
 
 
 def _far(row: dict[str, str]) -> bool:
@@ -298,17 +305,13 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         ]
         too_low, too_high = (sides.count(side) for side in ("too low", "too high"))
         shared = shared or dict.fromkeys(accounts)
-        off.append(f"{too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)")
-    far = sum(
-        bool(_side(float(row["accuracy"]), float(row["truth_low"]), float(row["truth_high"])))
+        off.append(f"{too_low + too_high} ({too_low} too low, {too_high} too high)")
+    far = {
+        row["defence"]
         for row in ours
-        if row["defence"] in shared and row["accuracy"]
-    )
-    yield (
-        f"csrobust differs from the known robust accuracy by more than {100 * FAR:g} points on {far} of "
-        f"{len(shared)} defences, AutoAttack on {off[0]}, "
-        f"torchattacks on {off[1]}."
-    )
+        if row["accuracy"]
+        and _side(float(row["accuracy"]), float(row["truth_low"]), float(row["truth_high"]))
+    }
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
@@ -316,9 +319,13 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"Of all {len(words)}, csrobust gives {missed or 'none'} of the {len(broken)} broken ones a positive "
-        f"verdict, calls {len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and "
-        f"leaves {open_words} open."
+        f"csrobust is off by more than {100 * FAR:g} points on {len(far & {*shared})} of {len(shared)} "
+        f"defences ({len(far)} of all {len(words)}), AutoAttack on {off[0]}, torchattacks on {off[1]}."
+    )
+    yield (
+        f"csrobust accepts {missed or 'none'} of the {len(broken)} broken ones, calls "
+        f"{len(judged) or 'none'} of the {len(words) - len(broken)} robust ones broken, and leaves "
+        f"{open_words} open."
     )
     if constant:
         these = " and ".join(constant)
@@ -326,5 +333,22 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
         yield f"On two classes, a constant answer keeps as much as {these}, which {count} as broken."
 
 
+BLOCKS = {
+    "claims": claims,
+    "truth": truth,
+    "zoo": zoo,
+    "bias": bias,
+    "provenance": provenance,
+    "others": others,
+    "answer": run_tables.answer,
+    "coupled": run_tables.coupled,
+    "choices": run_tables.choices,
+    "trainings": run_tables.trainings,
+    "fine-tuned": run_tables.fine_tuned,
+    "ratios": run_tables.ratios,
+    "names": public_names,
+}
+
+
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -4,7 +4,7 @@
 
     run = evaluate(model, (x, y), defences=["rci:N=1.5K"])
     run.summary                               # a pandas frame, a line per attack
-    load_run("reports/mine").judgements       # verdicts and their checks
+    load_run("runs/mine").judgements       # verdicts and their checks
     attack(model, x, y, "pgd-10", eps=8/255)  # perturbed inputs, like x
 
 The distribution, the command and the project are called ``csrobust``; it brings two packages: this one, and

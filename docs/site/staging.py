@@ -38,6 +38,10 @@ def on_config(config: Any) -> Any:
                 copy = STAGED / page.relative_to(ROOT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(page, copy)
+    reference = STAGED / "docs" / "reference.md"
+    reference.write_text(
+        re.sub(r"<!-- For the site.*?\n(.*?)-->", r"\1", reference.read_text(), flags=re.DOTALL)
+    )
     for page in sorted(STAGED.rglob("*.md")):
         _copy_linked_files(page)
     for notebook in STAGED.rglob("*.ipynb"):

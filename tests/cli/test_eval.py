@@ -135,7 +135,7 @@ def test_eps_zero_changes_nothing(csrobust, digits_erm, tmp_path):
 def test_without_out_the_folder_is_named_and_found_again(csrobust, digits_erm, tmp_path):
     for _ in range(2):
         assert csrobust("eval", "--ckpt", digits_erm, *SMALL, "--attacks", "fgsm").code == 0
-    folders = list((tmp_path / "reports").iterdir())
+    folders = list((tmp_path / "runs").iterdir())
     assert len(folders) == 1 and folders[0].name.startswith("digits-erm-")
 
 

@@ -42,8 +42,8 @@ def test_the_help_says_which_attacks_run_by_default(csrobust):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_parse(csrobust, tmp_path, name):
-    (tmp_path / "reports" / "mine").mkdir(parents=True)
-    (tmp_path / "reports" / "mine" / "run.toml").write_text("")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "run.toml").write_text("")
     shown = csrobust(*name.split(), "--help").out
     for line in EXAMPLES[name]:
         assert f"\n  {line}\n" in shown

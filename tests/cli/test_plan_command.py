@@ -45,7 +45,7 @@ def test_a_plan_lists_rungs_and_what_verdicts_cost(csrobust, digits_erm):
     named = [rung.name for rung in RUNGS]
     assert [line for line in lines if line.startswith(tuple(named))] == lines[1 : 1 + len(named)]
     assert sum("if every subject falls" in line or "if none falls, and" in line for line in lines) == 2
-    assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
+    assert any(line.startswith("run folder: runs/digits-erm-") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
-"""docs/protocol.md: its table is that of the code, its sentence names what runs, and it stays short."""
+"""docs/protocol.md: its table is that of the code, its sentence names what runs."""
 
-import ast
 import csv
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 
 from attacks.presets import NAMED, PRESETS
 from benchmarks.errors.ablation import ENTRIES
-from robustbench_coded.evaluation.protocol import rungs
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
 from robustbench_coded.judge.rules import RULES, decide
 from robustbench_coded.schema.words import Rung
@@ -18,18 +16,6 @@ from tests.judge.test_verdict import DECIDES, GOOD
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "protocol.md").read_text()
 ABLATION = list(csv.DictReader((ROOT / "reports" / "zoo" / "ablation.csv").open()))
-MOST_WORDS = 500
-# Of the modules that decide what runs next: those of the protocol, and what plans, runs and records it.
-PACKAGE = ROOT / "robustbench_coded" / "evaluation"
-MODULES = [
-    *(PACKAGE / "protocol").glob("*.py"),
-    *(
-        PACKAGE / "session" / f"{name}.py"
-        for name in ("driver", "evaluation", "planning", "recording", "run_plan")
-    ),
-    PACKAGE / "planning" / "comparisons.py",
-]
-MOST_CONSTANTS = 24
 
 
 def names(attacks):
@@ -70,31 +56,14 @@ def test_the_ablation_names_rungs_and_changed_verdicts():
     assert all(row["verdict"] != row["verdict_without"] for row in ABLATION if row["left_out"])
 
 
-def test_the_page_is_short_and_names_the_version():
-    assert len(PAGE.split()) < MOST_WORDS
+def test_the_page_names_the_version():
     assert f"protocol {VERSION}" in PAGE
 
 
-def test_about_nine_rungs_and_every_adaptive_attack_stands_in_one():
-    assert 8 <= len(RUNGS) <= 10 and len({rung.name for rung in RUNGS}) == len(RUNGS)
+def test_every_adaptive_attack_stands_in_a_rung():
     assert set(NAMED) == {
         "fgsm", "pgd-10", "pgd-100", "eot10-pgd-20", "aware-pgd-10", "transfer-pgd-20",
     }  # fmt: skip
     told = {name for rung in RUNGS for name in (*rung.shown, *rung.hidden)}
     assert {*PRESETS["paper"], *PRESETS["adaptive"]} <= told
     assert all(callable(rung.asks) and rung.says for rung in RUNGS)
-
-
-@pytest.mark.parametrize("names", [rungs.SCREEN])
-def test_a_screen_is_made_of_rungs(names):
-    assert set(names) <= {rung.name for rung in RUNGS}
-
-
-def test_few_numbers_decide_what_runs():
-    found = [
-        (path.name, node.value)
-        for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value not in (0, 1, 2)
-    ]
-    assert len(found) <= MOST_CONSTANTS, found

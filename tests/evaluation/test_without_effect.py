@@ -26,7 +26,7 @@ INSIDE = r"put it inside: nn\.Sequential\(torchvision\.transforms\.Normalize\(me
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yield
-    assert not (tmp_path / "reports").exists()  # nothing was written
+    assert not (tmp_path / "runs").exists()  # nothing was written
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ ALL = {"purpose": "all", "option": "--all", "images": 2_000_000}
 def test_what_comes_next_is_a_command_with_its_price(make_run):
     run, _ = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
-    assert found == NextCommand("a longer run", "csrobust eval reports/a/run.toml --until settled", 25_600)
+    assert found == NextCommand("a longer run", "csrobust eval runs/a/run.toml --until settled", 25_600)
     assert str(found) == "Next step: a longer run (about 25,600 gradients or more):"
 
 
@@ -282,7 +282,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
     images = [replace(victims, case=case)]
     assert str(next_command(run, images)) == "Next step: 754 images:"
-    assert next_command(run, images).command.endswith("reports/c/run.toml --limit 754 --out reports/c-754")
+    assert next_command(run, images).command.endswith("runs/c/run.toml --limit 754 --out runs/c-754")
 
 
 def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_open(make_run):
@@ -299,7 +299,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
         run, _ = outlook(make_run, "n", outlook=[need])
         assert next_command(run, [victims]).purpose == purpose
     alone = replace(victims, verdict=replace(victims.verdict, gain=None))  # which no other attack settles
-    of_base = NextCommand("attacks on its base model", "csrobust eval reports/n/run.toml --standard")
+    of_base = NextCommand("attacks on its base model", "csrobust eval runs/n/run.toml --standard")
     assert next_command(run, [alone]) == of_base
     other = replace(victims, case=structs.replace(victims.case, attack="x", threat=WHOLE_BATCH))
     assert next_command(run, [other]).purpose != told[2]  # it is another verdict's
@@ -307,7 +307,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
 
 def test_an_unfinished_run_is_finished_first(make_run):
     run, _ = outlook(make_run, "d", outlook=[SETTLE], finished=False)
-    assert opening_of(run).next == NextCommand("what is missing", "csrobust eval reports/d/run.toml")
+    assert opening_of(run).next == NextCommand("what is missing", "csrobust eval runs/d/run.toml")
 
 
 def test_the_run_file_is_where_the_last_command_wrote_it(make_run):

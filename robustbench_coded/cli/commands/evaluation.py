@@ -41,7 +41,7 @@ Junit = Annotated[Path | None, Option("Write the verdicts to this file as JUnit 
     "csrobust eval --ckpt digits-erm --data digits --rci N=1.5K --limit 640",
     "csrobust eval --ckpt erm=a.pt --ckpt mixup=b.pt --rci N=128 --attacks paper,transfer-pgd-20",
     "csrobust eval --ckpt model.pt --rci N=190 --eps 0,2/255,4/255,8/255",
-    "csrobust eval reports/mine/run.toml --limit 1280 --out reports/more",
+    "csrobust eval runs/mine/run.toml --limit 1280 --out runs/more",
     "csrobust eval --ckpt model.pt --defence my_defence:build --claim '72% pgd-10'",
 )
 @takes()
@@ -56,9 +56,9 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Evaluates each checkpoint with standard inference and with each named defence. The protocol
-    (docs/protocol.md) first runs the attacks that usually settle the verdicts. Add --all to run the
-    remaining attacks on every example, in the same folder.
+    Attacks each network with and without each defence until the verdicts are settled. --all runs
+    the remaining attacks on every example, in the same folder. In a test in Python,
+    robustbench_coded.assert_accuracy_under_attack is the gate on accuracy.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)

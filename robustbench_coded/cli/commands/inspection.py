@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
 
 
-@examples("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports")
+@examples("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs runs/mine")
 def list_command(
     kind: Annotated[
         str, Option("attacks, models, data, defences, checkpoints or runs.", positional=True)
     ] = "",
     folder: Annotated[
-        Path | None, Option("For runs: a run folder or a folder of them; default: reports.", positional=True)
+        Path | None, Option("For runs: a run folder or a folder of them; default: runs.", positional=True)
     ] = None,
     as_json: AsJson = False,
 ) -> int:
@@ -41,7 +41,7 @@ def list_command(
     if not kind:
         table = {each: f"csrobust list {each}" for each in KINDS}
     else:
-        table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
+        table = run_names(folder or Path("runs")) if kind == "runs" else names(kind)
     width = max(map(len, table))
     lines = [one_line(f"{name:<{width}}  {description}") for name, description in table.items()]
     print(json.dumps(table) if as_json else "\n".join(lines))

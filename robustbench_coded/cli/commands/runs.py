@@ -12,7 +12,7 @@ from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
-@examples("csrobust show reports/mine", "csrobust show reports/mine --example 5")
+@examples("csrobust show runs/mine", "csrobust show runs/mine --example 5")
 def show_command(
     run: RunFolder,
     example: Annotated[int | None, Option("One example, by its number.")] = None,
@@ -49,9 +49,9 @@ WRITTEN = ("md", "html")
 
 
 @examples(
-    "csrobust report reports/mine",
-    "csrobust report reports/mine --format robustbench --out model_info",
-    "csrobust report reports/mine --format latex --attacks clean,pgd-10,ensemble",
+    "csrobust report runs/mine",
+    "csrobust report runs/mine --format robustbench --out model_info",
+    "csrobust report runs/mine --format latex --attacks clean,pgd-10,ensemble",
 )
 def report_command(
     run: RunFolder,
@@ -109,8 +109,8 @@ ENDINGS = {"md": "md", "html": "html", "csv": "csv", "latex": "tex"}
 
 
 @examples(
-    "csrobust compare reports/mine reports/other",
-    "csrobust compare reports/mine --baseline standard --format md,html,csv,latex --out comparison",
+    "csrobust compare runs/mine runs/other",
+    "csrobust compare runs/mine --baseline standard --format md,html,csv,latex --out comparison",
 )
 def compare_command(
     runs: RunFolders,

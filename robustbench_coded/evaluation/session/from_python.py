@@ -76,7 +76,7 @@ def evaluate(
         listener: receives the events of the run. None shows progress on standard error.
         quiet: show no progress.
         options: those of ``csrobust eval --help``: ``eps="8/255"``, ``batch_size=128``, ``limit=640``,
-            ``draws``, ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
+            ``draws``, ``seed``, ``device``, ``out="runs/mine"``, ``overwrite=True`` ...
 
     Returns:
         the run. ``.summary`` is a pandas frame with a row per attack, ``.judgements`` are the verdicts,

@@ -214,7 +214,7 @@ def made_ready(
     if out is not None and holds_run(out) and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
-    return prepared, config.out or Path("reports") / folder_name(prepared)
+    return prepared, config.out or Path("runs") / folder_name(prepared)
 
 
 @subnormals_flushed()

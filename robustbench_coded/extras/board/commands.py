@@ -8,7 +8,7 @@ from robustbench_coded.options.option import Option
 from robustbench_coded.reports.text.escape import one_line
 
 
-@examples("csrobust board reports/mine --out board")
+@examples("csrobust board runs/mine --out board")
 def board_command(
     folders: Annotated[
         list[Path], Option("Run folders, and folders that csrobust submit wrote.", positional=True)
@@ -34,7 +34,7 @@ def board_command(
     return 0
 
 
-@examples("csrobust submit reports/mine --entry entry.toml --out board-entries")
+@examples("csrobust submit runs/mine --entry entry.toml --out board-entries")
 def submit_command(
     run: Annotated[Path, Option("Run folder made with --save-adversarials.", positional=True)],
     entry: Annotated[Path, Option("entry.toml; docs/board.md lists its fields.")],

@@ -29,7 +29,7 @@ Adversarials = Annotated[
 MOVED = ("checkpoints", "defence", "arch", "data_dir", "draws", "seed")
 
 
-@examples("csrobust verify reports/mine", "csrobust verify reports/mine --seed 1 --draws 20")
+@examples("csrobust verify runs/mine", "csrobust verify runs/mine --seed 1 --draws 20")
 @takes(*SCORED, draws=None, seed=None)
 def verify_command(
     run: RunOrEntry = None, *, adversarials: Adversarials = None, as_json: AsJson = False, **options: Any

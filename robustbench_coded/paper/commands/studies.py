@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DataDir = Annotated[Path | None, Option("Folder in which to look for data sets.")]
 FigureOut = Annotated[Path, Option("Folder for the SVG and the numbers.")]
-FIGURES = Path("reports/paper-figures")
+FIGURES = Path("runs/paper-figures")
 
 
 @examples("csrobust paper ablate n mu -o data=digits -o arch=digits-cnn --seeds 3")
@@ -29,7 +29,7 @@ def ablate_command(
     ],
     *,
     option: Settings = None,
-    out: Annotated[Path | None, Option("Folder; reports/ablations-DATA-ARCH unless given.")] = None,
+    out: Annotated[Path | None, Option("Folder; runs/ablations-DATA-ARCH unless given.")] = None,
     seeds: Annotated[int, Option("Runs per setting.")] = 5,
     limit: Annotated[int, Option("Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, Option("Scoring draws of RCI.")] = 10,
@@ -57,7 +57,7 @@ def ablate_command(
     settings = AblationSettings(base, seeds=seeds, limit=limit, draws=draws, eps=at)
     planned = [(study, study.points(settings)) for study in chosen]
     plain = Path(base.data.partition(":")[2] or base.data).stem  # npz:a/cifar10.npz is cifar10
-    folder = out or Path("reports") / f"ablations-{plain}-{base.arch}"
+    folder = out or Path("runs") / f"ablations-{plain}-{base.arch}"
     records = AblationRecords(folder)
     made(folder)
     make_missing(records, settings, planned, quiet=False)
@@ -175,7 +175,7 @@ def gan_command(
     n: Annotated[str, Option("Coded inputs of the coded generators: 64,96.")] = "64,96",
     seeds: Annotated[int, Option("Trainings of each generator.")] = 3,
     device: Annotated[str, Option("cpu, cuda ...")] = "cpu",
-    out: Annotated[Path, Option("Folder.")] = Path("reports/gan"),
+    out: Annotated[Path, Option("Folder.")] = Path("runs/gan"),
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:

@@ -394,7 +394,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     )
     prepared = prepare(forward_only, InMemory(data=reference), say=listener.preparing)
     prepared = _on_other_images(prepared, data)
-    path = options.out or Path("reports") / f"shift-{folder_name(prepared)}"
+    path = options.out or Path("runs") / f"shift-{folder_name(prepared)}"
     run_folder = RunFolder(path, estimates.SHIFT)
     with evaluate.opened_folder(run_folder, listener, report.write_shift_report) as folder:
         failures = _into(folder, prepared, facts, listener)

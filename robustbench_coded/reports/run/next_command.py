@@ -94,7 +94,7 @@ def _command(run: Run, options: Sequence[str]) -> str:
 
 
 def _expression(options: Sequence[str]) -> str:
-    """``run.again(limit=1280, out='reports/a-1280')``."""
+    """``run.again(limit=1280, out='runs/a-1280')``."""
     arguments = []
     for option, value in pairwise([*options, "--"]):
         if option.startswith("--"):
@@ -106,7 +106,7 @@ def _expression(options: Sequence[str]) -> str:
 
 def _folder(run: Run) -> str:
     """Where the last command wrote the run."""
-    return str(run.manifest.last.options.get("out") or f"reports/{run.name}")
+    return str(run.manifest.last.options.get("out") or f"runs/{run.name}")
 
 
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
