@@ -53,7 +53,7 @@ def described(error: BaseException) -> str:
 
 # Options of the command line that `evaluate` calls otherwise.
 _NAMES = {"ckpt": "models", "defence": "defences", "rci": "defences"}
-_SWITCHES = ("overwrite", "all", "first", "guess", "save_adversarials")
+_SWITCHES = ("overwrite", "all", "first", "save_adversarials")
 
 
 def in_python(message: str) -> str:

@@ -35,14 +35,14 @@ class Checkpoint:
         sha256: of the file, in hexadecimal.
         format, nbytes: of the file, as of its ``Archive``.
         arch: name of the architecture, or the ``package.module:function`` it was built by.
-        arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights.
+        arch_source: ``given`` by the user, ``stored`` in the file, or ``recognised`` by its weights.
         classes: number of classes.
         channels: channels of the image, 1 or 3.
         image_size: height and width in pixels; None where the network takes any.
         network: takes normalised images; float32, on the CPU, in eval mode, its parameters frozen.
         metadata: what this project stored beside the weights; empty for files of others.
-        normalisation: given or stored; None when it has to be guessed from labelled images.
-        normalisation_source: ``given``, ``stored`` or ``guessed``.
+        normalisation: given or stored; None where images have to decide it.
+        normalisation_source: ``given``, ``stored`` or ``unknown``.
         notes: what was recognised and why, a sentence each.
         layout: how the weights lay in the file, without them.
         activation: the only class of activations that its pickle names, as ``ELU``; else empty.
@@ -54,14 +54,14 @@ class Checkpoint:
     format: str
     nbytes: int
     arch: str
-    arch_source: Literal["given", "stored", "guessed"]
+    arch_source: Literal["given", "stored", "recognised"]
     classes: int
     channels: int
     image_size: int | None
     network: nn.Module
     metadata: dict[str, Any]
     normalisation: Normalisation | None
-    normalisation_source: Literal["given", "stored", "guessed"]
+    normalisation_source: Literal["given", "stored", "unknown"]
     notes: tuple[str, ...]
     layout: StateDict
     activation: str
@@ -209,7 +209,7 @@ def load_checkpoint(
         format=archive.format,
         nbytes=archive.nbytes,
         arch=recognised.arch,
-        arch_source="given" if arch is not None else "stored" if is_stored else "guessed",
+        arch_source="given" if arch is not None else "stored" if is_stored else "recognised",
         classes=recognised.classes,
         channels=recognised.channels,
         image_size=recognised.image_size,
@@ -225,7 +225,7 @@ def load_checkpoint(
 
 def _normalisation(
     normalize: str | None, assembled: Assembled, weights: StateDict, metadata: dict[str, Any]
-) -> tuple[Normalisation | None, Literal["given", "stored", "guessed"], tuple[str, ...]]:
+) -> tuple[Normalisation | None, Literal["given", "stored", "unknown"], tuple[str, ...]]:
     channels = assembled.recognised.channels
     if normalize is not None:
         return parse_normalisation(normalize, channels), "given", ()
@@ -239,4 +239,4 @@ def _normalisation(
     if in_metadata and in_buffers and str(in_metadata) != str(in_buffers):
         raise Refused(f"it stores two normalisations, {in_metadata} and {in_buffers}; pass --normalize")
     stored = in_metadata or in_buffers or assembled.stated
-    return stored, "stored" if stored else "guessed", ()
+    return stored, "stored" if stored else "unknown", ()

@@ -1,7 +1,6 @@
 """The map from pixels to what a network takes: (pixel - mean) / std per channel. Imports no torch."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,8 +33,8 @@ class Normalisation:
         return "/".join(",".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
 
 
-# Where a normalisation comes from: the user, the file, what batch-norms remember, or ``--guess``.
-Source = Literal["given", "stored", "recognised", "guessed"]
+# Where a normalisation comes from: the user, the file, what batch-norms remember, or nowhere.
+Source = Literal["given", "stored", "recognised", "unknown"]
 
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -65,31 +64,6 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
         ),
     }.items()
 }
-
-
-def normalisations_of(
-    mean: Sequence[float], std: Sequence[float], *stated: Normalisation | None
-) -> list[Normalisation]:
-    """Those that a network of certain images may have been trained behind.
-
-    Args:
-        mean: of the images, by channel.
-        std: the same of their deviations.
-        stated: come first; then the known ones, and the images' own, unless one of these is nearly that.
-    """
-    known = [*filter(None, stated), *KNOWN[len(mean)].values()]
-    own = Normalisation(
-        "custom", tuple(round(m, 4) for m in mean), tuple(round(max(s, 1e-3), 4) for s in std)
-    )
-    known += [] if any(_nearly(own, other) for other in known) else [own]
-    return list(dict.fromkeys(known))
-
-
-def _nearly(own: Normalisation, other: Normalisation) -> bool:
-    """True if two normalisations differ by less than a twentieth of a deviation."""
-    shifts = (abs(a - b) / s for a, b, s in zip(own.mean, other.mean, other.std, strict=True))
-    scales = (abs(a / b - 1) for a, b in zip(own.std, other.std, strict=True))
-    return max(*shifts, *scales) < 0.05
 
 
 def known_names() -> list[str]:

@@ -84,7 +84,7 @@ class PreparedInfo:
         largest_logit: largest absolute logit of the original.
         same_predictions: fraction of the images.
         same_signs: fraction of the components of the cross-entropy's input gradients whose sign is the same.
-        declined: what was tried before and why it was not taken, a clause each.
+        declined: copies whose answers differ too much, and precisions that it refuses, a clause each.
     """
 
     prepared: bool
@@ -139,7 +139,7 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
         computed = cast(Computed, str(dtype).removeprefix("torch."))
         try:
             if (network := own_copy(model.network)) is None:
-                raise RuntimeError("its copy would refer to the original")
+                break
             folded = fold_batch_norms(network)
             # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this
             # layout, and would rearrange every image otherwise.
@@ -149,7 +149,9 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
             prepared = prepared.to(model.mean.device)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
-            declined += (f"{computed}: it failed ({' '.join(str(error).split())[:200]})",)
+            gradients.raise_machine_fault(error)
+            if dtype != torch.float32:  # which was asked for
+                declined += (f"{computed}: it failed ({' '.join(str(error).split())[:200]})",)
             continue
         info = PreparedInfo(True, computed, folded, len(images), *_compared(reference, answer), declined)
         # Written so that NaN does not pass.

@@ -1,23 +1,22 @@
-"""Recognition of a checkpoint's network: its architecture among those with its weights, its normalisation.
+"""Which network a file's weights belong to, and behind which normalisation it was trained.
 
-Names and shapes of the weights decide the architecture where a published definition has them. The user's
-statement, the file's metadata or what batch-norms remember decide the normalisation. Batch-norms and labelled
-images have to confirm all of it; else the user is asked. What is stated is evaluated as it is stated, with
-warnings of what speaks against it.
+Names and shapes of the weights decide the architecture. The user's statement, the file, the definition or
+what batch-norms remember decide the normalisation. What is stated is evaluated as it is stated, with a
+warning where evidence contradicts it. Where something is left open, batch-norms and labelled images have to
+confirm the choice; else the user is asked.
 
 A network that was trained adversarially often answers more images rightly behind a wrong normalisation, and
-is robust behind the right one alone. So labels order candidates for a person, and choose none.
+is robust behind the right one alone. So labels order the lines of a question, and choose none.
 
 A batch-norm stores the mean and variance that each of its channels had in training. The right network,
 behind the right normalisation, reproduces these on images of the same data. A batch-norm sees only what comes
 before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from operator import attrgetter
 from statistics import median
 from typing import Any, cast
 
@@ -26,42 +25,42 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from attacks.accelerator import random_states_kept
+from attacks.gradients import raise_machine_fault
 from robustbench_coded.data.augment import KINDS
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import stored_normalisation
 from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.normalisation import Normalisation, Source, normalisations_of
+from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import PixelModel, multiplications
 from robustbench_coded.models.registry import find
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 from robustbench_coded.threads import few_threads, subnormals_flushed
 
+IMAGES = 2048  # that are looked at, at most
 ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster than 128
 
-# Fewest and most labelled images of a candidate, and the multiplications that all of them together may cost:
-# a core makes about 20e9 of these a second.
-LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, 2048), 30e9
+# Multiplications that a comparison may cost: a core makes about 20e9 of these a second.
+AFFORDED = 30e9
+FEWEST = 16  # images on which several forms are compared; where even these cost more, they are not
 
-
-def unknown_parts(checkpoint: Checkpoint) -> list[str]:
-    """The parts that the published definition with its weights leaves open, in words.
-
-    Layers that an ``nn.Sequential`` numbers may be written by anybody, and the pickle that holds one names
-    its activation.
-    """
-    of_wong = checkpoint.arch.startswith("wong-")
-    return ["activations"] if of_wong and checkpoint.activation not in ("", "ReLU") else []
-
-
-def networks_of(checkpoint: Checkpoint) -> list[str]:
-    """The architectures that have the checkpoint's weights, as ``--arch`` takes them, the likeliest first."""
-    beside = "" if ":" in checkpoint.arch else find(checkpoint.arch)[0].beside
-    return [checkpoint.arch, *([f"{checkpoint.arch}{beside}"] if beside else [])]
+# Scores of batch-norms (docs/your-checkpoint.md has those of right and wrong networks). The same network is
+# no farther than SAME from what its batch-norms remember; forms that are not so many times farther than the
+# nearest are not told apart; what is stated is contradicted by more.
+SAME, TIE, CONTRADICTED = 0.003, 1.5, 3.0
+UNFAMILIAR = 0.015  # so far, as a median over the layers, they are not those of a stated network
+CLEARLY_WORSE = 4.0  # times as far as the nearest: no longer compared
+CHANCE = 0.3  # over the number of images: so far three times the right network is, because they are few
+# Labels contradict where another normalisation is more accurate by more than an adversarially trained network
+# gains behind a wrong one.
+FAR_BELOW = 0.05
+LINES = 3  # of a question
+BY_METADATA = "its metadata"  # decides an architecture
+OTHERWISE = "if it is another network, pass --arch file.py:build"
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Form:
     """A way to assemble the weights.
 
     Attributes:
@@ -85,114 +84,30 @@ class Candidate:
         return f"--arch '{self.arch}' --normalize {str(self.normalisation) if name == 'custom' else name}"
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A candidate on labelled images.
-
-    Attributes:
-        rightly: [n] bool, which of the n images it answers rightly.
-    """
-
-    candidate: Candidate
-    rightly: Tensor = field(compare=False, repr=False)
-
-    @property
-    def accuracy(self) -> float:
-        return float(self.rightly.double().mean())
-
-    @property
-    def error(self) -> float:
-        """Three standard errors of the accuracy, and half an image."""
-        return 3 * (self.accuracy * (1 - self.accuracy) / len(self.rightly)) ** 0.5 + 0.5 / len(self.rightly)
-
-    def beaten_by(self, other: "Labelled") -> bool:
-        """True if the other is better by three standard errors, on the images that both answered."""
-        own, others = (side.rightly[: min(len(self.rightly), len(other.rightly))] for side in (self, other))
-        gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
-        return gained - lost > 3 * (gained + lost) ** 0.5
-
-    def at_chance(self, classes: int) -> bool:
-        """True if a network that says the same of every image may answer as many of these rightly."""
-        return self.accuracy - self.error <= 1 / classes
+def networks_of(checkpoint: Checkpoint) -> list[str]:
+    """The architectures that have the checkpoint's weights, as ``--arch`` takes them, the usual one first."""
+    if checkpoint.arch_source != "recognised":
+        return [checkpoint.arch]
+    beside = find(checkpoint.arch)[0].beside
+    return [checkpoint.arch, *([f"{checkpoint.arch}{beside}"] if beside else [])]
 
 
-def model_of(checkpoint: Checkpoint, candidate: Candidate, device: torch.device) -> PixelModel:
-    """The candidate from pixels to logits, with the checkpoint's weights, which all candidates share."""
+def model_of(checkpoint: Checkpoint, form: Form, device: torch.device) -> PixelModel:
+    """The form from pixels to logits, with the checkpoint's weights, which all forms share."""
     network: nn.Module = checkpoint.network.to(device)
-    if candidate.arch != checkpoint.arch:
+    if form.arch != checkpoint.arch:
         weights = network.state_dict()
-        network = construct(candidate.arch, checkpoint.classes, checkpoint.channels)
+        network = construct(form.arch, checkpoint.classes, checkpoint.channels)
         network.load_state_dict(weights, assign=True)
         network.eval().requires_grad_(False)
-    taken = candidate.normalisation
-    model = PixelModel(network, taken.mean, taken.std, classes=checkpoint.classes, arch=candidate.arch)
+    taken = form.normalisation
+    model = PixelModel(network, taken.mean, taken.std, classes=checkpoint.classes, arch=form.arch)
     return model.to(device)
-
-
-@dataclass
-class Trials:
-    """Candidates of one checkpoint on the same images.
-
-    Attributes:
-        checkpoint: as loaded.
-        images: [n, C, H, W] in [0, 1].
-        labels: [n] int64; None where there are none.
-        device: where candidates answer.
-    """
-
-    checkpoint: Checkpoint
-    images: Tensor
-    labels: Tensor | None
-    device: torch.device
-
-    @cached_property
-    def cost(self) -> int:
-        """Multiplications for one image."""
-        image = self.images[:1].contiguous().to(self.device)
-        return multiplications(self.checkpoint.network.to(self.device), image)
-
-    def spread(self, count: int) -> Tensor:
-        """At most so many of the images, evenly spread over all of them."""
-        count = min(count, len(self.images))
-        return self.images[torch.arange(count) * len(self.images) // count]
-
-    def affordable(self, limits: tuple[int, int], total: float, candidates: int = 1) -> int:
-        """Images that so many multiplications pay for, within these limits."""
-        return max(limits[0], min(limits[1], int(total / (max(candidates, 1) * self.cost))))
-
-    @torch.no_grad()
-    def labelled(self, candidates: Sequence[Candidate], fewest: int = LABELLED_IMAGES[0]) -> list[Labelled]:
-        """The candidates on the same first images, as many as all together can afford.
-
-        Args:
-            fewest: images that they answer whatever that takes.
-        Returns:
-            One for each that answers; nothing where there are no labels.
-        """
-        if self.labels is None:
-            return []
-        most = self.affordable((fewest, LABELLED_IMAGES[1]), LABELLED_MULTIPLICATIONS, len(candidates))
-        labels, rows = self.labels[:most], []
-        for candidate in candidates:
-            torch.manual_seed(0)  # networks that sample draw alike for every candidate
-            model = model_of(self.checkpoint, candidate, self.device)
-            pieces = self.images[:most].split(ANSWERED_AT_ONCE)
-            with suppress(*[Exception] * (len(candidates) > 1)):  # a network may take no pixels but its own
-                answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
-                rows.append(Labelled(candidate, torch.cat(answers) == labels))
-        return rows
-
-    def draws(self, candidate: Candidate) -> bool:
-        """True if its answers are random, beyond rounding. Noise that it adds is small beside pixels to 255:
-        behind such a normalisation it is more accurate, and another network.
-        """
-        model, few = model_of(self.checkpoint, candidate, self.device), self.images[:8].to(self.device)
-        return not torch.allclose(model(few), model(few), rtol=1e-3, atol=1e-5, equal_nan=True)
 
 
 @dataclass(frozen=True)
 class BatchNormEvidence:
-    """How far a candidate's batch-norms are from what they remember on one kind of training images.
+    """How far a form's batch-norms are from what they remember on one kind of training images.
 
     Attributes:
         layers: names of the batch-norms, in the order in which they are reached.
@@ -201,7 +116,7 @@ class BatchNormEvidence:
         images: how many it was measured on.
     """
 
-    candidate: Candidate
+    form: Form
     kind: str
     layers: tuple[str, ...]
     divergences: tuple[float, ...]
@@ -209,11 +124,12 @@ class BatchNormEvidence:
 
     @property
     def median(self) -> float:
+        """Of the layers' divergences."""
         return median(self.divergences)
 
     @property
     def score(self) -> float:
-        """One number to compare candidates by: the square of the mean root, so that every layer counts.
+        """One number to compare forms by: the square of the mean root, so that every layer counts.
 
         A part that only the last layers see does not move the median.
         """
@@ -307,80 +223,127 @@ def _divergence(norm: BatchNorm, moments: Tensor) -> float:
     return float(per_channel.nan_to_num(nan=1e9, posinf=1e9).clamp(max=1e9).mean())
 
 
-by_score = attrgetter("score")
-
-# Images for candidates by the first layer, for whole networks at first, and for those that stay close: the
-# last two as many as so many multiplications pay for.
-FIRST_IMAGES = (16, 64)
-FEW_IMAGES, FEW_MULTIPLICATIONS = (16, 64), 4e9
-FINAL_IMAGES, FINAL_MULTIPLICATIONS = (128, 1024), 20e9
-
-TAKEN, RIVALS = 16, 4  # candidates behind which whole networks are compared, and those with more images
-CLEARLY_WORSE = 4.0  # times as far as the nearest
-CHANCE = 0.3  # over the number of images: so far three times the right network is, because they are few
-
-
-def nearest(
-    trials: Trials, candidates: Sequence[Candidate], kept: Collection[Candidate]
-) -> list[BatchNormEvidence]:
-    """The candidates that are not clearly worse than another, each on the kind of training images that fits
-    it best, nearest first.
-
-    Args:
-        trials: of a checkpoint with trained batch-norms.
-        candidates: those that come into question.
-        kept: those that stay whatever comes closer.
-    """
-
-    def look(candidate: Candidate, kind: str, count: int, layers: int | None) -> BatchNormEvidence:
-        torch.manual_seed(0)
-        model = model_of(trials.checkpoint, candidate, trials.device)
-        images = KINDS[kind](trials.spread(count), torch.Generator().manual_seed(0)).to(trials.device)
-        seen = {"its input": torch.inf}
-        with suppress(Exception):  # a network may take no pixels but its own
-            seen = divergences(model, model.network, images, layers)
-        return BatchNormEvidence(candidate, kind, tuple(seen), tuple(seen.values()), len(images))
-
-    few = trials.affordable(FEW_IMAGES, FEW_MULTIPLICATIONS)
-    most = trials.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
-    ends = [(candidate, kind) for candidate in candidates for kind in KINDS]
-    stays = [end for end in ends if end[0] in kept]
-    for count in FIRST_IMAGES:
-        ends = [(one.candidate, one.kind) for one in closest([look(*end, count, 1) for end in ends])]
-    ends = ends[:TAKEN]
-    for count in (few, most):
-        looks = sorted((look(*end, count, None) for end in dict.fromkeys([*ends, *stays])), key=by_score)
-        best = sorted({one.candidate: one for one in reversed(looks)}.values(), key=by_score)
-        ends = [(one.candidate, one.kind) for one in closest(best)][:RIVALS]
-        stays = [(one.candidate, one.kind) for one in best if one.candidate in kept]
-    return best
-
-
 def closest(looks: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
     """The nearest, nearest first, without what is clearly worse than the first, by chance or not."""
-    ordered = sorted(looks, key=by_score)
+    ordered = sorted(looks, key=lambda look: look.score)
     best = ordered[0]
     limit = max(CLEARLY_WORSE * best.score, best.score + CHANCE / best.images)
-    return [one for one in ordered if one.score <= limit]
+    return [look for look in ordered if look.score <= limit]
 
 
-IMAGES = 2048  # that are looked at, at most
+@dataclass(frozen=True)
+class Labelled:
+    """A form on labelled images.
 
-# Scores of batch-norms (docs/your-checkpoint.md has those of right and wrong networks). The same network is
-# no farther than SAME from what its batch-norms remember; candidates that are not so many times farther than
-# the nearest are not told apart; what is stated is contradicted by more.
-SAME, TIE, CONTRADICTED = 0.003, 1.5, 3.0
-UNFAMILIAR = 0.015  # so far, as a median over the layers, they are not those of a stated network
-# Labels contradict where another normalisation is more accurate by more than an adversarially trained network
-# gains behind a wrong one.
-FAR_BELOW = 0.05
-# The fewest images on which many candidates answer, and multiplications for those beside what is decided on.
-FEWEST, BESIDE_MULTIPLICATIONS = 16, 20e9
+    Attributes:
+        correct: [n] bool, which of the first n images it answers correctly.
+    """
 
-BY_METADATA = "its metadata"  # decide an architecture
+    form: Form
+    correct: Tensor
 
-LINES = 3  # of a question
-NONE_OF_THESE = "  if none of these is your network, pass --arch file.py:build"
+    @property
+    def accuracy(self) -> float:
+        """Fraction in [0, 1]."""
+        return float(self.correct.double().mean())
+
+    @property
+    def error(self) -> float:
+        """Three standard errors of the accuracy, and half an image."""
+        return 3 * (self.accuracy * (1 - self.accuracy) / len(self.correct)) ** 0.5 + 0.5 / len(self.correct)
+
+    def beaten_by(self, other: "Labelled") -> bool:
+        """True if the other is better by three standard errors, on the images that both answered."""
+        own, others = (side.correct[: min(len(self.correct), len(other.correct))] for side in (self, other))
+        gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
+        return gained - lost > 3 * (gained + lost) ** 0.5
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.1%} of {len(self.correct)}"
+
+
+@dataclass
+class Trials:
+    """Forms of one checkpoint on the same images.
+
+    Attributes:
+        checkpoint: as loaded.
+        images: [n, C, H, W] in [0, 1].
+        labels: [n] int64; None where there are none.
+        device: where forms answer.
+    """
+
+    checkpoint: Checkpoint
+    images: Tensor
+    labels: Tensor | None
+    device: torch.device
+
+    @cached_property
+    def cost(self) -> int:
+        """Multiplications for one image."""
+        image = self.images[:1].contiguous().to(self.device)
+        return multiplications(self.checkpoint.network.to(self.device), image)
+
+    def affordable(self, most: int, answers: int = 1) -> int:
+        """Images, of at most so many, that can be answered so many times."""
+        return min(most, int(AFFORDED / (max(answers, 1) * self.cost)))
+
+    def model(self, form: Form) -> PixelModel:
+        """The form; networks that sample draw alike for every form."""
+        torch.manual_seed(0)
+        return model_of(self.checkpoint, form, self.device)
+
+    @torch.no_grad()
+    def labelled(self, forms: Sequence[Form], fewest: int = FEWEST) -> list[Labelled]:
+        """The forms that answer, on as many of the first images as all can afford, the most accurate first;
+        nothing where there are no labels, or where ``fewest`` cost too much.
+        """
+        most = self.affordable(IMAGES, len(forms))
+        if self.labels is None or most < fewest:
+            return []
+        rows = []
+        for form in forms:
+            model = self.model(form)
+            pieces = self.images[:most].split(ANSWERED_AT_ONCE)
+            try:
+                answers = [model(x.to(self.device)).nan_to_num(nan=0.0).argmax(1).cpu() for x in pieces]
+            except Exception as error:  # a network may take no pixels but its own
+                raise_machine_fault(error)
+                continue
+            rows.append(Labelled(form, torch.cat(answers) == self.labels[:most]))
+        return sorted(rows, key=lambda row: -row.accuracy)
+
+    @torch.no_grad()
+    def draws(self, form: Form) -> bool:
+        """True if its answers are random, beyond rounding. Noise that it adds is small beside pixels to 255:
+        behind such a normalisation it is more accurate, and another network.
+        """
+        model, few = self.model(form), self.images[:8].to(self.device)
+        return not torch.allclose(model(few), model(few), rtol=1e-3, atol=1e-5, equal_nan=True)
+
+    def near(self, forms: Sequence[Form]) -> list[BatchNormEvidence]:
+        """The forms that are not clearly worse than another, each on the kind of training images that fits
+        it best, nearest first: by the first batch-norm, by all on few images, and the last four on more.
+        """
+        looks, ends = list[BatchNormEvidence](), [(form, kind) for form in forms for kind in KINDS]
+        few, many = max(FEWEST, self.affordable(64, 8)), max(128, self.affordable(1024))
+        for count, layers, most in ((16, 1, None), (64, 1, 16), (few, None, 4), (many, None, None)):
+            looks = sorted((self._look(*end, count, layers) for end in ends), key=lambda look: look.score)
+            if layers is None:  # of each form, the kind that fits best
+                looks = [look for i, look in enumerate(looks) if look.form not in [o.form for o in looks[:i]]]
+            ends = [(look.form, look.kind) for look in closest(looks)][:most]
+        return looks
+
+    def _look(self, form: Form, kind: str, count: int, layers: int | None) -> BatchNormEvidence:
+        model = self.model(form)
+        chosen = torch.arange(min(count, len(self.images))) * len(self.images) // min(count, len(self.images))
+        images = KINDS[kind](self.images[chosen], torch.Generator().manual_seed(0)).to(self.device)
+        try:
+            seen = divergences(model, model.network, images, layers)
+        except Exception as error:  # a network may take no pixels but its own
+            raise_machine_fault(error)
+            seen = {"its input": torch.inf}
+        return BatchNormEvidence(form, kind, tuple(seen), tuple(seen.values()), len(images))
 
 
 @dataclass(frozen=True)
@@ -388,24 +351,22 @@ class Recognition:
     """The decision on one checkpoint, and its evidence.
 
     Attributes:
-        candidate: what is evaluated, or what comes closest where there is a refusal.
+        form: what is evaluated, or what comes closest where there is a refusal.
         by: what decided the architecture, and what its normalisation; the second is ``given`` by the user,
-            ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` with the option ``guess``.
-            Where the first is ``--guess``, nobody knows whether the network is right.
-        labelled: the candidate on labelled images; None where there are no labels.
+            ``stored`` in the file, or ``recognised`` by batch-norms.
+        labelled: the form on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
-        warnings: what speaks against it, a clause each.
+        warnings: what contradicts it, a clause each.
         refusal: why it is not evaluated, in one line; empty where it is.
-        question: lines to choose from, with the options to copy; empty if there is no question, or the answer
-            was guessed.
+        question: lines to choose from, with the options to copy; empty if there is no question.
     """
 
-    candidate: Candidate
-    by: tuple[str, Source]
+    form: Form
+    by: tuple[str, str]
     labelled: Labelled | None
     batch_norms: BatchNormEvidence | None
-    warnings: tuple[str, ...]
-    refusal: str
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
     question: tuple[str, ...] = ()
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
@@ -415,16 +376,15 @@ class Recognition:
     @property
     def sentence(self) -> str:
         """The recognised network and the evidence, in one line."""
-        reading = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
+        reading = f"taken as {self.form} (architecture by {self.by[0]}, normalisation {self.by[1]})"
         evidence = []
-        if self.batch_norms is not None:
-            seen = self.batch_norms
+        if (seen := self.batch_norms) is not None:
             evidence.append(
                 f"{len(seen.layers)} batch-norms are {seen.median:.2g} (median) from their stored statistics "
                 f"on {seen.images} images ({seen.kind})"
             )
         if self.labelled is not None:
-            evidence.append(f"{self.labelled.accuracy:.1%} of {len(self.labelled.rightly)} images right")
+            evidence.append(f"{self.labelled} images right")
         return f"{reading}: {', '.join(evidence) or 'there are no labelled images'}"
 
     def as_data(self) -> dict[str, Any]:
@@ -435,12 +395,7 @@ class Recognition:
 
 @subnormals_flushed()
 def recognise_network(
-    checkpoint: Checkpoint,
-    images: Tensor,
-    labels: Tensor | None,
-    *,
-    device: torch.device | None = None,
-    guess: bool = False,
+    checkpoint: Checkpoint, images: Tensor, labels: Tensor | None, *, device: torch.device | None = None
 ) -> Recognition:
     """Decides what a checkpoint's network is.
 
@@ -450,7 +405,6 @@ def recognise_network(
             most IMAGES are looked at.
         labels: [n] int64 in [0, classes); None where there are none.
         device: where networks answer.
-        guess: take the first candidate of a question.
     """
     images = images[:IMAGES]
     labels = None if labels is None else labels[: len(images)].cpu()
@@ -459,183 +413,149 @@ def recognise_network(
         torch.manual_seed(0)
         trials = Trials(checkpoint, images, labels, torch.device("cpu") if device is None else device)
         with few_threads(trials.cost):
-            return _as_stated(trials) or _decided(trials, guess=guess)
+            return _decided(trials)
 
 
-def _as_stated(trials: Trials) -> Recognition | None:
-    """What the file's metadata say, where it answers as many images rightly as they say; else None."""
-    checkpoint, stated = trials.checkpoint, trials.checkpoint.metadata.get("accuracy")
-    sources = checkpoint.arch_source, checkpoint.normalisation_source
-    if sources != ("stored", "stored") or trials.labels is None or not isinstance(stated, float):
-        return None
-    assert checkpoint.normalisation is not None
-    candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
-    (own,) = trials.labelled([candidate])
-    if own.accuracy + own.error < stated or own.at_chance(checkpoint.classes):
-        return None
-    return Recognition(candidate, (BY_METADATA, "stored"), own, None, (), "")
-
-
-def _decided(trials: Trials, *, guess: bool) -> Recognition:
+def _decided(trials: Trials) -> Recognition:
     checkpoint, given = trials.checkpoint, trials.checkpoint.normalisation
-    own = trials.images.mean((0, 2, 3)).tolist(), trials.images.std((0, 2, 3)).tolist()
-    known = normalisations_of(*own, given, stored_normalisation(checkpoint.metadata, checkpoint.channels))
-    architectures = [checkpoint.arch] if checkpoint.arch_source != "guessed" else networks_of(checkpoint)
-    candidates = [Candidate(arch, one) for arch in architectures for one in ([given] if given else known)]
-    others = [Candidate(architectures[0], one) for one in known if one != given]
-    fits: list[BatchNormEvidence] = []
-    if trained_batch_norms(checkpoint.network):
-        fits = nearest(trials, list(dict.fromkeys([*candidates, *others])), candidates if given else ())
-    allowed = [fit for fit in fits if fit.candidate in candidates]
-    why, against = _unknown(checkpoint), list[str]()
-    if allowed:
-        candidates = list(dict.fromkeys([*(fit.candidate for fit in allowed), *candidates]))
-        why, against = _by_batch_norms(trials, fits, allowed)
-    chosen = candidates[0]
-    labelled = next(iter(trials.labelled([chosen])), None)
-    better = _better(trials, labelled, others)
-    settled = given is not None and checkpoint.arch_source != "guessed"
-    if labelled and not why and not labelled.at_chance(checkpoint.classes):
-        contradiction = _contradicted(labelled, better)
-        why = "" if settled else contradiction
-        against += [contradiction] if settled and contradiction else []
-    # A question helps nobody whose only line says what is stated, and the network of these weights.
-    alone = len(candidates) == 1 and checkpoint.normalisation_source == "given"
-    if why and not settled and alone and not unknown_parts(checkpoint):
-        why, settled = f"{why}; if it is another network, pass --arch file.py:build", True
-    if why and settled:
-        against, why = [why, *against], ""
-    refusal, question = "", tuple[str, ...]()
-    if why:
-        refusal, question, chosen, labelled = _question(trials, why, candidates, allowed)
-    if labelled and labelled.at_chance(checkpoint.classes) and (not why or guess):
-        refusal, question = _by_chance(checkpoint, labelled, better), ()
-    origin = {"given": "--arch", "stored": BY_METADATA, "guessed": "names and shapes"}
-    if question and guess:
-        origin[checkpoint.arch_source], refusal, question = "--guess", "", ()
-    recognised = given is None and allowed and not why
-    return Recognition(
-        chosen,
-        (origin[checkpoint.arch_source], "recognised" if recognised else checkpoint.normalisation_source),
-        labelled,
-        next((fit for fit in allowed if fit.candidate == chosen), None),
-        tuple(against),
-        refusal,
-        question,
-    )
+    stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
+    known = list(dict.fromkeys(filter(None, (given, stored, *KNOWN[checkpoint.channels].values()))))
+    architectures = networks_of(checkpoint)
+    forms = [Form(arch, one) for arch in architectures for one in ([given] if given else known)]
+    others = [Form(architectures[0], one) for one in known if one != given]
+    origin = {"given": "--arch", "stored": BY_METADATA, "recognised": "names and shapes"}
+    unknown = checkpoint.normalisation_source == "unknown"
+    by = origin[checkpoint.arch_source], "recognised" if unknown else checkpoint.normalisation_source
+    confirmed, measured = checkpoint.metadata.get("accuracy"), None
+    if by == (BY_METADATA, "stored") and isinstance(confirmed, float):
+        measured = next(iter(trials.labelled(forms, fewest=0)), None)
+    if measured and measured.accuracy + measured.error >= confirmed and not _at_chance(measured, checkpoint):
+        return Recognition(forms[0], by, measured, None)
+    remembers = bool(trained_batch_norms(checkpoint.network))
+    fits, elsewhere = (trials.near(some) if remembers and some else [] for some in (forms, others))
+    chosen = fits[0].form if fits else forms[0]
+    labelled = next(iter(trials.labelled([chosen], fewest=0)), None)
+    better = [] if labelled is None or trials.draws(chosen) else _better(trials, labelled, others)
+    stated = len(forms) == 1 and not _unknown_parts(checkpoint)
+    doubts = list(_doubts(trials, fits, elsewhere if given else [], stated=stated))
+    if labelled and not _at_chance(labelled, checkpoint):
+        doubts += _of_labels(labelled, better)
+    found = Recognition(chosen, by, labelled, fits[0] if fits else None)
+    if doubts and not stated:
+        return _asked(trials, found, doubts[0], forms, fits)
+    refusal = ""
+    if labelled and _at_chance(labelled, checkpoint):
+        refusal = _by_chance(checkpoint, labelled, better)
+    return replace(found, warnings=tuple(doubts), refusal=refusal)
 
 
-def _unknown(checkpoint: Checkpoint) -> str:
-    """What nothing in the file says, a clause; empty where all is stated or published."""
-    unknown = unknown_parts(checkpoint) if checkpoint.arch_source == "guessed" else []
-    unknown += [] if checkpoint.normalisation else ["normalisation"]
-    hint = f" (its pickle holds torch.nn.{checkpoint.activation})" if checkpoint.activation else ""
-    return f"neither its weights nor its file say its {' and '.join(unknown)}{hint}" if unknown else ""
+def _at_chance(row: Labelled, checkpoint: Checkpoint) -> bool:
+    """True if its accuracy is within three standard errors of that of a constant prediction."""
+    return row.accuracy - row.error <= 1 / checkpoint.classes
 
 
-def _by_batch_norms(
-    trials: Trials, fits: Sequence[BatchNormEvidence], allowed: Sequence[BatchNormEvidence]
-) -> tuple[str, list[str]]:
-    """Why batch-norms do not settle the nearest of ``allowed``, a clause, empty where they do; and warnings.
+def _unknown_parts(checkpoint: Checkpoint) -> list[str]:
+    """The parts that neither the published definition with its weights nor its file states, in words.
 
-    Args:
-        fits: of all candidates, the nearest first.
-        allowed: of those that agree with what is stated.
+    Layers that an ``nn.Sequential`` numbers may be written by anybody, and the pickle that holds one names
+    its activation.
     """
-    checkpoint, best, nearer = trials.checkpoint, allowed[0], fits[0]
-    against = []
-    if nearer is not best and best.score > CONTRADICTED * nearer.score:
-        against.append(
-            f"its batch-norms contradict {best.candidate}, which is stated: activations differ from the "
-            f"statistics they store by {best.median:.2g}, as {nearer.candidate} by "
-            f"{nearer.median:.2g}; try {nearer.candidate.flags}"
-        )
-    settled = checkpoint.normalisation is not None and checkpoint.arch_source != "guessed"
-    draws = getattr(checkpoint.network, "samples", False)
-    # Images that fit a nearer one are familiar.
-    if (best.median > UNFAMILIAR and not against if settled else best.score > SAME) and not draws:
-        return (
-            f"its batch-norms do not fit these images: as {best.candidate} activations differ from the "
-            f"stored statistics by {best.median:.2g} (median), first at {best.departs_at(UNFAMILIAR)}; a "
-            "part before it, or the images, differ from training"
-        ), against
-    if not settled and len(allowed) > 1 and allowed[1].score <= TIE * best.score:
-        return "its batch-norms fit several of the networks that it may be", against
-    return "", against
+    parts = [] if checkpoint.normalisation else ["normalisation"]
+    by_number = checkpoint.arch_source == "recognised" and checkpoint.arch.startswith("wong-")
+    return ["activations", *parts] if by_number and checkpoint.activation not in ("", "ReLU") else parts
 
 
-def _better(trials: Trials, own: Labelled | None, others: Sequence[Candidate]) -> list[Labelled]:
-    """The same network behind normalisations with which it is more accurate by three standard errors, the
-    best first; empty where that takes long."""
-    if own is None or trials.draws(own.candidate):
-        return []
-    beside = [replace(own.candidate, normalisation=other.normalisation) for other in others]
-    beside = [one for one in beside if one != own.candidate]
-    if trials.affordable((0, FEWEST), BESIDE_MULTIPLICATIONS, len(beside)) < FEWEST:
-        return []
-    return [row for row in _ranked(trials.labelled(beside, FEWEST)) if own.beaten_by(row)]
-
-
-def _contradicted(own: Labelled, better: Sequence[Labelled]) -> str:
-    """Why labelled images do not confirm a candidate, a clause; empty where they do."""
-    # Behind a wrong normalisation an adversarially trained network gains a little.
-    for best in [row for row in better if row.accuracy > own.accuracy + FAR_BELOW][:1]:
-        return (
-            f"its labelled images contradict {own.candidate}: {best.candidate} answers {best.accuracy:.1%} "
-            f"of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try {best.candidate.flags}"
-        )
-    return ""
-
-
-def _question(
-    trials: Trials, why: str, candidates: Sequence[Candidate], fits: Sequence[BatchNormEvidence]
-) -> tuple[str, tuple[str, ...], Candidate, Labelled | None]:
-    """The question in one line, the lines to choose from, and the first candidate of these with its labels.
+def _doubts(
+    trials: Trials, fits: Sequence[BatchNormEvidence], others: Sequence[BatchNormEvidence], *, stated: bool
+) -> Iterator[str]:
+    """Why a form is not settled, or what batch-norms say against it, a clause each.
 
     Args:
-        why: what is not known, a clause.
-        candidates: the nearest by batch-norms first; without these the most accurate ones are shown.
+        fits: of the forms that agree with what is stated, the nearest first.
+        others: of all others.
+        stated: whether nothing is left to choose.
+    """
+    checkpoint = trials.checkpoint
+    if not fits:
+        if not stated:
+            hint = f" (its pickle holds torch.nn.{checkpoint.activation})" if checkpoint.activation else ""
+            parts = " and ".join(_unknown_parts(checkpoint)) or "shortcuts"
+            yield f"neither its weights nor its file say its {parts}{hint}"
+        return
+    best = fits[0]
+    unlike = best.median > UNFAMILIAR if stated else best.score > SAME
+    if others and best.score > CONTRADICTED * others[0].score:
+        yield (
+            f"its batch-norms contradict {best.form}, which is stated: activations differ from the "
+            f"statistics they store by {best.median:.2g}, as {others[0].form} by {others[0].median:.2g}; try "
+            f"{others[0].form.flags}"
+        )
+    elif unlike and not getattr(checkpoint.network, "samples", False):
+        yield (
+            f"its batch-norms do not fit these images: as {best.form} activations differ from the stored "
+            f"statistics by {best.median:.2g} (median), first at {best.departs_at(UNFAMILIAR)}; a part "
+            f"before it, or the images, differ from training; {OTHERWISE}"
+        )
+    elif not stated and len(fits) > 1 and fits[1].score <= TIE * best.score:
+        yield "its batch-norms fit several of the networks that it may be"
+
+
+def _better(trials: Trials, own: Labelled, others: Sequence[Form]) -> list[Labelled]:
+    """The same network behind normalisations with which it is more accurate by three standard errors, the
+    most accurate first; empty where that takes long."""
+    beside = [replace(own.form, normalisation=other.normalisation) for other in others]
+    return [
+        row for row in trials.labelled([form for form in beside if form != own.form]) if own.beaten_by(row)
+    ]
+
+
+def _of_labels(own: Labelled, better: Sequence[Labelled]) -> list[str]:
+    """Why labelled images contradict a form, a clause; empty where they do not."""
+    # Behind a wrong normalisation an adversarially trained network gains a little.
+    return [
+        f"its labelled images contradict {own.form}: {best.form} answers {best} correctly instead of "
+        f"{own.accuracy:.1%}; try {best.form.flags}"
+        for best in better[:1]
+        if best.accuracy > own.accuracy + FAR_BELOW
+    ]
+
+
+def _asked(
+    trials: Trials, found: Recognition, why: str, forms: Sequence[Form], fits: Sequence[BatchNormEvidence]
+) -> Recognition:
+    """The question: why, and at most three lines to choose from, the nearest by batch-norms first; without
+    these the most accurate ones.
+
+    Args:
+        forms: that agree with what is stated.
         fits: of the first of them.
     """
-    shown = list(candidates)
-    ranked = not fits and not trials.draws(shown[0])
-    if ranked:
-        shown = [row.candidate for row in _ranked(trials.labelled(shown, FEWEST))] or shown
-    rows = trials.labelled(shown[:LINES])
-    shown = [row.candidate for row in _ranked(rows)] if rows and ranked else shown[:LINES]
-    figures = {one: list[str]() for one in shown}
-    for row in rows:
-        figures[row.candidate].append(f"{row.accuracy:.1%} of {len(row.rightly)}")
-    for fit in fits[:LINES]:
-        figures[fit.candidate].append(f"{fit.score:.2g}")
-    named = ["right answers of labelled images"] if rows else []
-    named += ["distance of its batch-norms from their statistics"] if fits else []
-    of_what = f" ({', '.join(named)})" if named else ""
-    if rows and all(row.at_chance(trials.checkpoint.classes) for row in rows):
+    rows = {row.form: row for row in trials.labelled(forms)}
+    ranked = forms if trials.draws(forms[0]) else rows
+    shown = list(dict.fromkeys([*(fit.form for fit in fits), *ranked, *forms]))[:LINES]
+    distances = {fit.form: f", {fit.score:.2g} from its batch-norms' statistics" for fit in fits}
+    if rows and all(_at_chance(row, trials.checkpoint) for row in rows.values()):
         why += "; even the best of these lines answers as by chance, so the images may not be its own"
     heading = (
-        f"{why}. State the network as it was trained, as in one of these lines{of_what}: an adversarially "
-        "trained network may answer more rightly behind a wrong normalisation, so labels do not choose; "
-        "`csrobust eval --guess` takes the first line"
+        f"{why.removesuffix(f'; {OTHERWISE}')}. State the network as it was trained, as in one of these "
+        "lines, or pass --arch file.py:build if it is another one. An adversarially trained network may be "
+        "more accurate behind a wrong normalisation, so labels do not choose"
     )
-    behind = {one: f"  ({', '.join(said)})" if said else "" for one, said in figures.items()}
-    lines = (*(f"  {one.flags}{behind[one]}" for one in shown), NONE_OF_THESE)
-    return heading, lines, shown[0], next((row for row in rows if row.candidate == shown[0]), None)
-
-
-def _ranked(rows: Sequence[Labelled]) -> list[Labelled]:
-    """The most accurate first, of equal ones the most usual."""
-    return sorted(rows, key=lambda row: -row.accuracy)
+    lines = (
+        f"  {f.flags}  ({rows[f]} right{distances.get(f, '')})" if f in rows else f"  {f.flags}"
+        for f in shown
+    )
+    return replace(found, form=shown[0], labelled=rows.get(shown[0]), refusal=heading, question=tuple(lines))
 
 
 def _by_chance(checkpoint: Checkpoint, labelled: Labelled, better: Sequence[Labelled]) -> str:
     """Why a network is refused that answers as by chance, and what to try."""
     mend = "try another --arch, --normalize or --data"
-    for best in [row for row in better if not row.at_chance(checkpoint.classes)][:1]:
-        mend = f"behind another normalisation {best.accuracy:.1%} are: {best.candidate.flags}"
+    for best in [row for row in better if not _at_chance(row, checkpoint)][:1]:
+        mend = f"behind another normalisation {best.accuracy:.1%} are: {best.form.flags}"
     notes = [note.rpartition("; ")[2] for note in checkpoint.notes if EVALUATES_ANOTHER in note]
     message = (
-        f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance is "
+        f"{labelled.accuracy:.1%} of {len(labelled.correct)} labelled images are right, and chance is "
         f"{1 / checkpoint.classes:.1%}: it is not trained, its labels are others, or a part without weights "
         "is wrong"
     )

@@ -185,7 +185,6 @@ class CheckpointFacts(Struct, frozen=True, kw_only=True):
     """A checkpoint: what it is, and how what its file does not say was settled.
 
     Attributes:
-        guessed: whether ``--guess`` chose its architecture or normalisation, which may be wrong.
     """
 
     name: str
@@ -197,7 +196,6 @@ class CheckpointFacts(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     normalisation: dict[str, Any] = {}
     recognition: dict[str, Any] = {}
-    guessed: bool = False
     gradients: dict[str, Any] = {}
 
 

@@ -34,7 +34,6 @@ def elsewhere(tmp_path, monkeypatch):
     [
         ({"normalize": "mnist"}, f"^normalize has no effect on what is in memory; {INSIDE}"),
         ({"arch": "resnet20"}, "^arch has no effect on what is in memory; leave it out$"),
-        ({"guess": True}, "^guess=True has no effect on what is in memory; leave it out$"),
         ({"data_dir": "nowhere"}, "^data_dir has no effect on what is in memory; leave it out$"),
         ({"attacks": []}, r"^attacks \[\]: expected names or functions, or None for the default ones$"),
         ({"attacks": 3}, "^attacks 3: expected names or functions"),

@@ -28,7 +28,7 @@ def squeezenet():
 def test_a_network_of_torchvision_gets_the_weights_of_the_file(reloaded, squeezenet, images, wrap):
     checkpoint = reloaded(wrap(squeezenet.state_dict()), arch="torchvision:squeezenet1_1")
     assert (checkpoint.arch, checkpoint.classes, checkpoint.channels) == ("torchvision:squeezenet1_1", 7, 3)
-    assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
+    assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "unknown")
     assert torch.equal(checkpoint.network(images), squeezenet(images))
 
 

@@ -138,7 +138,7 @@ def test_one_number_for_all_channels(reloaded, weights):
 
 def test_without_any_images_and_labels_have_to_decide(reloaded, weights):
     checkpoint = reloaded(weights)
-    assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
+    assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "unknown")
     with pytest.raises(InputError, match="answers as by chance"):
         logits(checkpoint)
 
@@ -255,7 +255,7 @@ def test_inspect_says_everything_in_plain_data(tmp_path, reloaded, weights):
     assert facts["prefixes_stripped"] == ["module."]
     assert facts["unused_weights"] == ["sub_block1.w"]
     assert facts["bytes"] == (tmp_path / "a.pt").stat().st_size
-    assert (facts["normalisation"], facts["normalisation_source"]) == (None, "guessed")
+    assert (facts["normalisation"], facts["normalisation_source"]) == (None, "unknown")
     assert any("no normalisation is stored" in note for note in facts["notes"])
 
 

@@ -69,7 +69,7 @@ def test_recognition_neither_reads_nor_moves_the_callers_random_stream(tmp_path,
             seen = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, torch.arange(64) % 10)
             assert torch.equal(torch.get_rng_state(), before)
             found.append(seen)
-    assert torch.equal(found[0].labelled.rightly, found[1].labelled.rightly)
+    assert torch.equal(found[0].labelled.correct, found[1].labelled.correct)
     assert found[0].batch_norms == found[1].batch_norms
 
 

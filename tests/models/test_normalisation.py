@@ -1,4 +1,4 @@
-"""Normalisations as text, and the guess among the known ones."""
+"""Normalisations as text, and as the known ones."""
 
 import math
 
@@ -12,7 +12,7 @@ from robustbench_coded.models.normalisation import (
     named,
     parse_normalisation,
 )
-from robustbench_coded.models.recognition import Candidate
+from robustbench_coded.models.recognition import Form
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_impossible_numbers_are_refused(mean, std):
         Normalisation("custom", mean, std)
 
 
-def test_a_candidate_is_described_as_a_sentence_ends():
+def test_a_form_is_described_as_a_sentence_ends():
     described = [
-        str(Candidate("resnet20", one))
+        str(Form("resnet20", one))
         for one in (KNOWN[3]["imagenet"], KNOWN[1]["none"], Normalisation("custom", (0.5,), (0.25,)))
     ]
     assert described == [

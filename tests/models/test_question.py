@@ -9,8 +9,6 @@ from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 
-LAST = "  if none of these is your network, pass --arch file.py:build"
-
 
 @pytest.fixture(scope="module")
 def test_images():
@@ -27,19 +25,18 @@ def robust(robust_perceptron):
     )
 
 
-def test_a_question_has_three_lines_with_the_images_they_rest_on_and_the_last_way_out(robust, test_images):
+def test_a_question_has_three_lines_with_the_images_they_rest_on(robust, test_images):
     arch, load = robust
     found = recognise_network(load(), *test_images)
     assert found.refusal == (
-        "neither its weights nor its file say its normalisation. State the "
-        "network as it was trained, as in one of these lines (right answers of labelled images): an "
-        "adversarially trained network may answer more rightly behind a wrong normalisation, so labels do "
-        "not choose; `csrobust eval --guess` takes the first line"
+        "neither its weights nor its file say its normalisation. State the network as it was trained, as in "
+        "one of these lines, or pass --arch file.py:build if it is another one. An adversarially trained "
+        "network may be more accurate behind a wrong normalisation, so labels do not choose"
     )
-    *lines, last = found.question
-    assert last == LAST and len(lines) == 3
+    lines = found.question
+    assert len(lines) == 3
     right = [line for line in lines if line.startswith(f"  --arch '{arch}' --normalize none  (9")]
-    assert len(right) == 1 and right[0].endswith(f"% of {len(test_images[0])})")
+    assert len(right) == 1 and right[0].endswith(f"% of {len(test_images[0])} right)")
     accuracies = [float(line.rpartition("(")[2].partition("%")[0]) for line in lines]
     assert accuracies == sorted(accuracies, reverse=True)
     with pytest.raises(InputError) as error:
@@ -47,28 +44,18 @@ def test_a_question_has_three_lines_with_the_images_they_rest_on_and_the_last_wa
     assert str(error.value).splitlines()[1].startswith("  --arch '")
 
 
-def test_a_guess_takes_the_first_line_and_says_so(robust, test_images):
-    _, load = robust
-    asked = recognise_network(load(), *test_images)
-    found = recognise_network(load(), *test_images, guess=True)
-    assert found.by[0] == "--guess" and found.refusal == ""
-    assert found.candidate.flags in asked.question[0]
-    assert "(architecture by --guess, normalisation guessed)" in found.sentence
-
-
 @pytest.mark.parametrize("normalize", ["none", "half"])
-@pytest.mark.parametrize("guess", [False, True])
-def test_what_is_stated_is_evaluated_as_it_is(robust, test_images, normalize, guess):
-    found = recognise_network(robust[1](normalize=normalize), *test_images, guess=guess)
+def test_what_is_stated_is_evaluated_as_it_is(robust, test_images, normalize):
+    found = recognise_network(robust[1](normalize=normalize), *test_images)
     assert (found.refusal, found.question) == ("", ())
-    assert (found.candidate.normalisation.name, found.by) == (normalize, ("--arch", "given"))
+    assert (found.form.normalisation.name, found.by) == (normalize, ("--arch", "given"))
 
 
 def test_labels_that_contradict_what_is_stated_warn(robust, test_images):
     arch, load = robust
     assert recognise_network(load(normalize="none"), *test_images).warnings == ()
     wrong = recognise_network(load(normalize="1.2/0.5"), *test_images)
-    assert (wrong.refusal, str(wrong.candidate.normalisation)) == ("", "1.2/0.5")
+    assert (wrong.refusal, str(wrong.form.normalisation)) == ("", "1.2/0.5")
     assert wrong.warnings[0].startswith(f"its labelled images contradict {arch} with normalisation 1.2/0.5")
 
 
@@ -77,12 +64,12 @@ def test_where_even_the_best_line_is_at_chance_the_images_may_be_others(robust, 
     _, load = robust
     found = recognise_network(load(), x, y[torch.randperm(len(y))])
     assert "even the best of these lines answers as by chance, so the images may not be" in found.refusal
-    guessed = recognise_network(load(), x, (y + 1) % 10, guess=True)
-    assert "and chance is 10.0%" in guessed.refusal  # a network at chance is not evaluated
+    stated = recognise_network(load(normalize="none"), x, (y + 1) % 10)
+    assert "and chance is 10.0%" in stated.refusal  # a network at chance is not evaluated
 
 
 def test_without_labels_the_lines_have_no_figures(robust, test_images):
     arch, load = robust
     found = recognise_network(load(), test_images[0], None)
     assert found.question[0] == f"  --arch '{arch}' --normalize none"
-    assert len(found.question) == 4
+    assert len(found.question) == 3

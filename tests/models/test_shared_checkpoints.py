@@ -55,16 +55,16 @@ def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(recognised, 
     assert checkpoint.layout.prefixes == ("module.",)
     assert checkpoint.layout.nesting == ("state_dict",)
     found = recognised(file)
-    assert (found.candidate.normalisation.name, found.by[1]) == ("imagenet", "recognised")
+    assert (found.form.normalisation.name, found.by[1]) == ("imagenet", "recognised")
     right = found.labelled
     assert right.accuracy == pytest.approx(
-        stated, abs=3 * (stated * (1 - stated) / len(right.rightly)) ** 0.5
+        stated, abs=3 * (stated * (1 - stated) / len(right.correct)) ** 0.5
     )
 
 
 def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10, recognised):
     found = recognised("resnet20-12fca82f.th")
-    assert (found.candidate.arch, found.candidate.normalisation.name, found.warnings) == (
+    assert (found.form.arch, found.form.normalisation.name, found.warnings) == (
         "resnet20",
         "imagenet",
         (),

@@ -44,7 +44,7 @@ class LoadedCheckpoint:
     Attributes:
         arch: as given on the command line, to load it the same way again.
         network, classes: the recognised architecture, and its number of classes.
-        mean, deviation: its normalisation per channel, in_memory, stored or guessed.
+        mean, deviation: its normalisation per channel, inside the model, stated, stored or recognised.
         facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
     """
 

@@ -78,11 +78,6 @@ class ModelOptions:
     normalize: str | None = option(
         None, "Normalisation: none, cifar10, cifar10-2023, imagenet or MEAN,MEAN,MEAN/STD,STD,STD."
     )
-    guess: bool = option(
-        False,
-        "If architecture or normalisation is ambiguous, use the first candidate of the question: the closest "
-        "by batch-norms, else the most accurate on the labelled data.",
-    )
     rci: tuple[str, ...] = option(
         (),
         "Randomised coded inference with N coded images, such as N=190, N=1.5K (1.5 times the batch size) "

@@ -123,7 +123,7 @@ def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:
 def check_effect(config: EvalConfig, *, data: bool) -> None:
     """Raises InputError for options of files where networks, or also ``data``, are in memory alone."""
     inside = "; put it inside: nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
-    unused = () if config.checkpoints else ("normalize", "arch", "guess")
+    unused = () if config.checkpoints else ("normalize", "arch")
     for name in (*unused, *(("data_dir",) if data else ())):
         if getattr(config, name):
             mend = inside if name == "normalize" else "; leave it out"

@@ -18,7 +18,6 @@ class EvaluateOptions(TypedDict, total=False):
 
     arch: str | None
     normalize: str | None
-    guess: bool
     standard: bool
     data_dir: str | PathLike[str] | None
     limit: int | None

@@ -53,7 +53,7 @@ class Listener:
     """Receives the events of an evaluation and ignores them; override the methods that you need."""
 
     def note(self, text: str) -> None:
-        """A sentence for the user, for example that a normalisation was guessed."""
+        """A sentence for the user, for example how a network was recognised."""
 
     def preparing(self, text: str) -> None:
         """Announces what is read before anything is planned; it may still turn out to be unusable."""

@@ -79,10 +79,10 @@ def recognised(
     x, y = _examples(data, IMAGES)
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
-    key = (checkpoint.path, checkpoint.sha256, stated, config.guess, seen, str(device))
+    key = (checkpoint.path, checkpoint.sha256, stated, seen, str(device))
     with process_lock():
         if key not in _RECOGNISED:
-            _RECOGNISED[key] = recognise_network(checkpoint, x, y, device=device, guess=config.guess)
+            _RECOGNISED[key] = recognise_network(checkpoint, x, y, device=device)
         return _RECOGNISED[key]
 
 
@@ -100,21 +100,20 @@ def from_file(
     sentence = "; ".join([choice.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
     loaded = _loaded(
         config,
-        choice.candidate.normalisation,
+        choice.form.normalisation,
         choice.by[1],
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
-        arch=choice.candidate.arch,
+        arch=choice.form.arch,
         classes=checkpoint.classes,
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
         recognition=choice.as_data() | {"sentence": sentence},
-        guessed=choice.by[0] == "--guess",
     )
     # Workers recognise it as here.
-    usual = choice.candidate.arch == checkpoint.arch
-    loaded = replace(loaded, arch=config.arch if usual else choice.candidate.arch)
+    usual = choice.form.arch == checkpoint.arch
+    loaded = replace(loaded, arch=config.arch if usual else choice.form.arch)
     warned = [f"warning: {reason}" for reason in choice.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
 
@@ -187,7 +186,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
     layout, taken = checkpoint.layout, checkpoint.normalisation
     notes, source = [*checkpoint.notes], str(checkpoint.normalisation_source)
     if recognition is not None:
-        taken, source = recognition.candidate.normalisation, recognition.by[1]
+        taken, source = recognition.form.normalisation, recognition.by[1]
         notes += [recognition.sentence]
         notes += [f"not evaluated: {recognition.refusal}"] if recognition.refusal else []
         notes += [f"warning: {reason}" for reason in recognition.warnings]
@@ -199,7 +198,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "sha256": checkpoint.sha256,
         "bytes": checkpoint.nbytes,
         "format": checkpoint.format,
-        "architecture": checkpoint.arch if recognition is None else recognition.candidate.arch,
+        "architecture": checkpoint.arch if recognition is None else recognition.form.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
         "image_size": checkpoint.image_size,
@@ -233,7 +232,7 @@ def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -
     recognition = recognise_network(checkpoint, images, labels)
     if recognition.refusal:
         raise recognition.refused(checkpoint)
-    return model_of(checkpoint, recognition.candidate, images.device)
+    return model_of(checkpoint, recognition.form, images.device)
 
 
 class EvaluatedImages(NamedTuple):

@@ -115,14 +115,8 @@ def _usable(operator: dict[str, Any]) -> bool:
 
 def _doubtful(manifest: RunManifest) -> list[str]:
     """Checkpoints that may be other networks than those they were evaluated as."""
-    sentences = []
-    for c in manifest.checkpoints:
-        clauses = c.recognition.get("contradictions")
-        reasons = [*map(str, clauses)] if isinstance(clauses, list) else []
-        if c.guessed:
-            reasons.append(f"normalisation {c.normalisation.get('name')} was guessed (--guess)")
-        if reasons:
-            sentences.append(
-                f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(reasons)}."
-            )
-    return sentences
+    return [
+        f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(map(str, clauses))}."
+        for c in manifest.checkpoints
+        if isinstance(clauses := c.recognition.get("contradictions"), list) and clauses
+    ]
