@@ -96,7 +96,9 @@ def plan_command(
         for line in _table(plan):
             print(line)
     print(f"{sum(plan.least.values()):,} gradients if every subject falls to its first attack")
-    print(f"{sum(plan.most.values()):,} if none falls, and more where an interval contains a threshold")
+    print(
+        f"{sum(plan.most.values()):,} if none falls; random batches, submissions and checks may add to both"
+    )
     print(f"run folder: {plan.path}")
     return 0
 

@@ -1,37 +1,25 @@
-"""Preview of an evaluation: what its rungs cost, without running or writing anything. No outcome is made up:
-one column has what always runs, the other all that a verdict may need before it is positive.
+"""Preview of an evaluation: what its planned attacks cost, without running or writing anything. Random
+batches, submissions and what checks ask for depend on outcomes, and are not in it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attacks import presets
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
-from robustbench_coded.evaluation.protocol.follow_up import follow_ups_of
 from robustbench_coded.evaluation.protocol.plan import EvaluationPlan
-from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES
-from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, few_clean_batches, quickest
+from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, quickest
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.setup.prepare import made_ready
-from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.judge.checks import not_run
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.folder import holds_run, read_run
 from robustbench_coded.schema.manifest import as_sentences
-from robustbench_coded.schema.words import CLEAN, MARGIN, CheckName, Rung
+from robustbench_coded.schema.words import CLEAN, Rung
 
-# What checks ask of a defence that withstands everything planned.
-USUAL_CHECKS = (
-    not_run(CheckName.TRANSFER_OR_BLACK_BOX, "", *presets.SEARCHES),
-    not_run(CheckName.TWICE_THE_STEPS, "", presets.TWICE_THE_LOSS),
-    not_run(CheckName.TWICE_THE_DRAWS, "", presets.AVERAGED.format(20)),
-    not_run(CheckName.TWICE_THE_RESTARTS, "", presets.RESTARTED),
-)
+ALWAYS = (Rung.CLEAN, Rung.QUICK, Rung.NAMED_ROWS)  # the rungs that run whatever comes out
 Costs = dict[Rung, int]  # gradient evaluations, about
 
 
@@ -42,7 +30,7 @@ class Preview:
     Attributes:
         path: the run folder that it would write, or go on with.
         least: by rung, what runs if every subject falls to its first attack.
-        most: what runs on the first images if none falls, and all that checks usually ask for.
+        most: by rung, all planned attacks on the first images, which run if none falls.
         notes: what else the user should know.
     """
 
@@ -99,63 +87,30 @@ def preview(
 
 
 def costs(plan: EvaluationPlan, left: Callable[[PlannedCase], int]) -> tuple[Costs, Costs]:
-    """By rung, what always runs; and that with all that verdicts may need on the first images.
+    """By rung, the cases that always run, and all that are planned.
 
     Args:
         left: what a case costs.
     """
-    least: Costs = {rung.name: 0 for rung in RUNGS}
-    always = _always(plan)
-    for case, rung in always.items():
-        least[rung] += left(case)
-    for comparison in plan.judged:
-        least[Rung.CONFIRM] += _confirming(plan, comparison) if least[Rung.QUICK] else 0
-    most = dict(least)
-    for comparison in plan.judged:
-        for rung, case in _further(plan, comparison):
-            if case not in always:
-                most[rung] += left(case)
-        if comparison.inputs == "batch":  # a forward for each of its attacks, on the others
-            own = (c for c in plan.cases if c.attack == CLEAN and c.subject == comparison.subject)
-            most[Rung.CROSS_EXAMINATION] += len(plan.attacks[comparison]) * left(next(own))
-    clean = [case for case in plan.cases if few_clean_batches(plan, case, plan.start)]
-    for costs_ in (least, most):
-        costs_[Rung.MORE_EXAMPLES] += sum(CLEAN_BATCHES * random_batch_images(case) for case in clean)
-    allowed = [rung.name for rung in RUNGS if not plan.rungs or rung.name in plan.rungs]
-    return tuple({r: c if r in allowed else 0 for r, c in each.items()} for each in (least, most))  # type: ignore[return-value]
-
-
-def _always(plan: EvaluationPlan) -> dict[PlannedCase, Rung]:
-    """Each case that runs whatever comes out, and the rung that asks for it first."""
-    seen: dict[PlannedCase, Rung] = {}
+    judged = [
+        attacks for comparison, attacks in plan.attacks.items() if attacks and comparison in plan.judged
+    ]
+    quick = {quickest(plan, attacks) for attacks in judged}
+    least, most = ({rung.name: 0 for rung in RUNGS} for _ in range(2))
     for case in plan.cases:
-        if case.attack == CLEAN:
-            seen[case] = Rung.CLEAN
-    for comparison, attacks in plan.attacks.items():
-        if attacks and comparison in plan.judged:
-            seen.setdefault(quickest(plan, attacks), Rung.QUICK)
-    for case in plan.cases:
-        if case in plan.rows:
-            seen.setdefault(case, Rung.NAMED_ROWS)
-    return seen
+        rung = _rung(plan, case, quick)
+        if not plan.rungs or rung in plan.rungs:
+            most[rung] += left(case)
+            least[rung] += left(case) if rung in ALWAYS else 0
+    return least, most
 
 
-def _confirming(plan: EvaluationPlan, comparison: Comparison) -> int:
-    """Random batches of which none is answered rightly."""
-    if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
-        return 0
-    case = quickest(plan, plan.attacks[comparison])
-    count = values_needed(0.0, MARGIN, plan.at(plan.start).tail) or 0
-    return count * random_batch_images(case) if plan.random_batches else 0
-
-
-def _further(plan: EvaluationPlan, comparison: Comparison) -> Iterator[tuple[Rung, PlannedCase]]:
-    """Every attack that an open verdict may need."""
-    attacks = plan.attacks[comparison]
-    for case in attacks:
-        yield (Rung.BEFORE_POSITIVE if case in plan.deferred else Rung.ADAPTIVE), case
-    if plan.checks and attacks and comparison.inputs == "batch":
-        for check in USUAL_CHECKS:
-            for case in follow_ups_of(check, attacks[0], list(attacks)):
-                if case not in attacks and case.case not in [other.case for other in attacks]:
-                    yield Rung.BEFORE_POSITIVE, case
+def _rung(plan: EvaluationPlan, case: PlannedCase, quick: Collection[PlannedCase]) -> Rung:
+    """The first that asks for a case."""
+    if case.attack == CLEAN:
+        return Rung.CLEAN
+    if case in quick:
+        return Rung.QUICK
+    if case in plan.rows:
+        return Rung.NAMED_ROWS
+    return Rung.BEFORE_POSITIVE if case in plan.deferred else Rung.ADAPTIVE
