@@ -145,7 +145,8 @@ def _plan(
     deferred = presets.in_norm((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), config.norm)
     default = replace(config, attacks=None, claim=None)
     every = units.cases_for(default, prepared.perturbations, prepared.subjects)[0]
-    protocol = tuple(c for c in every if c.attack not in CONTROLS and not c.threat.draw_known)
+    attacks = (c for c in every if c.attack not in CONTROLS and not c.threat.draw_known)
+    protocol = tuple(c for c in attacks if c.perturbation.eps)  # at eps 0 nothing is attacked
     always, again = frozenset({*rows, *held}), {case.case.setting for case in held}
     return EvaluationPlan(
         cases=tuple(cases),
