@@ -291,7 +291,8 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     verdict what it needs next.
     """
     plan, config = evaluation.plan, evaluation.prepared.config
-    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
+    verdicts = [(s, v.name) for s, v in results.verdicts.items() if s.perturbation.eps]
+    open_settings = [setting for setting, name in verdicts if name == VerdictName.NOT_SETTLED]
     ran = {case: plan.images(case, size) for case, size in results.sizes.items()}
     # An open verdict meets on all images what it met on fewer.
     met = [case for case in ran if case.case.setting in open_settings]
