@@ -10,7 +10,7 @@ from msgspec import structs
 from robustbench_coded import InputError, assert_accuracy_under_attack
 from robustbench_coded.cli import gate
 from robustbench_coded.cli.main import run
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 
 SMALL = ("eval", "--ckpt", "digits-erm", "--limit", "64", "--attacks", "pgd-5,transfer-pgd-5", "--quiet")
 

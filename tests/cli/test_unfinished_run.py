@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 
 OPTIONS = (

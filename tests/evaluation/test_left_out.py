@@ -9,8 +9,8 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.planning.plan import cases_for
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.findings import failures_of
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import NotRun, as_sentences
 from tests.evaluation.conftest import SMALL, RowMean, Wrapper, labelled

@@ -11,7 +11,7 @@ from robustbench_coded.evaluation.execution.run_unit import random_batch
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
 from robustbench_coded.judge.anytime import upper_end
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictName
 from tests.evaluation.conftest import Wrapper

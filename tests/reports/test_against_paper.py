@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from msgspec import structs
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import (
     NO_ROW,
     PaperLine,
@@ -15,6 +14,7 @@ from robustbench_coded.paper.studies.beside_paper import (
     paper_text_table,
     trainings,
 )
+from robustbench_coded.run import load_run
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.markdown import markdown_report
 from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.methodology import limits_of
 from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.run import load_run
 from tests.reports.conftest import BROKEN_BASE
 
 pytestmark = pytest.mark.long

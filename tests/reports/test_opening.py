@@ -9,12 +9,12 @@ from msgspec import structs, to_builtins
 
 from robustbench_coded.judge.intervals import AsAttacked, Interval
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, next_command
 from robustbench_coded.reports.run.opening import NO_VERDICT, Answer, opening_of, opens_with
 from robustbench_coded.reports.run.verdict_tables import row_text_table
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName

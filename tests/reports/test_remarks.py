@@ -2,8 +2,8 @@
 
 import pytest
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.findings import hidden_gradients, remarks_on
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, RunManifest
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import _chip
 from robustbench_coded.reports.text.escape import csv_text, one_line
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import read_manifest
 
 pytestmark = pytest.mark.long

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.compare.pairing import Contender, Pairing
 from robustbench_coded.reports.text.formatting import (
@@ -112,7 +112,7 @@ class Sweep:
         }
 
 
-def sweeps_of(run: Run) -> Iterator[Sweep]:
+def sweeps_of(run: RunData) -> Iterator[Sweep]:
     """The defences of a run at several batch sizes, under each perturbation."""
     specs = {record.case.subject: record.spec for record in run.manifest.cases}
     clean = {row.subject: row for row in reversed(run.rows) if row.attack == CLEAN}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import RunData, run_data
 from robustbench_coded.reports.compare.pairing import (
     Contender,
     Counterpart,
@@ -63,7 +63,7 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
 }
 
 
-def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
+def incompatibilities_of(runs: dict[str, RunData]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
     manifests = {name: run.manifest for name, run in runs.items()}
     yield from (f"{name} is not complete: {run.missing}." for name, run in runs.items() if run.missing)
@@ -132,7 +132,7 @@ class RunComparison:
         lower: the attacks outside the common ones that are lower than these, one sentence each.
     """
 
-    runs: dict[str, Run]
+    runs: dict[str, RunData]
     baseline: str
     tables: tuple[Table, ...]
     compared: tuple[Compared, ...]
@@ -193,7 +193,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     """
     if not paths:
         raise InputError("compare: no run folders; give one or more")
-    runs = _named([load_run(path) for path in paths])
+    runs = _named([run_data(path) for path in paths])
     contenders = [
         Contender(name, s) for name, run in runs.items() for s in by_inference(subjects_of(run.rows))
     ]
@@ -235,7 +235,7 @@ def _cell_data(cell: TableCell) -> dict[str, Any]:
     }
 
 
-def _named(runs: Sequence[Run]) -> dict[str, Run]:
+def _named(runs: Sequence[RunData]) -> dict[str, RunData]:
     """Runs under their folders' names; under their paths where two folders have the same name.
 
     Raises:
@@ -264,7 +264,7 @@ def _significant(name: str, differences: Sequence[Difference | None]) -> str:
 class _Rows:
     """Makes the tables of a comparison."""
 
-    runs: dict[str, Run]
+    runs: dict[str, RunData]
     contenders: Sequence[Contender]
     counterpart: Counterpart
     baseline: str

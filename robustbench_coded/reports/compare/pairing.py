@@ -18,7 +18,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import accuracy_of, left_more, lowest
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference, shared_cells
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
@@ -115,7 +115,7 @@ class Pairing:
         lower: the attacks that were left out of an ensemble and are lower than it, a sentence each.
     """
 
-    def __init__(self, runs: dict[str, Run]):
+    def __init__(self, runs: dict[str, RunData]):
         self._results: dict[tuple[str, Case], CaseResult] = {
             (name, result.case): result for name, run in runs.items() for result in run.results
         }

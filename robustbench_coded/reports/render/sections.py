@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import findings, methodology, verdict_tables
@@ -87,7 +87,7 @@ class Report:
     sections: tuple[Section, ...]
 
 
-def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title: str = "") -> Report:
+def report_of(run: RunData, opening: Opening, figures: Sequence[Drawing] = (), title: str = "") -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
@@ -108,7 +108,7 @@ def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title
     )
 
 
-def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
+def _sections(run: RunData, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
     yield Section("others", "Other attackers", (verdict_tables.other_text_table(opening.rows),))
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
@@ -41,7 +41,7 @@ class AccuracyTable:
         yield _sentence(legend.rstrip())
 
 
-def result(run: Run) -> Group:
+def result(run: RunData) -> Group:
     """Text that an evaluation prints: the answer, then the attacks on whole batches."""
     first: dict[Perturbation, Table] = {}
     for table in tables_of(run):
@@ -49,7 +49,7 @@ def result(run: Run) -> Group:
     return Group(answer(run), *map(AccuracyTable, first.values()), *_batch_sizes(run))
 
 
-def answer(run: Run) -> Group:
+def answer(run: RunData) -> Group:
     """The first screen: the same in the same order as in report.html."""
     opening = opening_of(run)
     table, same = shown_rows(opening.rows)
@@ -63,13 +63,13 @@ def answer(run: Run) -> Group:
     )
 
 
-def summary_table(run: Run) -> Group:
+def summary_table(run: RunData) -> Group:
     """The answer, then every attack on every subject; names are never read as markup."""
     tables = map(AccuracyTable, tables_of(run))
     return Group(answer(run), *tables, *_batch_sizes(run), *map(_sentence, _reasons(run)))
 
 
-def _batch_sizes(run: Run) -> Iterator[Any]:
+def _batch_sizes(run: RunData) -> Iterator[Any]:
     """Whether accuracy depends on the batch size, for what was evaluated at several."""
     for sweep in sweeps_of(run):
         yield PlainTable(sweep.title, sweep.text_table)
@@ -109,7 +109,7 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
     return Group(Text(one_line("; ".join(about))), *parts)
 
 
-def _reasons(run: Run) -> Iterator[str]:
+def _reasons(run: RunData) -> Iterator[str]:
     """Why verdicts are open."""
     open_ = [judgement for judgement in run.judgements if judgement.verdict.name == VerdictName.NOT_SETTLED]
     yield from (f"{judgement}. {judgement.verdict.reason}" for judgement in open_)

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     counted,
@@ -19,7 +19,7 @@ from robustbench_coded.schema.words import Rung
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
 
 
-def remarks_on(run: Run) -> list[str]:
+def remarks_on(run: RunData) -> list[str]:
     """Sentences that stand below the answer."""
     remarks = _doubtful(run.manifest)
     if run.failures:
@@ -30,7 +30,7 @@ def remarks_on(run: Run) -> list[str]:
     return remarks
 
 
-def failures_of(run: Run) -> list[str]:
+def failures_of(run: RunData) -> list[str]:
     """Cases that did not run: how many cases, and a sentence for each subject, threat model and reason."""
     planned = {record.case: len(record.all_units) or 1 for record in run.manifest.cases}
     groups: dict[tuple[Case, str], list[str]] = {}
@@ -46,7 +46,7 @@ def failures_of(run: Run) -> list[str]:
     return [*missing, *sentences, *faulty(run), *as_sentences(run.manifest.not_run), *left_out(run)]
 
 
-def faulty(run: Run) -> list[str]:
+def faulty(run: RunData) -> list[str]:
     """Attacks that gave results which are no perturbed inputs, a sentence per row."""
     return [
         f"{row.attack} under {row.threat} on {subject_text(row.subject, with_k=True)}: "
@@ -57,7 +57,7 @@ def faulty(run: Run) -> list[str]:
     ]
 
 
-def left_out(run: Run) -> list[str]:
+def left_out(run: RunData) -> list[str]:
     """The next step of each open verdict, a sentence: its price and the option that runs it."""
     return [
         f"{subject_text(entry.case.subject, with_k=True)} under {entry.case.threat}, "
@@ -77,7 +77,7 @@ def need_text(need: Outlook) -> str:
     return series(need.attacks)
 
 
-def commands_of(run: Run) -> list[str]:
+def commands_of(run: RunData) -> list[str]:
     """The commands that made this folder, each once, in their order."""
     return list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command))
 

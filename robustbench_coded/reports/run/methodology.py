@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from robustbench_coded.judge.checks import is_black_box
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.attack_names import attack_text
 from robustbench_coded.reports.text.formatting import (
@@ -46,7 +46,7 @@ def _choice(manifest: RunManifest) -> str:
     return _CHOICES[chosen].format(taken=data.examples, all=data.available)
 
 
-def limits_of(run: Run) -> list[str]:
+def limits_of(run: RunData) -> list[str]:
     """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
@@ -72,7 +72,7 @@ def limits_of(run: Run) -> list[str]:
     ]
 
 
-def methods_of(run: Run) -> list[Fact]:
+def methods_of(run: RunData) -> list[Fact]:
     """How the numbers of a run came about, but for each attack (`attacks_of`)."""
     manifest, rows, protocol = run.manifest, run.rows, run.manifest.protocol
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
@@ -154,7 +154,7 @@ _SUBMITTED = Fact(
 )
 
 
-def attacks_of(run: Run) -> Iterator[Fact]:
+def attacks_of(run: RunData) -> Iterator[Fact]:
     """Each attack with its settings."""
     groups: dict[str, list[SummaryRow]] = defaultdict(list)
     for row in run.rows:

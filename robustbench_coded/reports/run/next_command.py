@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
 from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
@@ -44,7 +44,7 @@ class NextCommand(NamedTuple):
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
 
-def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
+def next_command(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
     """The step that a reader can take next.
 
     Args:
@@ -65,7 +65,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     return everything or NextCommand(NOTHING)
 
 
-def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
+def _settling(run: RunData, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
     """Its base model, where that was not attacked; else what the first open verdict needs that has anything
     left to run; of those that every image left open more images, of data that has them.
     """
@@ -79,12 +79,12 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     return everything or _more(run, unsettled)
 
 
-def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
+def _as_planned(purpose: str, run: RunData, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
     return NextCommand(purpose, _command(run, outlook.option.split()), outlook.images or None)
 
 
-def _command(run: Run, options: Sequence[str]) -> str:
+def _command(run: RunData, options: Sequence[str]) -> str:
     """The last command of the run with more options, by its run.toml; of a run that was called from Python
     the expression.
     """
@@ -104,12 +104,12 @@ def _expression(options: Sequence[str]) -> str:
     return f"run.again({', '.join(arguments)})"
 
 
-def _folder(run: Run) -> str:
+def _folder(run: RunData) -> str:
     """Where the last command wrote the run."""
     return str(run.manifest.last.options.get("out") or f"runs/{run.name}")
 
 
-def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
+def _more(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
     """The same rows on as many images, which are another run, as are expected to settle it; no more than the
     data has. The number of victims is fixed.
     """

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from attacks.attack import Attack
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.verdict_tables import Row, counted_texts, rows_of, verdict_text
@@ -72,7 +72,7 @@ class Opening:
     rows: tuple[Row, ...] = ()
 
 
-def opening_of(run: Run) -> Opening:
+def opening_of(run: RunData) -> Opening:
     """The first screen of a run."""
     judged = opens_with(run.judgements)
     unsettled = [
@@ -103,13 +103,13 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
-def _data(run: Run) -> str:
+def _data(run: RunData) -> str:
     """What the data are called, without the way to them."""
     name = run.manifest.data.name or "data in memory"
     return papers_set(name) or re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
 
 
-def _title(run: Run, judged: Sequence[Judgement]) -> str:
+def _title(run: RunData, judged: Sequence[Judgement]) -> str:
     """``RCI (N = 190) on digits-erm (digits), linf 0.3``; of several defences or networks the number."""
     subjects = [judgement.subject for judgement in judged]
     with_k = len({subject.k for subject in subjects}) > 1
@@ -153,7 +153,7 @@ def _stated(figure: Interval) -> str:
     return f"{attacked}; re-batched {percent(figure.estimate)}% {under}" if figure.kind else attacked
 
 
-def _facts(run: Run, judged: Sequence[Judgement]) -> Iterator[Fact]:
+def _facts(run: RunData, judged: Sequence[Judgement]) -> Iterator[Fact]:
     """What the answers rest on, in a line each."""
     manifest, last = run.manifest, run.manifest.last
     sizes = sorted({j.examples for j in judged})
@@ -184,7 +184,7 @@ def _facts(run: Run, judged: Sequence[Judgement]) -> Iterator[Fact]:
     yield from (Fact(about, text) for about, text in facts.items() if text)
 
 
-def _effort(run: Run, judged: Sequence[Judgement]) -> str:
+def _effort(run: RunData, judged: Sequence[Judgement]) -> str:
     """``14, of at most 100 steps and 10 draws each; 4,312 gradient evaluations per image``."""
     settings = {judgement.case.setting for judgement in judged}
     rows = [row for row in run.rows if row.case.setting in settings and row.accuracy is not None]

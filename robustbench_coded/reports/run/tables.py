@@ -17,7 +17,7 @@ from attacks.attack import Attack
 from attacks.presets import NAMED, PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.attack_names import attack_in_words, draw_word, paper_name
 from robustbench_coded.reports.text.formatting import (
@@ -222,7 +222,7 @@ class Table:
         return [*map(" ".join, shown), *row.ends]
 
 
-def tables_of(run: Run) -> list[Table]:
+def tables_of(run: RunData) -> list[Table]:
     """Table 3 for every perturbation and kind of attacked inputs, then Table 10 for every defence that was
     run at several batch sizes.
     """

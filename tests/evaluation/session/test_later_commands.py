@@ -11,9 +11,10 @@ from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session import planning, run_plan
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
-from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports import write
 from robustbench_coded.reports.run.next_command import next_command
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 from tests.evaluation.session.test_steps import given

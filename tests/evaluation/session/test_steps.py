@@ -25,8 +25,9 @@ from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import CHEAP_IMAGES, EXTRAS_SHARE, planned_evaluation
 from robustbench_coded.evaluation.setup.prepare import made_ready
-from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports import write
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import RunFolder, read_run
 from robustbench_coded.runs.outcomes import TOGETHER
 from tests.evaluation.conftest import with_checks
