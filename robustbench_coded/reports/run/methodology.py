@@ -158,9 +158,9 @@ def methods_of(run: Run) -> dict[str, str]:
         "Seed": f"{manifest.identity.seed}",
         "Scoring draws": _each(sorted(scored)),
         "Selection draws": _each(call.count("selection_draws") for call in calls) if scored else "",
-        "Draws known to the attacker": _each({c.draws for c in cases if c.case.threat.draw_known}),
+        "Draws known to the attacker": _each(sorted({c.draws for c in cases if c.case.threat.draw_known})),
         "Re-batched": _REBATCHED if any(case.batch_dependent for case in cases) else "",
-        "Scoring": "the original networks in float32, whatever the gradients of the attacks",
+        "Scoring": "the original networks in float32, even where attacks used a prepared copy",
         "Stopping": _STOPPING if one_by_one else "",
         "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
         "Versions": _each(_listed(call.versions) for call in calls),
@@ -175,7 +175,7 @@ def methods_of(run: Run) -> dict[str, str]:
 _NORMALISED = "eps is multiplied by each channel's standard deviation"
 _REBATCHED = (
     "the same perturbed inputs, scored in random batches of these images in one draw each. Figures as "
-    "attacked are of the attacker's own batches and, as those of a known draw, have no interval."
+    "attacked are of the attacker's own batches. They have no interval, nor do figures with a known draw."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "

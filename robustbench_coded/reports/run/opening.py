@@ -161,7 +161,7 @@ def _facts(run: Run, judged: Sequence[Judgement]) -> dict[str, str]:
     return {
         "Threat model": series(list(dict.fromkeys(str(j.threat) for j in judged))),
         "Attacks": str(len(attacks)),
-        "Gradient evaluations per image": f"{max(costs, default=0):,.0f}",
+        "Gradient evaluations per image, at most": f"{max(costs, default=0):,.0f}",
         "Checks": passed + (f"; open: {series(open_)}" if open_ else ""),
         "Stopped early": settled if run.manifest.finished else "yes; the same command resumes the run",
         **_intervals(run),
