@@ -89,10 +89,11 @@ def of_records(records):
 
 
 def of_text(inference, head, text):
-    """The cell of a table whose column has an attack's title."""
+    """The cell of a table whose column has an attack's title; differences stand under other heads."""
     found = CELL.match(re.sub(r"</?sub>|\\|\*", "", text))
     title = head.replace("\\", "").replace("\N{NON-BREAKING HYPHEN}", "-")
-    return [((inference, *TITLES[title]), tuple(t or "" for t in found.groups()))] if found else []
+    known = found and title in TITLES
+    return [((inference, *TITLES[title]), tuple(t or "" for t in found.groups()))] if known else []
 
 
 def of_markdown(text):

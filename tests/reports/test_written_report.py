@@ -144,7 +144,7 @@ def _number(text):
 def test_the_failed_row_is_shown_as_failed(hostile_run):
     text = (hostile_run / "report.md").read_text()
     assert ": RuntimeError: &lt;b&gt;out of&lt;/b&gt; memory" in text
-    assert "incomplete" in text
+    assert "not settled: outcomes are missing" in text
 
 
 def test_html_tables_equal_the_summary(page, hostile_run):

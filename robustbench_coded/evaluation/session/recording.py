@@ -85,7 +85,7 @@ class Recorder:
         self.folder.end(msgspec.to_builtins(self.manifest), kept)
         put_together(self.folder.path, kept)
         run = load_run(self.folder.path)
-        from robustbench_coded.reports.run.findings import faulty, left_out
+        from robustbench_coded.reports.run.methodology import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         for text in (*faulty(run), *left_out(run)):

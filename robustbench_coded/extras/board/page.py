@@ -11,7 +11,7 @@ from robustbench_coded.extras.board.entries import board_of
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.render.html import page
-from robustbench_coded.reports.run.findings import commands_of
+from robustbench_coded.reports.run.methodology import commands_of
 from robustbench_coded.reports.text.formatting import (
     counted,
     inference_text,

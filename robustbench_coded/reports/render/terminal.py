@@ -11,10 +11,10 @@ from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.run import findings
+from robustbench_coded.reports.run.methodology import remarks_on
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Table, tables_of
-from robustbench_coded.reports.run.verdict_tables import WIDE, shown_rows
+from robustbench_coded.reports.run.verdict_tables import WIDE, other_text_table, shown_rows
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.case import Perturbation
@@ -31,14 +31,12 @@ class AccuracyTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table, same = self._table.by_attack(), ""
-        legend = self._table.legend
         for whole in (False, True):  # without and with intervals
             by_defence, constants = self._table.by_defence(whole=whole).without_constants(self._table.heads)
             if PlainTable("", by_defence).fits(options.max_width):
                 table, same = by_defence, constants and f" ({constants})"
-                legend = self._table.legend if whole else self._table.legend.removesuffix(self._table.kinds)
         yield PlainTable(f"{self._table.title}{same}", table)
-        yield _sentence(legend.rstrip())
+        yield _sentence(self._table.legend)
 
 
 def result(run: RunData) -> Group:
@@ -53,13 +51,16 @@ def answer(run: RunData) -> Group:
     """The first screen: the same in the same order as in report.html."""
     opening = opening_of(run)
     table, same = shown_rows(opening.rows)
+    others = other_text_table(opening.rows)
     table = table.with_columns([head not in WIDE for head in table.heads])
     below = [f"All rows: {same}."] if same else []
-    below += map(str, (*opening.facts, f"{opening.next} {opening.next.command}".strip()))
+    below += [f"{about}: {text}" for about, text in opening.facts.items()]
+    below.append(f"{opening.next} {opening.next.command}".strip())
     return Group(
         *(_sentence(str(answer)) for answer in opening.answers),
         *([PlainTable("", table)] if opening.rows else []),
-        *map(_sentence, filter(None, (*below, *findings.remarks_on(run)))),
+        *map(_sentence, filter(None, (*below, *remarks_on(run)))),
+        *([PlainTable("Other attackers", others)] if others.rows else []),
     )
 
 

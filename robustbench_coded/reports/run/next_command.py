@@ -11,11 +11,12 @@ from typing import NamedTuple
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
-from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
+from robustbench_coded.reports.text.formatting import series
 from robustbench_coded.runs.folder import RUN_FILE
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import BESIDE, STANDARD, VerdictName
+from robustbench_coded.schema.words import BESIDE, STANDARD, Rung, VerdictName
 
 NOTHING = "No further run on these images is expected to change this."
 
@@ -26,7 +27,7 @@ class NextCommand(NamedTuple):
     Attributes:
         purpose: empty where nothing would change the answer.
         images: gradient evaluations that it costs, about; None where run.json does not say.
-        about: whom it is about, where the report opens with another attacker; empty otherwise.
+        about: threat models of the open verdicts; empty where one of them attacks whole batches.
     """
 
     purpose: str
@@ -58,7 +59,9 @@ def next_command(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
     if whole and not manifest.last.options.get("until"):  # --all beside it is refused
         everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
-        return _settling(run, unsettled, everything)
+        threats = dict.fromkeys(str(j.threat) for j in unsettled)
+        attackers = "" if str(WHOLE_BATCH) in threats else series([*threats])
+        return _settling(run, unsettled, everything)._replace(about=attackers)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
     if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
         return NextCommand("")  # what has fallen stays where it is
@@ -124,3 +127,12 @@ def _more(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
         options = ["--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} images", _command(run, options))
     return NextCommand(beyond or NOTHING)
+
+
+def need_text(need: Outlook) -> str:
+    """The next step of a verdict, in a clause."""
+    if need.batches:
+        return f"{need.batches:,} random batches of {series(need.attacks)}"
+    if need.rung == Rung.MORE_EXAMPLES:
+        return f"every attack on {need.examples:,} images"
+    return series(need.attacks)
