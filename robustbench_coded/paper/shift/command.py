@@ -1,17 +1,13 @@
-"""``csrobust paper shift``, and what ``csrobust report`` does with its folders."""
+"""``csrobust paper shift``."""
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from robustbench_coded.cli.parser import AsJson, Quiet, config_from, examples, takes
 from robustbench_coded.cli.run import evaluated
 from robustbench_coded.options.option import Option
 from robustbench_coded.options.values import counts
 from robustbench_coded.reports.text.escape import one_line
-
-if TYPE_CHECKING:
-    from robustbench_coded.paper.shift.estimates import ShiftRun
 
 _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
@@ -46,8 +42,11 @@ def shift_command(
 
     Nothing is attacked.
     """
-    from robustbench_coded.paper.shift.estimates import load_shift
+    from rich.console import Console
+
+    from robustbench_coded.paper.shift.report import means_table
     from robustbench_coded.paper.shift.run import ShiftConfig, shift
+    from robustbench_coded.reports.render.plain_table import PlainTable
 
     evaluation = config_from(**options, data=data[0])
     config = ShiftConfig(
@@ -60,31 +59,13 @@ def shift_command(
     path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
     if path is None:
         return code
-    print_shift(load_shift(path), quiet=False, as_json=as_json)
-    return code
-
-
-def report(path: Path, *, quiet: bool, as_json: bool) -> int:
-    """`csrobust report` of a folder of ours."""
-    from robustbench_coded.paper.shift.report import write_shift_report
-
-    return print_shift(write_shift_report(path), quiet=quiet, as_json=as_json)
-
-
-def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
-    """The means of a run: as one object, as a table, or not at all."""
-    from rich.console import Console
-
-    from robustbench_coded.paper.shift.estimates import rows_of
-    from robustbench_coded.paper.shift.report import means_table
-    from robustbench_coded.reports.render.plain_table import PlainTable
-
-    rows = rows_of(run) if as_json or not quiet else []
+    rows = config.finished.rows
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
-    elif not quiet:
-        for (images, over), table in means_table(rows).split(2):
-            shown = table.without_empty(table.heads)
-            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", shown))
-        print(one_line(f"report: {run.path / 'report.md'}"))
-    return 0
+        return code
+    for (images, over), table in means_table(rows).split(2):
+        Console().print(
+            PlainTable(f"Accuracy under shift: {images}, {over}", table.without_empty(table.heads))
+        )
+    print(one_line(f"report: {path / 'report.md'}"))
+    return code

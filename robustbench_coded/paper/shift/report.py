@@ -1,21 +1,12 @@
 """report.md, report.html and shift.csv of one run of `csrobust paper shift`, with its tables and figures."""
 
-import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.figure import Figure
 
 from robustbench_coded.paper.shift.corruptions import CONSTANTS
-from robustbench_coded.paper.shift.estimates import (
-    CLEAN,
-    Row,
-    ShiftRun,
-    baseline_of,
-    load_shift,
-    rows_of,
-    table5,
-)
+from robustbench_coded.paper.shift.estimates import Row, ShiftRun, table5
+from robustbench_coded.paper.shift.sets import CLEAN, plain
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.plain_report import write_plain
 from robustbench_coded.reports.figures import style
@@ -50,12 +41,6 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def rows_csv(rows: Sequence[Row]) -> str:
-    """shift.csv: accuracies, differences and intervals as fractions."""
-    lines = ([csv_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
-    return csv_document(CSV_COLUMNS, lines)
-
-
 def row_text(row: Row | None, *, sign: str = "") -> str:
     """``71.2 [69.8, 72.6]``; nothing where there is no row."""
     if row is None:
@@ -70,11 +55,16 @@ def beside(rows: Sequence[Row]) -> Callable[[Row, str], Row | None]:
     return lambda row, figure: known.get((row.subject, row.collection, row.over, row.severity, figure))
 
 
+def _means(rows: Sequence[Row]) -> list[Row]:
+    """Accuracies of means over corruptions, and of sets without a severity."""
+    return [r for r in rows if r.figure == "accuracy" and (r.severity == 0 or r.over.startswith("mean"))]
+
+
 def means_table(rows: Sequence[Row]) -> TextTable:
     """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
     with_k = len({row.subject.k for row in rows if row.subject.k is not None}) > 1
     other = beside(rows)
-    means = [r for r in rows if r.figure == "accuracy" and (r.severity == 0 or r.over.startswith("mean"))]
+    means = _means(rows)
     order = list(dict.fromkeys((row.collection, row.over) for row in means))
     means.sort(key=lambda row: order.index((row.collection, row.over)))  # subjects as they come
     figures: Columns[Row] = {
@@ -147,7 +137,7 @@ def _severities(rows: Sequence[Row], collection: str) -> style.Drawing | None:
         style.percent_axis(panel)
     style.legend(figure, axes)
     caption = f"{collection}: mean over the corruptions at each severity, with 95% intervals."
-    return style.drawing(figure, _name("severity", collection), "Accuracy over severity", caption)
+    return style.drawing(figure, plain(f"severity {collection}"), "Accuracy over severity", caption)
 
 
 def _corruptions(rows: Sequence[Row], collection: str) -> style.Drawing | None:
@@ -174,11 +164,7 @@ def _corruptions(rows: Sequence[Row], collection: str) -> style.Drawing | None:
     style.legend(figure, [axes])
     axes.set_ylabel("")
     caption = f"{collection}: mean over severities, {inference_text(standard)}. Intervals are in the table."
-    return style.drawing(figure, _name("corruptions", collection), "Accuracy by corruption", caption)
-
-
-def _name(kind: str, collection: str) -> str:
-    return f"{kind}-{re.sub('[^a-z0-9]+', '-', collection.lower()).strip('-')}"
+    return style.drawing(figure, plain(f"corruptions {collection}"), "Accuracy by corruption", caption)
 
 
 OURS = (
@@ -189,100 +175,75 @@ OURS = (
 )
 
 
-def write_shift_report(path: Path) -> ShiftRun:
-    """Writes shift.csv, report.md, report.html and figures/ of a folder of ``csrobust paper shift``.
-
-    Raises:
-        InputError: it is none, or shift.json is not usable.
-    """
-    run = load_shift(path)
-    rows = rows_of(run)
-    write_text(path / "shift.csv", rows_csv(rows))
-    title = "Accuracy under covariate shift"
-    write_plain(path, title, opening(run, rows), _sections(run, rows))
-    return run
+def write_shift_report(run: ShiftRun) -> None:
+    """Writes shift.csv, report.md, report.html and figures/ beside the folders of the sets."""
+    lines = ([csv_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in run.rows))
+    write_text(run.path / "shift.csv", csv_document(CSV_COLUMNS, lines))
+    write_plain(run.path, "Accuracy under covariate shift", opening(run), _sections(run))
 
 
-def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
-    """Sentences on the measurement and on the result of each subject."""
-    other = beside(rows)
-    sentences = []
-    for collection in run.collections:
-        here = [r for r in rows if r.collection == collection and r.figure == "accuracy"]
-        overs = [r.over for r in here if r.over.startswith("mean")]
-        natural = [facts.name for facts in run.sets(collection) if not facts.severity]
-        over = "mean of 19" if "mean of 19" in overs else (overs or natural)[-1]
+def opening(run: ShiftRun) -> list[str]:
+    """Sentences on the result of each subject under the first inference, and on the measurement."""
+    other, sentences = beside(run.rows), []
+    means = [row for row in _means(run.rows) if row.subject.inference == run.rows[0].subject.inference]
+    for last in {row.collection: row for row in means}.values():
         parts = []
-        for row in here:
-            if row.over == over and row.subject.defence == run.answers[0].subject.defence:
-                less = other(row, "difference")
-                points = f" ({row_text(less, sign='+z')} points beside the baseline)" if less else ""
-                parts.append(f"{row.subject.checkpoint} {row_text(row)}%{points}")
-        how = inference_text(run.answers[0].subject) if run.answers else ""
-        sentences.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
-    corrupted = sum(1 for facts in run.facts.sets if facts.severity)
-    what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
-    sizes = " or ".join(f"{size:,}" for size in sorted({facts.examples for facts in run.facts.sets}))
+        for row in (row for row in means if (row.collection, row.over) == (last.collection, last.over)):
+            less = other(row, "difference")
+            points = f" ({row_text(less, sign='+z')} points beside the baseline)" if less else ""
+            parts.append(f"{row.subject.checkpoint} {row_text(row)}%{points}")
+        how = inference_text(last.subject)
+        how = how[:1].lower() + how[1:]
+        sentences.append(f"{last.collection}, {last.over}, {how}: {'; '.join(parts)}.")
+    corrupted = sum(one.severity > 0 for one in run.runs)
+    sizes = " or ".join(f"{size:,}" for size in sorted({row.examples for row in run.rows}))
     sentences.append(
-        f"{what}, of {sizes} images each. Nothing was attacked: this "
-        "says how accuracy changes under shift, and nothing of robustness against an adversary."
+        f"{counted(len(run.runs), 'set')}, {corrupted} of them corrupted, of {sizes} images each. Nothing "
+        "was attacked: this says how accuracy changes under shift, and nothing of robustness against an "
+        "adversary."
     )
     return sentences
 
 
-def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
-    blocks: list[Block] = [
-        means_table(rows),
-        Legend(MEANS_LEGEND),
-    ]
+def _sections(run: ShiftRun) -> list[Section]:
+    rows = run.rows
+    blocks: list[Block] = [means_table(rows), Legend(MEANS_LEGEND)]
     if any(row.paper is not None for row in rows):
         blocks.append(Legend(BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]
-    for number, collection in enumerate(run.collections):
-        if not any(facts.severity for facts in run.sets(collection)):
-            continue
-        blocks = []
-        figures = figures_of(rows, collection)
-        if figures:
-            blocks.append(Figures(figures))
+    for collection in dict.fromkeys(one.collection for one in run.runs if one.severity):
+        blocks = [Figures(figures)] if (figures := figures_of(rows, collection)) else []
         for subject in inferences_of(rows):
             table = corruption_table(rows, collection, subject)
             blocks += [Legend(f"{inference_text(subject, with_k=True)}:"), table]
-        sections.append(Section(f"corruptions-{number}", collection, tuple(blocks)))
+        sections.append(Section(plain(f"corruptions {collection}"), collection, tuple(blocks)))
     measured: list[Block] = [Bullets(tuple(_methodology(run)))]
-    command = run.manifest.last.command
-    if command:
+    if command := run.manifest.last.command:
         measured.append(Commands((shell(list(command)),)))
-    sections.append(Section("measured", "How this was measured", tuple(measured)))
-    return sections
+    return [*sections, Section("measured", "How this was measured", tuple(measured))]
 
 
-def _methodology(run: ShiftRun) -> list[str]:
-    facts, baseline = run.facts, baseline_of(run)
-    body = []
-    if any("(ours)" in part.collection for part in facts.sets):
-        body.append(OURS)
-    if facts.limit is not None:
-        how = "a random part, stratified by class" if facts.subset else "the first images"
-        body.append(f"Limited to {facts.limit} images a set (--limit): {how}, the same of every corruption.")
-    body.append(
-        f"Batches of K = {facts.k} images of one set, the same images in every corruption; the last batch is "
-        "filled up with images that are not counted. Seed "
-        f"{facts.seed}."
+def _methodology(run: ShiftRun) -> Iterator[str]:
+    identity, options = run.manifest.identity, run.manifest.last.options
+    if any("(ours)" in one.collection for one in run.runs):
+        yield OURS
+    if identity.limit is not None:
+        how = "a random part, stratified by class" if identity.subset else "the first images"
+        yield f"Limited to {identity.limit} images a set (--limit): {how}, the same of every corruption."
+    yield (
+        f"Batches of K = {options['batch_size'][0]} images of one set, the same images in every corruption; "
+        f"the last batch is filled up with images that are not counted. Seed {identity.seed}."
     )
-    draws = sorted({right.shape[1] for answers in run.answers for right in answers.right.values()})
-    if draws and draws[-1] > 1:
-        body.append(f"Inference that is random: {draws[-1]} draws for every batch.")
-    if baseline is None:
-        body.append(f"No differences and no mCE: the standard inference of {facts.baseline} is not complete.")
+    if (draws := max(row.draws for row in run.rows)) > 1:
+        yield f"Inference that is random: {draws} draws for every batch, alike in every set."
+    if run.base is None:
+        yield f"No differences and no mCE: the standard inference of {run.baseline} is not complete."
     else:
-        body.append(f"Baseline: standard inference of {facts.baseline}.")
-    body += [
-        f"{subject_text(subject)} is incomplete and left out; the same command completes it."
-        for subject in run.missing
-    ]
-    body += [f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in run.manifest.checkpoints]
-    body += list(run.manifest.notes)
+        yield f"Baseline: standard inference of {run.baseline}."
+    for subject in (subject for subject, answers in run.answers.items() if answers is None):
+        yield f"{subject_text(subject)} is incomplete and left out; the same command completes it."
+    yield from (f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in run.manifest.checkpoints)
+    yield "Each set is an evaluation in a folder of its own, which csrobust show and report read."
+    yield from run.manifest.notes
     versions = run.manifest.last.versions
-    body.append(", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
-    return body
+    yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
