@@ -60,7 +60,7 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
         return load_imagenet(kind, place, split)
     if place and kind in points_of("data"):
-        return load("data", kind)(place, data_dir=data_dir, split=split)
+        return load("data", kind)(spec, data_dir=data_dir, split=split)
     if spec == "digits":
         return named_sets.load_digits(split)
     first = Path(data_dir) if data_dir else None

@@ -1,10 +1,11 @@
 """``csrobust paper shift``."""
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
 from robustbench_coded.cli.parser import AsJson, Quiet, config_from, examples, takes
-from robustbench_coded.cli.run import evaluated
+from robustbench_coded.cli.run import evaluated, require_checkpoints
 from robustbench_coded.options.option import Option
 from robustbench_coded.options.values import counts
 from robustbench_coded.reports.text.escape import one_line
@@ -15,7 +16,6 @@ _DATA = (
 )
 Corruptions = Annotated[str | None, Option("fog,frost ...; all unless given.")]
 Severities = Annotated[str, Option("From 1 to 5: 1,3,5.")]
-Baseline = Annotated[str | None, Option("Checkpoint to compare the others with.")]
 
 
 @examples(
@@ -33,7 +33,6 @@ def shift_command(
     data: Annotated[tuple[str, ...], Option(_DATA)] = ("auto",),
     corruptions: Corruptions = None,
     severities: Severities = "1,2,3,4,5",
-    baseline: Baseline = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     **options: Any,
@@ -45,23 +44,19 @@ def shift_command(
     from rich.console import Console
 
     from robustbench_coded.paper.shift.report import means_table
-    from robustbench_coded.paper.shift.run import ShiftConfig, shift
+    from robustbench_coded.paper.shift.run import loaded, sets_named, shift
     from robustbench_coded.reports.render.plain_table import PlainTable
 
     evaluation = config_from(**options, data=data[0])
-    config = ShiftConfig(
-        evaluation=evaluation,
-        data=tuple(dict.fromkeys(data)),
-        corruptions=tuple(dict.fromkeys(filter(None, map(str.strip, (corruptions or "").split(","))))),
-        severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
-        baseline=baseline,
-    )
-    path, code = evaluated(evaluation, lambda listener: shift(config, listener), silent=quiet or as_json)
+    require_checkpoints(evaluation)
+    names = tuple(filter(None, map(str.strip, (corruptions or "").split(","))))
+    sets = sets_named(evaluation, data, names, counts(severities, "--severities", example="1,3,5"))
+    path, code = evaluated(evaluation, partial(shift, evaluation, sets), silent=quiet or as_json)
     if path is None:
         return code
-    rows = config.finished.rows
+    rows = loaded(path, sets).rows
     if as_json:
-        print(json.dumps([row.as_data() for row in rows]))
+        print(json.dumps([figure for row in rows for figure in row.as_data()]))
         return code
     for (images, over), table in means_table(rows).split(2):
         Console().print(

@@ -20,6 +20,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from robustbench_coded.judge import intervals
+from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.run import Run
 from robustbench_coded.paper.shift.corruptions import MAIN, SEVERITIES
 from robustbench_coded.paper.shift.sets import ShiftSet
@@ -38,21 +39,23 @@ class Answers:
     """Answers of one checkpoint behind one inference to unperturbed inputs.
 
     Attributes:
-        right: for each set [examples, draws], whether an answer is right. The examples of a collection come
-            in one order.
-        batch: [examples], which batch of its set each was answered in.
+        cells: of each set; the examples of a collection come in one order.
         clustered: whether the answers of a batch may depend on one another, by co-batched inputs or by the
             draw that they share.
     """
 
     subject: Subject
-    right: Mapping[ShiftSet, NDArray[np.bool_]]
-    batch: Mapping[ShiftSet, NDArray[np.int64]]
+    cells: Mapping[ShiftSet, Cell]
     clustered: bool
 
     def values(self, sets: Sequence[ShiftSet]) -> NDArray[np.float64]:
-        """[examples]: the mean over these sets of one collection, and over draws."""
-        return np.concatenate([self.right[one] for one in sets], axis=1).mean(axis=1)
+        """[examples]: the share of right answers in these sets of one collection and in all draws."""
+        return np.mean([self.cells[one].correct.mean(axis=1) for one in sets], axis=0)
+
+    def units(self, other: "Answers", sets: Sequence[ShiftSet]) -> NDArray[np.int64]:
+        """[examples]: their batches where answers of either side depend on them, else single examples."""
+        cell = next((side.cells[sets[0]] for side in (self, other) if side.clustered), None)
+        return self.cells[sets[0]].example if cell is None else cell.batch
 
 
 class ShiftEstimate(NamedTuple):
@@ -66,16 +69,16 @@ class ShiftEstimate(NamedTuple):
 def accuracy(answers: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate:
     """Mean over the examples, sets and draws."""
     if answers.clustered or len(sets) > 1:
-        return _mean(answers.values(sets), _units(sets, answers), (0.0, 1.0))
-    right, batch = answers.right[sets[0]], answers.batch[sets[0]]
-    exact = intervals.accuracy_interval(right, batch, batch_dependent=False, randomised=False)
+        return _mean(answers.values(sets), answers.units(answers, sets), (0.0, 1.0))
+    cell = answers.cells[sets[0]]
+    exact = intervals.accuracy_interval(cell.correct, cell.batch, batch_dependent=False, randomised=False)
     return ShiftEstimate(exact.estimate, exact.low, exact.high)
 
 
 def difference(answers: Answers, other: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate:
     """Accuracy less that of ``other``."""
     apart = answers.values(sets) - other.values(sets)
-    return _mean(apart, _units(sets, answers, other), (-1.0, 1.0))
+    return _mean(apart, answers.units(other, sets), (-1.0, 1.0))
 
 
 def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate | None:
@@ -98,17 +101,10 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[ShiftSe
     if answers is baseline:
         return ShiftEstimate(value, value, value)
     within = -float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))
-    _, low, high = _mean(np.mean(slopes, axis=0), _units(sets, answers, baseline), within)
+    _, low, high = _mean(np.mean(slopes, axis=0), answers.units(baseline, sets), within)
     if low is None or high is None:
         return ShiftEstimate(value, None, None)
     return ShiftEstimate(value, max(value + low, 0.0), value + high)
-
-
-def _units(sets: Sequence[ShiftSet], *sides: Answers) -> NDArray[np.int64]:
-    """[examples]: of a side whose answers depend on their batches, these batches; else single examples."""
-    return next(
-        (side.batch[sets[0]] for side in sides if side.clustered), np.arange(len(sides[0].values(sets)))
-    )
 
 
 def _mean(
@@ -150,13 +146,13 @@ def table5() -> dict[str, Any]:
 
 
 class Row(NamedTuple):
-    """One figure of one subject.
+    """The figures of one subject.
 
     Attributes:
         over: the set's name, or what the mean is over: ``mean of 15``, ``mean of 19``, ``severity 3`` ...
         severity: None for a mean over severities, 0 where there is none.
-        figure: ``accuracy``, ``difference`` or ``corruption_error``; the last two are relative to the
-            baseline's standard inference.
+        difference: accuracy less that of the baseline, which is the first checkpoint's standard inference.
+        error: the mean corruption error; both are None of what they are not measured of.
         paper: the paper's accuracy as a fraction, None without one.
     """
 
@@ -164,18 +160,29 @@ class Row(NamedTuple):
     collection: str
     over: str
     severity: int | None
-    figure: str
-    estimate: ShiftEstimate
+    accuracy: ShiftEstimate
+    difference: ShiftEstimate | None
+    error: ShiftEstimate | None
     examples: int
     sets: int
     draws: int
-    paper: float | None = None
+    paper: float | None
 
-    def as_data(self) -> dict[str, object]:
-        """One flat object, for ``--json``."""
-        figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
-        rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
-        return {**structs.asdict(self.subject), **rest, **figures}
+    @property
+    def is_mean(self) -> bool:
+        """True of a mean over corruptions, and of a set that has no severity."""
+        return self.severity == 0 or self.over.startswith("mean")
+
+    def as_data(self) -> Iterator[dict[str, object]]:
+        """A flat object for each figure, for ``--json`` and shift.csv."""
+        figures = {"accuracy": self.accuracy, "difference": self.difference, "corruption_error": self.error}
+        about = {name: getattr(self, name) for name in ("collection", "over", "severity")}
+        counts = {name: getattr(self, name) for name in ("examples", "sets", "draws")}
+        for figure, estimate in figures.items():
+            if estimate is not None:
+                value = {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
+                paper = {"paper": self.paper if figure == "accuracy" else None}
+                yield {**structs.asdict(self.subject), **about, "figure": figure, **value, **counts, **paper}
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,21 +192,21 @@ class ShiftRun:
     Attributes:
         path: the folder of the report.
         runs: of each set, in the order of reports.
-        baseline: the checkpoint whose standard inference errors are divided by, and others are compared with.
     """
 
     path: Path
     runs: Mapping[ShiftSet, Run]
-    baseline: str
 
     @property
     def manifest(self) -> RunManifest:
         """That of the first set."""
         return next(iter(self.runs.values())).manifest
 
-    def sets(self, collection: str) -> list[ShiftSet]:
-        """The sets of a collection, in their order."""
-        return [one for one in self.runs if one.collection == collection]
+    @property
+    def collections(self) -> dict[str, list[ShiftSet]]:
+        """The sets of each collection, in their order."""
+        names = dict.fromkeys(one.collection for one in self.runs)
+        return {name: [one for one in self.runs if one.collection == name] for name in names}
 
     @cached_property
     def answers(self) -> dict[Subject, Answers | None]:
@@ -212,48 +219,42 @@ class ShiftRun:
         for subject, row in next(iter(results.values())).items():
             own = {one: rows[subject] for one, rows in results.items() if subject in rows}
             cells = {one: r.cell for one, r in own.items() if r.cell is not None and r.complete}
-            right = {one: cell.correct for one, cell in cells.items()}
-            batch = {one: cell.batch for one, cell in cells.items()}
             clustered = row.batch_dependent or row.randomised
-            found[subject] = Answers(subject, right, batch, clustered) if len(cells) == len(results) else None
+            found[subject] = Answers(subject, cells, clustered) if len(cells) == len(results) else None
         return found
 
     @property
-    def base(self) -> Answers | None:
-        """The baseline's standard inference, if its answers are there."""
-        return self.answers.get(Subject(self.baseline, words.STANDARD, None, None))
+    def baseline(self) -> Answers | None:
+        """The first checkpoint's standard inference, if its answers are there."""
+        first = self.manifest.checkpoints[0].name
+        return self.answers.get(Subject(first, words.STANDARD, None, None))
 
     @cached_property
     def rows(self) -> list[Row]:
         """All figures, by subject, collection and set."""
-        return [
-            row
-            for answers in filter(None, self.answers.values())
-            for collection in dict.fromkeys(one.collection for one in self.runs)
-            for row in self._rows(answers, collection)
-        ]
+        whole = filter(None, self.answers.values())
+        return [row for own in whole for name in self.collections for row in self._rows(own, name)]
 
-    def _rows(self, answers: Answers, collection: str) -> Iterator[Row]:
-        subject, base, sets = answers.subject, self.base, self.sets(collection)
-        training = (
-            trainings(self.manifest).get(subject.checkpoint) if subject.defence == words.STANDARD else None
-        )
+    def _rows(self, own: Answers, collection: str) -> Iterator[Row]:
+        base, sets, training = self.baseline, self.collections[collection], None
+        if own.subject.defence == words.STANDARD:
+            training = trainings(self.manifest).get(own.subject.checkpoint)
         groups: list[tuple[str, int | None, list[ShiftSet]]] = [
             *((one.name, one.severity, [one]) for one in sets),
             *((over, None, chosen) for over, chosen in means_of(sets).items()),
         ]
         for over, severity, chosen in groups:
+            less = error = None
+            if base is not None and base is not own and not severity:
+                less = difference(own, base, chosen)
+            if base is not None and severity is None and over.startswith("mean"):
+                error = corruption_error(own, base, chosen)
+            first = own.cells[chosen[0]]
+            counts = (len(first.example), len(chosen), len(first.draw))
             papers = table5().get(_PAPERS.get((collection, over), ""), {}).get(training)
             paper = papers and round(papers[0] / 100, 6)
-            examples, draws = answers.right[chosen[0]].shape
-            about, counts = (subject, collection, over, severity), (examples, len(chosen), draws)
-            yield Row(*about, "accuracy", accuracy(answers, chosen), *counts, paper)
-            if base is not None and base is not answers and not severity:
-                yield Row(*about, "difference", difference(answers, base, chosen), *counts)
-            if base is not None and severity is None and over.startswith("mean"):
-                error = corruption_error(answers, base, chosen)
-                if error is not None:
-                    yield Row(*about, "corruption_error", error, *counts)
+            about = (own.subject, collection, over, severity)
+            yield Row(*about, accuracy(own, chosen), less, error, *counts, paper)
 
 
 def means_of(sets: Sequence[ShiftSet]) -> dict[str, list[ShiftSet]]:

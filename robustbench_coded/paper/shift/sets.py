@@ -3,7 +3,7 @@
 corrupted:DATA/NAME/SEVERITY    a data set under a corruption, made when its images are read
 cifar10c:DIR/NAME/SEVERITY      CIFAR-10-C as published
 cifar10.1:DIR/VERSION           CIFAR-10.1, v4 or v6
-cifar10.2:DIR                   CIFAR-10.2
+cifar10.2:DIR/test              CIFAR-10.2
 """
 
 import re
@@ -23,10 +23,47 @@ from robustbench_coded.reports.text.formatting import papers_set
 CLEAN = "clean"  # the name of a set as it is
 CIFAR10C_IMAGES = 10_000
 SEED = 0  # of the corruptions, whatever that of a run: a set has the same images in every run
-WHERE = {
-    "cifar10c": "CIFAR-10-C of Hendrycks and Dietterich (Zenodo 2535967), unpacked: fog.npy ... labels.npy",
-    "cifar10.1": "cifar10.1_v4_data.npy, cifar10.1_v4_labels.npy, or v6, of the CIFAR-10.1 repository",
-    "cifar10.2": "cifar102_test.npz (images, labels) of the CIFAR-10.2 repository",
+
+
+class Published(NamedTuple):
+    """Sets that others published as files.
+
+    Attributes:
+        collection: as reports name it.
+        names: what the place in the files' names may be.
+        images, labels: names of files, with a place for a name, and of arrays in one that has several.
+        origin: where they are from.
+    """
+
+    collection: str
+    names: tuple[str, ...]
+    images: tuple[str, str]
+    labels: tuple[str, str]
+    origin: str
+
+
+PUBLISHED = {
+    "cifar10c": Published(
+        "CIFAR-10-C (published)",
+        tuple(CONSTANTS),
+        ("{}.npy", ""),
+        ("labels.npy", ""),
+        "CIFAR-10-C of Hendrycks and Dietterich (Zenodo 2535967), unpacked: fog.npy ... labels.npy",
+    ),
+    "cifar10.1": Published(
+        "CIFAR-10.1",
+        ("v4", "v6"),
+        ("cifar10.1_{}_data.npy", ""),
+        ("cifar10.1_{}_labels.npy", ""),
+        "cifar10.1_v4_data.npy, cifar10.1_v4_labels.npy, or v6, of the CIFAR-10.1 repository",
+    ),
+    "cifar10.2": Published(
+        "CIFAR-10.2",
+        ("test",),
+        ("cifar102_{}.npz", "images"),
+        ("cifar102_{}.npz", "labels"),
+        "cifar102_test.npz (images, labels) of the CIFAR-10.2 repository",
+    ),
 }
 
 
@@ -62,8 +99,8 @@ def sets_of(
     """The sets of one ``--data`` of ``csrobust paper shift``.
 
     Args:
-        spec: data that ``csrobust eval`` knows, which are corrupted here; or the folder of a published set,
-            ``cifar10c:DIR`` ..., or ``imagenet-r:DIR``, which are evaluated as they are.
+        spec: data that ``csrobust eval`` knows, which are corrupted here; or the folder of published sets,
+            ``cifar10c:DIR`` ... or ``imagenet-r:DIR``, which are evaluated as they are.
         corruptions: names; empty for all that there are.
         data_dir: where named data are looked for first.
 
@@ -71,35 +108,27 @@ def sets_of(
         InputError: missing data, or a corruption that these images can't have; the message says what to give.
     """
     kind, _, place = spec.partition(":")
-    data = None if kind in (*WHERE, "imagenet-r") else load_data(spec, data_dir=data_dir)
+    if kind == "imagenet-r":
+        return [ShiftSet("ImageNet-R", "test", 0, spec)]
+    data = None if kind in PUBLISHED else load_data(spec, data_dir=data_dir)
     channels = 3 if data is None else data.image_shape[0]
-    names = corruptions or corruptions_for(channels)
-    for name in names:
-        for severity in severities:
-            refuse(name, severity, channels)
+    asked = [(name, s) for name in corruptions or corruptions_for(channels) for s in severities]
+    for name, severity in asked:
+        refuse(name, severity, channels)
     if data is not None:
         cifar10 = papers_set(spec) == "cifar10" and data.classes == 10
         title = f"{'CIFAR-10' if cifar10 else Path(place or spec).stem.lower()}-C (ours)"
-        made = [
-            ShiftSet(title, name, s, f"corrupted:{spec}/{name}/{s}") for name in names for s in severities
-        ]
+        made = [ShiftSet(title, name, s, f"corrupted:{spec}/{name}/{s}") for name, s in asked]
         return [ShiftSet(title, CLEAN, 0, spec), *made]
-    there = {
-        "imagenet-r": [(ShiftSet("ImageNet-R", "test", 0, spec), "")],
-        "cifar10.2": [(ShiftSet("CIFAR-10.2", "test", 0, spec), "cifar102_test.npz")],
-        "cifar10.1": [
-            (ShiftSet("CIFAR-10.1", version, 0, f"{spec}/{version}"), f"cifar10.1_{version}_data.npy")
-            for version in ("v4", "v6")
-        ],
-        "cifar10c": [
-            (ShiftSet("CIFAR-10-C (published)", name, s, f"{spec}/{name}/{s}"), f"{name}.npy")
-            for name in names
-            for s in severities
-        ],
-    }
-    found = [one for one, file in there[kind] if (Path(place) / file).exists()]
+    there = PUBLISHED[kind]
+    wanted = asked if kind == "cifar10c" else [(name, 0) for name in there.names]
+    found = [
+        ShiftSet(there.collection, name, s, f"{spec}/{name}{f'/{s}' if s else ''}")
+        for name, s in wanted
+        if (Path(place) / there.images[0].format(name)).is_file()
+    ]
     if not found:
-        raise InputError(f"{spec}: nothing to evaluate there; it should hold {WHERE.get(kind, kind)}")
+        raise InputError(f"{spec}: nothing to evaluate there; it should hold {there.origin}")
     return found
 
 
@@ -139,87 +168,64 @@ class CorruptedImages:
         return np.where(once, np.arange(len(labels)), 0).tolist()
 
 
-def corrupted(place: str, *, data_dir: Path | str | None, split: str) -> Dataset:
-    """``DATA/NAME/SEVERITY``: the labels and classes of DATA, and its images under a corruption.
+def corrupted(spec: str, *, data_dir: Path | str | None, split: str) -> Dataset:
+    """``corrupted:DATA/NAME/SEVERITY``: the labels and classes of DATA, and its images under a corruption.
 
     Raises:
         InputError: unknown data or an unknown corruption.
     """
-    spec, name, severity = _parts("corrupted", place)
-    data = load_data(spec, data_dir=data_dir, split=split)
+    whole, name, severity = _parts(spec)
+    data = load_data(whole, data_dir=data_dir, split=split)
     refuse(name, severity, data.image_shape[0])
     source = f"{data.source}, {name.replace('_', ' ')} of severity {severity} made by csrobust"
     images = CorruptedImages(data, name, severity)
-    return replace(data, name=f"corrupted:{place}", images=images, scale=255.0, source=source, reference=data)
+    return replace(data, name=spec, images=images, scale=255.0, source=source, reference=data)
 
 
-def cifar10c(place: str, *, data_dir: Path | str | None, split: str) -> Dataset:
-    """``DIR/NAME/SEVERITY``, 10,000 images.
-
-    Raises:
-        InputError: files are missing or not what they should be.
-    """
-    folder, name, severity = _parts("cifar10c", place)
-    part = slice((severity - 1) * CIFAR10C_IMAGES, severity * CIFAR10C_IMAGES)
-    images, labels = (_stored("cifar10c", Path(folder) / f"{file}.npy")[part] for file in (name, "labels"))
-    return _published("cifar10c", place, images, labels, data_dir)
-
-
-def cifar10_1(place: str, *, data_dir: Path | str | None, split: str) -> Dataset:
-    """``DIR/v4`` or ``DIR/v6``.
+def published(spec: str, *, data_dir: Path | str | None, split: str) -> Dataset:
+    """``cifar10c:DIR/NAME/SEVERITY``, 10,000 images; ``cifar10.1:DIR/VERSION``; ``cifar10.2:DIR/test``.
 
     Raises:
         InputError: files are missing or not what they should be.
     """
-    folder, _, version = place.rpartition("/")
-    stem = Path(folder) / f"cifar10.1_{version}"
-    images, labels = (_stored("cifar10.1", Path(f"{stem}_{part}.npy")) for part in ("data", "labels"))
-    return _published("cifar10.1", place, images, labels, data_dir)
-
-
-def cifar10_2(place: str, *, data_dir: Path | str | None, split: str) -> Dataset:
-    """``DIR``: its test set.
-
-    Raises:
-        InputError: files are missing or not what they should be.
-    """
-    file = Path(place) / "cifar102_test.npz"
-    images, labels = (_stored("cifar10.2", file, name) for name in ("images", "labels"))
-    return _published("cifar10.2", place, images, labels, data_dir)
-
-
-def _parts(kind: str, place: str) -> tuple[str, str, int]:
-    """What is before a corruption, the corruption and its severity."""
-    spec, name, severity = ["", "", *place.rsplit("/", 2)][-3:]
-    if not spec or not severity.isdecimal():
-        raise InputError(f"{kind}:{place}: end it with a corruption and its severity, as /fog/3")
-    refuse(name, int(severity), 3)
-    return spec, name, int(severity)
-
-
-def _stored(kind: str, path: Path, name: str | None = None) -> Any:
-    """The array of a file, or that of this name in it."""
-    try:
-        stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        return stored if name is None else stored[name]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} can't be read ({error}); {kind}:DIR holds {WHERE[kind]}") from error
-
-
-def _published(
-    kind: str, place: str, images: np.ndarray, labels: np.ndarray, data_dir: Path | str | None
-) -> Dataset:
+    kind, place = spec.split(":", 1)
+    if kind == "cifar10c":
+        folder, name, severity = _parts(spec)
+        part = slice((severity - 1) * CIFAR10C_IMAGES, severity * CIFAR10C_IMAGES)
+    else:
+        folder, _, name = place.rpartition("/")
+        part = slice(None)
+    there = PUBLISHED[kind]
+    images, labels = (_stored(Path(folder) / file.format(name), key, there)[part] for file, key in there[2:4])
     count = len(labels)
     fits = images.dtype == np.uint8 and images.shape == (count, 32, 32, 3) and count > 0
     if not fits or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > 9:
-        expected = f"uint8 [n, 32, 32, 3] and n labels from 0 to 9; it should hold {WHERE[kind]}"
-        raise InputError(
-            f"{kind}:{place}: {images.dtype} {list(images.shape)} and {count} labels, not {expected}"
-        )
+        found = f"{images.dtype} {list(images.shape)} and {count} labels"
+        expected = f"uint8 [n, 32, 32, 3] and n labels from 0 to 9; it should hold {there.origin}"
+        raise InputError(f"{spec}: expected {expected}, got {found}")
     try:
         reference = load_data("cifar10", data_dir=data_dir)
     except InputError:  # networks are recognised by the set itself
         reference = None
-    about = (f"{kind}:{place}", images, 255.0, labels.astype(np.int64), 10, (), WHERE[kind])
-    # As a part of itself, so that images which a corruption has made alike are all evaluated.
-    return Dataset(*about, reference=reference).subset(np.arange(count))
+    whole = Dataset(spec, images, 255.0, labels.astype(np.int64), 10, (), there.origin, reference=reference)
+    return whole.subset(
+        np.arange(count)
+    )  # of which images that a corruption has made alike are all evaluated
+
+
+def _parts(spec: str) -> tuple[str, str, int]:
+    """What is before a corruption, the corruption and its severity."""
+    whole, name, severity = ["", "", *spec.partition(":")[2].rsplit("/", 2)][-3:]
+    if not whole or not severity.isdecimal():
+        raise InputError(f"{spec}: end it with a corruption and its severity, as /fog/3")
+    refuse(name, int(severity), 3)
+    return whole, name, int(severity)
+
+
+def _stored(path: Path, name: str, of: Published) -> Any:
+    """The array of a file, or that of this name in it."""
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        return stored[name] if name else stored
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} can't be read ({error}); expected {of.origin}") from error
