@@ -53,9 +53,9 @@ class Answers:
         return np.mean([self.cells[one].correct.mean(axis=1) for one in sets], axis=0)
 
     def units(self, other: "Answers", sets: Sequence[ShiftSet]) -> NDArray[np.int64]:
-        """[examples]: their batches where answers of either side depend on them, else single examples."""
-        cell = next((side.cells[sets[0]] for side in (self, other) if side.clustered), None)
-        return self.cells[sets[0]].example if cell is None else cell.batch
+        """[examples]: the batches, the largest of both sides' if answers depend on them; else single ones."""
+        batches = [side.cells[sets[0]].batch for side in (self, other) if side.clustered]
+        return min(batches, key=lambda batch: len(np.unique(batch)), default=self.cells[sets[0]].example)
 
 
 class ShiftEstimate(NamedTuple):

@@ -164,8 +164,9 @@ class CorruptedImages:
         """Equal for images that repeat one another before they are corrupted: every set of a collection has
         the same examples, also where a corruption makes two of them alike.
         """
-        once = np.isin(np.arange(len(labels)), self._data.distinct)
-        return np.where(once, np.arange(len(labels)), 0).tolist()
+        rows = np.arange(len(labels))
+        first, of_label = np.unique(labels, return_index=True, return_inverse=True)[1:]
+        return np.where(np.isin(rows, self._data.distinct), rows, first[of_label]).tolist()
 
 
 def corrupted(spec: str, *, data_dir: Path | str | None, split: str) -> Dataset:
