@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
@@ -55,10 +56,14 @@ def shift(options: EvalConfig, sets: Sequence[ShiftSet], listener: Listener) -> 
     # At eps 0 random signs change nothing, so that unperturbed inputs are all that is answered.
     forward_only = replace(options, attacks=(), eps=(0.0,), all=True)
     failures: list[UnitFailure] = []
-    for one in sets:
-        listener.note(f"{one.collection}: {one.name} {one.severity or ''}".rstrip())
+    listener.opened(path)
+    for number, one in enumerate(sets, 1):
+        listener.note(
+            f"set {number} of {len(sets)}: {one.collection}, {one.name} {one.severity or ''}".rstrip()
+        )
         try:
-            evaluate(replace(forward_only, data=one.data, out=path / one.folder), listener)
+            # Without a run.toml, which can't ask for no attacks.
+            evaluate(replace(forward_only, data=one.data, out=path / one.folder), in_memory=InMemory())
         except IncompleteRun as error:
             failures += error.failures
     write_shift_report(loaded(path, sets))
