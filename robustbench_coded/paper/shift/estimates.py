@@ -45,7 +45,7 @@ class Answers:
     """
 
     subject: Subject
-    cells: Mapping[ShiftSet, Cell]
+    cells: dict[ShiftSet, Cell]
     clustered: bool
 
     def values(self, sets: Sequence[ShiftSet]) -> NDArray[np.float64]:
@@ -209,30 +209,32 @@ class ShiftRun:
         return {name: [one for one in self.runs if one.collection == name] for name in names}
 
     @cached_property
-    def answers(self) -> dict[Subject, Answers | None]:
-        """Of every subject; None where a set lacks some."""
-        results = {
-            one: {r.case.subject: r for r in run.results if r.case.attack == words.CLEAN}
-            for one, run in self.runs.items()
-        }
-        found: dict[Subject, Answers | None] = {}
-        for subject, row in next(iter(results.values())).items():
-            own = {one: rows[subject] for one, rows in results.items() if subject in rows}
-            cells = {one: r.cell for one, r in own.items() if r.cell is not None and r.complete}
-            clustered = row.batch_dependent or row.randomised
-            found[subject] = Answers(subject, cells, clustered) if len(cells) == len(results) else None
+    def answers(self) -> dict[Subject, Answers]:
+        """Of every subject, from the sets that have all of them."""
+        found: dict[Subject, Answers] = {}
+        for one, run in self.runs.items():
+            for row in (row for row in run.results if row.case.attack == words.CLEAN):
+                subject, clustered = row.case.subject, row.batch_dependent or row.randomised
+                own = found.setdefault(subject, Answers(subject, {}, clustered))
+                if row.cell is not None and row.complete:
+                    own.cells[one] = row.cell
         return found
+
+    @property
+    def incomplete(self) -> list[Subject]:
+        """The subjects without answers to some set, which no figure is about."""
+        return [subject for subject, own in self.answers.items() if len(own.cells) < len(self.runs)]
 
     @property
     def baseline(self) -> Answers | None:
         """The first checkpoint's standard inference, if its answers are there."""
-        first = self.manifest.checkpoints[0].name
-        return self.answers.get(Subject(first, words.STANDARD, None, None))
+        subject = Subject(self.manifest.checkpoints[0].name, words.STANDARD, None, None)
+        return None if subject in self.incomplete else self.answers.get(subject)
 
     @cached_property
     def rows(self) -> list[Row]:
         """All figures, by subject, collection and set."""
-        whole = filter(None, self.answers.values())
+        whole = [own for subject, own in self.answers.items() if subject not in self.incomplete]
         return [row for own in whole for name in self.collections for row in self._rows(own, name)]
 
     def _rows(self, own: Answers, collection: str) -> Iterator[Row]:

@@ -163,12 +163,9 @@ def _methodology(run: ShiftRun) -> Iterator[str]:
     )
     if (draws := max(row.draws for row in run.rows)) > 1:
         yield f"Inference that is random: {draws} draws for every batch, alike in every set."
-    first = manifest.checkpoints[0].name
-    if run.baseline is None:
-        yield f"No differences and no mCE: the standard inference of {first} is not complete."
-    else:
-        yield f"Baseline: standard inference of {first}."
-    for subject in (subject for subject, answers in run.answers.items() if answers is None):
+    lacking = "" if run.baseline else ", which is not complete: there are no differences and no mCE"
+    yield f"Baseline: standard inference of {manifest.checkpoints[0].name}{lacking}."
+    for subject in run.incomplete:
         yield f"{subject_text(subject)} is incomplete and left out; the same command completes it."
     yield from (f"{c.name}: {c.arch}, sha256 {c.sha256[:16]}." for c in manifest.checkpoints)
     yield "Each set is an evaluation in a folder of its own, which csrobust show and report read."
