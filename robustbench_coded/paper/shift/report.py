@@ -134,7 +134,7 @@ def _sections(run: ShiftRun) -> Iterator[Section]:
     if any(row.paper is not None for row in run.rows):
         means.append(Legend(BESIDE_PAPER))
     yield Section("means", "Means", tuple(means))
-    for collection in dict.fromkeys(one.collection for one in run.runs if one.severity):
+    for collection in dict.fromkeys(row.collection for row in run.rows if row.severity):
         by_inference: dict[str, list[Row]] = {}
         for row in run.rows:
             if row.collection == collection:
@@ -161,7 +161,7 @@ def _methodology(run: ShiftRun) -> Iterator[str]:
         f"Batches of K = {sizes} images of one set, the same images in every corruption; the last batch is "
         f"filled up with images that are not counted. Seed {manifest.identity.seed}."
     )
-    if (draws := max(row.draws for row in run.rows)) > 1:
+    if (draws := max((row.draws for row in run.rows), default=1)) > 1:
         yield f"Inference that is random: {draws} draws for every batch, alike in every set."
     lacking = "" if run.baseline else ", which is not complete: there are no differences and no mCE"
     yield f"Baseline: standard inference of {manifest.checkpoints[0].name}{lacking}."

@@ -1,12 +1,22 @@
 """Means, differences and corruption errors against closed forms and planted truths."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
 from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import Cell
-from robustbench_coded.paper.shift.estimates import Answers, accuracy, corruption_error, difference, means_of
+from robustbench_coded.paper.shift.estimates import (
+    Answers,
+    ShiftRun,
+    accuracy,
+    corruption_error,
+    difference,
+    means_of,
+)
+from robustbench_coded.paper.shift.report import write_shift_report
 from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.schema.case import Subject
 
@@ -139,6 +149,45 @@ def test_the_interval_of_a_corruption_error_covers():
         found = corruption_error(answers, base, chosen)
         covered += found.low <= truth <= found.high
     assert 180 <= covered <= 199
+
+
+def run_of(path, lacking):
+    """Runs of all sets in which these (defence, set's name) have no answers to some examples."""
+    case = {name: Subject("a", name, None, None) for name in ("standard", "coded")}
+    facts = SimpleNamespace(name="a", arch="net", sha256="0", metadata={})
+    manifest = SimpleNamespace(
+        checkpoints=[facts], identity=SimpleNamespace(limit=None, seed=0), notes=[],
+        last=SimpleNamespace(options={"batch_size": [K]}, command=(), versions={"csrobust": "0"}),
+    )  # fmt: skip
+    own = subject(FOG, (0.9, 0.6, 0.4), 1)
+    runs = {}
+    for one in FOG:
+        rows = [
+            SimpleNamespace(
+                case=SimpleNamespace(attack="clean", subject=case[name]), cell=own.cells[one],
+                complete=(name, one.name) not in lacking, batch_dependent=False, randomised=False,
+            )
+            for name in case
+        ]  # fmt: skip
+        runs[one] = SimpleNamespace(results=rows, manifest=manifest)
+    return ShiftRun(path, runs)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "left", "said"),
+    [
+        (set(), {"standard", "coded"}, "Baseline: standard inference of a."),
+        ({("coded", "frost")}, {"standard"}, "on a is incomplete and left out"),
+        ({("standard", "fog")}, {"coded"}, "which is not complete: there are no differences"),
+        ({("standard", "fog"), ("coded", "fog")}, set(), "which is not complete: there are no differences"),
+    ],
+)
+def test_a_subject_without_answers_to_a_set_has_no_figures_and_is_named(tmp_path, lacking, left, said):
+    run = run_of(tmp_path, lacking)
+    write_shift_report(run)
+    assert {row.subject.defence for row in run.rows} == left
+    assert any(row.difference for row in run.rows) == (len(left) == 2)
+    assert said in (tmp_path / "report.md").read_text()
 
 
 def test_means_are_named_by_what_they_are_over():
