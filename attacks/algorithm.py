@@ -11,10 +11,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
-
-if TYPE_CHECKING:
-    from attacks.attack import Attack
+from typing import Any, Literal, NamedTuple, TypeVar
 
 # gradient: through the defence. search: compares scores. estimate: of the gradient, from scores. decision:
 # labels alone. nearest: the nearest wrong answer, whatever eps is, by gradients.
@@ -79,7 +76,7 @@ class Algorithm:
     family: Family = "gradient"
     loss: LossName | None = "margin"
     kind: str = "ascent"
-    cost: "Callable[[Attack, bool], Cost] | None" = None
+    cost: Callable[[Any, bool], Cost] | None = None
     costs: str = ""
     step_size: Callable[[float, int], float] | None = None
     fewest_steps: int = 1
@@ -128,17 +125,6 @@ class Algorithm:
         """Its cost, its norms and its paper, as lists have them."""
         cost = self.costs or f"a {'query' if self.asks_answers_alone else 'gradient'} a step"
         return cost, ", ".join(self.norms), f"arXiv {self.paper}" if self.paper else "csrobust"
-
-    def queries(self, attack: "Attack", *, randomised: bool) -> Cost:
-        """Forwards and backwards of each input with one draw a query; a start from another attack aside.
-
-        Args:
-            randomised: whether the defence's answers are random.
-        """
-        if (cost := self.written.cost) is not None:
-            return cost(attack, randomised)
-        steps = (attack.steps or 1) * (attack.restarts or 1)
-        return Cost(steps, 0 if self.asks_answers_alone else steps)
 
 
 _WRITTEN: dict[str, Algorithm] = {}

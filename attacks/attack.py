@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from msgspec import Struct, structs
 
-from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, LossName
+from attacks.algorithm import ALGORITHMS, AUTO_PGD, Algorithm, Cost, LossName
 from attacks.norms import NORMS
 
 Knows = Literal["fresh", "fixed", "aware", "transfer", "bpda", "submitted"]
@@ -117,7 +117,10 @@ class Attack(Struct, frozen=True):
 
     def queries(self, *, randomised: bool) -> tuple[int, int]:
         """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-        cost = self.declared.queries(self, randomised=randomised)
+        algorithm, steps = self.declared.written, (self.steps or 1) * (self.restarts or 1)
+        cost = Cost(steps, 0 if algorithm.asks_answers_alone else steps)
+        if algorithm.cost is not None:
+            cost = algorithm.cost(self, randomised)
         draws = self.draws if randomised else 1
         more = self.init.queries(randomised=randomised) if self.init else (0, 0)
         return ceil(cost.forwards) * draws + more[0], ceil(cost.backwards) * draws + more[1]

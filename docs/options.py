@@ -56,10 +56,9 @@ def page() -> str:
     lines = [
         "# Options",
         "",
-        "The options of `csrobust eval` that describe an evaluation. `run.toml` has them without the hyphens "
-        "in front, and `evaluate(...)` takes them as keyword arguments, with underscores; there `models`, "
-        "`defences`, `attacks` and `data` are arguments of their own ([from a notebook](in-memory.md)). "
-        "`csrobust eval --help` lists the others: `--fail-on`, `--junit`, `--quiet` and `--json`.",
+        "Options of `csrobust eval`, besides `--fail-on`, `--junit`, `--quiet` and `--json`. `run.toml` and "
+        "`evaluate(...)` take them without the hyphens in front, with underscores; in Python, `models`, "
+        "`defences`, `attacks` and `data` are [arguments of their own](in-memory.md).",
     ]
     for title, group in GROUPS.items():
         lines += ["", f"## {title}", "", "| option | default | |", "| --- | --- | --- |"]

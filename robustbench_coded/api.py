@@ -16,9 +16,9 @@ from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import Run, load_run
 
 __all__ = [
     "RCI",

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 CORE = (
     "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
     "code_identity", "schema", "options", "coding", "runs", "data", "models", "defences", "judge",
-    "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
-    "reports.write",
+    "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render",
+    "reports.write", "run",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
     "evaluation.protocol", "evaluation.execution", "evaluation.engine", "evaluation.setup",
     "evaluation.attack", "evaluation.session", "assertion", "api", "cli", "__main__",
@@ -54,6 +54,13 @@ def place_of(module: str) -> int | None:
     return next((CORE.index(name) for name in names if name in CORE), None)
 
 
+def imported_by_call(node: ast.AST) -> set[str]:
+    """What ``import_module("robustbench_coded.reports")`` imports; nothing where its name is computed."""
+    if not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")):
+        return set()
+    return {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
+
+
 def imported(path: Path) -> set[str]:
     """The project's modules that a file imports, inside functions, too."""
     names = set()
@@ -62,6 +69,8 @@ def imported(path: Path) -> set[str]:
             names.update((node.module, *(f"{node.module}.{alias.name}" for alias in node.names)))
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
+        else:
+            names.update(imported_by_call(node))
     return {name for name in names if name.split(".")[0] in ("attacks", "robustbench_coded", "zoo")}
 
 
@@ -118,6 +127,8 @@ def imported_files(path: Path) -> set[str]:
             names |= {part if part in known else node.module for part in parts.values()}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        else:
+            names |= imported_by_call(node)
     return (names & known) - {dotted(path)}
 
 
@@ -130,6 +141,12 @@ def circles(graph: dict[str, set[str]]) -> Iterator[str]:
             waiting = {other for module in waiting for other in graph.get(module, ())} - reached
         if start in reached:
             yield start
+
+
+def test_an_import_in_a_string_is_one(tmp_path):
+    planted = tmp_path / "planted.py"
+    planted.write_text('def draw():\n    return import_module("robustbench_coded.reports.write").plot\n')
+    assert imported(planted) == {"robustbench_coded.reports.write"}
 
 
 def test_no_files_import_each_other():

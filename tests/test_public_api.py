@@ -5,12 +5,15 @@ import hashlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import robustbench_coded
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 
+OURS = ("robustbench_coded", "attacks")
 CHANGELOG = Path(__file__).parents[1] / "CHANGELOG.md"
 
 
@@ -22,7 +25,8 @@ def signatures() -> Iterator[str]:
             yield f"{name}{parameters(value)}"
             continue
         yield f"class {name}{'' if issubclass(value, Exception) else parameters(value)}"
-        for member, part in sorted(vars(value).items()):
+        own = (vars(cls) for cls in reversed(value.__mro__) if cls.__module__.startswith(OURS))
+        for member, part in sorted(reduce(or_, map(dict, own), {}).items()):
             if not member.startswith("_"):
                 yield f"{name}.{member}{parameters(part) if inspect.isfunction(part) else ''}"
     yield f"options of evaluate: {', '.join(sorted(EvaluateOptions.__annotations__))}"

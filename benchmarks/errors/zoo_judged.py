@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.run import Run, load_run
 from zoo.known import Known, Truth
 from zoo.registry import ZOO, ZooEntry
 

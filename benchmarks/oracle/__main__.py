@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmarks.evidence import committed
 from benchmarks.oracle import count, suites
 from benchmarks.smoke import smoke
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 
 COLUMNS = (
     "suite",

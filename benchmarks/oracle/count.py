@@ -20,8 +20,8 @@ from attacks.attack import Submitted, read_attack
 from benchmarks.evidence import committed
 from benchmarks.oracle import suites
 from robustbench_coded.judge import judge, judgements, rules
-from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.judge.verdict import Verdict
+from robustbench_coded.run import Run, load_run
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, CheckName
 
 COLUMNS = (

@@ -17,7 +17,7 @@ from benchmarks.errors.zoo_judged import REFUSED, EvaluatedEntry, Finding, evalu
 from benchmarks.soundness import instances
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.atomic import write_text
 from zoo.known import Known, Truth
 from zoo.registry import ZOO, ZooEntry

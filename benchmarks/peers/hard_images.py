@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.errors.coverage import write
 from benchmarks.smoke import smoke
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.atomic import write_text
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -22,8 +22,8 @@ from benchmarks.speed.parts import joined, parts_of
 from robustbench_coded import evaluate
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.paired import Difference, paired_difference
-from robustbench_coded.judge.run import Run
 from robustbench_coded.options.values import radii
+from robustbench_coded.run import Run
 from robustbench_coded.runs.atomic import write_text
 
 INTRODUCTION = """# Parity with pyautoattack

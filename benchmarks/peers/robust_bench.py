@@ -23,8 +23,8 @@ from benchmarks.peers.parity import images_of, row_of, seconds_of
 from benchmarks.smoke import smoke
 from robustbench_coded import evaluate
 from robustbench_coded.judge.paired import paired_difference
-from robustbench_coded.judge.run import Run
 from robustbench_coded.options.values import radii
+from robustbench_coded.run import Run
 from robustbench_coded.runs.atomic import write_text
 
 STANDARD = "autoattack:standard"

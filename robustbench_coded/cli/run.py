@@ -28,7 +28,7 @@ from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
     from robustbench_coded.evaluation.session.listener import ProgressListener
-    from robustbench_coded.judge.run import Run
+    from robustbench_coded.run import Run
 
 
 def run_evaluation(

@@ -81,35 +81,6 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     )
 
 
-def load_celeba(root: Path, split: str, size: int) -> Dataset:
-    """CelebA's aligned faces as published: ``root/img_align_celeba/IMAGE`` in one folder, and
-    ``root/list_eval_partition.txt``, whose lines ``IMAGE NUMBER`` name the split. The faces have no classes.
-
-    Args:
-        split: ``train`` (number 0) or ``test`` (2).
-        size: the shorter side is scaled to this, and a square is cut from the middle.
-    Raises:
-        InputError: a file is missing, or a line names no split or no image.
-    """
-    partition, folder = root / "list_eval_partition.txt", root / "img_align_celeba"
-    if not partition.is_file():
-        raise InputError(f"{partition}: no such file; put it and the folder {folder.name} of CelebA there")
-    wanted = {"train": "0", "test": "2"}[split]
-    listed = _listed(partition, folder, ("0", "1", "2"), None, "0, 1 or 2")
-    paths = [path for path, number in listed if number == wanted]
-    if not paths:
-        raise InputError(f"{partition}: names no {split} images (number {wanted})")
-    return Dataset(
-        name=f"celeba:{root}@{size}",
-        images=ImageFiles(paths, Preprocessing(size, size)),
-        scale=255.0,
-        labels=np.zeros(len(paths), np.int64),
-        classes=1,
-        class_names=(),
-        source=f"CelebA, {len(paths)} {split} images, scaled and cropped to {size} x {size}",
-    )
-
-
 def split_folder(root: Path, names: Sequence[str], expected: str) -> Path:
     """The first folder of these names in ``root`` that holds folders of classes; else ``root`` itself.
 
@@ -162,14 +133,14 @@ def _annotated(annotations: Path, train: Path) -> tuple[list[tuple[Path, int]], 
     class_names = tuple(folder.name for folder in _class_folders(train))
     number = {name: place for place, name in enumerate(class_names)}
     expected = f"one of the {len(class_names)} classes in {train}"
-    listed = _listed(annotations, annotations.parent / "images", number, "\t", expected)
-    files = [(path, number[label]) for path, label in listed]
+    lines = listed(annotations, annotations.parent / "images", number, "\t", expected)
+    files = [(path, number[label]) for path, label in lines]
     if not files:
         raise InputError(f"{annotations}: names no images; put the published file there")
     return files, class_names
 
 
-def _listed(
+def listed(
     listing: Path, folder: Path, labels: Container[str], separator: str | None, expected: str
 ) -> list[tuple[Path, str]]:
     """The images of ``folder`` that lines ``IMAGE LABEL ...`` name, with their labels.
@@ -273,7 +244,8 @@ def _open(path: Path) -> Image.Image:
     """Reads the header alone, and the palette; the pixels are decoded later."""
     try:
         image: Image.Image = Image.open(path)
-        if image.mode == "P" and not np.ptp(np.reshape(image.getpalette(), (-1, 3)), axis=1).any():
+        palette = np.reshape(image.getpalette() or [0, 0, 1], (-1, 3))  # without one it stays coloured
+        if image.mode == "P" and not np.ptp(palette, axis=1).any():
             image = image.convert("L")  # as GIFs have it
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error

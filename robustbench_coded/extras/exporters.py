@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.figures.curves import draw_answer
 from robustbench_coded.reports.figures.style import COLUMN, Drawing, styled
 from robustbench_coded.reports.render.latex import PACKAGES, latex_table
@@ -14,7 +14,7 @@ from robustbench_coded.reports.write import figures_of
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 
-def parquet_tables(run: Run, out: Path) -> list[Path]:
+def parquet_tables(run: RunData, out: Path) -> list[Path]:
     """summary, verdicts and all outcomes; the columns of docs/run-folder.md, accuracies as fractions."""
     frames = {"summary": run.summary, "verdicts": run.verdicts, "outcomes": run.outcomes}
     files = [out / f"{name}.parquet" for name in frames]
@@ -23,7 +23,7 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
     return files
 
 
-def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]:
+def latex_tables(run: RunData, out: Path, attacks: Sequence[str] = ()) -> list[Path]:
     """A table environment for each perturbation and sweep of batch sizes, which fits a column of two; and the
     figures of the report, as PDF of a column's width where that has room.
 

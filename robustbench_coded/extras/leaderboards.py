@@ -13,7 +13,7 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import GO_ON, Run
+from robustbench_coded.judge.run import GO_ON, RunData
 from robustbench_coded.reports.text.formatting import inference_text, perturbation_text, pixels
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.case import WHOLE_BATCH
@@ -26,7 +26,7 @@ SCHEMA = "0.3.0"  # of Every Eval Ever
 ON_THE_HUB = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "mnist": "ylecun/mnist"}
 
 
-def robustbench(run: Run, out: Path) -> list[Path]:
+def robustbench(run: RunData, out: Path) -> list[Path]:
     """Writes ``DATASET/NORM/NAME.json`` for every subject under batch/unknown whose eps is in pixels.
 
     ``external`` is RobustBench's field for evaluations beyond AutoAttack: here, the ensemble of all attacks.
@@ -50,7 +50,7 @@ def robustbench(run: Run, out: Path) -> list[Path]:
     return files
 
 
-def _model_info(run: Run, judgement: Judgement) -> dict[str, Any]:
+def _model_info(run: RunData, judgement: Judgement) -> dict[str, Any]:
     subject, verdict = judgement.subject, judgement.verdict
     facts = run.manifest.checkpoint(subject.checkpoint)
     rows = {row.attack: row for row in run.rows if row.case.setting == judgement.case.setting}
@@ -83,7 +83,7 @@ def _model_info(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def every_eval_ever(run: Run, out: Path) -> list[Path]:
+def every_eval_ever(run: RunData, out: Path) -> list[Path]:
     """Writes one aggregate record per checkpoint: a result for each of its judgements.
 
     ``score`` is the robust accuracy under the ensemble of all attacks, a fraction, with its 95% interval.
@@ -123,7 +123,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
     return files
 
 
-def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
+def _result(run: RunData, judgement: Judgement) -> dict[str, Any]:
     accuracy, perturbation = judgement.verdict.accuracy, judgement.perturbation
     assert accuracy is not None
     ends = {"lower": accuracy.low, "upper": accuracy.high, "confidence_level": 0.95}
@@ -160,7 +160,7 @@ def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _require_complete(run: Run) -> None:
+def _require_complete(run: RunData) -> None:
     if run.missing:
         raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
 

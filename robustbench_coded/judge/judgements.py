@@ -208,7 +208,7 @@ def _stage_checks(
             detail = "" if stage.within else f" ({', '.join(missing)})"
             yield Check(stage.name, words.CheckOutcome.NOT_RUN, f"{brief}{detail}.", brief=brief)
     if not own and not case.threat.draw_known:
-        brief = "no stage of the protocol ran"
+        brief = "no stage of the protocol ran" if case.perturbation.eps else "at eps 0 nothing is attacked"
         yield Check("stages", words.CheckOutcome.NOT_RUN, f"{brief}.", brief=brief)
 
 

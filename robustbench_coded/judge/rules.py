@@ -266,7 +266,7 @@ RULES = (
     Rule(CONTAINS_THRESHOLD, VerdictName.NOT_SETTLED, _contains_threshold, _images,
         when=(
             "The lower confidence limit of the gain is not above the minimum gain, or that of the accuracy "
-            "is not above the threshold for `broken`, or one of the two is not above it as attacked, or the "
+            "is not above the chance threshold, or one of the two is not above it as attacked, or the "
             "figure has no interval, or accuracy is over 3 points lower as attacked. Or the threshold is at "
             "least the clean accuracy."
         ),

@@ -1,21 +1,17 @@
-"""run.json of a run folder that anybody may have written."""
+"""What a run folder holds, which anybody may have written, and what the judge makes of it."""
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from msgspec import to_builtins
 
 from attacks.attack import read_attack
 from attacks.norms import NORMS
-from robustbench_coded.errors import InputError, in_python
+from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
@@ -38,7 +34,7 @@ from robustbench_coded.judge.summary import (
 from robustbench_coded.runs import folder
 from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 
 
@@ -86,11 +82,11 @@ def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
     ``base_accuracy`` is that of the base model's ensemble on all images that it was attacked on, and
     ``gain_examples`` says how many of them ``gain`` compares.
     """
-    frame = pd.DataFrame(map(_line, judgements), columns=list(COLUMNS))
+    frame = pd.DataFrame(map(verdict_line, judgements), columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(("k", "n", "gain_examples", "own_batches"), "Int64"))
 
 
-def _line(judgement: Judgement) -> dict[str, object]:
+def verdict_line(judgement: Judgement) -> dict[str, object]:
     verdict, key = judgement.verdict, judgement.case.as_columns()
     return {
         **{name: key[name] for name in COLUMNS if name in key},
@@ -129,7 +125,7 @@ class Failure:
     error: str
 
 
-def load_run(path: str | Path) -> "Run":
+def run_data(path: str | Path) -> "RunData":
     """Reads a run folder, finished or not.
 
     The folder may be untrusted: nothing in it is executed, and names in it never become paths. Tables are
@@ -138,25 +134,20 @@ def load_run(path: str | Path) -> "Run":
     Raises:
         InputError: not a run folder, or run.json is not usable.
     """
-    return Run(Path(path), load_manifest(Path(path)))
+    return RunData(Path(path), load_manifest(Path(path)))
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """A run folder.
+class RunData:
+    """What a run folder holds, and what the judge makes of it.
 
     Attributes:
         path: the folder.
         manifest: the content of run.json.
-        again: of a run that `evaluate` returned: ``run.again(draws=20)`` repeats the evaluation in the same
-            folder with changed arguments and returns the run.
-        images: of a run that `evaluate` returned, the data set in memory; None if the run names its data.
     """
 
     path: Path
     manifest: RunManifest
-    again: "Callable[..., Run] | None" = None
-    images: Any = None
 
     @property
     def name(self) -> str:
@@ -246,72 +237,6 @@ class Run:
         """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draws the figure of the report's first screen and returns its matplotlib ``Axes``.
-
-        Args:
-            axes: to draw on; None for a new figure of pyplot, which a notebook shows.
-
-        Raises:
-            InputError: there is no verdict yet.
-        """
-        drawing: Any = import_module("robustbench_coded.reports.write")  # this imports Run, and matplotlib
-        return drawing.plot(self, axes)
-
-    def examples(self, count: int = 12) -> list[Any]:
-        """Images before and after the strongest attack, those first that lost most correct predictions.
-
-        Each has ``clean``, ``perturbed`` and ``difference``, arrays [C, H, W] in [0, 1], and ``about``: its
-        number, label, attack, and the predictions of the draws. The run needs ``save_adversarials=True``.
-
-        Raises:
-            InputError: no perturbed inputs are stored.
-        """
-        examples: Any = import_module("robustbench_coded.reports.run.examples")  # this imports Run
-        return examples.perturbed_examples(self, count)
-
-    def as_data(self) -> dict[str, Any]:
-        """The run as JSON data: what ``--json`` prints."""
-        return {
-            "run": str(self.path),
-            "finished": self.manifest.finished,
-            "identity": to_builtins(self.manifest.identity),
-            "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
-            "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
-            "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
-            "not_run": as_sentences(self.manifest.not_run),
-            "outlook": to_builtins(self.manifest.outlook),
-            "notes": list(self.manifest.notes),
-        }
-
-    def __repr__(self) -> str:
-        return f"Run({str(self.path)!r})"
-
-    def __str__(self) -> str:
-        """A line for each verdict, the reason at the first of a rule and where it is open, and the report."""
-        lines, explained = [], set()
-        for judgement in self.judgements:
-            lines.append(str(judgement))
-            rule = judgement.verdict.rule
-            if judgement.verdict.name == VerdictName.NOT_SETTLED or rule not in explained:
-                lines.append(f"  {judgement.verdict.reason}")
-            explained.add(rule)
-        text = "\n".join(lines or ["no verdict yet"])
-        return f"{in_python(text) if self.again else text}\nreport: {self.path / 'report.html'}"
-
-    def _repr_html_(self) -> str:
-        """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
-        verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
-        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps", "interval_kind"]].copy()
-        table["accuracy"] = [
-            "" if math.isnan(a) else f"{a:.1%}" if math.isnan(low) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
-            for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))
-        ]
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.manifest.notes)
-        with pd.option_context("display.max_colwidth", None):
-            shown = [t.to_html(index=False, na_rep="", max_rows=200) for t in (verdicts, table) if len(t)]
-        return "".join(shown) + f"<ul>{notes}</ul>" * bool(notes)
-
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         outcomes, metadata, timings = folder.read_run(self.path, self.manifest.unit_ids)
@@ -338,14 +263,6 @@ class Run:
         for case in self.manifest.cases:
             for unit in case.units:
                 yield case.case, unit
-
-
-def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    """Its line of verdicts.csv, None where that is empty, and what no cell holds."""
-    line = {name: None if value != value else value for name, value in _line(judgement).items()}
-    verdict = judgement.verdict
-    more = {"rule": verdict.rule, "examples": judgement.examples, "attack": judgement.attack}
-    return line | more | {"checks": to_builtins(verdict.checks)}
 
 
 def _amount(value: Any) -> float:

@@ -10,7 +10,7 @@ from attacks.attack import read_attack
 from attacks.presets import PRESETS
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD
@@ -24,7 +24,7 @@ def asserted(judgements: Sequence[Judgement]) -> list[Judgement]:
     return defended or list(judgements)
 
 
-def untried(run: Run) -> list[tuple[Subject, str]]:
+def untried(run: RunData) -> list[tuple[Subject, str]]:
     """Why assertions about these subjects are empty, a clause each.
 
     Under each threat model one attack needs a valid result for every image. An attack that the last command
@@ -42,7 +42,7 @@ def nothing_asserted(subject: Subject, reason: str) -> str:
     return f"{place}: {reason}; nothing is asserted without it: fix it, or name attacks that run"
 
 
-def _reasons(run: Run, subject: Subject) -> Iterator[str]:
+def _reasons(run: RunData, subject: Subject) -> Iterator[str]:
     budgets = run.manifest.judged_perturbations
     own = [r for r in run.results if r.case.subject == subject and r.case.perturbation in budgets]
     attacks = [result for result in own if result.case.attack not in (*CONTROLS, *COMBINED)]
@@ -67,7 +67,7 @@ def _reasons(run: Run, subject: Subject) -> Iterator[str]:
     yield from dict.fromkeys(faults)
 
 
-def _named(run: Run) -> list[str]:
+def _named(run: RunData) -> list[str]:
     """Attacks that the last command names; of presets no single one is asked for."""
     last = run.manifest.last
     of_presets = {name for names in PRESETS.values() for name in names}

@@ -31,7 +31,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import stored_normalisation
 from robustbench_coded.models.detect import construct
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.normalisation import KNOWN, Normalisation
+from robustbench_coded.models.normalisation import KNOWN, Normalisation, Source
 from robustbench_coded.models.pixel_model import PixelModel, multiplications
 from robustbench_coded.models.registry import find
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
@@ -362,7 +362,7 @@ class Recognition:
     """
 
     form: Form
-    by: tuple[str, str]
+    by: tuple[str, Source]
     labelled: Labelled | None
     batch_norms: BatchNormEvidence | None
     warnings: tuple[str, ...] = ()
@@ -425,12 +425,13 @@ def _decided(trials: Trials) -> Recognition:
     others = [Form(architectures[0], one) for one in known if one != given]
     origin = {"given": "--arch", "stored": BY_METADATA, "recognised": "names and shapes"}
     unknown = checkpoint.normalisation_source == "unknown"
-    by = origin[checkpoint.arch_source], "recognised" if unknown else checkpoint.normalisation_source
-    confirmed, measured = checkpoint.metadata.get("accuracy"), None
+    source: Source = "recognised" if unknown else checkpoint.normalisation_source
+    by = origin[checkpoint.arch_source], source
+    confirmed = checkpoint.metadata.get("accuracy")
     if by == (BY_METADATA, "stored") and isinstance(confirmed, float):
-        measured = next(iter(trials.labelled(forms, fewest=0)), None)
-    if measured and measured.accuracy + measured.error >= confirmed and not _at_chance(measured, checkpoint):
-        return Recognition(forms[0], by, measured, None)
+        for measured in trials.labelled(forms, fewest=0)[:1]:
+            if measured.accuracy + measured.error >= confirmed and not _at_chance(measured, checkpoint):
+                return Recognition(forms[0], by, measured, None)
     remembers = bool(trained_batch_norms(checkpoint.network))
     fits, elsewhere = (trials.near(some) if remembers and some else [] for some in (forms, others))
     chosen = fits[0].form if fits else forms[0]

@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import RunData, run_data
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
@@ -28,10 +28,10 @@ def write_reports(path: str | Path, title: str = "") -> None:
     Raises:
         InputError: not a run folder, or run.json is not usable.
     """
-    write_reports_of(load_run(path), title=title)
+    write_reports_of(run_data(path), title=title)
 
 
-def write_reports_of(run: Run, *, title: str = "") -> None:
+def write_reports_of(run: RunData, *, title: str = "") -> None:
     """`write_reports` for a run that is loaded already.
 
     Args:
@@ -42,7 +42,7 @@ def write_reports_of(run: Run, *, title: str = "") -> None:
         write_text(run.path / name, text, synced=False)
 
 
-def reports_of(run: Run, *, title: str = "") -> dict[str, str]:
+def reports_of(run: RunData, *, title: str = "") -> dict[str, str]:
     """The text of each file that `write_reports_of` writes, by its name."""
     report = report_of(run, opening_of(run), figures_of(run), title)
     return {
@@ -53,7 +53,7 @@ def reports_of(run: Run, *, title: str = "") -> dict[str, str]:
     }
 
 
-def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:
+def figures_of(run: RunData, width: float = style.WIDTH) -> list[style.Drawing]:
     """The figures of a run, drawn anew; the same run gives the same bytes.
 
     Args:
@@ -65,7 +65,7 @@ def figures_of(run: Run, width: float = style.WIDTH) -> list[style.Drawing]:
     return [figure for figure in drawn if figure is not None]
 
 
-def plot(run: Run, axes: Axes | None = None) -> Axes:
+def plot(run: RunData, axes: Axes | None = None) -> Axes:
     """`Run.plot`."""
     opening = opening_of(run)
     if not opening.rows:

@@ -182,10 +182,7 @@ class DataFacts(Struct, frozen=True, kw_only=True):
 
 
 class CheckpointFacts(Struct, frozen=True, kw_only=True):
-    """A checkpoint: what it is, and how what its file does not say was settled.
-
-    Attributes:
-    """
+    """A checkpoint: what it is, and how what its file does not say was settled."""
 
     name: str
     sha256: str

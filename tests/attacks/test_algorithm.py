@@ -11,8 +11,7 @@ from attacks.algorithm import ALGORITHMS, declared_in
 from attacks.attack import Attack, examples, read_attack
 from attacks.solver import solver_for
 from robustbench_coded.judge.checks import informative
-from robustbench_coded.reports.text.attack_names import paper_name
-from robustbench_coded.reports.text.formatting import attack_text
+from robustbench_coded.reports.text.attack_names import attack_text, paper_name
 
 IMPORTS = "from dataclasses import dataclass\nfrom attacks.algorithm import Algorithm, Cost\n"
 SOURCE = '''

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 
 OPTIONS = (
@@ -43,7 +43,7 @@ def test_what_a_killed_run_has_not_begun_is_listed_and_resumed(csrobust, digits_
     assert csrobust("report", tmp_path / "run").code == 0
     text = (tmp_path / "run" / "report.md").read_text()
     section = text.partition("## What did not run")[2].partition("\n## ")[0]
-    assert run.missing in section and all(case.attack in section for case in without)
+    assert run.missing in text and all(case.attack in section for case in without)
     assert len([line for line in section.splitlines() if line.startswith("- ")]) < len(without)
     refused = csrobust("report", tmp_path / "run", "--format", "robustbench", "--out", tmp_path / "out")
     assert refused.code == 2 and run.missing in refused.err

@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import robustbench_coded
 from robustbench_coded.cli.main import main
@@ -68,9 +67,8 @@ def digits():
 @pytest.fixture
 def folder(digits, tmp_path, monkeypatch):
     """A folder with the files that pages name."""
-    for name in ("model.pt", "a.pt", "b.pt"):
-        torch.save(digits["model"].network.state_dict(), tmp_path / name)
-    shutil.copy(ERM, tmp_path / "mine.safetensors")
+    for name in ("model.pt", "a.pt", "b.pt", "mine.safetensors"):
+        shutil.copy(ERM, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(robustbench_coded, "evaluate", tiny_evaluate, raising=False)

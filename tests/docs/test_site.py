@@ -30,7 +30,7 @@ FOLDERS = [
 ]
 FOLDERS += [folder.name for folder in (ROOT / "robustbench_coded").iterdir() if folder.is_dir()]
 NAMED = re.compile(rf"`((?:robustbench_coded|{'|'.join(FOLDERS)})/[\w./-]+\w)/?`")
-WRITTEN = ("reports/mine", "runs/", "data/cifar")  # by a reader
+WRITTEN = ("runs/", "data/cifar")  # by a reader
 
 
 @pytest.fixture(scope="module")

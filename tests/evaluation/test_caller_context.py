@@ -10,7 +10,7 @@ from torch import nn
 from robustbench_coded import RCI, attack, compare, evaluate, write_reports
 from robustbench_coded.cli.main import main
 from robustbench_coded.evaluation.engine.worker import attempt
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from robustbench_coded import InputError, evaluate
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled

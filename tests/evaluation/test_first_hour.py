@@ -189,7 +189,7 @@ def test_the_first_lines_name_labels_that_begin_at_one_and_layers_in_training_mo
         i for i, line in enumerate(lines) if "layers in training mode: 0" in line or "give y - 1" in line
     ]
     assert first == [0, 1] and len(lines) > 3
-    (runs,) = (i for i, line in enumerate(lines) if line.startswith("fgsm: "))
+    (runs,) = (i for i, line in enumerate(lines) if ": fgsm (" in line)
     assert lines[runs].endswith(" gradient evaluations)")
 
 

@@ -12,7 +12,7 @@ from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from tests.evaluation.conftest import RowMean, Wrapper
 
 pytestmark = pytest.mark.long

@@ -8,7 +8,7 @@ import torch
 
 from robustbench_coded import attack, evaluate
 from robustbench_coded.cli.main import main
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 
 NETWORKS = """
 import torch.nn.functional as F

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.outcomes import TOGETHER, units_in, write_units
 from tests.evaluation.conftest import RowMean, Wrapper, with_checks
 from tests.run_folders import digests

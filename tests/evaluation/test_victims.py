@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.options.rules import check_options
 from robustbench_coded.evaluation.planning.batches import VICTIMS, evaluated, victims_batch
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.intervals import TAIL, clopper_pearson
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.words import IntervalKind
 from tests.evaluation.conftest import RowMean, Wrapper, with_checks
 

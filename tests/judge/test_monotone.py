@@ -11,7 +11,7 @@ from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.judge.judgements import judgements_of
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
 
 pytestmark = pytest.mark.long

@@ -29,7 +29,7 @@ def judged(evaluation, ran, *, beside=True, eps=EPS):
         made.add("pgd-100", right, **alone, **key)
     subject = ProbedSubject(Subject("erm", "rci", 16, 24), "rci", 16, False, False, False, 16)
     budget = Perturbation("linf", eps, "pixel")
-    protocol = [planned_case(subject, WHOLE_BATCH, name, budget, 2 / 255) for name in STAGED]
+    protocol = [planned_case(subject, WHOLE_BATCH, name, budget, 2 / 255) for name in STAGED * bool(eps)]
     outcomes, records = made.parts()
     manifest = RunManifest(
         identity=Identity(), data=DataFacts(), checkpoints=(), cases=tuple(records), notes=(), invocations=(),
@@ -60,4 +60,5 @@ def test_a_defence_around_a_checkpoint_needs_the_accuracy_of_that(evaluation):
 
 
 def test_where_nothing_may_be_moved_nothing_is_found(evaluation):
-    assert judged(evaluation, (*STAGED, *ANSWERED), eps=0.0).name == "not settled"
+    found = judged(evaluation, (*STAGED, *ANSWERED), eps=0.0)
+    assert (found.name, found.brief) == ("not settled", "at eps 0 nothing is attacked")

@@ -9,8 +9,8 @@ import pytest
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.paired import in_own_batches
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.summary import summary_rows
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.words import ENSEMBLE
 
 REPORTS = Path(__file__).parents[2] / "reports"

@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.log import Failed
 from robustbench_coded.runs.outcomes import SCHEMA

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from msgspec import structs
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import (
     NO_ROW,
     PaperLine,
@@ -15,6 +14,7 @@ from robustbench_coded.paper.studies.beside_paper import (
     paper_text_table,
     trainings,
 )
+from robustbench_coded.run import load_run
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),
@@ -42,7 +42,7 @@ def test_measured_stands_beside_printed_and_differences_are_marked(make_run, sub
     row = dict(zip(text_table.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
     assert row["Paper"] == "65.7"
     assert row["Agreement"] == "no interval"
-    assert row["Measured"].endswith(" in 5 batches")
+    assert row["Measured"].endswith(" (5 batches)")
     assert float(row["Measured"].split()[0]) - 65.7 == pytest.approx(float(row["Difference"]), abs=0.051)
 
 

@@ -13,7 +13,7 @@ from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board, schema
 from robustbench_coded.extras.board.submit import check_hashes, hashes_of
 from robustbench_coded.extras.published.registry import PUBLISHED
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 
 ENTRY = """

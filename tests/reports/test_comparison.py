@@ -164,7 +164,7 @@ def test_budgets_are_never_mixed(make_run):
     a = make_run("a", accuracies=SMALL)
     b = make_run("b", accuracies=SMALL, eps_space="normalized")
     comparison = compare([a, b])
-    assert [table.perturbation.eps_space for table in comparison.tables] == ["pixel", "normalized"]
+    assert [table.perturbation.eps_space for table in comparison.tables] == ["normalized", "pixel"]
     attacked = [key for key in differences(comparison) if key[1] != "clean"]
     assert attacked == []
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 from tests.reports.conftest import ACCURACIES, HOSTILE
 

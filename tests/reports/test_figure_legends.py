@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.curves import draw_curves
 from robustbench_coded.reports.figures.style import legend, plot, styled
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.write import figures_of
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation
 from robustbench_coded.schema.words import ENSEMBLE
 

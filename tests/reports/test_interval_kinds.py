@@ -13,7 +13,6 @@ from rich.console import Console
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.reports.render.latex import latex_table
@@ -23,6 +22,7 @@ from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.run.verdict_tables import shown_rows
 from robustbench_coded.reports.text.formatting import MARKS, difference_text, inference_text, kinds_text
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import IntervalKind
 from tests.reports.conftest import ACCURACIES, Invented, write_invented
@@ -89,10 +89,11 @@ def of_records(records):
 
 
 def of_text(inference, head, text):
-    """The cell of a table whose column has an attack's title."""
+    """The cell of a table whose column has an attack's title; differences stand under other heads."""
     found = CELL.match(re.sub(r"</?sub>|\\|\*", "", text))
     title = head.replace("\\", "").replace("\N{NON-BREAKING HYPHEN}", "-")
-    return [((inference, *TITLES[title]), tuple(t or "" for t in found.groups()))] if found else []
+    known = found and title in TITLES
+    return [((inference, *TITLES[title]), tuple(t or "" for t in found.groups()))] if known else []
 
 
 def of_markdown(text):

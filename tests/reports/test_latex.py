@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.latex import PACKAGES, SCALED, latex_table
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.attack_names import attack_in_words, paper_name
+from robustbench_coded.run import load_run
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"

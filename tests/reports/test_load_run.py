@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.text.escape import csv_table
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 
 

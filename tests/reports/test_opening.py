@@ -9,12 +9,12 @@ from msgspec import structs, to_builtins
 
 from robustbench_coded.judge.intervals import AsAttacked, Interval
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.next_command import NOTHING, NextCommand, next_command
 from robustbench_coded.reports.run.opening import NO_VERDICT, Answer, opening_of, opens_with
-from robustbench_coded.reports.run.verdict_tables import row_text_table
+from robustbench_coded.reports.run.verdict_tables import other_text_table, row_text_table
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
@@ -122,27 +122,24 @@ def test_few_settings_have_a_line_each_and_many_are_counted():
 
 def test_what_other_attackers_reach_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
-    facts = dict(opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM)).facts)
-    assert facts["Other attackers"] == "victim/unknown: broken"
-    assert "Other attackers" not in dict(opened(whole).facts)
+    table = other_text_table(opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM)).rows)
+    assert (table.heads, table.rows) == (("victim/unknown",), (("broken: 2.0 [0.0, 7.0]",),))
+    assert not other_text_table(opened(whole).rows).rows
 
 
 def test_the_facts_say_on_what_the_answer_rests(make_run):
     run = load_run(make_run())
-    facts = dict(opening_of(run).facts)
+    facts = opening_of(run).facts
     rows = [r for r in run.rows if r.subject.defence == "rci" and r.threat == WHOLE_BATCH]
     attacks = [r for r in rows if r.measured and r.attack not in ("clean", "random-sign")]
     (everything,) = [r for r in rows if r.attack == "ensemble"]
     # As many forwards as backwards: together one evaluation.
-    assert facts["Attacks"] == (
-        f"{len(attacks)}, of at most 20 steps and 10 draws each; {everything.backwards:,.0f} gradient "
-        "evaluations per image"
-    )
-    assert facts["Images"] == "128 of 10,000 (cifar10)" and facts["Stopped early"] == "no"
+    assert facts["Gradient evaluations per image, at most"] == f"{everything.backwards:,.0f}"
+    assert (facts["Attacks"], facts["Stopped early"]) == (str(len(attacks)), "no")
     (judged,) = [j for j in run.judgements if j.threat == WHOLE_BATCH]
     passed = sum(check.passed for check in judged.checks)
     assert facts["Checks"].startswith(f"{passed} of {len(judged.checks)} passed; open: ")
-    assert "†" not in facts["Intervals"]
+    assert "†" in facts["Intervals"] and opened(STANDARD).facts["Intervals"] == "95%."
 
 
 def test_a_defence_that_was_not_reached_before_the_stop_has_its_row(make_run):
@@ -154,7 +151,7 @@ def test_a_defence_that_was_not_reached_before_the_stop_has_its_row(make_run):
     ]
     table = row_text_table(found.rows)
     assert table.rows[0][table.heads.index("Verdict")] == "not settled: not run yet"
-    assert dict(found.facts)["Stopped early"].startswith("yes")
+    assert found.facts["Stopped early"].startswith("yes")
     assert {*run.verdicts.defence} == {"rci"}
     write_reports(run.path)  # with figures, in which it has no dot
     assert "| not settled: not run yet |" in (run.path / "report.md").read_text()
@@ -300,7 +297,7 @@ def test_the_next_step_is_what_the_program_would_run_for_the_verdict_that_is_ope
         assert next_command(run, [victims]).purpose == purpose
     alone = replace(victims, verdict=replace(victims.verdict, gain=None))  # which no other attack settles
     of_base = NextCommand("attacks on its base model", "csrobust eval runs/n/run.toml --standard")
-    assert next_command(run, [alone]) == of_base
+    assert next_command(run, [alone]) == of_base._replace(about="victim/unknown")
     other = replace(victims, case=structs.replace(victims.case, attack="x", threat=WHOLE_BATCH))
     assert next_command(run, [other]).purpose != told[2]  # it is another verdict's
 

@@ -11,7 +11,7 @@ from benchmarks.evidence import REPORTS, listed
 from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.judge import base_ensemble
 from robustbench_coded.judge.paired import paired_difference
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.words import COMBINED, ENSEMBLE
 
 RUNS = [path.parent for path in listed(REPORTS, "**/run.json")]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from robustbench_coded.judge.run import load_run
-from robustbench_coded.reports.run.findings import hidden_gradients, remarks_on
+from robustbench_coded.reports.run.methodology import hidden_gradients, remarks_on
+from robustbench_coded.run import load_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, RunManifest
 
@@ -23,19 +23,15 @@ def said(*met, **figures):
     return hidden_gradients(manifest)
 
 
-@pytest.mark.parametrize("met", [("detach", "numpy"), ("numpy",), ("numpy", "round")])
-def test_a_defence_that_leaves_torch_through_numpy_is_told_so(met):
+@pytest.mark.parametrize("met", [("detach", "numpy"), ("numpy",), ("numpy", "round"), ()])
+def test_a_defence_that_leaves_torch_is_told_so(met):
     (sentence,) = said(*met, no_gradient=True)
-    assert sentence.startswith("blur on erm: its answers leave torch through numpy, where gradients end")
+    assert sentence.startswith("blur on erm: its answers leave torch, through numpy or other code")
     assert "detach" not in sentence
     assert ("round" in sentence) == ("round" in met)
 
 
-def test_where_nothing_was_met_the_lost_gradient_is_still_told():
-    (sentence,) = said(no_gradient=True)
-    assert (
-        "its answers leave torch, through numpy or other code, and have no gradient in the input" in sentence
-    )
+def test_a_gradient_that_is_there_is_not_told_to_be_lost():
     assert said(no_gradient=False) == []
     assert said(no_gradient="x") == []
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from msgspec import structs
 
 from attacks.presets import PRESETS
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_table
 from robustbench_coded.reports.run.tables import Column, TableBuilder, tables_of
 from robustbench_coded.reports.run.verdict_tables import (
@@ -15,6 +14,7 @@ from robustbench_coded.reports.run.verdict_tables import (
     rows_of,
 )
 from robustbench_coded.reports.text.formatting import TextTable, hiding_text
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import sealed
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from tests.reports.conftest import ACCURACIES

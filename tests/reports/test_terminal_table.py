@@ -6,7 +6,6 @@ import re
 import pytest
 from rich.console import Console
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.plain_table import PlainTable
@@ -20,6 +19,7 @@ from robustbench_coded.reports.render.terminal import (
 from robustbench_coded.reports.run.examples import example_text_table
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.run import load_run
 
 
 def printed(path, width, *, color=False, **environment):

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 
 
 @pytest.fixture(scope="module")

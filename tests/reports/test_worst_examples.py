@@ -10,8 +10,8 @@ from robustbench_coded import evaluate
 from robustbench_coded.cli.commands.runs import show_command
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.examples import worst_examples
+from robustbench_coded.run import load_run
 
 pytestmark = pytest.mark.long
 

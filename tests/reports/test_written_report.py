@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.html import _chip
 from robustbench_coded.reports.text.escape import csv_text, one_line
 from robustbench_coded.reports.write import write_reports
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import read_manifest
 
 pytestmark = pytest.mark.long
@@ -144,7 +144,7 @@ def _number(text):
 def test_the_failed_row_is_shown_as_failed(hostile_run):
     text = (hostile_run / "report.md").read_text()
     assert ": RuntimeError: &lt;b&gt;out of&lt;/b&gt; memory" in text
-    assert "incomplete" in text
+    assert "not settled: outcomes are missing" in text
 
 
 def test_html_tables_equal_the_summary(page, hostile_run):

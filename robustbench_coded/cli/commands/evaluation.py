@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FailOn = Annotated[
     str | None,
     Option(
-        "Exit with code 3 if any of these verdicts occurs, comma-separated: broken, no-gain, "
+        "Exit with code 3 if any of these verdicts occurs, comma-separated: broken, no-gain (or broken), "
         "worse-than-base, claim-refuted, not-settled."
     ),
 ]

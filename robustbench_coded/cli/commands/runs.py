@@ -21,9 +21,9 @@ def show_command(
     """Show a run, or all answers to one of its examples."""
     from rich.console import Console
 
-    from robustbench_coded.judge.run import load_run
     from robustbench_coded.reports.render.terminal import example_table, summary_table
     from robustbench_coded.reports.run.examples import example_text_table
+    from robustbench_coded.run import load_run
 
     loaded = load_run(run)
     if example is None:
@@ -74,9 +74,9 @@ def report_command(
     """Write the report of a run from its files, or the run in the format of another tool."""
     from rich.console import Console
 
-    from robustbench_coded.judge.run import load_run
     from robustbench_coded.reports.render.terminal import result
     from robustbench_coded.reports.write import write_reports
+    from robustbench_coded.run import load_run
 
     chosen = _formats(formats, (*WRITTEN, *points_of("exporters")))
     others = [name for name in chosen if name not in WRITTEN]

@@ -139,12 +139,11 @@ def stages_of(protocol: Sequence[PlannedCase], wraps: Callable[[ProbedSubject], 
     attacks: dict[tuple[Case, str], list[str]] = {}
     wrapped: dict[Case, Case] = {}
     for case in protocol:
-        if case.perturbation.eps:  # else nothing is attacked
-            setting, subject = case.case.setting, case.subject
-            attacks.setdefault((setting, _stage_name(case)), []).append(case.attack)
-            if wraps(subject):
-                alone = Subject(subject.checkpoint, STANDARD, None, None)
-                wrapped[setting] = Case(alone, WHOLE_BATCH, case.perturbation, "")
+        setting, subject = case.case.setting, case.subject
+        attacks.setdefault((setting, _stage_name(case)), []).append(case.attack)
+        if wraps(subject):
+            alone = Subject(subject.checkpoint, STANDARD, None, None)
+            wrapped[setting] = Case(alone, WHOLE_BATCH, case.perturbation, "")
     beside = (Stage(case=s, name=BESIDE, attacks=(ENSEMBLE,), within=own) for s, own in wrapped.items())
     return (*(Stage(case=s, name=name, attacks=tuple(a)) for (s, name), a in attacks.items()), *beside)
 

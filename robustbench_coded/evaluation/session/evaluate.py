@@ -24,7 +24,8 @@ from robustbench_coded.evaluation.session.planning import outlook_of, planned_ev
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import Work
 from robustbench_coded.evaluation.setup.prepare import made_ready
-from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences

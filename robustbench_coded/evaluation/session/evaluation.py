@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.protocol.plan import EvaluationPlan, Need, Res
 from robustbench_coded.evaluation.protocol.rungs import VERSION
 from robustbench_coded.evaluation.session.manifest import new_manifest, with_earlier
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
 from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE
@@ -178,7 +178,7 @@ class Evaluation:
         if self.old is not None:
             kept = tuple(record for record in self.old.cases if record.kept)
             manifest = with_earlier(manifest, structs.replace(self.old, cases=kept), self.old.unit_ids)
-        run = Run(path, manifest)
+        run = RunData(path, manifest)
         rows = {row.case: row for row in run.results if row.complete}
         attacked = any(case.attack not in CONTROLS for case in ran.sizes)
         judged = {one.case.setting: one for one in run.judged} if attacked else {}

@@ -24,10 +24,10 @@ from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.setup.checkpoints import with_zoo
-from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.options.option import Option, plain
 from robustbench_coded.options.values import words
+from robustbench_coded.run import Run, load_run
 
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "listener", "quiet")
 SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line

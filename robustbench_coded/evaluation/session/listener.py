@@ -22,10 +22,10 @@ from rich.table import Column
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.protocol.plan import Need
-from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import duration, perturbation_text, pixels, subject_text
+from robustbench_coded.run import Run
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, Rung, VerdictName
 

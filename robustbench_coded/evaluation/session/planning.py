@@ -145,7 +145,8 @@ def _plan(
     deferred = presets.in_norm((*presets.DEFERRED, *presets.ON_VICTIMS[1:]), config.norm)
     default = replace(config, attacks=None, claim=None)
     every = units.cases_for(default, prepared.perturbations, prepared.subjects)[0]
-    protocol = tuple(c for c in every if c.attack not in CONTROLS and not c.threat.draw_known)
+    attacks = (c for c in every if c.attack not in CONTROLS and not c.threat.draw_known)
+    protocol = tuple(c for c in attacks if c.perturbation.eps)  # at eps 0 nothing is attacked
     always, again = frozenset({*rows, *held}), {case.case.setting for case in held}
     return EvaluationPlan(
         cases=tuple(cases),
@@ -290,7 +291,8 @@ def outlook_of(evaluation: Evaluation, results: Results) -> list[Outlook]:
     verdict what it needs next.
     """
     plan, config = evaluation.plan, evaluation.prepared.config
-    open_settings = [s for s, v in results.verdicts.items() if v.name == VerdictName.NOT_SETTLED]
+    verdicts = [(s, v.name) for s, v in results.verdicts.items() if s.perturbation.eps]
+    open_settings = [setting for setting, name in verdicts if name == VerdictName.NOT_SETTLED]
     ran = {case: plan.images(case, size) for case, size in results.sizes.items()}
     # An open verdict meets on all images what it met on fewer.
     met = [case for case in ran if case.case.setting in open_settings]

@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore, put_together
 from robustbench_coded.runs.folder import RunFolder, change_between
 from robustbench_coded.runs.log import Stepped
@@ -85,7 +85,7 @@ class Recorder:
         self.folder.end(msgspec.to_builtins(self.manifest), kept)
         put_together(self.folder.path, kept)
         run = load_run(self.folder.path)
-        from robustbench_coded.reports.run.findings import faulty, left_out
+        from robustbench_coded.reports.run.methodology import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         for text in (*faulty(run), *left_out(run)):

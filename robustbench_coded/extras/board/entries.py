@@ -21,7 +21,7 @@ from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, Paper
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.rules import decide
-from robustbench_coded.judge.run import GO_ON, Run, load_run
+from robustbench_coded.judge.run import GO_ON, RunData, run_data
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.runs.folder import MANIFEST, stores_inputs
@@ -50,19 +50,19 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
     return None
 
 
-def finished_run(path: Path) -> Run:
+def finished_run(path: Path) -> RunData:
     """A run folder, read.
 
     Raises:
         InputError: it can't be read, or outcomes are missing.
     """
-    run = load_run(path)
+    run = run_data(path)
     if run.missing:
         raise InputError(f"{path} is not complete: {run.missing}; {GO_ON}")
     return run
 
 
-def board_of(folders: Sequence[Path]) -> tuple[Board, dict[str, Run]]:
+def board_of(folders: Sequence[Path]) -> tuple[Board, dict[str, RunData]]:
     """The entries of all folders, and by its name the run that each came from, in the order of ``folders``.
 
     Args:
@@ -83,7 +83,7 @@ def board_of(folders: Sequence[Path]) -> tuple[Board, dict[str, Run]]:
     return Board(csrobust=__version__, entries=tuple(entries)), runs
 
 
-def entries_of(run: Run, source: Source) -> Iterator[BoardEntry]:
+def entries_of(run: RunData, source: Source) -> Iterator[BoardEntry]:
     """The entries of a run: of the submitted subject, or of every defence and every published training."""
     submitted = source.entry
     digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
@@ -107,7 +107,7 @@ def entry_id(run: str, subject: Subject) -> str:
 
 
 def _entry(
-    run: Run, judgement: Judgement, known: PaperRecord | None, source: Source, digest: str
+    run: RunData, judgement: Judgement, known: PaperRecord | None, source: Source, digest: str
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
@@ -197,7 +197,7 @@ def _statements(known: PaperRecord | None, submitted: SubmittedEntry | None, tra
     return {**data, **{name: tuple(Break(*item) for item in those) for name, those in groups.items()}}
 
 
-def _data_name(run: Run) -> str:
+def _data_name(run: RunData) -> str:
     """The data set as tables name it; of a file its name alone."""
     kind, _, rest = (run.manifest.identity.data or "").partition(":")
     return PurePath(rest).stem if kind in ("npz", "folder") and rest else run.manifest.data.name or kind

@@ -9,9 +9,9 @@ from typing import Any
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entries import board_of
 from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.render.html import page
-from robustbench_coded.reports.run.findings import commands_of
+from robustbench_coded.reports.run.methodology import commands_of
 from robustbench_coded.reports.text.formatting import (
     counted,
     inference_text,
@@ -75,7 +75,7 @@ def index_page(board: Board, details: Sequence[dict[str, Any]] = ()) -> str:
     )
 
 
-def details_of(run: Run, entries: Sequence[BoardEntry]) -> dict[str, Any]:
+def details_of(run: RunData, entries: Sequence[BoardEntry]) -> dict[str, Any]:
     """Values of board_entry.html.j2: one defence on one checkpoint, under every threat model of its run.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.run import GO_ON, Run, load_run
+from robustbench_coded.judge.run import GO_ON, RunData, run_data
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, holds_run, stores_inputs
 from robustbench_coded.schema.case import WHOLE_BATCH
@@ -134,7 +134,7 @@ FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin 
 FEWEST_DRAWS = 4
 
 
-def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
+def broken_rules(run: RunData, entry: SubmittedEntry) -> Iterator[str]:
     """A sentence on each rule that a submission breaks; the first is where to begin."""
     subjects = {record.case.subject for record in run.manifest.cases}
     wanted = {s for s in subjects if (s.defence, s.checkpoint) == (entry.defence, entry.checkpoint)}
@@ -196,7 +196,7 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
     Raises:
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.
     """
-    entry, run = read_entry(entry_file), load_run(path)
+    entry, run = read_entry(entry_file), run_data(path)
     if broken := list(broken_rules(run, entry)):
         more = f" (and {len(broken) - 1} more: {'; '.join(broken[1:])})" if len(broken) > 1 else ""
         raise InputError(f"{run.path} can't go on the leaderboard: {broken[0]}{more}")

@@ -50,11 +50,11 @@ def verify_command(
         from robustbench_coded.extras.board.submit import ENTRY, entry_opened
         from robustbench_coded.extras.verification.verify_reports import verify_reports
         from robustbench_coded.extras.verification.verify_run import verify_run
-        from robustbench_coded.judge.run import load_run
+        from robustbench_coded.judge.run import run_data
 
         entry = entry_opened(run) if (run / ENTRY).is_file() else nullcontext(run)
         with entry as folder, process.foreign_output():
-            reports = verify_reports(load_run(folder))
+            reports = verify_reports(run_data(folder))
             if reports and not stores_inputs(folder):
                 LOG.warning(
                     f"{run} stores no perturbed inputs (--save-adversarials): no answer is scored again"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from robustbench_coded.code_identity import own_code
 from robustbench_coded.evaluation.session.manifest import git_state
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import counted
 from robustbench_coded.reports.write import reports_of
@@ -74,7 +74,7 @@ class VerifiedReport:
         return f"{self.file} is not what its outcomes give: {'; '.join(self.differences[:SHOWN])}{more}"
 
 
-def verify_reports(run: Run) -> list[VerifiedReport]:
+def verify_reports(run: RunData) -> list[VerifiedReport]:
     """Compares each report in a run folder with the one that today's code makes of its outcomes."""
     exact, made = _is_ours(run.manifest), reports_of(run, title=_title(run.path / "report.md"))
     files = [run.path / name for name in made]

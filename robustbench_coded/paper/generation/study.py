@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.image_folders import load_celeba
 from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import checkpoints
 from robustbench_coded.installation import install_line
 from robustbench_coded.models import loading
+from robustbench_coded.paper.generation.celeba import load_celeba
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
 from robustbench_coded.paper.generation.train import GanConfig, train
 from robustbench_coded.paper.training.loader import Progress

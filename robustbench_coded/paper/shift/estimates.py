@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from robustbench_coded.judge import intervals
 from robustbench_coded.judge.outcomes import Cell
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.paper.shift.corruptions import MAIN, SEVERITIES
 from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.paper.studies.beside_paper import printed, trainings
@@ -195,7 +195,7 @@ class ShiftRun:
     """
 
     path: Path
-    runs: Mapping[ShiftSet, Run]
+    runs: Mapping[ShiftSet, RunData]
 
     @property
     def manifest(self) -> RunManifest:

@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.checkpoints import data_named
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.judge.run import run_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift.estimates import ShiftRun
 from robustbench_coded.paper.shift.report import write_shift_report
@@ -74,4 +74,4 @@ def shift(options: EvalConfig, sets: Sequence[ShiftSet], listener: Listener) -> 
 
 def loaded(path: Path, sets: Sequence[ShiftSet]) -> ShiftRun:
     """The evaluations of these sets in the folder of all."""
-    return ShiftRun(path, {one: load_run(path / one.folder) for one in sets})
+    return ShiftRun(path, {one: run_data(path / one.folder) for one in sets})

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import (
@@ -77,7 +77,7 @@ def _training(text: str) -> str | None:
 TITLE = "{} and arXiv 2510.00253"
 
 
-def beside_paper(runs: Mapping[str, Run]) -> list[Section]:
+def beside_paper(runs: Mapping[str, RunData]) -> list[Section]:
     """A section for each run, by name, and one for the paper itself."""
     sections = [
         Section(
@@ -153,7 +153,7 @@ class PaperLine:
         return "differs" if low > CLOSE or high < -CLOSE else "too wide to tell"
 
 
-def paper_lines(run: Run) -> list[PaperLine]:
+def paper_lines(run: RunData) -> list[PaperLine]:
     """The rows of a run that the paper has a number for, whatever network they were measured on.
 
     The same training method, inference, K, N, eps and attack make the same setting; the network may differ,
@@ -188,7 +188,7 @@ def _figures_of(subject: Subject, training: str) -> tuple[int, dict[str | None, 
     return 3, dict(zip(third["columns"], rows[training], strict=True)) if training in rows else {}
 
 
-def paper_text_table(run: Run) -> TextTable:
+def paper_text_table(run: RunData) -> TextTable:
     """Measured beside printed, and whether they agree."""
     about: Columns[PaperLine] = {
         "Table": lambda line: f"Table {line.table}",

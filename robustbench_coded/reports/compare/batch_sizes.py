@@ -8,19 +8,21 @@ compared by the same inputs in random batches.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.compare.pairing import Contender, Pairing
 from robustbench_coded.reports.text.formatting import (
     MARKS,
     Columns,
     TextTable,
+    attacked_text,
     difference_text,
     inference_text,
-    interval,
     percent,
     perturbation_text,
+    rebatched_text,
     series,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
@@ -47,15 +49,10 @@ class Size:
         return f"K = {self.worst.subject.k}"
 
     @property
-    def as_attacked(self) -> tuple[float | None, int]:
-        """Accuracy in the batches that the attacker made, and their number."""
-        return self.worst.own or (self.worst.accuracy, self.worst.batches)
-
-    @property
-    def rebatched(self) -> str:
-        """The accuracy in random batches with its interval; '' without one."""
-        ends = interval(self.worst.low, self.worst.high, self.worst.interval_kind)
-        return f"{percent(self.worst.accuracy)} {ends}" if ends else ""
+    def figure(self) -> Interval:
+        """The worst case as attacked and re-batched."""
+        assert self.worst.interval is not None  # as `sweeps_of` takes them
+        return self.worst.interval
 
 
 @dataclass(frozen=True)
@@ -90,12 +87,9 @@ class Sweep:
         columns: Columns[Size] = {
             "K": lambda size: size.worst.subject.k,
             "N": lambda size: size.worst.subject.n or "",
-            "As attacked": lambda size: percent(size.as_attacked[0]),
-            "Batches": lambda size: size.as_attacked[1],
-            "Re-batched": lambda size: size.rebatched,
-            f"Difference from {self.sizes[0].k}": lambda size: (
-                difference_text(size.difference) if size.difference else ""
-            ),
+            "As attacked": lambda size: attacked_text(size.figure),
+            "Re-batched": lambda size: rebatched_text(size.figure),
+            f"Difference from {self.sizes[0].k}": lambda size: difference_text(size.difference),
         }
         return TextTable.of(self.sizes, columns, columns).without_empty(("N",))
 
@@ -105,14 +99,14 @@ class Sweep:
         return {
             "Clean": [size.clean for size in self.sizes if size.clean],
             "Worst case, as attacked": [
-                replace(size.worst, accuracy=size.as_attacked[0], low=None, high=None, interval_kind=None)
+                replace(size.worst, accuracy=size.figure.as_attacked, low=None, high=None, interval_kind=None)
                 for size in self.sizes
             ],
             "Worst case, re-batched": [size.worst for size in self.sizes if size.worst.low is not None],
         }
 
 
-def sweeps_of(run: Run) -> Iterator[Sweep]:
+def sweeps_of(run: RunData) -> Iterator[Sweep]:
     """The defences of a run at several batch sizes, under each perturbation."""
     specs = {record.case.subject: record.spec for record in run.manifest.cases}
     clean = {row.subject: row for row in reversed(run.rows) if row.attack == CLEAN}

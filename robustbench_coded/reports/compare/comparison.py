@@ -5,6 +5,7 @@ what these settle, and what the runs do not share; and all of it as CSV.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, combinations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import RunData, run_data
 from robustbench_coded.reports.compare.pairing import (
     Contender,
     Counterpart,
@@ -34,6 +35,8 @@ from robustbench_coded.reports.run.tables import (
 from robustbench_coded.reports.text.escape import csv_table
 from robustbench_coded.reports.text.formatting import (
     MARKS,
+    Columns,
+    TextTable,
     counted,
     difference_text,
     inference_text,
@@ -63,7 +66,7 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
 }
 
 
-def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
+def incompatibilities_of(runs: dict[str, RunData]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
     manifests = {name: run.manifest for name, run in runs.items()}
     yield from (f"{name} is not complete: {run.missing}." for name, run in runs.items() if run.missing)
@@ -87,8 +90,6 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
 
 LEGEND = "In bold: under the strongest single attack. Differences are paired, in points, with 95% intervals."
 COMMON = "Over common attacks: both worst cases are formed again of the attacks that ran on both."
-CLEAN_DIFFERENCE, DIFFERENCE = "Clean, difference", "Worst case, difference"
-GAIN, VERDICT = "Gain over base", "Verdict"
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,15 @@ class Compared:
     gain: Difference | None
     verdict: str
 
-    def texts(self) -> dict[str, str]:
-        """By head; '' where there is nothing to say."""
-        over = f" over {counted(self.common, 'common attack')}" if self.common else ""
-        shown = {CLEAN_DIFFERENCE: self.clean, DIFFERENCE: self.worst, GAIN: self.gain}
-        texts = {head: "" if found is None else difference_text(found) for head, found in shown.items()}
-        return {**texts, DIFFERENCE: texts[DIFFERENCE] + over, VERDICT: self.verdict}
+
+_ENDS: Columns[Compared] = {
+    "Clean, difference": lambda row: difference_text(row.clean),
+    "Worst case, difference": lambda row: (
+        difference_text(row.worst) + f" over {counted(row.common, 'common attack')}" * bool(row.common)
+    ),
+    "Gain over base": lambda row: difference_text(row.gain),
+    "Verdict": lambda row: row.verdict,
+}
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class RunComparison:
         lower: the attacks outside the common ones that are lower than these, one sentence each.
     """
 
-    runs: dict[str, Run]
+    runs: dict[str, RunData]
     baseline: str
     tables: tuple[Table, ...]
     compared: tuple[Compared, ...]
@@ -155,9 +159,9 @@ class RunComparison:
 
     @property
     def legend(self) -> str:
-        """How to read the tables, whose differences have intervals of these kinds."""
+        """How to read the differences, and the intervals of the tables."""
         differences = (d for each in self.compared for d in (each.clean, each.worst, each.gain) if d)
-        kinds = {d.kind for d in differences}
+        kinds = {d.kind for d in differences}.union(*(table.kinds for table in self.tables))
         common = COMMON if any(each.common for each in self.compared) else ""
         return " ".join(filter(None, (LEGEND, kinds_text(kinds), common, *self.lower)))
 
@@ -193,7 +197,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     """
     if not paths:
         raise InputError("compare: no run folders; give one or more")
-    runs = _named([load_run(path) for path in paths])
+    runs = _named([run_data(path) for path in paths])
     contenders = [
         Contender(name, s) for name, run in runs.items() for s in by_inference(subjects_of(run.rows))
     ]
@@ -201,18 +205,15 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
-    judged = {perturbation for run in runs.values() for perturbation in run.manifest.judged_perturbations}
-    ordered = dict.fromkeys(
-        line.perturbation for run in runs.values() for line in run.rows if line.perturbation in judged
-    )
-    # Runs may have been made in any order; of each norm the smallest eps comes first.
-    kinds = list(dict.fromkeys((perturbation.norm, perturbation.eps_space) for perturbation in ordered))
-    perturbations = sorted(
-        ordered,
-        key=lambda perturbation: (kinds.index((perturbation.norm, perturbation.eps_space)), perturbation.eps),
-    )
+    judged = {
+        row.perturbation
+        for run in runs.values()
+        for row in run.rows
+        if row.perturbation in run.manifest.judged_perturbations
+    }
     rows = _Rows(runs, contenders, counterpart, words, pairing)
-    tables = [rows.table(perturbation) for perturbation in perturbations]
+    # Runs may have been made in any order; of each norm the smallest eps comes first.
+    tables = [rows.table(budget) for budget in sorted(judged, key=attrgetter("norm", "eps_space", "eps"))]
     return RunComparison(
         runs,
         words,
@@ -235,7 +236,7 @@ def _cell_data(cell: TableCell) -> dict[str, Any]:
     }
 
 
-def _named(runs: Sequence[Run]) -> dict[str, Run]:
+def _named(runs: Sequence[RunData]) -> dict[str, RunData]:
     """Runs under their folders' names; under their paths where two folders have the same name.
 
     Raises:
@@ -264,7 +265,7 @@ def _significant(name: str, differences: Sequence[Difference | None]) -> str:
 class _Rows:
     """Makes the tables of a comparison."""
 
-    runs: dict[str, Run]
+    runs: dict[str, RunData]
     contenders: Sequence[Contender]
     counterpart: Counterpart
     baseline: str
@@ -291,14 +292,11 @@ class _Rows:
             row = self._with_differences(contender, row)
             rows.append(row)
             behind.append(self._compared(contender, perturbation, row))
-        texts = [each.texts() for each in behind]
-        ends = [head for head in (CLEAN_DIFFERENCE, DIFFERENCE, GAIN, VERDICT) if any(t[head] for t in texts)]
-        rows = [
-            replace(row, ends=tuple(of[head] for head in ends)) for row, of in zip(rows, texts, strict=True)
-        ]
+        ends = TextTable.of(behind, _ENDS).without_empty(_ENDS)
+        rows = [replace(row, ends=texts) for row, texts in zip(rows, ends.rows, strict=True)]
         heads = ("Run", "Defence", "Network") if len(self.runs) > 1 else ("Defence", "Network")
         title = f"Accuracy under attack: {perturbation_text(perturbation)}"
-        return Table(title, perturbation, heads, columns, tuple(rows), tuple(ends))
+        return Table(title, perturbation, heads, columns, tuple(rows), ends.heads)
 
     def _with_differences(self, contender: Contender, row: TableRow) -> TableRow:
         """The row with the differences of its cells to the baseline."""

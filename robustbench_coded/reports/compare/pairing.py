@@ -18,7 +18,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import accuracy_of, left_more, lowest
 from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference, shared_cells
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import subject_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
@@ -92,15 +92,10 @@ def baseline_of(
             lambda o, c: beside(o, c) and o.subject.k == c.subject.k,
             beside,
         ), f"defence {by}"
-    known_names = [
-        *runs,
-        *{c.subject.checkpoint: None for c in contenders},
-        *{c.subject.defence: None for c in contenders},
-    ]
-    raise InputError(
-        f"--baseline {name!r} is no run, checkpoint or defence here; choose from "
-        + ", ".join(dict.fromkeys(known_names))
-    )
+    networks = [c.subject.checkpoint for c in contenders]
+    defences = [c.subject.defence for c in contenders]
+    known = ", ".join(dict.fromkeys([*runs, *networks, *defences]))
+    raise InputError(f"--baseline {name!r} is no run, checkpoint or defence here; choose from {known}")
 
 
 class Pairing:
@@ -115,7 +110,7 @@ class Pairing:
         lower: the attacks that were left out of an ensemble and are lower than it, a sentence each.
     """
 
-    def __init__(self, runs: dict[str, Run]):
+    def __init__(self, runs: dict[str, RunData]):
         self._results: dict[tuple[str, Case], CaseResult] = {
             (name, result.case): result for name, run in runs.items() for result in run.results
         }
@@ -130,21 +125,20 @@ class Pairing:
         first, second = self._pair(mine, other, row)
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
-        why = self._other_data(mine.run, other.run)
-        if not why and row.attack == ENSEMBLE and not of_base(mine, other):
+        if why := self._other_data(mine.run, other.run):
+            self.reasons[why] = None
+            return None
+        if row.attack == ENSEMBLE and not of_base(mine, other):
             common = self.common_attacks(mine, other, row)
             ours, theirs = self._again(mine, first, common), self._again(other, second, common)
             if ours is None or theirs is None:
                 both = f"{self._named(mine)} and {self._named(other)}"
-                why = f"No attack under {row.threat} ran on both {both}."
-            else:
-                self._note_lower(mine, first, ours, common)
-                self._note_lower(other, second, theirs, common)
-                first, second = ours, theirs
+                self.reasons[f"No attack under {row.threat} ran on both {both}."] = None
+                return None
+            self._note_lower(mine, first, ours, common)
+            self._note_lower(other, second, theirs, common)
+            first, second = ours, theirs
         elif not (first.complete and second.complete):
-            return None
-        if why:
-            self.reasons[why] = None
             return None
         try:
             found = paired_difference(first, second)

@@ -10,6 +10,7 @@ from itertools import groupby, zip_longest
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.tables import Table, TableCell, TableRow
 from robustbench_coded.reports.text.escape import latex, shortened
+from robustbench_coded.reports.text.formatting import kinds_text
 
 COLUMNS = 4  # of a tabular, beside that of the labels
 LINES = 44  # of all tabulars of a table environment, less their heads: what a page holds
@@ -82,7 +83,7 @@ def _chosen(table: Table, attacks: Sequence[str]) -> Table:
 
 def _caption(table: Table) -> str:
     bold = "Bold: the strongest single attack of its threat model."
-    return " ".join([f"{table.title}.", table.legend, bold])
+    return " ".join(filter(None, [f"{table.title}.", table.legend, kinds_text(table.kinds), bold]))
 
 
 def _tabular(table: Table) -> str:

@@ -12,7 +12,6 @@ from robustbench_coded.reports.render.sections import (
     Report,
     Section,
 )
-from robustbench_coded.reports.run.methodology import Fact
 from robustbench_coded.reports.run.tables import Table, TableCell
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import markdown, markdown_block
@@ -70,9 +69,9 @@ def bullets(texts: Sequence[str]) -> str:
     return "\n".join(f"- {markdown(text)}" for text in texts)
 
 
-def facts(listed: Sequence[Fact]) -> str:
+def facts(listed: dict[str, str]) -> str:
     """A list of facts, one line each."""
-    return "\n".join(f"- **{markdown(fact.about)}.** {markdown(fact.text)}" for fact in listed)
+    return "\n".join(f"- **{markdown(about)}:** {markdown(text)}" for about, text in listed.items())
 
 
 def _section(section: Section) -> list[str]:

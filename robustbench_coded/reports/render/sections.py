@@ -4,20 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.run import findings, methodology, verdict_tables
+from robustbench_coded.reports.run import methodology, verdict_tables
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, row_text_table, tables_of
-from robustbench_coded.reports.text.formatting import TextTable, kinds_text
+from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.schema.words import VerdictName
 
 BOLD = "Bold: the strongest single attack of its threat model."
-SIZES_LEGEND = (
-    "Worst case in percent. As attacked: in the batches that the attacker made. Re-batched: the same inputs "
-    "in random batches, between which the differences are."
-)
+SIZES_LEGEND = "Worst case in percent. Differences are between re-batched figures."
 ROWS_LEGEND = "Images forward and backward through the network per scored example; seconds are in log.jsonl."
 
 
@@ -36,7 +33,7 @@ class Bullets(NamedTuple):
 class Facts(NamedTuple):
     """Facts, each with what it is about."""
 
-    facts: tuple[methodology.Fact, ...]
+    facts: dict[str, str]
 
 
 class Commands(NamedTuple):
@@ -87,7 +84,7 @@ class Report:
     sections: tuple[Section, ...]
 
 
-def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title: str = "") -> Report:
+def report_of(run: RunData, opening: Opening, figures: Sequence[Drawing] = (), title: str = "") -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
@@ -99,7 +96,7 @@ def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title
         opening=opening,
         table=table,
         same=same,
-        remarks=tuple(findings.remarks_on(run)),
+        remarks=tuple(methodology.remarks_on(run)),
         sections=tuple(
             section
             for section in _sections(run, opening, figures)
@@ -108,7 +105,7 @@ def report_of(run: Run, opening: Opening, figures: Sequence[Drawing] = (), title
     )
 
 
-def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
+def _sections(run: RunData, opening: Opening, figures: Sequence[Drawing]) -> Iterator[Section]:
     yield Section("others", "Other attackers", (verdict_tables.other_text_table(opening.rows),))
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
     for table in tables_of(run):
@@ -119,16 +116,14 @@ def _sections(run: Run, opening: Opening, figures: Sequence[Drawing]) -> Iterato
     asked = [j for j in run.judgements if j.verdict.name in _ASKS]
     yield _section("why", "Reasons for positive and open verdicts", verdict_tables.reason_text_table(asked))
     yield _section("checks", "Their checks", verdict_tables.check_text_table(asked))
-    yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
+    yield _section("failures", "What did not run", Bullets(tuple(methodology.failures_of(run))))
     yield _section("notes", "Notes", Bullets(run.manifest.notes))
     yield _section("limits", "Limitations", Bullets(tuple(methodology.limits_of(run))))
-    yield _section("measured", "How it was measured", Facts(tuple(methodology.methods_of(run))))
-    commands = tuple(findings.commands_of(run))
-    order = [Legend("The first command started this run. Later commands resumed or extended it.")]
-    yield _section("again", "Reproduce", Commands(commands), *(order if len(commands) > 1 else []))
-    yield _section("attacks", "Attacks", Facts(tuple(methodology.attacks_of(run))), detail=True)
-    legend = Legend(f"{ROWS_LEGEND} {kinds_text({row.interval_kind for row in run.rows})}")
-    yield Section("cost", "All rows with their cost", (legend, row_text_table(run.rows)), detail=True)
+    yield _section("measured", "How it was measured", Facts(methodology.methods_of(run)))
+    yield _section("again", "Reproduce", Commands(tuple(methodology.commands_of(run))))
+    yield _section("attacks", "Attacks", Facts(methodology.attacks_of(run)), detail=True)
+    cost = (Legend(ROWS_LEGEND), row_text_table(run.rows))
+    yield Section("cost", "All rows with their cost", cost, detail=True)
 
 
 def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Section:

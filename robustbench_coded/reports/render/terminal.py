@@ -6,15 +6,15 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.text import Text
 
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.compare.batch_sizes import sweeps_of
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.render.plain_table import PlainTable
-from robustbench_coded.reports.run import findings
+from robustbench_coded.reports.run.methodology import remarks_on
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Table, tables_of
-from robustbench_coded.reports.run.verdict_tables import WIDE, shown_rows
+from robustbench_coded.reports.run.verdict_tables import WIDE, other_text_table, shown_rows
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.case import Perturbation
@@ -31,17 +31,15 @@ class AccuracyTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         table, same = self._table.by_attack(), ""
-        legend = self._table.legend
         for whole in (False, True):  # without and with intervals
             by_defence, constants = self._table.by_defence(whole=whole).without_constants(self._table.heads)
             if PlainTable("", by_defence).fits(options.max_width):
                 table, same = by_defence, constants and f" ({constants})"
-                legend = self._table.legend if whole else self._table.legend.removesuffix(self._table.kinds)
         yield PlainTable(f"{self._table.title}{same}", table)
-        yield _sentence(legend.rstrip())
+        yield _sentence(self._table.legend)
 
 
-def result(run: Run) -> Group:
+def result(run: RunData) -> Group:
     """Text that an evaluation prints: the answer, then the attacks on whole batches."""
     first: dict[Perturbation, Table] = {}
     for table in tables_of(run):
@@ -49,27 +47,30 @@ def result(run: Run) -> Group:
     return Group(answer(run), *map(AccuracyTable, first.values()), *_batch_sizes(run))
 
 
-def answer(run: Run) -> Group:
+def answer(run: RunData) -> Group:
     """The first screen: the same in the same order as in report.html."""
     opening = opening_of(run)
     table, same = shown_rows(opening.rows)
+    others = other_text_table(opening.rows)
     table = table.with_columns([head not in WIDE for head in table.heads])
     below = [f"All rows: {same}."] if same else []
-    below += map(str, (*opening.facts, f"{opening.next} {opening.next.command}".strip()))
+    below += [f"{about}: {text}" for about, text in opening.facts.items()]
+    below.append(f"{opening.next} {opening.next.command}".strip())
     return Group(
         *(_sentence(str(answer)) for answer in opening.answers),
         *([PlainTable("", table)] if opening.rows else []),
-        *map(_sentence, filter(None, (*below, *findings.remarks_on(run)))),
+        *map(_sentence, filter(None, (*below, *remarks_on(run)))),
+        *([PlainTable("Other attackers", others)] if others.rows else []),
     )
 
 
-def summary_table(run: Run) -> Group:
+def summary_table(run: RunData) -> Group:
     """The answer, then every attack on every subject; names are never read as markup."""
     tables = map(AccuracyTable, tables_of(run))
     return Group(answer(run), *tables, *_batch_sizes(run), *map(_sentence, _reasons(run)))
 
 
-def _batch_sizes(run: Run) -> Iterator[Any]:
+def _batch_sizes(run: RunData) -> Iterator[Any]:
     """Whether accuracy depends on the batch size, for what was evaluated at several."""
     for sweep in sweeps_of(run):
         yield PlainTable(sweep.title, sweep.text_table)
@@ -109,7 +110,7 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
     return Group(Text(one_line("; ".join(about))), *parts)
 
 
-def _reasons(run: Run) -> Iterator[str]:
+def _reasons(run: RunData) -> Iterator[str]:
     """Why verdicts are open."""
     open_ = [judgement for judgement in run.judgements if judgement.verdict.name == VerdictName.NOT_SETTLED]
     yield from (f"{judgement}. {judgement.verdict.reason}" for judgement in open_)

@@ -12,7 +12,7 @@ import pandas as pd
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.outcomes import Cell
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.run.tables import main_perturbation
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.runs.folder import stores_inputs
@@ -43,7 +43,7 @@ class WorstExample:
     margin: float
 
 
-def worst_examples(run: Run, count: int) -> list[WorstExample]:
+def worst_examples(run: RunData, count: int) -> list[WorstExample]:
     """Under each subject's strongest attack (batch/unknown) those that fell furthest, ``count`` in all.
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
@@ -70,7 +70,7 @@ def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
     return outcomes[mask]
 
 
-def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
+def _of_result(run: RunData, result: CaseResult, count: int) -> list[WorstExample]:
     attacked, clean = result.cell, result.clean
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
     source = result.sources[0]
@@ -111,13 +111,16 @@ class PerturbedExample(NamedTuple):
         return self.perturbed - self.clean
 
 
-def perturbed_examples(run: Run, count: int) -> list[PerturbedExample]:
-    """`Run.examples`."""
+def perturbed_examples(run: RunData, count: int, images: Any = None) -> list[PerturbedExample]:
+    """`Run.examples`.
+
+    Args:
+        images: the data set in memory; None where the run names its data.
+    """
     from robustbench_coded.data.registry import load_data  # this imports torch, which reports do without
 
     if not stores_inputs(run.path):
         raise InputError(f"{run.path} stores no perturbed inputs; {AGAIN}")
-    images = run.images
     if images is None:
         manifest = run.manifest
         images = load_data(str(manifest.identity.data), data_dir=manifest.last.options.get("data_dir"))
@@ -128,7 +131,7 @@ def perturbed_examples(run: Run, count: int) -> list[PerturbedExample]:
     return found
 
 
-def _perturbed(run: Run, worst: WorstExample, clean: np.ndarray) -> np.ndarray:
+def _perturbed(run: RunData, worst: WorstExample, clean: np.ndarray) -> np.ndarray:
     """What the attack made of an example; the image itself where it left it alone."""
     from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, read_adversarials
 
@@ -160,7 +163,7 @@ def answers(cell: Cell, example: int) -> dict[int, int]:
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def example_text_table(run: Run, example: int) -> formatting.TextTable:
+def example_text_table(run: RunData, example: int) -> formatting.TextTable:
     """A row per attack that was scored on the example, with its answers over the scoring draws.
 
     Raises:
@@ -188,7 +191,7 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
     return formatting.TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
 
 
-def _known(run: Run, example: int) -> str:
+def _known(run: RunData, example: int) -> str:
     """Which examples a run has."""
     known = {int(i) for result in run.results if result.cell is not None for i in result.cell.example}
     if not known:

@@ -1,103 +1,181 @@
-"""What stands under the tables: how the numbers were measured, which images they are about, and what they do
-not prove.
+"""The facts of a report beside its tables: what did not run, what may mislead, how the run was made, and what
+it does not prove.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
-from robustbench_coded.judge.checks import is_black_box
-from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow
+from msgspec import structs
+
+from robustbench_coded.judge.run import RunData
+from robustbench_coded.reports.run.next_command import need_text
 from robustbench_coded.reports.text.attack_names import attack_text
+from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
+    THREAT_PARTS,
+    counted,
+    hiding_text,
     is_submitted,
-    parsed_attack,
     perturbation_text,
     series,
-    threats_text,
+    subject_text,
 )
-from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import CheckpointFacts, ProbeRecord, RunManifest, as_sentences
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS
 
-
-class Fact(NamedTuple):
-    """One fact and what it is about."""
-
-    about: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.about}: {self.text}"
+LIMITS = (
+    "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
+    "This report contains no certified bounds.",
+    "The intervals do not account for other attacks, other training runs or distribution shift.",
+)
 
 
-# How examples were taken from a data set, and which images the intervals are about.
-_CHOICES = {
-    "all": "all {taken} images; the intervals are about images drawn in the same way",
-    "drawn": "a random {taken} of {all} images, stratified by class; the intervals are about all of them",
-    "first": "the first {taken} of {all} images; the intervals are about the others only in a random order",
-}
+def remarks_on(run: RunData) -> list[str]:
+    """Sentences that stand below the answer: mistaken networks, missing outcomes, hidden gradients."""
+    remarks = [
+        f"{c.name} is evaluated as {c.arch}, and may be another network: {'; '.join(map(str, clauses))}."
+        for c in run.manifest.checkpoints
+        if isinstance(clauses := c.recognition.get("contradictions"), list) and clauses
+    ]
+    if run.failures:
+        remarks.append(
+            f"{run.missing}; these are not counted in any accuracy. The same command computes them."
+        )
+    return remarks + hidden_gradients(run.manifest)
 
 
-def _choice(manifest: RunManifest) -> str:
-    data = manifest.data
-    subset = "drawn" if manifest.identity.subset is not None else "first"
-    chosen = "all" if data.examples == data.available else subset
-    return _CHOICES[chosen].format(taken=data.examples, all=data.available)
+def failures_of(run: RunData) -> list[str]:
+    """A sentence for each subject, threat model and reason for which attacks did not run."""
+    planned = {record.case: len(record.all_units) or 1 for record in run.manifest.cases}
+    groups: dict[tuple[Case, str], list[str]] = {}
+    for (case, error), count in Counter((failure.case, failure.error) for failure in run.failures).items():
+        part = "" if count == planned[case] else f" ({count} of {planned[case]} units)"
+        groups.setdefault((case.setting, error), []).append(f"{case.attack}{part}")
+    sentences = [f"{series(attacks)} on {_named(case)}: {error}" for (case, error), attacks in groups.items()]
+    return [*sentences, *faulty(run), *as_sentences(run.manifest.not_run), *left_out(run)]
 
 
-def limits_of(run: Run) -> list[str]:
-    """Limits of the tables, as far as it depends on what was run."""
-    rows = [row for row in run.rows if row.attack not in CONTROLS]
-    names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
-    tried = {part for row in rows for part in (row.threat.inputs, row.threat.randomness)}
-    if not any(case.batch_dependent for case in run.manifest.cases):
-        tried |= {"victim", "co-batch"}
-    attackers = {
-        "known": "who know the defence's draw",
-        "victim": "who perturb a single input among clean ones",
-        "co-batch": "who choose the co-batched inputs",
-    }
-    blind = any(name.knows == "transfer" or is_black_box(name) for name in names)
+def faulty(run: RunData) -> list[str]:
+    """Attacks that gave results which are no perturbed inputs, a sentence per row."""
     return [
-        "Accuracy under attack is an upper bound on robust accuracy: stronger attacks may lower it. "
-        "This report contains no certified bounds.",
-        "The intervals do not account for other attacks, other training runs or distribution shift.",
-        *(
-            f"Attackers {who} were not evaluated (no row under a {part} threat model)."
-            for part, who in attackers.items()
-            if part not in tried
-        ),
-        *([] if blind else ["No attack without gradients of the defence ran (transfer, Square)."]),
+        f"{row.attack} on {_named(row.case)}: {counted(row.faulty, 'result')} not finite, or outside eps or "
+        "the box; clean images were scored in their place, and for a positive verdict the attack counts as "
+        "not run"
+        for row in run.rows
+        if row.faulty and row.measured
     ]
 
 
-def methods_of(run: Run) -> list[Fact]:
+def left_out(run: RunData) -> list[str]:
+    """The next step of each open verdict, a sentence: its price and the option that runs it."""
+    return [
+        f"{need_text(entry)} on {_named(entry.case)}: not run; about {entry.images:,} gradients; "
+        f"{entry.option} runs it"
+        for entry in run.manifest.outlook
+        if isinstance(entry.case, Case)
+    ]
+
+
+def _named(case: Case) -> str:
+    """``RCI (K = 128, N = 190) on erm under batch/unknown, linf, eps 0.3 (pixel)``."""
+    subject = subject_text(case.subject, with_k=True)
+    return f"{subject} under {case.threat}, {perturbation_text(case.perturbation)}"
+
+
+def commands_of(run: RunData) -> list[str]:
+    """The commands that made this folder, each once, in their order."""
+    return list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command))
+
+
+def hidden_gradients(manifest: RunManifest) -> list[str]:
+    """Where each defence's gradient is lost, as its probe recorded it."""
+    sentences = (
+        f"{probe.subject.defence} on {probe.subject.checkpoint}: {'; '.join(causes)}. The relaxed- attacks "
+        "replace this gradient."
+        for probe in manifest.probes
+        if (causes := _causes(probe))
+    )
+    return list(dict.fromkeys(sentences))
+
+
+_LEAVES = "its answers leave torch, through numpy or other code, where gradients end"
+
+
+def _causes(probe: ProbeRecord) -> list[str]:
+    operators = [operator for operator in probe.hidden_by if _usable(operator)]
+    names = {operator["operator"] for operator in operators}
+    leaves = "numpy" in names or (not names and probe.figures.get("no_gradient") is True)
+    skipped = {"numpy", "detach"} if leaves else set()  # an image is detached on its way to numpy
+    causes = [hiding_text(operator) for operator in operators if operator["operator"] not in skipped]
+    return [_LEAVES, *causes] if leaves else causes
+
+
+def _usable(operator: dict[str, Any]) -> bool:
+    scale = operator.get("scale")
+    return (
+        isinstance(operator.get("operator"), str)
+        and type(operator.get("calls")) is int
+        and (scale is None or type(scale) in (int, float))
+    )
+
+
+def limits_of(run: RunData) -> list[str]:
+    """Limits of every run, then the parts of threat models that attacks on this one did not cover."""
+    cases, tried = run.manifest.cases, _tried(run)
+    parts = ["victim", "co-batch"] if any(case.batch_dependent for case in cases) else []
+    parts += ["known"] if any(case.randomised for case in cases) else []
+    untried = [
+        f"Threat model not evaluated: {part} ({THREAT_PARTS[part]})." for part in parts if part not in tried
+    ]
+    return [*LIMITS, *untried]
+
+
+def _tried(run: RunData) -> set[str]:
+    """The parts of the threat models under which attacks ran: ``batch``, ``known``."""
+    return {part for row in run.rows if row.attack not in CONTROLS for part in str(row.threat).split("/")}
+
+
+def methods_of(run: RunData) -> dict[str, str]:
     """How the numbers of a run came about, but for each attack (`attacks_of`)."""
-    manifest, rows, protocol = run.manifest, run.rows, run.manifest.protocol
-    sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
-    one_by_one = not all(case.randomised or case.batch_dependent for case in manifest.cases)
+    manifest, data, tried = run.manifest, run.manifest.data, _tried(run)
+    cases, calls, protocol = manifest.cases, manifest.invocations, manifest.protocol
+    first = "the first, whose order the intervals for the population take to be random"
+    subset = "drawn at random in each class" if manifest.identity.subset else first
+    scored = {case.draws for case in cases if case.randomised and not case.case.threat.draw_known}
+    normalised = any(row.perturbation.eps_space == "normalized" for row in run.rows)
+    one_by_one = not all(case.randomised or case.batch_dependent for case in cases)
     facts = {
-        "Data": _data(manifest),
-        "Networks": _networks(manifest.checkpoints),
-        "Gradients": _gradients(manifest),
-        "Perturbations": _perturbations(rows),
-        "Threat models": threats_text({row.threat for row in rows}),
-        "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
-        "Batches": f"K = {series(list(map(str, sizes)))}; the last batch is filled with others.",
-        "Draws": f"{_draws(manifest)}. Seed {manifest.identity.seed}.",
-        "Intervals": _INTERVALS,
+        "Data": f"{data.name} ({data.source}), sha256 {str(data.sha256)[:16]}",
+        "Images": f"{data.examples} of {data.available}" + f", {subset}" * (data.examples != data.available),
+        "Classes": f"{data.classes}",
+        "Image shape": "x".join(map(str, data.image_shape or ())),
+        **{f"Network {facts.name}": _network(facts) for facts in manifest.checkpoints},
+        **{f"Threat model {part}": text for part, text in THREAT_PARTS.items() if part in tried},
+        "Eps space normalized": _NORMALISED if normalised else "",
+        "Batch size": _each(sorted({case.batch_size or 0 for case in cases})),
+        "Seed": f"{manifest.identity.seed}",
+        "Scoring draws": _each(sorted(scored)),
+        "Selection draws": _each(call.count("selection_draws") for call in calls) if scored else "",
+        "Draws known to the attacker": _each(sorted({c.draws for c in cases if c.case.threat.draw_known})),
+        "Re-batched": _REBATCHED if any(case.batch_dependent for case in cases) else "",
+        "Scoring": "the original networks in float32, even where attacks used a prepared copy",
         "Stopping": _STOPPING if one_by_one else "",
-        "Versions": " ".join(dict.fromkeys(_versions(manifest))),
+        "Protocol": f"{protocol.version}; rungs: {series(list(protocol.rungs))}" if protocol else "",
+        "Versions": _each(_listed(call.versions) for call in calls),
+        "Commit": _each((c.git.commit or "")[:12] + " with changes" * bool(c.git.dirty) for c in calls),
+        "Device": _each(_listed(structs.asdict(call.machine)) for call in calls),
+        "CPU threads": _each(call.resolved.threads for call in calls),
+        "Date": _each(call.time[:10] for call in calls),
     }
-    return [Fact(about, text) for about, text in facts.items() if text]
+    return {about: text for about, text in facts.items() if text}
 
 
-_INTERVALS = (
-    "95%, in brackets; for the population where images are answered one by one. Where a batch is answered "
-    "together, a figure as attacked is of the batches that the attacker made and has no interval; "
-    "re-batched, the same inputs are scored in random batches of these images, in one draw each, with an "
-    "interval for the evaluated images (†). An attack that knows the draw has no interval."
+_NORMALISED = "eps is multiplied by each channel's standard deviation"
+_REBATCHED = (
+    "the same perturbed inputs, scored in random batches of these images in one draw each. Figures as "
+    "attacked are of the attacker's own batches. They have no interval, nor do figures with a known draw."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
@@ -105,89 +183,36 @@ _STOPPING = (
 )
 
 
-def _data(manifest: RunManifest) -> str:
-    data: DataFacts = manifest.data
-    size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
-    return (
-        f"{data.name} ({data.source}): {_choice(manifest)}; {data.classes} classes, images {size}, "
-        f"sha256 {str(data.sha256)[:16]}."
-    )
+def _network(facts: CheckpointFacts) -> str:
+    """A checkpoint, and the copy that drove the attacks where one was prepared."""
+    parts = (f"sha256 {facts.sha256[:16]}", facts.arch, f"normalisation: {_listed(facts.normalisation)}")
+    return _each((*parts, facts.gradients.get("sentence")))
 
 
-def _networks(checkpoints: Sequence[CheckpointFacts]) -> str:
-    """Architectures and normalisations, each with the checkpoints that have it."""
-    kinds: dict[str, list[str]] = {}
-    for facts in checkpoints:
-        choice = facts.normalisation
-        figures = "mean {}, deviation {}".format(*(_numbers(choice.get(name)) for name in ("mean", "std")))
-        known = f"{choice.get('source')}: {choice.get('name', 'custom')} ({figures})" if choice else "unknown"
-        kind = f"{facts.arch}, normalisation {known}"
-        kinds.setdefault(kind, []).append(f"{facts.name} (sha256 {facts.sha256[:16]})")
-    return " ".join(f"{series(names)}: {kind}." for kind, names in kinds.items())
+def _each(values: Iterable[object]) -> str:
+    """The values that are there, each once."""
+    return "; ".join(dict.fromkeys(map(str, filter(None, values))))
 
 
-def _gradients(manifest: RunManifest) -> str:
-    """What drove the attacks; what was scored is always the original model."""
-    used = {c.name: sentence for c in manifest.checkpoints if (sentence := c.gradients.get("sentence"))}
-    texts = [f"{name}: {sentence}." for name, sentence in used.items()]
-    return " ".join([*texts, "The original model was scored in float32."]) if texts else ""
+def _listed(facts: dict[str, Any]) -> str:
+    """``mean [0.3056], std [0.3756]``: what a part of run.json holds, as it stands there."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None) or "unknown"
 
 
-def _numbers(values: Any) -> str:
-    if not isinstance(values, list):
-        return "unknown"
-    return ", ".join(f"{v:g}" if isinstance(v, int | float) else str(v) for v in values)
-
-
-def _perturbations(rows: Sequence[SummaryRow]) -> str:
-    budgets = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
-    normalised = any(budget.eps_space != "pixel" for budget in budgets)
-    space = "; normalized: eps times each channel's own standard deviation" if normalised else ""
-    return f"{series(list(map(perturbation_text, budgets)))}{space}; perturbed images stay in [0, 1]"
-
-
-_SUBMITTED = Fact(
-    "from:SUBJECT/ATTACK",
+_SUBMITTED = (
     "the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is another one), submitted "
     "as they are. +bits=8 and +levels=L: pixels rounded to multiples of 1/255 and of 1/L within eps. "
-    "ensemble: of several attacks the worst by the attacker's own draws.",
+    "ensemble: of several attacks the worst by the attacker's own draws."
 )
 
 
-def attacks_of(run: Run) -> Iterator[Fact]:
-    """Each attack with its settings."""
-    groups: dict[str, list[SummaryRow]] = defaultdict(list)
-    for row in run.rows:
-        groups[row.attack].append(row)
-    submitted = [attack for attack in groups if is_submitted(attack)]
-    for attack, group in sorted(groups.items(), key=lambda entry: entry[0] in COMBINED):
-        if attack == CLEAN or attack in submitted:
-            continue
-        steps = list(dict.fromkeys(row.step_size for row in group if row.step_size is not None))
-        yield Fact(attack, f"{attack_text(attack, steps)}.")
-    if submitted:
-        yield _SUBMITTED
-
-
-def _draws(manifest: RunManifest) -> str:
-    """How many draws score, how many choose, and how many attacks know theirs."""
-    known = {case.draws for case in manifest.cases if case.case.threat.draw_known}
-    scoring = {case.draws for case in manifest.cases if case.randomised and not case.case.threat.draw_known}
-    selection = {call.count("selection_draws") for call in manifest.invocations} - {None}
-    counts = {
-        "{} scoring draws, made after the attack": scoring,
-        "{} other draws on which attacks are chosen": selection if scoring else (),
-        "where the draw is known, {} separate attacks, each scored on the draw it knows": known,
-    }
-    texts = [text.format(series(sorted(map(str, draws)))) for text, draws in counts.items() if draws]
-    return "; ".join(texts) or "none: every defence here is deterministic"
-
-
-def _versions(manifest: RunManifest) -> Iterator[str]:
-    for invocation in manifest.invocations:
-        git, machine, threads = invocation.git, invocation.machine, invocation.resolved.threads
-        parts = [", ".join(f"{name} {version}" for name, version in invocation.versions.items())]
-        parts += [f"commit {git.commit[:12]}{' with changes' if git.dirty else ''}"] if git.commit else []
-        gpu = f" ({machine.gpu})" if machine.gpu else ""
-        parts.append(f"device {machine.device}{gpu} on {machine.system} {machine.processor}")
-        yield "; ".join(parts) + (f", CPU threads: {threads}." if threads else ".")
+def attacks_of(run: RunData) -> dict[str, str]:
+    """Each attack with its settings, combined rows last."""
+    steps: dict[str, dict[float, None]] = {}
+    for row in sorted(run.rows, key=lambda row: row.attack in COMBINED):
+        sizes = steps.setdefault(row.attack, {})
+        sizes |= {} if row.step_size is None else {row.step_size: None}
+    submitted = [name for name in steps if is_submitted(name)]
+    own = [name for name in steps if name != CLEAN and name not in submitted]
+    texts = {name: f"{attack_text(name, [*steps[name]])}." for name in own}
+    return texts | ({"from:SUBJECT/ATTACK": _SUBMITTED} if submitted else {})

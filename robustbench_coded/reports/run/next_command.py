@@ -9,13 +9,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.verdict import CONTAINS_THRESHOLD, rounded
-from robustbench_coded.reports.run.findings import need_text
 from robustbench_coded.reports.text import escape
+from robustbench_coded.reports.text.formatting import series
 from robustbench_coded.runs.folder import RUN_FILE
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import BESIDE, STANDARD, VerdictName
+from robustbench_coded.schema.words import BESIDE, STANDARD, Rung, VerdictName
 
 NOTHING = "No further run on these images is expected to change this."
 
@@ -26,7 +27,7 @@ class NextCommand(NamedTuple):
     Attributes:
         purpose: empty where nothing would change the answer.
         images: gradient evaluations that it costs, about; None where run.json does not say.
-        about: whom it is about, where the report opens with another attacker; empty otherwise.
+        about: threat models of the open verdicts; empty where one of them attacks whole batches.
     """
 
     purpose: str
@@ -44,7 +45,7 @@ class NextCommand(NamedTuple):
         return f"Next step{of}: {self.purpose}{cost}{':' if self.command else '.'}"
 
 
-def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
+def next_command(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
     """The step that a reader can take next.
 
     Args:
@@ -58,14 +59,16 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if whole and not manifest.last.options.get("until"):  # --all beside it is refused
         everything = _as_planned(f"all attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
-        return _settling(run, unsettled, everything)
+        threats = dict.fromkeys(str(j.threat) for j in unsettled)
+        attackers = "" if str(WHOLE_BATCH) in threats else series([*threats])
+        return _settling(run, unsettled, everything)._replace(about=attackers)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
     if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
         return NextCommand("")  # what has fallen stays where it is
     return everything or NextCommand(NOTHING)
 
 
-def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
+def _settling(run: RunData, unsettled: Sequence[Judgement], everything: NextCommand | None) -> NextCommand:
     """Its base model, where that was not attacked; else what the first open verdict needs that has anything
     left to run; of those that every image left open more images, of data that has them.
     """
@@ -79,12 +82,12 @@ def _settling(run: Run, unsettled: Sequence[Judgement], everything: NextCommand 
     return everything or _more(run, unsettled)
 
 
-def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
+def _as_planned(purpose: str, run: RunData, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
     return NextCommand(purpose, _command(run, outlook.option.split()), outlook.images or None)
 
 
-def _command(run: Run, options: Sequence[str]) -> str:
+def _command(run: RunData, options: Sequence[str]) -> str:
     """The last command of the run with more options, by its run.toml; of a run that was called from Python
     the expression.
     """
@@ -104,12 +107,12 @@ def _expression(options: Sequence[str]) -> str:
     return f"run.again({', '.join(arguments)})"
 
 
-def _folder(run: Run) -> str:
+def _folder(run: RunData) -> str:
     """Where the last command wrote the run."""
     return str(run.manifest.last.options.get("out") or f"runs/{run.name}")
 
 
-def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
+def _more(run: RunData, unsettled: Sequence[Judgement]) -> NextCommand:
     """The same rows on as many images, which are another run, as are expected to settle it; no more than the
     data has. The number of victims is fixed.
     """
@@ -124,3 +127,12 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         options = ["--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} images", _command(run, options))
     return NextCommand(beyond or NOTHING)
+
+
+def need_text(need: Outlook) -> str:
+    """The next step of a verdict, in a clause."""
+    if need.batches:
+        return f"{need.batches:,} random batches of {series(need.attacks)}"
+    if need.rung == Rung.MORE_EXAMPLES:
+        return f"every attack on {need.examples:,} images"
+    return series(need.attacks)

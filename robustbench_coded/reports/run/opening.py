@@ -7,28 +7,24 @@ It reads judgements, which have every figure: a rule brings its own reason.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from attacks.attack import Attack
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.run.methodology import Fact
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.verdict_tables import Row, counted_texts, rows_of, verdict_text
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
-    attacker_text,
     batches_text,
     counted,
     inference_text,
     interval,
     kinds_text,
     papers_set,
-    parsed_attack,
     percent,
     series,
     short_perturbation_text,
@@ -67,27 +63,23 @@ class Opening:
 
     title: str
     answers: tuple[Answer, ...]
-    facts: tuple[Fact, ...]
+    facts: dict[str, str]
     next: NextCommand
     rows: tuple[Row, ...] = ()
 
 
-def opening_of(run: Run) -> Opening:
+def opening_of(run: RunData) -> Opening:
     """The first screen of a run."""
     judged = opens_with(run.judgements)
-    unsettled = [
-        [j for j in group if j.verdict.name == VerdictName.NOT_SETTLED] for group in (judged, run.judgements)
-    ]
-    following = next_command(run, unsettled[0] or unsettled[1])
-    if run.manifest.finished and not unsettled[0] and unsettled[1]:
-        threats = {str(judgement.case.threat) for judgement in unsettled[1]}
-        following = following._replace(about=threats.pop() if len(threats) == 1 else "other attackers")
+    open_ = [[j for j in of if j.verdict.name == VerdictName.NOT_SETTLED] for of in (judged, run.judgements)]
+    following = next_command(run, open_[0] or open_[1])
     if not judged:
-        return Opening(f"Robust accuracy on {_data(run)}", (Answer("", NO_VERDICT),), (), following)
+        title = f"Robust accuracy on {_data(run)}"
+        return Opening(title, (Answer("", NO_VERDICT),), _intervals(run), following)
     answers = tuple(map(_answer, judged))
     if len(judged) > MOST_ANSWERS:
         answers = (Answer(counted(len(judged), "setting"), counted_texts(map(verdict_text, judged))),)
-    return Opening(_title(run, judged), answers, tuple(_facts(run, judged)), following, tuple(rows_of(run)))
+    return Opening(_title(run, judged), answers, _facts(run, judged), following, tuple(rows_of(run)))
 
 
 def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -103,13 +95,13 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
-def _data(run: Run) -> str:
+def _data(run: RunData) -> str:
     """What the data are called, without the way to them."""
     name = run.manifest.data.name or "data in memory"
     return papers_set(name) or re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
 
 
-def _title(run: Run, judged: Sequence[Judgement]) -> str:
+def _title(run: RunData, judged: Sequence[Judgement]) -> str:
     """``RCI (N = 190) on digits-erm (digits), linf 0.3``; of several defences or networks the number."""
     subjects = [judgement.subject for judgement in judged]
     with_k = len({subject.k for subject in subjects}) > 1
@@ -153,48 +145,29 @@ def _stated(figure: Interval) -> str:
     return f"{attacked}; re-batched {percent(figure.estimate)}% {under}" if figure.kind else attacked
 
 
-def _facts(run: Run, judged: Sequence[Judgement]) -> Iterator[Fact]:
-    """What the answers rest on, in a line each."""
-    manifest, last = run.manifest, run.manifest.last
-    sizes = sorted({j.examples for j in judged})
-    images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
-    threats = dict.fromkeys(f"{attacker_text(j.threat)} ({j.threat})" for j in judged)
+def _facts(run: RunData, judged: Sequence[Judgement]) -> dict[str, str]:
+    """What the answers rest on."""
     checks = [check for judgement in judged for check in judgement.checks]
     open_ = sorted({str(check.name) for check in checks if not check.passed})
     passed = f"{sum(check.passed for check in checks)} of {len(checks)} passed"
-    most = max(manifest.sequential.sample_sizes, default=0) if manifest.sequential else 0
-    early = f"yes, at {images} images, where the verdicts were settled" if sizes[-1] < most else "no"
-    others: dict[str, list[str]] = {}
-    for j in run.judgements:
-        if j not in judged and j.perturbation == judged[0].perturbation and j.subject.defence != STANDARD:
-            others.setdefault(str(j.threat), []).append(j.verdict.name)
-    kinds = {figure.kind for j in judged for figure in (j.verdict.accuracy, j.verdict.base) if figure}
-    protocol = f", protocol {manifest.protocol.version}" if manifest.protocol else ""
-    commit = f", commit {last.git.commit[:8]}" if last.git.commit else ""
-    facts = {
-        "Images": f"{images} of {manifest.data.available or sizes[-1]:,} ({_data(run)})",
-        "Attacker": "; ".join(threats),
-        "Attacks": _effort(run, judged),
-        "Checks": passed + (f"; open: {series(open_)}" if open_ else ""),
-        "Stopped early": early if manifest.finished else "yes; the same command resumes the run",
-        "Other attackers": "; ".join(f"{threat}: {counted_texts(names)}" for threat, names in others.items()),
-        "Intervals": f"95%. {kinds_text(kinds)}".rstrip(),
-        "Made by": f"csrobust {last.versions.get('csrobust')}{protocol}, {last.time[:10]}{commit}",
-    }
-    yield from (Fact(about, text) for about, text in facts.items() if text)
-
-
-def _effort(run: Run, judged: Sequence[Judgement]) -> str:
-    """``14, of at most 100 steps and 10 draws each; 4,312 gradient evaluations per image``."""
+    looks = run.manifest.sequential.sample_sizes if run.manifest.sequential else ()
+    early = max(j.examples for j in judged) < max(looks, default=0)
+    settled = "yes, once the verdicts were settled" if early else "no"
     settings = {judgement.case.setting for judgement in judged}
     rows = [row for row in run.rows if row.case.setting in settings and row.accuracy is not None]
-    if not (names := {row.attack for row in rows if row.measured} - {*CONTROLS}):
-        return "none has run yet"
-    attacks = [attack for attack in map(parsed_attack, names) if isinstance(attack, Attack)]
-    steps = max((attack.steps or 1 for attack in attacks), default=0)
-    draws = max((attack.draws for attack in attacks), default=0)
+    attacks = {row.attack for row in rows if row.measured} - {*CONTROLS}
     of_all = [row for row in rows if row.attack == ENSEMBLE]  # a forward is a third of an evaluation
-    costs = sorted((2 * (row.backwards or 0) + (row.forwards or 0)) / 3 for row in of_all) or [0]
-    spent = " to ".join(dict.fromkeys(f"{cost:,.0f}" for cost in (costs[0], costs[-1])))
-    each = f"of at most {counted(steps, 'step')} and {counted(draws, 'draw')} each"
-    return f"{len(names)}, {each}; {spent} gradient evaluations per image"
+    costs = [(2 * (row.backwards or 0) + (row.forwards or 0)) / 3 for row in of_all]
+    return {
+        "Threat model": series(list(dict.fromkeys(str(j.threat) for j in judged))),
+        "Attacks": str(len(attacks)),
+        "Gradient evaluations per image, at most": f"{max(costs, default=0):,.0f}",
+        "Checks": passed + (f"; open: {series(open_)}" if open_ else ""),
+        "Stopped early": settled if run.manifest.finished else "yes; the same command resumes the run",
+        **_intervals(run),
+    }
+
+
+def _intervals(run: RunData) -> dict[str, str]:
+    """How to read every interval of the report."""
+    return {"Intervals": f"95%. {kinds_text({row.interval_kind for row in run.rows})}".rstrip()}

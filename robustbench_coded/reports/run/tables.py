@@ -10,19 +10,18 @@ their own.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, product
 from typing import NamedTuple
 
 from attacks.attack import Attack
 from attacks.presets import NAMED, PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.attack_names import attack_in_words, draw_word, paper_name
 from robustbench_coded.reports.text.formatting import (
     ATTACKED_BY,
-    INPUTS_SHORT,
     SUBJECT,
     THREAT,
     Columns,
@@ -31,7 +30,6 @@ from robustbench_coded.reports.text.formatting import (
     incomplete_text,
     inference_text,
     interval,
-    kinds_text,
     parsed_attack,
     percent,
     perturbation_text,
@@ -163,14 +161,13 @@ class Table:
         return tuple(kinds[kind] for kind in ("n ", "in") if kind in kinds)
 
     @property
-    def kinds(self) -> str:
-        """A legend of the kinds of its intervals."""
-        shown = {cell.figure.kind for cell in self.cells if cell.figure and cell.figure.own is None}
-        return kinds_text(shown)
+    def kinds(self) -> set[words.IntervalKind | None]:
+        """Of its intervals."""
+        return {cell.figure.kind for cell in self.cells if cell.figure and cell.figure.own is None}
 
     @property
     def legend(self) -> str:
-        """How to read it."""
+        """How to read it, but for the kinds of its intervals."""
         by_image, in_batches = ([b for b in self.bases if b.startswith(kind)] for kind in ("n", "in"))
         lower = {cell.line.lower_member for cell in self.cells if cell.line} - {""}
         known = {column.title.rpartition(", ")[2] for column in self.columns if column.threat.draw_known}
@@ -185,7 +182,7 @@ class Table:
             ),
             "Worst case: chosen on other draws, so that a single attack may be lower here.": lower,
         }
-        return " ".join([text for text, shown in texts.items() if shown] + [self.kinds]).rstrip()
+        return " ".join(text for text, shown in texts.items() if shown)
 
     def of_columns(self, places: Sequence[int]) -> "Table":
         """The table with some of its columns, in the order given, and ``ends`` behind its last one."""
@@ -222,7 +219,7 @@ class Table:
         return [*map(" ".join, shown), *row.ends]
 
 
-def tables_of(run: Run) -> list[Table]:
+def tables_of(run: RunData) -> list[Table]:
     """Table 3 for every perturbation and kind of attacked inputs, then Table 10 for every defence that was
     run at several batch sizes.
     """
@@ -238,11 +235,11 @@ def tables_of(run: Run) -> list[Table]:
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
     build = TableBuilder(rows, run.manifest.cases, typed_attacks(run.manifest))
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
-    tables = [
-        build.table(f"Accuracy under attack: {perturbation_text(b)}{INPUTS_SHORT[inputs]}", b, main, inputs)
-        for b in perturbations
-        for inputs in build.inputs
-    ]
+    tables = []
+    for perturbation, inputs in product(perturbations, build.inputs):
+        title = f"Accuracy under attack: {perturbation_text(perturbation)}"
+        title += "" if inputs == "batch" else f", {inputs}"
+        tables.append(build.table(title, perturbation, main, inputs))
     for (checkpoint, _), group in swept.items():
         group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
         kind = inference_text(group[0].at_any_size)

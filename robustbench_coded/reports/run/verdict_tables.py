@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.formatting import (
     PERTURBATION,
@@ -116,7 +116,7 @@ class Row(NamedTuple):
         return f"{sum(points) / len(points):+z.1f} ({min(points):+z.1f} to {max(points):+z.1f})"
 
 
-def rows_of(run: Run) -> Iterator[Row]:
+def rows_of(run: RunData) -> Iterator[Row]:
     """A row for each defence, network and perturbation budget, in the order of the run."""
     trainings = trainings_of(run)
     groups: dict[tuple[object, ...], list[Judgement]] = {}
@@ -133,7 +133,7 @@ def rows_of(run: Run) -> Iterator[Row]:
         yield Row(str(network), judged, tuple(base_of(run, judged)), others)
 
 
-def trainings_of(run: Run) -> dict[str, str]:
+def trainings_of(run: RunData) -> dict[str, str]:
     """``erm-1`` -> ``erm (3 trainings)`` for checkpoints that are numbered from 1 on."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(j.subject.checkpoint for j in run.judgements):
@@ -221,7 +221,7 @@ def counted_texts(texts: Iterable[str]) -> str:
     return ", ".join(f"{text} ({count})" if len(counts) > 1 else text for text, count in counts.items())
 
 
-def base_of(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
+def base_of(run: RunData, judged: Sequence[Judgement]) -> list[Judgement]:
     """The judgements of the networks alone, beside those of their defences."""
     networks = {j.subject.checkpoint for j in judged if j.subject.defence != STANDARD}
     return [

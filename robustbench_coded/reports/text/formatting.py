@@ -16,7 +16,7 @@ from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import CLEAN, STANDARD
 
 T = TypeVar("T")
@@ -89,17 +89,11 @@ class TextTable:
 
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
 
-_INPUTS = {
-    "batch": "perturbs all K inputs of a batch, each within eps",
-    "victim": "perturbs a single input per batch within eps, the other K - 1 are clean",
-    "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
-}
-INPUTS_SHORT = {  # what a title adds
-    "batch": "",
-    "victim": ", one input of a batch attacked",
-    "co-batch": ", one input of a batch attacked, the others chosen",
-}
-_RANDOMNESS = {
+# What an attacker of a threat model may do, by the parts of its name.
+THREAT_PARTS = {
+    "batch": "the attacker perturbs all K inputs of a batch, each within eps and in [0, 1]",
+    "victim": "the attacker perturbs a single input per batch within eps, the other K - 1 are clean",
+    "co-batch": "the attacker perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
     "unknown": "the defence draws its randomness after the attack",
     "known": "the attacker knows the scored draw, with a separate attack for each draw",
 }
@@ -113,20 +107,7 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
     """
     scale, calls = operator.get("scale"), operator.get("calls", 0)
     at = "" if scale is None else f" at scale {scale:.3g}"
-    return f"gradients vanish in {operator['operator']}{at} ({calls} call{'' if calls == 1 else 's'})"
-
-
-def threats_text(threats: Collection[ThreatModel]) -> str:
-    """The parts of the names of threat models, a sentence each."""
-    inputs, randomness = {t.inputs for t in threats}, {t.randomness for t in threats}
-    parts = {name: f"the attacker {text}" for name, text in _INPUTS.items() if name in inputs}
-    parts |= {name: text for name, text in _RANDOMNESS.items() if name in randomness}
-    return " ".join(f"{name}: {text}." for name, text in parts.items())
-
-
-def attacker_text(threat: ThreatModel) -> str:
-    """The attacker's action under a threat model, in a few words."""
-    return f"{_INPUTS[threat.inputs].partition(',')[0]}{' and knows the draw' if threat.draw_known else ''}"
+    return f"gradients vanish in {operator['operator']}{at} ({counted(calls, 'call')})"
 
 
 def percent(accuracy: float | None) -> str:
@@ -191,10 +172,12 @@ def with_interval(figure: Interval | None, missing: str = "") -> str:
     )
 
 
-def difference_text(difference: Difference) -> str:
+def difference_text(difference: Difference | None) -> str:
     """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign; the estimate alone without an
-    interval, and ``identical`` where it can't be anything but 0.
+    interval, and ``identical`` where it can't be anything but 0. '' without a difference.
     """
+    if difference is None:
+        return ""
     if difference.low == difference.high:
         return "identical"
     estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))

@@ -6,7 +6,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.selftests import judged
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.evaluate import evaluate
-from robustbench_coded.judge.run import load_run
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.log import NAME, read_log
 from tests.evaluation.selftests.conftest import CHECKPOINTS
 from tests.run_folders import digests, lines, selftests

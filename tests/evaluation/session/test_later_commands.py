@@ -11,10 +11,10 @@ from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session import planning, run_plan
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
-from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports import write
-from robustbench_coded.reports.run.methodology import about
 from robustbench_coded.reports.run.next_command import next_command
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 from tests.evaluation.session.test_steps import given
@@ -169,7 +169,7 @@ def test_a_command_on_all_images_pays_for_the_look_of_an_earlier_one(first, look
     monkeypatch.setattr(planning, "CHEAP_IMAGES", 0)
     before = command(tmp_path / "run", near=0.3, **first)
     assert set(dict(left(before).values()).values()) == {256 if looks else 640}
-    assert about(before).startswith("256 images, " if looks else "640 images, ")
+    assert max(row.examples for row in before.rows) == (256 if looks else 640)
     for record in command(tmp_path / "run", near=0.3, all=True).manifest.cases:
         assert record.looks == (0 if record.case.attack in CONTROLS else looks)
 

@@ -25,8 +25,9 @@ from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import CHEAP_IMAGES, EXTRAS_SHARE, planned_evaluation
 from robustbench_coded.evaluation.setup.prepare import made_ready
-from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports import write
+from robustbench_coded.run import load_run
 from robustbench_coded.runs.folder import RunFolder, read_run
 from robustbench_coded.runs.outcomes import TOGETHER
 from tests.evaluation.conftest import with_checks
@@ -229,7 +230,7 @@ def test_a_slow_defence_gets_its_first_verdict_from_one_batch(tmp_path, copies, 
 
 def test_until_settled_begins_no_row_that_cannot_change_a_word(stopped, told):
     assert {(stop.case.subject.defence, stop.verdict) for stop in told.stops} == {
-        ("rci", "no gain"), ("standard", "broken"),
+        ("rci", "broken"), ("standard", "broken"),
     }  # fmt: skip
     stop = next(stop for stop in told.stops if stop.case.subject.defence == "rci")
     assert (stop.examples, stop.planned, stop.case.attack) == (256, EXAMPLES, "transfer-pgd-10")
@@ -314,7 +315,7 @@ def test_by_default_the_named_rows_have_256_examples_and_all_has_a_price(default
     assert set(attacked(default, "standard")) == {"fgsm", "pgd-10", "pgd-100"}  # the others do not apply
     (outlook,) = [outlook for outlook in default.manifest.outlook if outlook.purpose == "all"]
     assert outlook.option == "--all" and outlook.images > CHEAP_IMAGES
-    assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"no gain"}
+    assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"broken"}
     assert rungs(default.path).index("confirm") < rungs(default.path).index("named rows")
 
 
@@ -360,8 +361,8 @@ def test_a_run_that_time_stops_is_reported_and_goes_on_to_the_same_bytes(
     run = measured(tmp_path / "run", time=50.0, listener=clock, **LARGE)
     assert not run.manifest.finished and run.manifest.protocol.stopped
     assert (run.path / "report.md").is_file() and run.manifest.protocol.rungs[0] == "clean"
-    assert set(words(default).values()) == {"no gain"}
-    assert set(words(run).values()) <= {"not settled", "no gain"}
+    assert set(words(default).values()) == {"broken"}
+    assert set(words(run).values()) <= {"not settled", "broken"}
     clock.units = 10**6
     again = measured(tmp_path / "run", time=50.0, listener=clock, **LARGE)
     assert again.manifest.finished and content(again.path) == content(default.path)
@@ -382,7 +383,7 @@ def test_a_run_that_stops_among_more_examples_has_the_figures_of_fewer(tmp_path,
     ensembles = run.summary[run.summary.attack == "ensemble"]
     assert set(ensembles.examples) == {256} and set(ensembles.status) == {"done"}
     assert not any("no attack has all of its outcomes" in j.verdict.reason for j in run.judgements)
-    clock.begun = lambda step: None
+    clock.begun = lambda *_: None
     clock.units = 10**6
     again = measured(tmp_path / "run", time=50.0, listener=clock, **RUNS["wider"])
     assert content(again.path) == content(measured(tmp_path / "whole", **RUNS["wider"]).path)
@@ -415,7 +416,7 @@ def test_victims_are_settled_by_random_batches(tmp_path):
     told = Told()
     measured(tmp_path / "run", until="settled", inputs=("batch", "victim"), listener=told)
     stop = next(stop for stop in told.stops if str(stop.case.threat) == "victim/unknown")
-    assert (stop.verdict, stop.case.attack) == ("no gain", "transfer-pgd-10")
+    assert (stop.verdict, stop.case.attack) == ("broken", "transfer-pgd-10")
     assert stop.examples > FIRST_VICTIMS  # the victims of random batches, too
 
 
