@@ -100,3 +100,8 @@ def test_options_and_a_folder_of_other_images_are_refused_in_one_line(ran, capsy
     assert "saturate: grey images" in refused("--corruptions", "saturate")
     assert "fog 7: severities are 1" in refused("--severities", "7")
     assert "labels.npy" in refused("--data", f"cifar10c:{ran}")
+
+
+def test_a_process_alone_has_no_checkpoint_to_compare(capsys):
+    assert main(["paper", "shift", "--defence", "cmd: cat", "--data", "digits"]) == 2
+    assert "name one with --ckpt" in capsys.readouterr().err

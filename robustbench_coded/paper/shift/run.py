@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -29,6 +30,8 @@ def sets_named(
     Raises:
         InputError: a checkpoint or data are not usable, or a corruption or severity is unknown.
     """
+    if not options.checkpoints:
+        raise InputError("no checkpoint given; name one with --ckpt model.pt")
     if "auto" in data:
         given = [load_checkpoint(path, arch=options.arch, name=name) for name, path in options.checkpoints]
         own = data_named(replace(options, data="auto"), given)
