@@ -3,7 +3,7 @@
 Group, and what an entry has to be:
 
 csrobust.commands     a function with annotated options (``cli/parser.py``), or a ``Group`` of them
-csrobust.runs         a module with ``report`` for folders in which NAME.json lies
+csrobust.data         (text, data_dir, split) -> the data set that ``--data NAME:PLACE`` names
 csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
 csrobust.audits       ``reports``: (run) -> its reports, each with ``holds`` and a line on where it differs
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and

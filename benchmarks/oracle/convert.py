@@ -34,9 +34,9 @@ GONE = (
 )
 
 
-def convert(run: Path, manifest: str = "run.json") -> None:
+def convert(run: Path) -> None:
     """One run folder, in place."""
-    facts = json.loads((run / manifest).read_text())
+    facts = json.loads((run / "run.json").read_text())
     if facts["format_version"] != 2:
         return
     units, timings = _units(run), _objects(run / "timings")
@@ -48,7 +48,7 @@ def convert(run: Path, manifest: str = "run.json") -> None:
     for failed, record in _objects(run / "failures").items():
         events.append(log.Failed(failed, **record))
     rows = {}
-    cases = facts.get("evaluation", facts)["cases"]
+    cases = facts["cases"]
     order = [unit for case in cases for unit in (*case["units"], *case.get("random_batches", ()))]
     for unit in dict.fromkeys(order):
         if unit in units:
@@ -62,7 +62,7 @@ def convert(run: Path, manifest: str = "run.json") -> None:
     outcomes.write_units(run / TOGETHER, rows, outcomes.LEVEL_TOGETHER)
     (run / log.NAME).unlink(missing_ok=True)
     log.append(run, events)
-    with RunFolder(run, manifest) as folder:
+    with RunFolder(run) as folder:
         folder.write_manifest({name: value for name, value in facts.items() if name != "format_version"})
     (run / ".lock").unlink()
     put_together(run, list(rows))
@@ -102,6 +102,4 @@ def _objects(folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for given in map(Path, sys.argv[1:]):
-        for name in ("run.json", "shift.json"):
-            if (given / name).is_file():
-                convert(given, name)
+        convert(given)

@@ -46,6 +46,8 @@ class Dataset:
         numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
             not part of another set.
         notes: what the user may not have meant, a sentence each.
+        reference: of images that are not distributed like training data, those by which networks are
+            recognised; None where they are these.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Dataset:
     outputs: tuple[int, ...] | None = None
     numbers: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    reference: Dataset | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

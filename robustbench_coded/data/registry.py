@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.extensions import load, points_of
 
 if TYPE_CHECKING:
     from robustbench_coded.data.dataset import Dataset
@@ -34,8 +35,8 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
     Args:
         spec: ``digits``, ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``npz:FILE``,
-            ``folder:DIR`` or ``folder:DIR@SIZE``, ``imagenet:DIR`` and its relatives; ``auto`` is resolved by
-            :func:`data_for` before.
+            ``folder:DIR`` or ``folder:DIR@SIZE``, ``imagenet:DIR`` and its relatives, or ``KIND:PLACE`` of an
+            extension; ``auto`` is resolved by :func:`data_for` before.
         data_dir: where named sets are looked for first.
         split: ``test`` or ``train``. A single file is the same set for both.
     Raises:
@@ -58,6 +59,8 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
         from robustbench_coded.data.image_folders import load_imagenet
 
         return load_imagenet(kind, place, split)
+    if place and kind in points_of("data"):
+        return load("data", kind)(spec, data_dir=data_dir, split=split)
     if spec == "digits":
         return named_sets.load_digits(split)
     first = Path(data_dir) if data_dir else None

@@ -21,7 +21,6 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_coded.errors import LOG, InputError
-from robustbench_coded.extensions import points_of
 from robustbench_coded.runs import atomic, log, outcomes
 from robustbench_coded.runs.log import read_log
 from robustbench_coded.runs.outcomes import SCHEMA, TOGETHER
@@ -49,15 +48,13 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     Args:
         path: the folder; made if it is missing.
-        manifest: the file that says what the folder holds; other kinds of runs have another.
 
     Raises:
         InputError: the path is a file, contains something other than a run, can't be written, or is in use.
     """
 
-    def __init__(self, path: Path, manifest: str = MANIFEST):
+    def __init__(self, path: Path):
         self.path = path
-        self._manifest = manifest
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; give --out a folder")
         self._made = not path.exists()
@@ -67,7 +64,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
             others = [p for p in path.iterdir() if p.name != LOCK and not atomic.is_unfinished(p)]
             if others and not self.holds_run:
                 raise InputError(
-                    f"{path} holds other files and no {manifest}; give --out a new or an empty folder"
+                    f"{path} holds other files and no {MANIFEST}; give --out a new or an empty folder"
                 )
             self._lock = _lock(path / LOCK)
             atomic.remove_unfinished(path)
@@ -87,12 +84,12 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     @property
     def holds_run(self) -> bool:
         """True if it has been written what is evaluated."""
-        return holds_run(self.path, self._manifest)
+        return holds_run(self.path)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Writes run.json, or what stands for it, with a hash of its content."""
+        """Writes run.json, with a hash of its content."""
         text = sealed({"format_version": FORMAT_VERSION, **manifest})
-        atomic.write_text(self.path / self._manifest, text)
+        atomic.write_text(self.path / MANIFEST, text)
 
     def begin(self, manifest: dict[str, Any]) -> None:
         """Writes the header: what run.json says while nothing has changed."""
@@ -100,10 +97,10 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         self.log(log.Began(number))
         header = {"format_version": FORMAT_VERSION, COMMAND: number, **manifest}
         atomic.write_text(self.path / HEADER, json.dumps(header, indent=1) + "\n")
-        (self.path / self._manifest).unlink(missing_ok=True)
+        (self.path / MANIFEST).unlink(missing_ok=True)
 
     def end(self, manifest: dict[str, Any], units: Sequence[str]) -> None:
-        """Writes run.json, or what stands for it, and puts outcomes together.
+        """Writes run.json, and puts outcomes together.
 
         Args:
             units: whose rows the file of outcomes has, in this order.
@@ -136,7 +133,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
         run.json is removed last: if this is killed, the folder is still a run folder with missing units.
         """
-        for name in (*WRITTEN, HEADER, self._manifest):
+        for name in (*WRITTEN, HEADER, MANIFEST):
             entry = self.path / name
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -249,9 +246,9 @@ def content_of(digest: str, unit: str, metadata: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def holds_run(path: Path, manifest: str = MANIFEST) -> bool:
+def holds_run(path: Path) -> bool:
     """True if a folder says what is evaluated, at the end of a run or while it goes on."""
-    return any((path / name).exists() for name in (manifest, HEADER))
+    return any((path / name).exists() for name in (MANIFEST, HEADER))
 
 
 def perturbed_file(run: Path, unit: str) -> Path:
@@ -279,20 +276,17 @@ def runs_below(folder: Path) -> list[Path]:
     return runs
 
 
-def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
-    """run.json of a run folder, or what stands for it; of a run that goes on, what it would say now.
+def read_manifest(path: Path) -> dict[str, Any]:
+    """run.json of a run folder; of a run that goes on, what it would say now.
 
     Raises:
         InputError: there is none, it can't be read, it was edited, or it has another format.
     """
-    file = path / (HEADER if name == MANIFEST and (path / HEADER).is_file() else name)
+    file = path / (HEADER if (path / HEADER).is_file() else MANIFEST)
     if not file.is_file():
-        inside = path.is_file() and (path.parent / name).is_file()
+        inside = path.is_file() and (path.parent / MANIFEST).is_file()
         hint = f"; it is a file of the run {path.parent}" if inside else ""
-        for kind in points_of("runs"):
-            if (path / f"{kind}.json").is_file():
-                hint = f"; it is a run of {kind}, which csrobust report reads"
-        why = f"it has no {name}" if path.exists() else "there is no such folder"
+        why = f"it has no {MANIFEST}" if path.exists() else "there is no such folder"
         raise InputError(f"{path} is not a run folder ({why}){hint}")
     mend = "restore it, or start the run anew with --overwrite"
     try:

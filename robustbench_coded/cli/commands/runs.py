@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from robustbench_coded.cli.parser import AsJson, Quiet, RunFolder, RunFolders, examples
 from robustbench_coded.errors import LOG, InputError
@@ -78,8 +78,6 @@ def report_command(
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.run import load_run
 
-    if (kind := _kind_of(run)) is not None:
-        return kind.report(run, quiet=quiet, as_json=as_json)
     chosen = _formats(formats, (*WRITTEN, *points_of("exporters")))
     others = [name for name in chosen if name not in WRITTEN]
     if attacks is not None and "latex" not in others:
@@ -136,11 +134,6 @@ def compare_command(
     if len(chosen) > 1 and out is None:
         raise InputError(f"--format {formats} is several files; say where to with --out")
     _refuse_file(out)
-    if (other := next((run for run in runs if _kind_of(run) is not None), None)) is not None:
-        raise InputError(
-            f"{other} is no run of csrobust eval; to compare checkpoints under shift, name all of them in "
-            "one command of csrobust paper shift"
-        )
     from rich.console import Console
 
     from robustbench_coded.reports.compare.comparison import compare
@@ -178,8 +171,3 @@ def _refuse_file(out: Path | None) -> None:
         return
     if out.exists() or out.suffix[1:] in (*ENDINGS.values(), "pdf", "json"):
         raise InputError(f"--out {out} is a file; give a folder")
-
-
-def _kind_of(run: Path) -> Any:
-    """What an extension does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
-    return next((load("runs", name) for name in points_of("runs") if (run / f"{name}.json").is_file()), None)

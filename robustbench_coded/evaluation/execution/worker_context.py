@@ -132,12 +132,6 @@ class WorkerContext:
         self.data = data
         self._models = {name: model.to(self.device) for name, model in models.items()}
 
-    def exchange(self, setup: Setup, data: Dataset) -> None:
-        """Other images than those that models and defences were probed with."""
-        self.setup = setup
-        self.data = data
-        self._batches.clear()
-
     def load(self) -> None:
         """Loads the data and all models now, not when a unit first asks for them."""
         _ = self.data

@@ -49,7 +49,7 @@ def cases_for(
     for subject in subjects:
         unmoved = structs.replace(perturbations[0], eps=0.0)
         rows.append(cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved))
-        rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in perturbations]
+        rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in perturbations if p.eps]
         attacks: list[PlannedCase] = []
         for text in dict.fromkeys((*requests, *_in_their_place(config, subject, notes))):
             attack, request = read_runnable(text), requests.get(text, Request())

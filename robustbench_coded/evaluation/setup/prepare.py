@@ -314,7 +314,7 @@ def _recognised(
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
-        labelled = whole.of_all_classes(checkpoint.classes)
+        labelled = (whole.reference or whole).of_all_classes(checkpoint.classes)
         check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
         settled, note = from_file(checkpoint, config, labelled, device)
         loaded.append(replace(settled, classes=whole.classes if whole.outputs else labelled.classes))

@@ -1,181 +1,61 @@
-"""Accuracies under shift, differences between two subjects, and mean corruption errors, with 95% intervals,
-by subject, collection and set; and the paper's beside them.
+"""Means over the sets of a shift run, differences between two subjects, and mean corruption errors, with 95%
+intervals; and the paper's accuracies beside them.
 
 The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
-draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
-batches, whole batches are the units. A single set of answers given one by one has the exact interval of
-`judge.intervals`; differences and ratios are paired over the same examples. Where all examples
-have one value, but for a few, their spread says nothing of those that were not seen: n examples may have
-missed a share of up to 1 - TAIL^(1/n).
+draws, and the interval is Student's of the mean over examples. As soon as an inference is random or answers
+in batches, whole batches are the units. `judge.intervals` would count a mean over many sets as one answer,
+and gives none of batches that are answered together. A single set of answers given one by one has its exact
+interval. Where all examples have one value, but for a few, their spread says nothing of those that were not
+seen: n units may have missed a share of up to 1 - TAIL^(1/n).
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from msgspec import structs
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from robustbench_coded.errors import InputError
-from robustbench_coded.judge import intervals, outcomes
-from robustbench_coded.paper.shift.corruptions import EXTRA, MAIN, SEVERITIES
+from robustbench_coded.judge import intervals
+from robustbench_coded.judge.outcomes import Cell
+from robustbench_coded.judge.run import RunData
+from robustbench_coded.paper.shift.corruptions import MAIN, SEVERITIES
+from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.paper.studies.beside_paper import printed, trainings
-from robustbench_coded.runs.folder import read_manifest, read_run
+from robustbench_coded.paper.studies.over_seeds import spread
+from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
-from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.schema.manifest import RunManifest
 
-CLEAN = "clean"  # the name of a set as it is
-
-
-class SetFacts(msgspec.Struct, frozen=True):
-    """One set.
-
-    Attributes:
-        start: where its block begins in the run's data.
-        examples: images that are scored.
-        sha256: of their pixels.
-    """
-
-    collection: str
-    name: str
-    severity: int
-    start: int
-    examples: int
-    sha256: str
-
-
-class ShiftFacts(msgspec.Struct, frozen=True):
-    """Facts that may not change within a shift run, besides the evaluation's own."""
-
-    sets: tuple[SetFacts, ...]
-    k: int
-    limit: int | None
-    subset: str | None
-    seed: int
-    baseline: str
-
-
-def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
-    """The content of shift.json."""
-    return {"shift": msgspec.to_builtins(facts), "evaluation": msgspec.to_builtins(manifest)}
-
-
-def from_data(data: dict[str, Any], where: str) -> tuple[ShiftFacts, RunManifest]:
-    """shift.json, checked.
-
-    Raises:
-        InputError: a part is missing or of the wrong kind.
-    """
-    try:
-        facts = msgspec.convert(data.get("shift"), ShiftFacts)
-        return facts, manifest_from(data.get("evaluation"))
-    except (msgspec.ValidationError, ManifestError) as error:
-        raise InputError(f"{where}: {error}; restore it, or start the run anew with --overwrite") from error
-
-
-SHIFT = "shift.json"
+FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
+DECIMALS = 12  # to which sums in another order agree
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Answers of one checkpoint behind one inference.
+    """Answers of one checkpoint behind one inference to unperturbed inputs.
 
     Attributes:
-        right: for each set [examples, draws], whether an answer is right. The examples of a collection come
-            in one order.
+        cells: of each set; the examples of a collection come in one order.
         clustered: whether the answers of a batch may depend on one another, by co-batched inputs or by the
             draw that they share.
-        k: size of a batch.
     """
 
     subject: Subject
-    right: dict[SetFacts, NDArray[np.bool_]]
+    cells: dict[ShiftSet, Cell]
     clustered: bool
-    k: int
 
-    def of(self, sets: list[SetFacts]) -> NDArray[np.bool_]:
-        """[examples, sets x draws], of sets of one collection."""
-        return np.concatenate([self.right[facts] for facts in sets], axis=1)
+    def values(self, sets: Sequence[ShiftSet]) -> NDArray[np.float64]:
+        """[examples]: the share of right answers in these sets of one collection and in all draws."""
+        return np.mean([self.cells[one].correct.mean(axis=1) for one in sets], axis=0)
 
-    def batches(self, examples: int) -> NDArray[np.int64]:
-        """[examples], which batch of its set each was answered in."""
-        return np.arange(examples) // self.k
-
-
-@dataclass(frozen=True, eq=False)
-class ShiftRun:
-    """A folder of ``csrobust paper shift``.
-
-    Attributes:
-        answers: of every subject whose units are all there.
-        missing: names of those with units that failed or have not run.
-    """
-
-    path: Path
-    facts: ShiftFacts
-    manifest: RunManifest
-    answers: tuple[Answers, ...]
-    missing: tuple[Subject, ...]
-
-    @property
-    def collections(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(facts.collection for facts in self.facts.sets))
-
-    def sets(self, collection: str) -> list[SetFacts]:
-        """The sets of a collection, in their order."""
-        return [facts for facts in self.facts.sets if facts.collection == collection]
-
-
-def load_shift(path: Path) -> ShiftRun:
-    """Reads a folder of ``csrobust paper shift``.
-
-    Raises:
-        InputError: it is none, or shift.json is not usable.
-    """
-    facts, manifest = from_data(read_manifest(path, SHIFT), f"{path}/{SHIFT}")
-    frame, _, _ = read_run(path, manifest.unit_ids)
-    cells = {} if frame.empty else outcomes.cells(frame)
-    answers, missing = [], []
-    for case in manifest.cases:
-        right = _right(case, facts, cells)
-        if right is None:
-            missing.append(case.case.subject)
-        else:
-            clustered = case.batch_dependent or case.randomised
-            answers.append(Answers(case.case.subject, right, clustered, facts.k))
-    if not manifest.cases:
-        raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
-    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing))
-
-
-def _right(case: CaseRecord, facts: ShiftFacts, cells: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
-    """Both kinds of draws side by side; None where answers are missing."""
-    parts = [
-        cells[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in cells
-    ]
-    if len(parts) != (2 if case.randomised else 1):
-        return None
-    right = {}
-    for shift in facts.sets:
-        wanted = np.arange(shift.start, shift.start + shift.examples)
-        pieces = []
-        for cell in parts:
-            rows = np.searchsorted(cell.example, wanted)
-            if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
-                return None
-            pieces.append(cell.correct[rows])
-        right[shift] = np.concatenate(pieces, axis=1)
-    return right
-
-
-FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
-DECIMALS = 12  # to which sums in another order agree
+    def units(self, other: "Answers", sets: Sequence[ShiftSet]) -> NDArray[np.int64]:
+        """[examples]: the batches, the largest of both sides' if answers depend on them; else single ones."""
+        batches = [side.cells[sets[0]].batch for side in (self, other) if side.clustered]
+        return min(batches, key=lambda batch: len(np.unique(batch)), default=self.cells[sets[0]].example)
 
 
 class ShiftEstimate(NamedTuple):
@@ -186,121 +66,77 @@ class ShiftEstimate(NamedTuple):
     high: float | None
 
 
-def accuracy(answers: Answers, sets: list[SetFacts]) -> ShiftEstimate:
+def accuracy(answers: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate:
     """Mean over the examples, sets and draws."""
-    correct = answers.of(sets)
-    batch = answers.batches(len(correct))
-    if answers.clustered:
-        return _mean(correct.mean(axis=1), batch, len(np.unique(batch)), (0.0, 1.0))
-    if len(sets) == 1:
-        interval = intervals.accuracy_interval(correct, batch, batch_dependent=False, randomised=False)
-        return ShiftEstimate(interval.estimate, interval.low, interval.high)
-    return _share(correct.mean(axis=1))
+    if answers.clustered or len(sets) > 1:
+        return _mean(answers.values(sets), answers.units(answers, sets), (0.0, 1.0))
+    cell = answers.cells[sets[0]]
+    exact = intervals.accuracy_interval(cell.correct, cell.batch, batch_dependent=False, randomised=False)
+    return ShiftEstimate(exact.estimate, exact.low, exact.high)
 
 
-def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> ShiftEstimate:
+def difference(answers: Answers, other: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate:
     """Accuracy less that of ``other``."""
-    left, right = answers.of(sets), other.of(sets)
-    unit = _units(answers, other, len(left))
-    return _mean(left.mean(axis=1) - right.mean(axis=1), unit, len(np.unique(unit)), (-1.0, 1.0))
+    apart = answers.values(sets) - other.values(sets)
+    return _mean(apart, answers.units(other, sets), (-1.0, 1.0))
 
 
-def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> ShiftEstimate | None:
+def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[ShiftSet]) -> ShiftEstimate | None:
     """Mean corruption error (arXiv 1903.12261, section 3): errors over severities divided by the baseline's.
 
     Returns:
         the mean over the corruptions of ``sets``, 1 for the baseline itself; None where the baseline has no
         error to divide by.
     """
-    by_name: dict[str, list[SetFacts]] = {}
-    for facts in sets:
-        by_name.setdefault(facts.name, []).append(facts)
     ratios, slopes, scales = [], [], []
-    for chosen in by_name.values():
-        errors = 1 - answers.of(chosen).mean(axis=1)
-        base = 1 - baseline.of(chosen).mean(axis=1)
+    for name in dict.fromkeys(one.name for one in sets):
+        chosen = [one for one in sets if one.name == name]
+        errors, base = 1 - answers.values(chosen), 1 - baseline.values(chosen)
         if base.mean() == 0:
             return None
-        ratio = errors.mean() / base.mean()
-        ratios.append(ratio)
-        slopes.append((errors - ratio * base) / base.mean())  # of the ratio, by example
+        ratios.append(errors.mean() / base.mean())
         scales.append(1 / base.mean())
+        slopes.append((errors - ratios[-1] * base) * scales[-1])  # of the ratio, by example
     value = float(np.mean(ratios))
     if answers is baseline:
         return ShiftEstimate(value, value, value)
-    slope = _mean(
-        np.mean(slopes, axis=0),
-        units := _units(answers, baseline, len(slopes[0])),
-        len(np.unique(units)),
-        (-float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))),
-    )
-    if slope.low is None or slope.high is None:
+    within = -float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))
+    _, low, high = _mean(np.mean(slopes, axis=0), answers.units(baseline, sets), within)
+    if low is None or high is None:
         return ShiftEstimate(value, None, None)
-    return ShiftEstimate(value, max(value + slope.low, 0.0), value + slope.high)
-
-
-def _units(own: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
-    """[examples]: single examples where neither side's answers depend on a batch, else the smallest groups
-    that are whole batches on every side whose answers do."""
-    sizes = [side.k for side in (own, other) if side.clustered]
-    return np.arange(examples) // math.lcm(*sizes)
-
-
-def _share(values: NDArray[np.floating]) -> ShiftEstimate:
-    """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
-    examples, mean = len(values), float(values.mean())
-    low, high = _with_unseen(values, examples, (0.0, 1.0))
-    if np.ptp(values) < 10.0**-DECIMALS:
-        return ShiftEstimate(mean, low, high)
-    variance = float(values.var(ddof=1)) / examples * intervals.student_factor(examples - 1, intervals.TAIL)
-    effective = mean * (1 - mean) / variance
-    exact = intervals.clopper_pearson(mean * effective, effective, intervals.TAIL)
-    return ShiftEstimate(mean, min(exact[0], low), max(exact[1], high))
+    return ShiftEstimate(value, max(value + low, 0.0), value + high)
 
 
 def _mean(
-    values: NDArray[np.floating], unit: NDArray[np.int64], seen: float, within: tuple[float, float]
+    values: NDArray[np.floating], unit: NDArray[np.int64], within: tuple[float, float]
 ) -> ShiftEstimate:
-    """Mean of values and Student's interval over units, of whatever sizes.
+    """Mean of values [examples] and Student's interval over units, of whatever sizes.
 
     Args:
-        seen: how many independent units the values are of. within: the range of a value.
+        within: the range of a value.
     """
     mean = float(values.mean())
-    sums = np.bincount(unit, values - mean)
-    units = len(sums)
-    if units < 2:
+    sums = np.bincount(np.unique(unit, return_inverse=True)[1], values - mean)
+    _, low, high, units = spread(mean + sums * len(sums) / len(values))
+    if low is None or high is None:
         return ShiftEstimate(mean, None, None)
-    deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
-    reach = float(stdtrit(units - 1, 1 - intervals.TAIL)) * deviation
-    low, high = _with_unseen(values, seen, within)
-    low, high = np.clip((min(mean - reach, low), max(mean + reach, high)), *within)
-    return ShiftEstimate(mean, float(low), float(high))
+    others = len(values) - np.unique(values.round(DECIMALS), return_counts=True)[1].max()
+    if others <= FEW_EXAMPLES:  # examples that were not seen may be at either end of the range
+        unseen = intervals.clopper_pearson(0, units, intervals.TAIL)[1]
+        low = min(low, mean - unseen * (mean - within[0]))
+        high = max(high, mean + unseen * (within[1] - mean))
+    return ShiftEstimate(mean, max(low, within[0]), min(high, within[1]))
 
 
-def _with_unseen(
-    values: NDArray[np.floating], seen: float, within: tuple[float, float]
-) -> tuple[float, float]:
-    """What the mean may be if examples that were not seen are at either end of a range.
-
-    The mean itself where the examples differ enough to show what others may be like.
-    """
-    mean = float(values.mean())
-    others = len(values) - int(np.unique(values.round(DECIMALS), return_counts=True)[1].max())
-    if others > FEW_EXAMPLES:
-        return mean, mean
-    unseen = intervals.clopper_pearson(0, seen, intervals.TAIL)[1]
-    return mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)
-
-
-# What the paper calls our collections, and what its figures are over. It does not say which version of
-# CIFAR-10.1.
+# Collections and what their mean is over -> what the paper's table calls them. It does not say which version
+# of CIFAR-10.1.
 _PAPERS = {
-    "CIFAR-10-C (ours)": ("CIFAR-10-C", ("mean of 19",)),
-    "CIFAR-10-C (published)": ("CIFAR-10-C", ("mean of 19",)),
-    "CIFAR-10.1": ("CIFAR-10.1", ("v4", "v6")),
-    "CIFAR-10.2": ("CIFAR-10.2", ("test",)),
-    "ImageNet-R": ("ImageNet-R", ("test",)),
+    ("CIFAR-10-C (ours)", "mean of 19"): "CIFAR-10-C",
+    ("CIFAR-10-C (published)", "mean of 19"): "CIFAR-10-C",
+    ("CIFAR-10.1", "v4"): "CIFAR-10.1",
+    ("CIFAR-10.1", "v6"): "CIFAR-10.1",
+    ("CIFAR-10.2", "test"): "CIFAR-10.2",
+    ("ImageNet-R", "test"): "ImageNet-R",
 }
 
 
@@ -309,22 +145,14 @@ def table5() -> dict[str, Any]:
     return printed("shift")
 
 
-def papers_mean(collection: str, over: str, training: str | None) -> float | None:
-    """The paper's accuracy as a fraction; None where it has no such setting."""
-    table, overs = _PAPERS.get(collection, ("", ()))
-    if over not in overs or training not in table5()[table]:
-        return None
-    return round(table5()[table][training][0] / 100, 6)
-
-
 class Row(NamedTuple):
-    """One figure of one subject.
+    """The figures of one subject.
 
     Attributes:
         over: the set's name, or what the mean is over: ``mean of 15``, ``mean of 19``, ``severity 3`` ...
         severity: None for a mean over severities, 0 where there is none.
-        figure: ``accuracy``, ``difference`` or ``corruption_error``; the last two are relative to the
-            baseline's standard inference.
+        difference: accuracy less that of the baseline, which is the first checkpoint's standard inference.
+        error: the mean corruption error; both are None of what they are not measured of.
         paper: the paper's accuracy as a fraction, None without one.
     """
 
@@ -332,74 +160,121 @@ class Row(NamedTuple):
     collection: str
     over: str
     severity: int | None
-    figure: str
-    estimate: ShiftEstimate
+    accuracy: ShiftEstimate
+    difference: ShiftEstimate | None
+    error: ShiftEstimate | None
     examples: int
     sets: int
     draws: int
-    paper: float | None = None
+    paper: float | None
 
-    def as_data(self) -> dict[str, object]:
-        """One flat object, for ``--json``."""
-        figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
-        rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
-        return {**structs.asdict(self.subject), **rest, **figures}
+    @property
+    def is_mean(self) -> bool:
+        """True of a mean over corruptions, and of a set that has no severity."""
+        return self.severity == 0 or self.over.startswith("mean")
 
-
-def rows_of(run: ShiftRun) -> list[Row]:
-    """All rows, by subject, collection and set."""
-    baseline = baseline_of(run)
-    training = trainings(run.manifest)
-    rows = []
-    for answers in run.answers:
-        subject = answers.subject
-        papers = training.get(subject.checkpoint) if subject.defence == STANDARD else None
-        for collection in run.collections:
-            sets = run.sets(collection)
-            draws = answers.right[sets[0]].shape[1]
-            groups: list[tuple[str, int | None, list[SetFacts]]] = [
-                *((facts.name, facts.severity, [facts]) for facts in sets),
-                *((over, None, chosen) for over, chosen in means_of(sets).items()),
-            ]
-            for over, severity, chosen in groups:
-                found: dict[str, ShiftEstimate | None] = {"accuracy": accuracy(answers, chosen)}
-                if baseline is not None and baseline is not answers and not severity:
-                    found["difference"] = difference(answers, baseline, chosen)
-                if baseline is not None and severity is None and over.startswith("mean"):
-                    found["corruption_error"] = corruption_error(answers, baseline, chosen)
-                for figure, estimate in found.items():
-                    if estimate is not None:
-                        paper = papers_mean(collection, over, papers) if figure == "accuracy" else None
-                        about = (subject, collection, over, severity, figure, estimate)
-                        rows.append(Row(*about, chosen[0].examples, len(chosen), draws, paper))
-    return rows
+    def as_data(self) -> Iterator[dict[str, object]]:
+        """A flat object for each figure, for ``--json`` and shift.csv."""
+        figures = {"accuracy": self.accuracy, "difference": self.difference, "corruption_error": self.error}
+        about = {name: getattr(self, name) for name in ("collection", "over", "severity")}
+        counts = {name: getattr(self, name) for name in ("examples", "sets", "draws")}
+        for figure, estimate in figures.items():
+            if estimate is not None:
+                value = {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
+                paper = {"paper": self.paper if figure == "accuracy" else None}
+                yield {**structs.asdict(self.subject), **about, "figure": figure, **value, **counts, **paper}
 
 
-def baseline_of(run: ShiftRun) -> Answers | None:
-    """The named checkpoint's standard inference."""
-    subject = Subject(run.facts.baseline, STANDARD, None, None)
-    return next((answers for answers in run.answers if answers.subject == subject), None)
+@dataclass(frozen=True, eq=False)
+class ShiftRun:
+    """The evaluations of all sets.
+
+    Attributes:
+        path: the folder of the report.
+        runs: of each set, in the order of reports.
+    """
+
+    path: Path
+    runs: Mapping[ShiftSet, RunData]
+
+    @property
+    def manifest(self) -> RunManifest:
+        """That of the first set."""
+        return next(iter(self.runs.values())).manifest
+
+    @property
+    def collections(self) -> dict[str, list[ShiftSet]]:
+        """The sets of each collection, in their order."""
+        names = dict.fromkeys(one.collection for one in self.runs)
+        return {name: [one for one in self.runs if one.collection == name] for name in names}
+
+    @cached_property
+    def answers(self) -> dict[Subject, Answers]:
+        """Of every subject, from the sets that have all of them."""
+        found: dict[Subject, Answers] = {}
+        for one, run in self.runs.items():
+            for row in (row for row in run.results if row.case.attack == words.CLEAN):
+                subject, clustered = row.case.subject, row.batch_dependent or row.randomised
+                own = found.setdefault(subject, Answers(subject, {}, clustered))
+                if row.cell is not None and row.complete:
+                    own.cells[one] = row.cell
+        return found
+
+    @property
+    def incomplete(self) -> list[Subject]:
+        """The subjects without answers to some set, which no figure is about."""
+        return [subject for subject, own in self.answers.items() if len(own.cells) < len(self.runs)]
+
+    @property
+    def baseline(self) -> Answers | None:
+        """The first checkpoint's standard inference, if its answers are there."""
+        subject = Subject(self.manifest.checkpoints[0].name, words.STANDARD, None, None)
+        return None if subject in self.incomplete else self.answers.get(subject)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """All figures, by subject, collection and set."""
+        whole = [own for subject, own in self.answers.items() if subject not in self.incomplete]
+        return [row for own in whole for name in self.collections for row in self._rows(own, name)]
+
+    def _rows(self, own: Answers, collection: str) -> Iterator[Row]:
+        base, sets, training = self.baseline, self.collections[collection], None
+        if own.subject.defence == words.STANDARD:
+            training = trainings(self.manifest).get(own.subject.checkpoint)
+        groups: list[tuple[str, int | None, list[ShiftSet]]] = [
+            *((one.name, one.severity, [one]) for one in sets),
+            *((over, None, chosen) for over, chosen in means_of(sets).items()),
+        ]
+        for over, severity, chosen in groups:
+            less = error = None
+            if base is not None and base is not own and not severity:
+                less = difference(own, base, chosen)
+            if base is not None and severity is None and over.startswith("mean"):
+                error = corruption_error(own, base, chosen)
+            first = own.cells[chosen[0]]
+            counts = (len(first.example), len(chosen), len(first.draw))
+            papers = table5().get(_PAPERS.get((collection, over), ""), {}).get(training)
+            paper = papers and round(papers[0] / 100, 6)
+            about = (own.subject, collection, over, severity)
+            yield Row(*about, accuracy(own, chosen), less, error, *counts, paper)
 
 
-def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
+def means_of(sets: Sequence[ShiftSet]) -> dict[str, list[ShiftSet]]:
     """Groups for means: the corruptions that the mean corruption error is defined on, all of them,
     each corruption, each severity. Parts that are not complete are called so."""
-    corrupted = [facts for facts in sets if facts.severity]
+    corrupted = [one for one in sets if one.severity]
     if not corrupted:
         return {}
-    names = list(dict.fromkeys(facts.name for facts in corrupted))
-    main = [facts for facts in corrupted if facts.name in MAIN]
+    names = list(dict.fromkeys(one.name for one in corrupted))
     means = {}
     if {*MAIN} <= {*names}:
-        means["mean of 15"] = main
-    if {*MAIN, *EXTRA} <= {*names}:
-        means["mean of 19"] = corrupted
-    elif len(names) != len(MAIN) or not main:
+        means["mean of 15"] = [one for one in corrupted if one.name in MAIN]
+    if len(names) != len(MAIN):
         means[f"mean of {len(names)}"] = corrupted
-    for name in names if len({facts.severity for facts in corrupted}) > 1 else ():
-        means[name] = [facts for facts in corrupted if facts.name == name]
+    for name in names if len({one.severity for one in corrupted}) > 1 else ():
+        means[name] = [one for one in corrupted if one.name == name]
     for severity in SEVERITIES:
-        chosen = [facts for facts in corrupted if facts.severity == severity]
+        chosen = [one for one in corrupted if one.severity == severity]
         if chosen and len(names) > 1:
             means[f"severity {severity}"] = chosen
     return means
