@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.image_folders import ImageFiles, Preprocessing, listed
 from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import checkpoints
 from robustbench_coded.installation import install_line
 from robustbench_coded.models import loading
-from robustbench_coded.paper.generation.celeba import load_celeba
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
 from robustbench_coded.paper.generation.train import GanConfig, train
 from robustbench_coded.paper.training.loader import Progress
@@ -225,6 +225,35 @@ def study(
         train(config, data, measured, folder / config.name, device=device, bar=bar)
         write_gan_report(folder)
     return folder
+
+
+def load_celeba(root: Path, split: str, size: int) -> Dataset:
+    """CelebA's aligned faces as published: ``root/img_align_celeba/IMAGE`` in one folder, and
+    ``root/list_eval_partition.txt``, whose lines ``IMAGE NUMBER`` name the split. The faces have no classes.
+
+    Args:
+        split: ``train`` (number 0) or ``test`` (2).
+        size: the shorter side is scaled to this, and a square is cut from the middle.
+    Raises:
+        InputError: a file is missing, or a line names no split or no image.
+    """
+    partition, folder = root / "list_eval_partition.txt", root / "img_align_celeba"
+    if not partition.is_file():
+        raise InputError(f"{partition}: no such file; put it and the folder {folder.name} of CelebA there")
+    wanted = {"train": "0", "test": "2"}[split]
+    lines = listed(partition, folder, ("0", "1", "2"), None, "0, 1 or 2")
+    paths = [path for path, number in lines if number == wanted]
+    if not paths:
+        raise InputError(f"{partition}: names no {split} images (number {wanted})")
+    return Dataset(
+        name=f"celeba:{root}@{size}",
+        images=ImageFiles(paths, Preprocessing(size, size)),
+        scale=255.0,
+        labels=np.zeros(len(paths), np.int64),
+        classes=1,
+        class_names=(),
+        source=f"CelebA, {len(paths)} {split} images, scaled and cropped to {size} x {size}",
+    )
 
 
 def _images(spec: str, split: str, data_dir: Path | None) -> Dataset:

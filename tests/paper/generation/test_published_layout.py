@@ -7,8 +7,13 @@ from PIL import Image
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.generation.celeba import load_celeba
-from robustbench_coded.paper.generation.study import Inception, frechet_distance, inception_score, moments
+from robustbench_coded.paper.generation.study import (
+    Inception,
+    frechet_distance,
+    inception_score,
+    load_celeba,
+    moments,
+)
 
 pytestmark = pytest.mark.long
 
