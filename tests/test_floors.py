@@ -160,6 +160,7 @@ CALLED_ELSEWHERE = {
     "mark_dirty", "mark_non_differentiable",
     "set_materialize_grads", "save_for_forward", "n_iter_orig", "n_iter_min", "size_decr", "contact",
     "number_forward_passes", "subnormals",
+    "gpu",  # a fact of the machine, which reports list
 }  # fmt: skip
 
 

@@ -60,8 +60,8 @@ def evaluate_command(
     the remaining attacks on every example, in the same folder. In a test in Python,
     robustbench_coded.assert_accuracy_under_attack is the gate on accuracy.
     """
-    chosen = config_from(**options)
-    return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
+    config = config_from(**options)
+    return run_evaluation(config, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
 
 
 @examples("csrobust plan --ckpt model.pt --rci N=190 --limit 640")
@@ -130,8 +130,8 @@ def sweep_command(
         raise InputError(
             "nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K"
         )
-    chosen = config_from(**options)
-    return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
+    config = config_from(**options)
+    return run_evaluation(config, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
 
 
 TIME = 120.0

@@ -21,16 +21,13 @@ def board_command(
     It has a sortable table, and the details of each defence.
     """
     from robustbench_coded.extras.board.entry import encoded
-    from robustbench_coded.extras.board.page import write_board
-    from robustbench_coded.reports.text.formatting import counted
+    from robustbench_coded.extras.board.page import sizes_of, write_board
 
     board = write_board(folders, out)
     if as_json:
         print(encoded(board).decode(), end="")
     else:
-        count = len({entry.id for entry in board.entries})
-        size = f"{counted(count, 'defence')}, {counted(len(board.entries), 'verdict')}"
-        print(one_line(f"board: {out / 'index.html'}, {size}"))
+        print(one_line(f"board: {out / 'index.html'}, {sizes_of(board)}"))
     return 0
 
 

@@ -57,14 +57,19 @@ COLUMNS = {
 }
 
 
+def sizes_of(board: Board) -> str:
+    """``35 defences, 107 verdicts``: by their names; one may stand around several networks."""
+    names = {entry.name for entry in board.entries}
+    return f"{counted(len(names), 'defence')}, {counted(len(board.entries), 'verdict')}"
+
+
 def index_page(board: Board, details: Sequence[dict[str, Any]] = ()) -> str:
     """The table of all entries, and the details of each defence (`details_of`)."""
-    defences = counted(len({entry.id for entry in board.entries}), "defence")
     choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
     return page(
         "board.html.j2",
         more_style=STYLE,
-        title=f"Leaderboard: {defences} under adaptive attack",
+        title=f"Leaderboard: {sizes_of(board)} under adaptive attack",
         verdicts=[f"{count} {name}" for name, count in Counter(e.verdict for e in board.entries).items()],
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
