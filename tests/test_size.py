@@ -24,28 +24,28 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files.
 CEILINGS = {
-    "attacks": (4503, 36),
-    "robustbench_coded/cli": (1062, 12),
+    "attacks": (4528, 36),
+    "robustbench_coded/cli": (1064, 12),
     "robustbench_coded/coding": (188, 4),
-    "robustbench_coded/data": (894, 7),
-    "robustbench_coded/defences": (1266, 11),
-    "robustbench_coded/evaluation": (6345, 49),
-    "robustbench_coded/extras": (2844, 29),
-    "robustbench_coded/judge": (2214, 18),
-    "robustbench_coded/models": (2546, 23),
-    "robustbench_coded/options": (248, 4),
-    "robustbench_coded/paper": (4011, 29),
-    "robustbench_coded/reports": (2699, 29),
-    "robustbench_coded/runs": (703, 6),
-    "robustbench_coded/schema": (356, 4),
-    "robustbench_coded/*.py": (537, 11),
-    "tests": (29951, 296),
-    "benchmarks": (6721, 56),
+    "robustbench_coded/data": (912, 7),
+    "robustbench_coded/defences": (1276, 11),
+    "robustbench_coded/evaluation": (6416, 49),
+    "robustbench_coded/extras": (2736, 28),
+    "robustbench_coded/judge": (2278, 18),
+    "robustbench_coded/models": (2511, 23),
+    "robustbench_coded/options": (254, 4),
+    "robustbench_coded/paper": (3704, 29),
+    "robustbench_coded/reports": (2683, 29),
+    "robustbench_coded/runs": (698, 6),
+    "robustbench_coded/schema": (362, 4),
+    "robustbench_coded/*.py": (603, 12),
+    "tests": (29940, 296),
+    "benchmarks": (6648, 55),
     "zoo": (2030, 16),
 }
-SHIPPED = (30416, 46531)  # lines of code and lines of attacks and robustbench_coded together
-OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 38, 14, 11, 7
-WORDS = 16_503  # of README.md and docs/
+SHIPPED = (30213, 46379)  # lines of code and lines of attacks and robustbench_coded together
+OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 37, 14, 11, 7
+WORDS = 16_344  # of README.md and docs/
 REPORTS = (102, 9.2)  # committed files in reports/, and their MiB
 
 

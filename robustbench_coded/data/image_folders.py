@@ -244,8 +244,7 @@ def _open(path: Path) -> Image.Image:
     """Reads the header alone, and the palette; the pixels are decoded later."""
     try:
         image: Image.Image = Image.open(path)
-        palette = np.reshape(image.getpalette() or [0, 0, 1], (-1, 3))  # without one it stays coloured
-        if image.mode == "P" and not np.ptp(palette, axis=1).any():
+        if image.mode == "P" and not np.ptp(np.reshape(image.getpalette() or [], (-1, 3)), axis=1).any():
             image = image.convert("L")  # as GIFs have it
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
