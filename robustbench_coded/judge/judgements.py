@@ -89,7 +89,7 @@ class Judgement:
     Attributes:
         case: of its ensemble.
         attack: the strongest; '' before any has outcomes, and if no attack is stronger than a control.
-        examples: number of images behind the accuracy; 0 if only unperturbed inputs were scored.
+        examples: number of images that were attacked; 0 if only unperturbed inputs were scored.
     """
 
     case: Case
@@ -168,12 +168,13 @@ def judgements_of(
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         verdict = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         strongest = result.combination.strongest_attack
-        attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
+        attacked = any(source.attack not in words.CONTROLS for source in result.sources)
+        images = len(result.cell.example) if attacked and result.cell is not None else 0
         yield Judgement(
             result.case,
             verdict,
             attack="" if strongest in words.CONTROLS else strongest,
-            examples=verdict.examples if attacked else 0,
+            examples=max(images, verdict.examples) if images else 0,  # random batches may miss an image
         )
 
 

@@ -189,7 +189,8 @@ class ProgressListener(Listener):
 
     def begun(self, step: Need, open_inputs: Collection[str]) -> None:
         self._end_status()
-        if step.rung == Rung.NAMED_ROWS and not {case.threat.inputs for case in step.cases} & {*open_inputs}:
+        of_batches = "batch" in {case.threat.inputs for case in step.cases}
+        if step.rung == Rung.NAMED_ROWS and of_batches and "batch" not in open_inputs:
             of = " on whole batches" if open_inputs else ""
             more = "running the table's other attacks (Ctrl-C keeps the verdicts)"
             self.note(f"verdicts{of} are final; {more}")
