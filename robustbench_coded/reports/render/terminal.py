@@ -17,7 +17,6 @@ from robustbench_coded.reports.run.tables import Table, tables_of
 from robustbench_coded.reports.run.verdict_tables import WIDE, other_text_table, shown_rows
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import VerdictName
 
 
@@ -41,9 +40,9 @@ class AccuracyTable:
 
 def result(run: RunData) -> Group:
     """Text that an evaluation prints: the answer, then the attacks on whole batches."""
-    first: dict[Perturbation, Table] = {}
-    for table in tables_of(run):
-        first.setdefault(table.perturbation, table)
+    first: dict[Any, Table] = {}
+    for table in tables_of(run):  # of whole batches, and those of batch sizes
+        first.setdefault(table.title if "K" in table.heads else table.perturbation, table)
     return Group(answer(run), *map(AccuracyTable, first.values()), *_batch_sizes(run))
 
 

@@ -371,7 +371,8 @@ def columns_of(
     sparse = any(row.perturbation.norm == "l0" for row in rows)
     named = dict.fromkeys([*(PRESETS["sparse"] if sparse else NAMED), *typed])
     tried = {row.attack for row in rows if row.threat.inputs == inputs}
-    word = draw_word(row.subject for row in rows if row.threat.draw_known)
+    known_rows = [row for row in rows if row.threat.draw_known]
+    word = draw_word(r.subject for r in known_rows or rows if r.subject.defence != words.STANDARD)
     columns = [Column(words.CLEAN, ThreatModel(inputs, "unknown"), "Clean")]
     for randomness in RANDOMNESS:
         threat = ThreatModel(inputs, randomness)
