@@ -130,7 +130,8 @@ def _answer(judgement: Judgement) -> Answer:
         return answer._replace(figures=verdict.reason)
     if verdict.accuracy is None:
         return answer
-    base = f" (base model {_stated(verdict.base)})" if verdict.base else ""
+    bare = "base model" if verdict.compared else "checkpoint alone"
+    base = f" ({bare} {_stated(verdict.base)})" if verdict.base else ""
     strongest = f" The strongest attack is {attack_in_words(judgement.attack)}." if judgement.attack else ""
     return answer._replace(figures=f"Robust accuracy is {_stated(verdict.accuracy)}{base}.{strongest}")
 
