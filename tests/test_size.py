@@ -22,28 +22,28 @@ LAYOUT = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, token
 NO_CODE = LAYOUT | {tokenize.COMMENT}
 SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
-# Folder -> lines of code, files.
+# Folder -> lines of code, files, and the lines of code that it should come down to.
 CEILINGS = {
-    "attacks": (4528, 36),
-    "robustbench_coded/cli": (1064, 12),
-    "robustbench_coded/coding": (188, 4),
-    "robustbench_coded/data": (912, 7),
-    "robustbench_coded/defences": (1276, 11),
-    "robustbench_coded/evaluation": (6416, 49),
-    "robustbench_coded/extras": (2736, 28),
-    "robustbench_coded/judge": (2278, 18),
-    "robustbench_coded/models": (2511, 23),
-    "robustbench_coded/options": (254, 4),
-    "robustbench_coded/paper": (3704, 29),
-    "robustbench_coded/reports": (2683, 29),
-    "robustbench_coded/runs": (698, 6),
-    "robustbench_coded/schema": (362, 4),
-    "robustbench_coded/*.py": (603, 12),
-    "tests": (29940, 296),
-    "benchmarks": (6648, 55),
-    "zoo": (2030, 16),
+    "attacks": (4528, 36, 3900),
+    "robustbench_coded/cli": (1064, 12, 1000),
+    "robustbench_coded/coding": (188, 4, 188),
+    "robustbench_coded/data": (912, 7, 860),
+    "robustbench_coded/defences": (1276, 11, 1200),
+    "robustbench_coded/evaluation": (6417, 49, 4900),
+    "robustbench_coded/extras": (2736, 28, 2450),
+    "robustbench_coded/judge": (2279, 18, 1850),
+    "robustbench_coded/models": (2511, 23, 2300),
+    "robustbench_coded/options": (254, 4, 230),
+    "robustbench_coded/paper": (3704, 29, 3200),
+    "robustbench_coded/reports": (2684, 29, 2150),
+    "robustbench_coded/runs": (698, 6, 650),
+    "robustbench_coded/schema": (362, 4, 340),
+    "robustbench_coded/*.py": (603, 12, 532),
+    "tests": (29941, 296, 25200),
+    "benchmarks": (6648, 55, 6000),
+    "zoo": (2030, 16, 2030),
 }
-SHIPPED = (30213, 46379)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30216, 46382)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 37, 14, 11, 7
 WORDS = 16_344  # of README.md and docs/
 REPORTS = (102, 9.2)  # committed files in reports/, and their MiB
@@ -76,12 +76,13 @@ def test_a_line_of_code_is_neither_blank_nor_a_comment_nor_a_docstring():
 
 @pytest.mark.parametrize("place", CEILINGS)
 def test_no_package_grows(place):
-    ceiling, most_files = CEILINGS[place]
+    ceiling, most_files, target = CEILINGS[place]
     found = [path.read_text() for path in files_of(place)]
     size = sum(map(code_lines, found))
     assert size <= ceiling, f"{place} has {size} lines of code, {ceiling} are allowed"
     assert len(found) <= most_files, f"{place} has {len(found)} files, {most_files} are allowed"
     assert size >= ceiling - max(20, SLACK * ceiling), f"{place} has {size} lines of code: lower its ceiling"
+    assert target <= ceiling, f"{place}: its target is above its ceiling"
 
 
 def test_the_shipped_code_does_not_grow():
