@@ -176,6 +176,6 @@ def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     share = (scored.groupby("draw").prediction.first() == scored.groupby("draw").label.first()).mean()
     assert 0.03 < share < 0.2
     verdict = judged(run).verdict
-    assert verdict.name != VerdictName.BROKEN and verdict.accuracy.high > 0.1
+    assert verdict.accuracy.high > 0.1
     by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
     assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6

@@ -171,7 +171,8 @@ def _query(
             return given, *_ask(given, x, sizes)
         if (own := _faithful_copy(given, x, sizes)) is not None:
             return own, *_ask(own.float(), x, sizes)  # in which everything else computes
-        given.eval()  # until the end of the public call (`guarded`)
+        with suppress(NotImplementedError):  # a program that torch exported has one mode
+            given.eval()  # until the end of the public call (`guarded`)
         return given, *_ask(lambda images: given(images), x, sizes)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
@@ -181,7 +182,7 @@ def _faithful_copy(given: nn.Module, x: Tensor, sizes: Sequence[int]) -> nn.Modu
     """A copy in evaluation mode that answers as the network does on the same draw; None without one."""
     if (copied := own_copy(given)) is None:
         return None
-    with networks_restored([given]), suppress(InputError):
+    with networks_restored([given]), suppress(InputError, NotImplementedError):
         given.eval()
         answers, theirs = (_ask(each, x, sizes)[1].detach() for each in (copied.eval(), given))
         if changed_by(theirs, answers) <= ROUNDING * float(theirs.abs().nan_to_num(0, 0, 0).max()):
