@@ -10,6 +10,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.verification import verify_reports
+from robustbench_coded.runs.folder import sealed
 from tests.run_folders import forge, perturbed, replace_perturbed
 
 COMMITTED = Path(__file__).parents[2] / "reports" / "cifar10-resnet20"
@@ -111,16 +112,39 @@ def test_a_forged_report_of_an_earlier_csrobust_is_found(csrobust, tmp_path, nam
     assert code == 1 and reports.pop(name) and not any(reports.values())
 
 
-def test_words_and_rows_of_another_csrobust_are_counted_and_those_of_this_one_must_be_equal(
-    csrobust, run, monkeypatch
-):
-    edited(run / "report.md", (r"(?m)^\| Standard inference .*\n", ""), ("Robust accuracy", "Accuracy"))
-    for very, code in ((False, 0), (True, 1)):
-        monkeypatch.setattr(verify_reports, "_is_ours", lambda manifest, very=very: very)
-        assert verified(csrobust, run)[0] == code
-    edited(run / "report.md", (r"\Z", "\nVerdict: no failure found.\n"))
-    monkeypatch.setattr(verify_reports, "_is_ours", lambda manifest: False)
-    assert verified(csrobust, run)[0] == 1
+@pytest.mark.parametrize("very", [True, False])
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("report.md", (r"(?m)^\| RCI .*\n", "")),
+        ("report.md", (r"## Their checks(.|\n)*?(?=\n## )", "")),
+        ("report.md", (r"\| FGSM \|", "| FGSM-7 |")),
+        ("report.md", (r"(?m)^(\| RCI .*\| )([\d.]+) \|", r"\g<1>9\g<2>* |")),
+        (
+            "report.html",
+            (r'<span class="chip [^<]*<', '<span class="chip no-failure-found">no<!-- --> failure found<'),
+        ),
+        ("verdicts.csv", (",accuracy,ci_low,", ",robust,robust_low,")),
+        ("run.json", ("", "")),
+    ],
+)
+def test_what_is_gone_or_renamed_is_found_by_any_csrobust(csrobust, run, name, edit, very, monkeypatch):
+    """Also a case that run.json names no more, under a new seal."""
+    monkeypatch.setattr(verify_reports, "_is_ours", lambda manifest: very)
+    if name == "run.json":
+        facts = json.loads((run / name).read_text())
+        facts["cases"] = [case for case in facts["cases"] if case["case"]["attack"] != "pgd-3"]
+        (run / name).write_text(sealed(facts))
+        assert csrobust("report", run, "--quiet").code == 0
+    else:
+        edited(run / name, edit)
+    code, _, reports = verified(csrobust, run)
+    assert (code, [file for file, differences in reports.items() if differences]) == (1, [name])
+
+
+def test_a_report_that_is_not_there_is_named(csrobust, run):
+    (run / "report.html").unlink()
+    assert "report.html: not there, so not compared" in csrobust("verify", run).out
 
 
 @pytest.mark.parametrize("control", ["clean", "random-sign"])

@@ -55,7 +55,7 @@ def verify_command(
         entry = entry_opened(run) if (run / ENTRY).is_file() else nullcontext(run)
         with entry as folder, process.foreign_output():
             reports = verify_reports(run_data(folder))
-            if reports and not stores_inputs(folder):
+            if not all(report.missing for report in reports) and not stores_inputs(folder):
                 LOG.warning(
                     f"{run} stores no perturbed inputs (--save-adversarials): no answer is scored again"
                 )

@@ -1,9 +1,9 @@
 """Figures and verdicts of a run's reports, compared with those that its outcomes give.
 
-A report is cut into cells: those of its tables, and each other line. Cells at the same place with the same
-words must have the same figures and verdicts. In a run of this very csrobust nothing else may differ, but for
-drawings, which other versions of their library round otherwise. Another csrobust may have used other words
-and columns: such cells are counted, and only need to have verdicts that the outcomes give somewhere.
+A report is cut into cells: those of its tables, and each other line. All cells with figures or verdicts must
+be those that this csrobust makes of the outcomes, at the same place, with the same words. In a run of this
+very csrobust nothing else may differ but drawings, which other versions of their library round otherwise.
+A report whose places another csrobust chose does not hold: nobody can tell it from one that was changed.
 """
 
 import csv
@@ -22,6 +22,7 @@ from robustbench_coded.judge.run import RunData
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import counted
 from robustbench_coded.reports.write import reports_of
+from robustbench_coded.runs.log import read_log
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.version import __version__
@@ -50,15 +51,15 @@ class VerifiedReport:
 
     Attributes:
         file: its name in the run folder.
-        cells: number of cells with figures or verdicts that were compared.
-        others: number of those at places that today's report does not have.
-        differences: a clause for each cell that differs.
+        cells: number of cells with figures or verdicts.
+        differences: a clause for each cell that differs, is missing, or should not be there.
+        missing: True if there is no such file.
     """
 
     file: str
     cells: int
-    others: int
     differences: tuple[str, ...]
+    missing: bool = False
 
     @property
     def holds(self) -> bool:
@@ -67,18 +68,25 @@ class VerifiedReport:
 
     def __str__(self) -> str:
         """A line: which file it is, and whether it holds or where it differs."""
+        if self.missing:
+            return f"{self.file}: not there, so not compared"
         if self.holds:
-            others = f"; {self.others} in other words not compared" if self.others else ""
-            return f"{self.file}: holds ({counted(self.cells, 'cell')} equal{others})"
+            return f"{self.file}: holds ({counted(self.cells, 'cell')} equal)"
         more = f"; and {len(self.differences) - SHOWN} more" if len(self.differences) > SHOWN else ""
         return f"{self.file} is not what its outcomes give: {'; '.join(self.differences[:SHOWN])}{more}"
 
 
 def verify_reports(run: RunData) -> list[VerifiedReport]:
-    """Compares each report in a run folder with the one that today's code makes of its outcomes."""
+    """Compares each report in a run folder with the one that today's code makes of its outcomes, and the
+    units that run.json names with those of the log.
+    """
     exact, made = _is_ours(run.manifest), reports_of(run, title=_title(run.path / "report.md"))
-    files = [run.path / name for name in made]
-    return [_verified(file, made[file.name], exact=exact) for file in files if file.is_file()]
+    named = {*run.manifest.unit_ids, *run.manifest.superseded}
+    left_out = len(read_log(run.path).done.keys() - named)
+    cases = [f"{counted(left_out, 'unit')} of log.jsonl, which it does not name"] if left_out else []
+    whole = VerifiedReport("run.json", len(named), tuple(cases))
+    reports = [_verified(run.path / name, text, exact=exact) for name, text in made.items()]
+    return [*reports, *([whole] if left_out else [])]
 
 
 def _is_ours(manifest: RunManifest) -> bool:
@@ -95,25 +103,21 @@ def _title(file: Path) -> str:
 
 
 def _verified(file: Path, made: str, *, exact: bool) -> VerifiedReport:
+    if not file.is_file():
+        return VerifiedReport(file.name, 0, (), missing=True)
     stored = file.read_text("utf-8", "replace")
     try:
         theirs, ours = _cells(file.suffix, stored), _cells(file.suffix, made)
     except csv.Error as error:
-        return VerifiedReport(file.name, 0, 0, (f"it can't be read as a table ({error})",))
-    others, verdicts = theirs.keys() - ours.keys(), _verdicts(*ours.values())
+        return VerifiedReport(file.name, 0, (f"it can't be read as a table ({error})",))
     differing = [
         _difference(place, theirs.get(place), ours.get(place))
         for place in dict.fromkeys([*theirs, *ours])
         if theirs.get(place) != ours.get(place)
-        and (exact or place in theirs.keys() & ours or not _verdicts(theirs.get(place, "")) <= verdicts)
     ]
     if exact and not differing and _DRAWING.sub("", stored) != _DRAWING.sub("", made):
         differing = ["words without figures, or its markup"]
-    return VerifiedReport(file.name, len(theirs) - len(others), len(others), tuple(differing))
-
-
-def _verdicts(*cells: str) -> set[str]:
-    return {verdict.lower() for cell in cells for verdict in _VERDICT.findall(cell)}
+    return VerifiedReport(file.name, len(theirs), tuple(differing))
 
 
 def _difference(place: tuple[str, ...], said: str | None, given: str | None) -> str:

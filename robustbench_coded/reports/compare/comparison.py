@@ -50,6 +50,9 @@ from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STANDARD
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
+    "the perturbations": lambda manifest: " and ".join(
+        sorted(map(perturbation_text, manifest.judged_perturbations))
+    ),
     "the number of examples": lambda manifest: manifest.data.examples,
     "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
