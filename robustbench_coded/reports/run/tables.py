@@ -180,7 +180,7 @@ class Table:
             "strongest other: an attack with a column is stronger).": any(
                 cell.absent == DASH for row in self.rows for cell in row.cells
             ),
-            "Strongest other, worst case: chosen on other draws, so that a single attack may be lower here.": lower,
+            "Strongest other, worst case: chosen on other draws; a single attack may be lower here.": lower,
         }
         return " ".join(text for text, shown in texts.items() if shown)
 
