@@ -118,9 +118,8 @@ class Attack(Struct, frozen=True):
     def queries(self, *, randomised: bool) -> tuple[int, int]:
         """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
         algorithm, steps = self.declared.written, (self.steps or 1) * (self.restarts or 1)
-        cost = Cost(steps, 0 if algorithm.asks_answers_alone else steps)
-        if algorithm.cost is not None:
-            cost = algorithm.cost(self, randomised)
+        each_step = Cost(steps, 0 if algorithm.asks_answers_alone else steps)
+        cost = each_step if algorithm.cost is None else algorithm.cost(self, randomised)
         draws = self.draws if randomised else 1
         more = self.init.queries(randomised=randomised) if self.init else (0, 0)
         return ceil(cost.forwards) * draws + more[0], ceil(cost.backwards) * draws + more[1]

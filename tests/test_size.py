@@ -24,17 +24,17 @@ SLACK = 0.01  # of a ceiling that may be left below it, and at least 20 lines
 
 # Folder -> lines of code, files, and the lines of code that it should come down to.
 CEILINGS = {
-    "attacks": (4528, 36, 3900),
+    "attacks": (4527, 36, 3900),
     "robustbench_coded/cli": (1064, 12, 1000),
     "robustbench_coded/coding": (188, 4, 188),
     "robustbench_coded/data": (912, 7, 860),
     "robustbench_coded/defences": (1276, 11, 1200),
     "robustbench_coded/evaluation": (6418, 49, 4900),
-    "robustbench_coded/extras": (2740, 28, 2450),
+    "robustbench_coded/extras": (2739, 28, 2450),
     "robustbench_coded/judge": (2279, 18, 1850),
     "robustbench_coded/models": (2511, 23, 2300),
     "robustbench_coded/options": (254, 4, 230),
-    "robustbench_coded/paper": (3704, 29, 3200),
+    "robustbench_coded/paper": (3702, 29, 3200),
     "robustbench_coded/reports": (2687, 29, 2150),
     "robustbench_coded/runs": (698, 6, 650),
     "robustbench_coded/schema": (362, 4, 340),
@@ -43,7 +43,7 @@ CEILINGS = {
     "benchmarks": (6648, 55, 6000),
     "zoo": (2030, 16, 2030),
 }
-SHIPPED = (30224, 46390)  # lines of code and lines of attacks and robustbench_coded together
+SHIPPED = (30220, 46384)  # lines of code and lines of attacks and robustbench_coded together
 OPTIONS, COMMANDS, VERDICT_RULES, CHECKS = 37, 14, 11, 7
 WORDS = 16_373  # of README.md and docs/
 REPORTS = (102, 9.2)  # committed files in reports/, and their MiB

@@ -133,14 +133,14 @@ def _annotated(annotations: Path, train: Path) -> tuple[list[tuple[Path, int]], 
     class_names = tuple(folder.name for folder in _class_folders(train))
     number = {name: place for place, name in enumerate(class_names)}
     expected = f"one of the {len(class_names)} classes in {train}"
-    lines = listed(annotations, annotations.parent / "images", number, "\t", expected)
+    lines = listed_images(annotations, annotations.parent / "images", number, "\t", expected)
     files = [(path, number[label]) for path, label in lines]
     if not files:
         raise InputError(f"{annotations}: names no images; put the published file there")
     return files, class_names
 
 
-def listed(
+def listed_images(
     listing: Path, folder: Path, labels: Container[str], separator: str | None, expected: str
 ) -> list[tuple[Path, str]]:
     """The images of ``folder`` that lines ``IMAGE LABEL ...`` name, with their labels.

@@ -126,10 +126,7 @@ class Failure:
 
 
 def run_data(path: str | Path) -> "RunData":
-    """Reads a run folder, finished or not.
-
-    The folder may be untrusted: nothing in it is executed, and names in it never become paths. Tables are
-    computed from the outcomes on first access, not read from summary.csv.
+    """Reads a run folder, finished or not; `load_run` says what is safe about it.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.image_folders import ImageFiles, Preprocessing, listed
+from robustbench_coded.data.image_folders import ImageFiles, Preprocessing, listed_images
 from robustbench_coded.data.registry import load_data, sized
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import checkpoints
@@ -241,7 +241,7 @@ def load_celeba(root: Path, split: str, size: int) -> Dataset:
     if not partition.is_file():
         raise InputError(f"{partition}: no such file; put it and the folder {folder.name} of CelebA there")
     wanted = {"train": "0", "test": "2"}[split]
-    lines = listed(partition, folder, ("0", "1", "2"), None, "0, 1 or 2")
+    lines = listed_images(partition, folder, ("0", "1", "2"), None, "0, 1 or 2")
     paths = [path for path, number in lines if number == wanted]
     if not paths:
         raise InputError(f"{partition}: names no {split} images (number {wanted})")

@@ -209,9 +209,8 @@ def published(spec: str, *, data_dir: Path | str | None, split: str) -> Dataset:
     except InputError:  # networks are recognised by the set itself
         reference = None
     whole = Dataset(spec, images, 255.0, labels.astype(np.int64), 10, (), there.origin, reference=reference)
-    return whole.subset(
-        np.arange(count)
-    )  # of which images that a corruption has made alike are all evaluated
+    # As a part of itself: images that a corruption has made alike are all evaluated.
+    return whole.subset(np.arange(count))
 
 
 def _parts(spec: str) -> tuple[str, str, int]:
